@@ -1,0 +1,157 @@
+"""A user's own activation, `package.module:Attr`: an nn.Module class or a function of a tensor.
+
+Its NumPy face (phi and phi' for the theory) runs the user's code in float64 through torch; its kinks are unknown,
+so the theory integrates it adaptively.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradlab.activations.spec import Activation, Array
+from gradlab.errors import ConfigError, Problem
+from gradlab.items import Item
+
+
+def load_custom(item: Item, where: str) -> Activation:
+    """Import the attribute (the working directory counts as on the path) and describe it as an Activation.
+
+    Raises ConfigError when the module cannot be imported, has no such attribute, or the attribute is not a module
+    class or function that maps a float tensor to a tensor of the same shape.
+    """
+    import torch
+    from torch import nn
+
+    from gradlab.activations.modules import PerReplica
+
+    attribute = _import(item, where)
+    text = ":".join([f"{item.name}:{item.attribute}", *(f"{key}={value}" for key, value in item.given.items())])
+    arguments = {key: _literal(value) for key, value in item.given.items()}
+
+    def make(seed: int = 0) -> Callable[[Any], Any]:
+        if not (inspect.isclass(attribute) and issubclass(attribute, nn.Module)):
+            return (lambda z: attribute(z, **arguments)) if arguments else attribute
+        with torch.random.fork_rng(devices=[]):  # a user's initial draws must not touch the global generator
+            torch.manual_seed(seed)
+            module: nn.Module = attribute(**arguments)
+            return module
+
+    try:
+        function = make()
+        stateful = isinstance(function, nn.Module) and bool(
+            list(function.parameters()) or list(function.buffers())
+        )
+        sample = torch.linspace(-3, 3, 24).reshape(4, 6)
+        with torch.no_grad():
+            image = function(sample)
+    except Exception as error:
+        raise ConfigError(
+            Problem(where, f"{text} failed on a [4, 6] tensor: {type(error).__name__}: {error}")
+        ) from error
+    if not isinstance(image, torch.Tensor) or image.shape != sample.shape:
+        raise ConfigError(
+            Problem(where, f"{text} does not map a tensor to one of the same shape", "an nn.Module or a function")
+        )
+    with torch.no_grad():
+        alone = torch.stack([function(sample.reshape(-1)[i].reshape(1, 1)).reshape(()) for i in range(24)])
+    elementwise = bool(torch.allclose(alone, image.reshape(-1), rtol=1e-4, atol=1e-5, equal_nan=True))
+
+    def phi(z: Array) -> Array:
+        with torch.no_grad():
+            return _in_double(function)(torch.as_tensor(np.atleast_1d(z))).numpy().reshape(np.shape(z))
+
+    def slope(z: Array) -> Array:
+        x = torch.as_tensor(np.atleast_1d(z)).clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(_in_double(function)(x).sum(), x)
+        return gradient.numpy().reshape(np.shape(z))
+
+    def build(replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:
+        made = [make(seed) for seed in seeds]
+        instances = [f if isinstance(f, nn.Module) else _Call(f) for f in made]
+        return PerReplica(instances)
+
+    class _Call(nn.Module):
+        def __init__(self, function: Callable[[Any], Any]) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = self.function(z)
+            return result
+
+    shared = elementwise and not stateful
+    grid = np.linspace(-20, 20, 40001)
+    return Activation(
+        text=text,
+        name=f"{item.name}:{item.attribute}",
+        family="other",
+        summary="a user's own activation",
+        parameters=dict(item.given),
+        phi=phi if elementwise else None,
+        slope=slope if elementwise else None,
+        slope_sup=float(np.nanmax(np.abs(slope(grid)))) if elementwise else None,
+        kinks_known=False,
+        kernel=(lambda: function) if shared else None,
+        build=None if shared else build,
+        source=_source(attribute),
+    )
+
+
+def _in_double(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function itself, or a copy of the module in float64: the user's instance keeps its own dtype."""
+    import copy
+
+    import torch
+
+    return copy.deepcopy(function).double() if isinstance(function, torch.nn.Module) else function
+
+
+def _import(item: Item, where: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(item.name)
+    except Exception as error:  # a user's module may fail in any way while it is imported
+        raise ConfigError(
+            Problem(
+                where,
+                f"cannot import {item.name!r}: {type(error).__name__}: {error}",
+                "a module in the working directory or the environment",
+            )
+        ) from error
+    assert item.attribute is not None
+    for part in item.attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(Problem(where, f"module {item.name!r} has no attribute {item.attribute!r}"))
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(
+            Problem(where, f"{item.name}:{item.attribute} cannot be called", "an nn.Module class or a function")
+        )
+    return found
+
+
+def _literal(text: str) -> int | float | str:
+    """A parameter of a user's activation as a number where it reads as one; never evaluated."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _source(attribute: Any) -> str:
+    """The source of the file that defines the attribute: a change in a helper beside it counts as a change."""
+    try:
+        return Path(inspect.getsourcefile(attribute) or "").read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return f"{getattr(attribute, '__module__', '')}.{getattr(attribute, '__qualname__', '')}"

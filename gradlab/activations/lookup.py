@@ -1,0 +1,78 @@
+"""From an item's text to an Activation with its parameters bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from gradlab.activations.registry import REGISTRY
+from gradlab.activations.spec import Activation, Definition
+from gradlab.errors import ConfigError, Problem, nearest
+from gradlab.items import Value, bind, parse_item, write_item
+
+
+def names() -> list[str]:
+    """The registered names, in the registry's order."""
+    return list(REGISTRY)
+
+
+def get(text: str, where: str = "activation") -> Activation:
+    """The activation written as `text`.
+
+    where: what to call the place in an error, such as `--activation`. Raises ConfigError for an unknown name, an
+    unknown or out-of-range parameter, or a user's own that cannot be imported or is no function of a tensor.
+    """
+    item = parse_item(text, where)
+    if item.attribute is not None:
+        from gradlab.activations.custom import load_custom
+
+        return load_custom(item, where)
+    definition = REGISTRY.get(item.name)
+    if definition is None:
+        raise ConfigError(
+            Problem(
+                where,
+                f"unknown activation {item.name!r}",
+                ", ".join(REGISTRY) + ", or package.module:Attr",
+                nearest(item.name, names()),
+            )
+        )
+    return _bound(item.name, definition, bind(item.given, definition.parameters, item.name, where))
+
+
+def _bound(name: str, definition: Definition, values: Mapping[str, Value]) -> Activation:
+    phi, slope, slope_sup, kernel = (
+        definition.phi,
+        definition.slope,
+        definition.slope_sup,
+        definition.kernel,
+    )
+    return Activation(
+        text=write_item(name, values, definition.parameters),
+        name=name,
+        family=definition.family,
+        summary=definition.summary,
+        parameters=values,
+        phi=None if phi is None else lambda z: phi(z, values),
+        slope=None if slope is None else lambda z: slope(z, values),
+        slope_sup=None if slope_sup is None else slope_sup(values),
+        kinks=definition.kinks(values),
+        flats=definition.flats(values),
+        negative_slope=definition.negative_slope(values),
+        kernel=None if kernel is None else partial(_load_kernel, definition, values),
+        build=partial(_build_prelu, values) if definition.learned else None,
+        learned=definition.learned,
+    )
+
+
+def _load_kernel(definition: Definition, values: Mapping[str, Value]):  # type: ignore[no-untyped-def]
+    import torch
+
+    assert definition.kernel is not None
+    return definition.kernel(torch, values)
+
+
+def _build_prelu(values: Mapping[str, Value], replicas: int, width: int, seeds: tuple[int, ...]):  # type: ignore[no-untyped-def]
+    from gradlab.activations.modules import StackedPReLU
+
+    return StackedPReLU(replicas, width if values["per"] == "unit" else 1, float(values["init"]))

@@ -1,0 +1,89 @@
+"""The sections of a configuration, one frozen model each: what may be asked for, and its defaults.
+
+Values that name a component (an activation, an initialiser, a data set ...) stay texts here, in the grammar of
+`gradlab.items`; the component checks them when a plan is made.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Network(Section):
+    activation: str = "sigmoid"
+    """activation function of the hidden layers (gradlab list activations)"""
+    depth: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """number of hidden layers"""
+    width: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    """units in each hidden layer"""
+    init: str = "auto"
+    """initialiser of weights and biases (gradlab list inits)"""
+    norm: str = "none"
+    """normalisation of each hidden layer (gradlab list norms)"""
+    residual: str = "none"
+    """residual scheme (gradlab list residuals)"""
+
+
+class Data(Section):
+    name: str = "digits"
+    """a built-in data set, a CSV, Parquet or npz file, a folder of IDX files, or openml:NAME"""
+    target: str = ""
+    """the column (or array) of a data file that holds the class"""
+
+
+class Training(Section):
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "sgd"
+    """optimiser, as torch.optim defines it"""
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.03
+    """learning rate"""
+    schedule: str = "constant"
+    """constant, linear or cosine, each with :warmup=STEPS"""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """momentum of the momentum, nesterov and rmsprop optimisers (rmsprop: 0 unless given)"""
+    weight_decay: NonNegative = 0.0
+    """weight decay, as the optimiser defines it"""
+    clip: NonNegative = 0.0
+    """largest gradient norm of a replica; 0 does not clip"""
+    loss: Literal["cross_entropy", "binary_cross_entropy", "mse"] = "cross_entropy"
+    """training loss: a mean over the batch"""
+    batch_size: Count = 64
+    """samples in a batch"""
+    steps: Annotated[int, Field(ge=0)] = 1000
+    """updates; 0 records the initialisation alone"""
+    stack_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    """seeds trained together in one stack"""
+
+
+class Recording(Section):
+    record: str = "log"
+    """when to record: log, all, every:N or off"""
+    probe: str = "512"
+    """training rows held for dead units and signal statistics: a number, or all"""
+    metrics: Literal["standard", "full"] = "standard"
+    """full adds the columns that published rules ask for"""
+
+
+class Run(Section):
+    seeds: Count = 3
+    """number of seeds"""
+    first_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """the first seed"""
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    """number format of weights and training"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    """where to train; auto takes cuda, then mps, then cpu"""
+    out: str = ""
+    """results folder; empty means results/<name>-<hash>"""
+    force: bool = False
+    """replace what is in the results folder"""
+    tables: Literal["csv", "parquet", "both"] = "csv"
+    """format of the tables"""

@@ -1,0 +1,83 @@
+"""The errors gradlab raises on purpose, each with the exit code its command ends with.
+
+A user's mistake is a `UserError`: it carries every problem found, not only the first, and each problem says
+where it is, what was wrong, what is allowed and which known name comes nearest to a typo.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with what the user gave.
+
+    where:   the flag (`--depth`), file and key (`grid.toml: network.depth`), or file and column
+    message: what was wrong, in words, with the offending value
+    allowed: what would have been right (None where the message says it)
+    hint:    the next step or the nearest known name (None where there is none)
+    """
+
+    where: str
+    message: str
+    allowed: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        if self.allowed:
+            text += f"; allowed: {self.allowed}"
+        if self.hint:
+            text += f"; {self.hint}"
+        return text
+
+    def as_dict(self) -> dict[str, str | None]:
+        return asdict(self)
+
+
+class GradlabError(Exception):
+    """Something failed while running. `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def problems(self) -> list[Problem]:
+        return []
+
+
+class UserError(GradlabError, ValueError):
+    """Wrong usage, configuration or input file: exit 2, every problem at once."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Problem | Iterable[Problem], message: str | None = None) -> None:
+        found = [problems] if isinstance(problems, Problem) else list(problems)
+        assert found, "a UserError needs at least one problem"
+        super().__init__(message or "\n".join(str(problem) for problem in found))
+        self._problems = found
+
+    @property
+    def problems(self) -> list[Problem]:
+        return list(self._problems)
+
+
+class ConfigError(UserError):
+    """A flag, key, environment variable or item that is wrong."""
+
+
+class DataError(UserError):
+    """A data set or results file that cannot be read as what it should be."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """`did you mean X?` for the known name closest to a typo, or None when nothing is close."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else None

@@ -1,0 +1,135 @@
+"""phi and phi' in NumPy, against torch's kernels and against finite differences and a fine grid."""
+
+import numpy as np
+import pytest
+import torch
+
+from gradlab import activations
+from gradlab.activations.modules import build_module, in_flat_part, slope_of
+from gradlab.errors import ConfigError
+
+VARIANTS = [
+    *activations.names(),
+    "leaky_relu:negative_slope=0.2",
+    "leaky_relu:negative_slope=-0.5",
+    "prelu:per=unit",
+    "elu:alpha=1.7",
+    "celu:alpha=0.4",
+    "thresholded_relu:theta=0.3",
+]
+ELEMENTWISE = [text for text in VARIANTS if activations.get(text).elementwise]
+GRID = np.linspace(-9, 9, 7201) + 1e-4  # off every kink
+
+
+@pytest.mark.parametrize("text", ELEMENTWISE)
+def test_numpy_face_is_the_torch_kernel(text: str) -> None:
+    activation = activations.get(text)
+    module = build_module(activation, 1, GRID.size, (0,)).double()
+    z = torch.from_numpy(GRID).reshape(1, 1, -1)
+    assert activation.phi is not None and activation.slope is not None
+    np.testing.assert_allclose(activation.phi(GRID), module(z).detach().numpy().ravel(), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(activation.slope(GRID), slope_of(module, z).numpy().ravel(), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("text", ELEMENTWISE)
+def test_slope_is_the_derivative_of_phi(text: str) -> None:
+    activation = activations.get(text)
+    assert activation.phi is not None and activation.slope is not None
+    step = 1e-5
+    away = np.ones_like(GRID, dtype=bool)
+    for kink in activation.kinks:
+        away &= np.abs(GRID - kink) > 2 * step
+    difference = (activation.phi(GRID + step) - activation.phi(GRID - step)) / (2 * step)
+    np.testing.assert_allclose(activation.slope(GRID)[away], difference[away], atol=1e-8)
+
+
+@pytest.mark.parametrize("text", ELEMENTWISE)
+def test_slope_sup_is_reached_and_never_passed(text: str) -> None:
+    activation = activations.get(text)
+    assert activation.slope is not None and activation.slope_sup is not None
+    fine = np.abs(activation.slope(np.concatenate([np.linspace(-30, 30, 2_000_001), [-1e-12, 1e-12]])))
+    assert fine.max() == pytest.approx(activation.slope_sup, rel=1e-5)
+    assert fine.max() <= activation.slope_sup * (1 + 1e-14)
+
+
+@pytest.mark.parametrize("text", ELEMENTWISE)
+def test_flat_parts_are_where_the_slope_is_exactly_zero(text: str) -> None:
+    activation = activations.get(text)
+    assert activation.slope is not None
+    flat = in_flat_part(activation.flats, torch.from_numpy(GRID)).numpy()
+    np.testing.assert_array_equal(flat, activation.slope(GRID) == 0.0)
+
+
+def test_the_article_hard_sigmoid_and_torchs_are_two_functions() -> None:
+    phi, phi_6 = activations.get("hard_sigmoid").phi, activations.get("hard_sigmoid_6").phi
+    assert phi is not None and phi_6 is not None
+    assert phi(np.array(1.0)) == pytest.approx(0.7)
+    assert phi_6(np.array(1.0)) == pytest.approx(torch.nn.functional.hardsigmoid(torch.tensor(1.0)).item())
+
+
+def test_softmax_is_over_the_features_and_has_no_slope() -> None:
+    activation = activations.get("softmax")
+    h = build_module(activation, 2, 5, (0, 1))(torch.randn(2, 7, 5, dtype=torch.float64))
+    torch.testing.assert_close(h.sum(-1), torch.ones(2, 7, dtype=torch.float64))
+    assert not activation.elementwise and activation.slope is None
+
+
+def test_canonical_text_drops_what_is_the_default() -> None:
+    assert activations.get("leaky_relu:negative_slope=0.01").text == "leaky_relu"
+    assert activations.get("leaky_relu:negative_slope=0.20").text == "leaky_relu:negative_slope=0.2"
+    assert activations.get("prelu:per=unit:init=0.1").text == "prelu:init=0.1:per=unit"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sigmod", "did you mean 'sigmoid'?"),
+        ("leaky_relu:slope=0.2", "no parameter 'slope'"),
+        ("leaky_relu:negative_slope=x", "not a number"),
+        ("leaky_relu:negative_slope=nan", "out of range"),
+        ("elu:alpha=0", "a number > 0"),
+        ("prelu:per=channel", "layer or unit"),
+        ("relu:negative_slope=0.1", "takes no parameters"),
+        ("no_such_module:thing", "cannot import"),
+        ("math:no_such_attribute", "has no attribute"),
+        ("math:pi", "cannot be called"),
+        ("math:sqrt", "failed on a [4, 6] tensor"),
+        ("torch:sum", "same shape"),
+        ("", "has no name"),
+        ("relu:=3", "key=value"),
+    ],
+)
+def test_a_wrong_item_names_the_place_and_what_is_allowed(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        activations.get(text, "--activation")
+    assert says in str(caught.value)
+    assert "--activation" in str(caught.value)
+
+
+def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "own_acts.py").write_text(
+        "import torch\n"
+        "def snake(x, a=1.0):\n    return x + torch.sin(a * x) ** 2 / a\n"
+        "class Scaled(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.scale = torch.nn.Parameter(torch.randn(()))\n"
+        "    def forward(self, x):\n        return self.scale * torch.tanh(x)\n"
+        "def normed(x):\n    return x / x.norm(dim=-1, keepdim=True)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    snake = activations.get("own_acts:snake:a=0.5")
+    z = np.linspace(-2, 2, 9)
+    assert snake.phi is not None and snake.slope is not None
+    np.testing.assert_allclose(snake.phi(z), z + np.sin(0.5 * z) ** 2 / 0.5, rtol=1e-14)
+    np.testing.assert_allclose(snake.slope(z), 1 + np.sin(z), rtol=1e-13)
+    assert "def snake" in snake.source
+
+    before = torch.random.get_rng_state()
+    scaled = activations.get("own_acts:Scaled")
+    module = build_module(scaled, 2, 3, (5, 6))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len({p.item() for p in module.parameters()}) == 2, "one instance, with its own draw, for each replica"
+
+    normed = activations.get("own_acts:normed")
+    assert not normed.elementwise
+    z3 = torch.randn(2, 4, 3)
+    torch.testing.assert_close(build_module(normed, 2, 3, (0, 1))(z3), z3 / z3.norm(dim=-1, keepdim=True))
