@@ -47,8 +47,8 @@ class Training(Section):
     """learning rate"""
     schedule: str = "constant"
     """constant, linear or cosine, each with :warmup=STEPS"""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """momentum of the momentum, nesterov and rmsprop optimisers (rmsprop: 0 unless given)"""
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """momentum; unset means 0.9 for momentum and nesterov, 0 for rmsprop; the others have none"""
     weight_decay: NonNegative = 0.0
     """weight decay, as the optimiser defines it"""
     clip: NonNegative = 0.0
@@ -87,3 +87,13 @@ class Run(Section):
     """replace what is in the results folder"""
     tables: Literal["csv", "parquet", "both"] = "csv"
     """format of the tables"""
+
+
+class Config(Section):
+    """One resolved configuration: a value for every key of every section."""
+
+    network: Network = Network()
+    data: Data = Data()
+    training: Training = Training()
+    recording: Recording = Recording()
+    run: Run = Run()
