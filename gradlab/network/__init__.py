@@ -1,0 +1,1 @@
+"""The deep MLP and its initialisers. `inits` is free of torch; everything else loads it."""
