@@ -1,0 +1,127 @@
+"""How each built-in data set is read or drawn: `recipe(parameters) -> Table`.
+
+Every recipe draws from its own generator with a fixed seed, so the same text is the same data. A change here that
+changes any number must raise RECIPE_VERSION in the registry.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from gradlab.data.dataset import Table
+from gradlab.errors import DataError, Problem
+from gradlab.items import Value
+
+SEED = 0
+
+
+def digits(_: Mapping[str, Value]) -> Table:
+    """1797 handwritten digits of 8 x 8 pixels, 0 ... 16 (UCI Optical Recognition of Handwritten Digits, test part).
+
+    Read from the file that scikit-learn ships: `sklearn.datasets.load_digits` reads the same one, after an import
+    of more than a second.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    folder = (spec and spec.submodule_search_locations or [""])[0]
+    path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        with gzip.open(path, "rt", encoding="ascii") as lines:
+            rows = np.loadtxt(lines, delimiter=",")
+        x, y = rows[:, :-1], rows[:, -1].astype(np.int64)
+    else:  # a scikit-learn that keeps the file elsewhere
+        from sklearn.datasets import load_digits
+
+        x, y = load_digits(return_X_y=True)
+    return Table(np.ascontiguousarray(x), y.astype(np.int64), _numbered(10))
+
+
+def moons(parameters: Mapping[str, Value]) -> Table:
+    """Two interleaving half circles in the plane (scikit-learn's make_moons)."""
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(int(parameters["samples"]), noise=float(parameters["noise"]), random_state=SEED)
+    return Table(x, y.astype(np.int64), _numbered(2))
+
+
+def circles(parameters: Mapping[str, Value]) -> Table:
+    """A small circle inside a large one (scikit-learn's make_circles)."""
+    from sklearn.datasets import make_circles
+
+    x, y = make_circles(
+        int(parameters["samples"]),
+        noise=float(parameters["noise"]),
+        factor=float(parameters["factor"]),
+        random_state=SEED,
+    )
+    return Table(x, y.astype(np.int64), _numbered(2))
+
+
+def spirals(parameters: Mapping[str, Value]) -> Table:
+    """Interleaved Archimedean spirals in the unit disc, one arm a class, as evenly filled as the count allows.
+
+    Arm k at radius r, uniform in [0.05, 1], lies at the angle 2 pi (turns r + k / classes); Gaussian noise is added
+    to both coordinates. After the two-spirals task of Lang and Witbrock (1988).
+    """
+    samples, classes = int(parameters["samples"]), int(parameters["classes"])
+    generator = np.random.RandomState(SEED)
+    y = _balanced(samples, classes, generator)
+    radius = generator.uniform(0.05, 1.0, samples)
+    angle = 2 * np.pi * (float(parameters["turns"]) * radius + y / classes)
+    x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    x += float(parameters["noise"]) * generator.standard_normal((samples, 2))
+    return Table(x, y, _numbered(classes))
+
+
+def gaussian(parameters: Mapping[str, Value]) -> Table:
+    """Independent standard normal inputs with labels that know nothing of them: the input the theory assumes."""
+    samples, classes = int(parameters["samples"]), int(parameters["classes"])
+    generator = np.random.RandomState(SEED)
+    x = generator.standard_normal((samples, int(parameters["features"])))
+    return Table(x, _balanced(samples, classes, generator), _numbered(classes))
+
+
+def mnist1d(parameters: Mapping[str, Value]) -> Table:
+    """MNIST-1D: ten 1-D digit templates, padded, scaled, shifted, sheared and noised to 40 points.
+
+    Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2020 (arXiv:2011.14439), by the authors' own
+    generator with its defaults and seed: nothing is downloaded. Its own 80/20 split is kept, so that accuracies
+    compare with published ones. Raises DataError when the package is not installed.
+    """
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset
+    except ImportError as error:
+        raise DataError(
+            Problem(
+                "mnist1d",
+                f"the package that generates it is missing ({error})",
+                hint="install it with: pip install 'gradlab[mnist1d]'",
+            )
+        ) from error
+    arguments = get_dataset_args()
+    arguments.num_samples = int(parameters["samples"])
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        drawn = make_dataset(arguments)  # seeds Python's and NumPy's global generators
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+    parts = [
+        (np.asarray(drawn[f"x{part}"], dtype=np.float64), np.asarray(drawn[f"y{part}"], dtype=np.int64))
+        for part in ("", "_test")
+    ]
+    return Table(*parts[0], _numbered(10), held_out=parts[1])
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(str(label) for label in range(classes))
+
+
+def _balanced(samples: int, classes: int, generator: np.random.RandomState) -> np.typing.NDArray[np.int64]:
+    """Labels [samples] in random order, every class equally often but for a remainder."""
+    return generator.permutation(np.arange(samples, dtype=np.int64) % classes)
