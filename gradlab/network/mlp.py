@@ -1,0 +1,119 @@
+"""The stacked MLP: the seeds of a cell side by side, parameters with a leading replica axis.
+
+Shapes: inputs and activations [replica, batch, unit], weights [replica, in, out]. A single seed is a stack of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gradlab.activations import Activation
+from gradlab.activations.modules import build_module
+from gradlab.network import norms
+from gradlab.network.draws import draw_bias, draw_weight
+from gradlab.network.inits import Init
+from gradlab.network.norms import Norm
+from gradlab.network.residuals import Residual
+from gradlab.network.skips import Skip, build_skip
+
+
+class StackedLinear(nn.Module):
+    """z = h W + b for every replica: weight [replica, in, out], bias [replica, 1, out]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, h, self.weight)
+
+
+class HiddenLayer(nn.Module):
+    """One hidden layer: linear, norm and skip connection in the scheme's order, activation.
+
+    forward(h, stream) takes the layer's input and the residual stream and returns both for the next layer.
+    """
+
+    def __init__(
+        self, linear: StackedLinear, activation: nn.Module, norm: nn.Module | None, position: str, skip: Skip
+    ) -> None:
+        super().__init__()
+        self.linear = linear
+        self.activation = activation
+        self.norm_before = norm if norm is not None and position == "pre" else nn.Identity()
+        self.norm_after = norm if norm is not None and position == "post" else nn.Identity()
+        self.skip = skip
+
+    def forward(self, h: Tensor, stream: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        z = self.linear(self.skip.enter(h))
+        z, stream = self.skip.before(z, stream, self.norm_before)
+        h = self.norm_after(self.activation(z))
+        return self.skip.after(h, stream)
+
+
+class StackedMLP(nn.Module):
+    """`depth` hidden layers and a readout, for every seed of a stack."""
+
+    def __init__(self, hidden: Sequence[HiddenLayer], readout: StackedLinear) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleList(hidden)
+        self.readout = readout
+
+    @property
+    def linears(self) -> list[StackedLinear]:
+        """The linear maps in order, the readout last: depth + 1 of them."""
+        return [layer.linear for layer in self.hidden] + [self.readout]  # type: ignore[misc]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[replica, batch, feature] -> [replica, batch, class]."""
+        h, stream = x, None
+        for layer in self.hidden:
+            h, stream = layer(h, stream)
+        logits: Tensor = self.readout(h)
+        return logits
+
+
+def build_mlp(
+    *,
+    activation: Activation,
+    init: Init,
+    norm: Norm,
+    residual: Residual,
+    depth: int,
+    width: int,
+    features: int,
+    outputs: int,
+    seeds: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> StackedMLP:
+    """The stack of one cell's nets, drawn seed by seed on the CPU in float64 and then cast.
+
+    features: inputs; outputs: units of the readout; seeds: one a replica.
+    """
+    replicas = len(seeds)
+
+    def linear(layer: int, fan_in: int, fan_out: int) -> StackedLinear:
+        factor = residual.weight_factor(layer, depth) if layer <= depth else 1.0
+        weight = torch.stack([draw_weight(init, seed, layer, fan_in, fan_out) for seed in seeds]) * factor
+        bias = torch.stack([draw_bias(init, seed, layer, fan_in, fan_out) for seed in seeds]).unsqueeze(1)
+        return StackedLinear(weight.to(dtype), bias.to(dtype))
+
+    hidden = []
+    for layer in range(1, depth + 1):
+        fan_in = features if layer == 1 else width
+        hidden.append(
+            HiddenLayer(
+                linear(layer, fan_in, width),
+                build_module(activation, replicas, width, tuple(seeds)),
+                None if norm.name == "none" else norms.build(norm, replicas, width),
+                norm.position,
+                build_skip(residual, layer, depth, replicas),
+            )
+        )
+    mlp = StackedMLP(hidden, linear(depth + 1, features if depth == 0 else width, outputs))
+    return mlp.to(device=device, dtype=dtype)
