@@ -102,7 +102,7 @@ def collect(
 
 
 def _layer(parts: Iterable[Setting | Problem], problems: list[Problem]) -> Layer:
-    """The settings of one layer by key. Its problems go to `problems`, two settings that disagree among them."""
+    """The settings of one layer by key. Its problems, with settings that disagree, go to `problems`."""
     layer: dict[str, Setting] = {}
     for part in parts:
         if isinstance(part, Problem):

@@ -14,8 +14,8 @@ from gradlab.config.sections import Config
 def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> str:
     """The text of a file that asks for the same run: every key that has a value, and the lists in [grid].
 
-    grid: "network.depth" -> its values. Left out: a key without a value (`momentum` by the optimiser's own rule),
-    and where to write and whether to replace, so that the same run has the same text wherever it lands.
+    grid: "network.depth" -> its values. Left out: keys without a value (`momentum` by the optimiser's rule) and
+    where to write and whether to replace, so that the same run has the same text wherever it lands.
     """
     grid = grid or {}
     left_out = {*grid, "run.out", "run.force"}
