@@ -34,7 +34,8 @@ class Dataset:
     """A classification task, split and standardised.
 
     name:           how it is written, canonically: `moons:noise=0.1`, `train.csv`
-    x_train, x_val: float64 [rows, features]; mean 0 and variance 1 in each column of x_train, x_val on its scale
+    x_train, x_val: float64 [rows, features]; each column of x_train has mean 0 and variance 1, and
+                    x_val the same shift and scale
     y_train, y_val: int64 [rows], 0 ... classes - 1; every class occurs in y_train
     features:       columns of x
     class_names:    what the classes were called, in the order of their numbers

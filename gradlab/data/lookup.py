@@ -1,14 +1,22 @@
-"""From the text of `--data` to a Dataset, its canonical name and its digest."""
+"""From the text of `--data` to a Dataset, its canonical name and its digest.
+
+Nothing heavy is imported before it is needed: names, descriptions and digests cost neither NumPy nor pandas.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from gradlab.data.dataset import Dataset, Table
 from gradlab.data.registry import RECIPE_VERSION, REGISTRY
 from gradlab.errors import ConfigError, DataError, Problem, nearest
-from gradlab.items import Value, bind, parse_item, write_item
+from gradlab.items import Value, bind, format_number, parse_item, write_item
+
+ENDINGS = (".csv", ".parquet", ".npz")
+ALLOWED = f"{', '.join(REGISTRY)}, a {'|'.join(ENDINGS)} file, a folder of IDX files, or openml:NAME"
 
 
 def names() -> list[str]:
@@ -16,46 +24,205 @@ def names() -> list[str]:
     return list(REGISTRY)
 
 
+def describe() -> list[dict[str, str]]:
+    """A row for each kind of data: `name`, `summary`, `parameters` as `key=default (meaning; what is allowed)`."""
+    rows = [
+        {
+            "name": name,
+            "summary": definition.summary,
+            "parameters": "; ".join(
+                f"{key}={_shown(parameter.default)} ({parameter.meaning}; {parameter.allowed})"
+                for key, parameter in definition.parameters.items()
+            ),
+        }
+        for name, definition in REGISTRY.items()
+    ]
+    others = {
+        "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class column",
+        "FOLDER": "IDX files as MNIST and Fashion-MNIST are distributed, gzipped or not",
+        "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also openml:NAME:version=N",
+    }
+    return rows + [{"name": name, "summary": summary, "parameters": ""} for name, summary in others.items()]
+
+
 def load(name: str, target: str = "", where: str = "--data") -> Dataset:
     """The data set written as `name`, split and standardised (gradlab.data.split).
 
-    name:   a built-in (`digits`, `moons:noise=0.1`)
-    target: the column (or array) of a file that holds the class; empty for a built-in
+    name:   a built-in (`digits`, `moons:noise=0.1`), a .csv, .parquet or .npz file, a folder of IDX files, or
+            `openml:NAME`
+    target: the column (or array) of a file that holds the class; may name another target of an OpenML set;
+            empty for the others
     where:  what to call the place in an error
-    Raises ConfigError for an unknown name or parameter.
+
+    An IDX folder with a test part, and mnist1d, keep the split they are distributed with. Raises ConfigError
+    for an unknown name or parameter, DataError for data that cannot be read as a classification task.
     """
-    from gradlab.data import recipes
+    source = _source(name, where)
+    if target and not takes_target(name):
+        raise DataError(
+            Problem(
+                f"{where} {source.text}",
+                f"it has its own classes, and --target {target!r} was given too",
+                "--target with a .csv, .parquet or .npz file or openml:NAME",
+                "leave --target out",
+            )
+        )
+    identity = digest(name, target, where)
     from gradlab.data.split import prepare
 
-    built_in = _built_in(name, where)
-    table: Table = getattr(recipes, built_in.name)(built_in.values)
-    return prepare(table, built_in.text, digest(name, target, where))
+    return prepare(_table(source, target, where), source.text, identity)
 
 
 def canonical(name: str, where: str = "--data") -> str:
-    """The canonical text of `name`: a built-in's parameters that differ from their default."""
-    return _built_in(name, where).text
+    """The canonical text of `name`: a built-in with what differs from the defaults, a path as given.
+
+    Raises ConfigError for an unknown name or parameter, DataError for a file that does not exist.
+    """
+    return _source(name, where).text
+
+
+def takes_target(name: str) -> bool:
+    """Whether `--target` has a meaning for this data set: a file with columns, or OpenML."""
+    return name.startswith("openml:") or Path(name).suffix.lower() in ENDINGS
 
 
 def digest(name: str, target: str = "", where: str = "--data") -> str:
-    """sha256 (hex) of what defines the data: for a built-in its text and the version of its recipe."""
-    text = f"{canonical(name, where)} recipe {RECIPE_VERSION}"
-    return hashlib.sha256(text.encode()).hexdigest()
+    """sha256 (hex) of what defines the data, without loading it.
+
+    A built-in: its canonical text and the version of the recipes. A file: its bytes. A folder: its IDX files'
+    names and bytes. OpenML: its text (a named version never changes; the active one may). The target counts
+    everywhere.
+    """
+    source = _source(name, where)
+    hashed = hashlib.sha256(f"recipe {RECIPE_VERSION}, target {target}\n".encode())
+    try:
+        if source.kind == "file":
+            hashed.update(_file_hash(Path(source.text)))
+        elif source.kind == "folder":
+            from gradlab.data.idx import idx_files
+
+            for role, path in sorted(idx_files(Path(source.text), source.text).items()):
+                hashed.update(role.encode() + _file_hash(path))
+        else:
+            hashed.update(source.text.encode())
+    except OSError as error:
+        raise DataError(Problem(source.text, f"it cannot be read: {error.strerror or error}")) from error
+    return hashed.hexdigest()
+
+
+def check_batch(dataset: Dataset, batch_size: int, where: str = "--batch-size") -> None:
+    """Raise DataError when the training part has fewer rows than one batch."""
+    rows = len(dataset.y_train)
+    if batch_size > rows:
+        raise DataError(
+            Problem(
+                where,
+                f"{batch_size} is more than the {rows} training rows of {dataset.name} "
+                f"({rows + len(dataset.y_val)} rows in all)",
+                f"at most {rows}",
+                f"use {where} {rows} or less, or more data",
+            )
+        )
 
 
 @dataclass(frozen=True)
-class _BuiltIn:
-    name: str
-    values: dict[str, Value]
+class _Source:
+    """What a name stands for. text: canonical; values: a built-in's parameters."""
+
+    kind: Literal["built-in", "openml", "file", "folder"]
     text: str
+    name: str = ""
+    values: dict[str, Value] | None = None
 
 
-def _built_in(text: str, where: str) -> _BuiltIn:
-    item = parse_item(text, where)
-    definition = REGISTRY.get(item.name)
-    if definition is None:
-        raise ConfigError(
-            Problem(where, f"unknown data set {text!r}", ", ".join(REGISTRY), nearest(item.name, names()))
+def _source(text: str, where: str) -> _Source:
+    text = text.strip()
+    if text.startswith("openml:"):
+        from gradlab.data.openml import canonical_openml
+
+        return _Source("openml", canonical_openml(text, where))
+    head = text.partition(":")[0]
+    if head in REGISTRY:
+        return _built_in(text, where)
+    path = Path(text).expanduser()
+    if text and path.is_dir():
+        return _Source("folder", str(path))
+    if path.suffix.lower() in ENDINGS or (text and path.exists()):
+        if path.suffix.lower() not in ENDINGS:
+            raise DataError(
+                Problem(
+                    f"{where} {text}",
+                    f"a {path.suffix or 'nameless'} file is not supported",
+                    ", ".join(ENDINGS),
+                )
+            )
+        if not path.is_file():
+            raise DataError(_missing(path, text, where))
+        return _Source("file", str(path))
+    if "/" in text:
+        raise DataError(_missing(path, text, where))
+    raise ConfigError(
+        Problem(where, f"unknown data set {text!r}", ALLOWED, nearest(head, [*names(), "openml"]))
+    )
+
+
+def _missing(path: Path, text: str, where: str) -> Problem:
+    folder = path.parent
+    if not folder.is_dir():
+        return Problem(
+            f"{where} {text}", f"there is no folder {str(folder)!r}", "a file or folder that exists"
         )
+    return Problem(
+        f"{where} {text}",
+        f"there is no such file or folder in {str(folder.resolve())!r}",
+        "a file or folder that exists",
+        nearest(path.name, [entry.name for entry in folder.iterdir()]),
+    )
+
+
+def _built_in(text: str, where: str) -> _Source:
+    item = parse_item(text, where)
+    if item.attribute is not None:
+        raise ConfigError(
+            Problem(where, f"{item.attribute!r} in {text!r} is not key=value", f"{item.name}:key=value")
+        )
+    definition = REGISTRY[item.name]
     values = bind(item.given, definition.parameters, item.name, where)
-    return _BuiltIn(item.name, values, write_item(item.name, values, definition.parameters))
+    classes, samples = float(values.get("classes", 2)), float(values.get("samples", 4))
+    if samples < 2 * classes:
+        raise ConfigError(
+            Problem(
+                where,
+                f"{format_number(samples)} samples are too few for {format_number(classes)} classes",
+                f"samples >= {format_number(2 * classes)}, two rows of each class",
+            )
+        )
+    return _Source("built-in", write_item(item.name, values, definition.parameters), item.name, values)
+
+
+def _table(source: _Source, target: str, where: str) -> Table:
+    if source.kind == "openml":
+        from gradlab.data.openml import load_openml
+
+        return load_openml(source.text, target, where)
+    if source.kind == "file":
+        from gradlab.data.files import load_file
+
+        return load_file(Path(source.text), target, source.text)
+    if source.kind == "folder":
+        from gradlab.data.idx import load_folder
+
+        return load_folder(Path(source.text), source.text)
+    from gradlab.data import recipes
+
+    table: Table = getattr(recipes, source.name)(source.values)
+    return table
+
+
+def _file_hash(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _shown(default: Value | None) -> str:
+    return "" if default is None else default if isinstance(default, str) else format_number(default)

@@ -1,7 +1,7 @@
 """How each built-in data set is read or drawn: `recipe(parameters) -> Table`.
 
-Every recipe draws from its own generator with a fixed seed, so the same text is the same data. A change here that
-changes any number must raise RECIPE_VERSION in the registry.
+Every recipe draws from its own generator with a fixed seed, so the same text is the same data. A change here
+that changes any number must raise RECIPE_VERSION in the registry.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SEED = 0
 
 
 def digits(_: Mapping[str, Value]) -> Table:
-    """1797 handwritten digits of 8 x 8 pixels, 0 ... 16 (UCI Optical Recognition of Handwritten Digits, test part).
+    """1797 handwritten digits of 8 x 8 pixels, 0 ... 16 (UCI optical recognition, the test part).
 
-    Read from the file that scikit-learn ships: `sklearn.datasets.load_digits` reads the same one, after an import
-    of more than a second.
+    Read from the file that scikit-learn ships: `sklearn.datasets.load_digits` reads the same one, after an
+    import of more than a second.
     """
     spec = importlib.util.find_spec("sklearn")
-    folder = (spec and spec.submodule_search_locations or [""])[0]
+    folder = ((spec and spec.submodule_search_locations) or [""])[0]
     path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
     if path.is_file():
         with gzip.open(path, "rt", encoding="ascii") as lines:
@@ -63,10 +63,10 @@ def circles(parameters: Mapping[str, Value]) -> Table:
 
 
 def spirals(parameters: Mapping[str, Value]) -> Table:
-    """Interleaved Archimedean spirals in the unit disc, one arm a class, as evenly filled as the count allows.
+    """Interleaved Archimedean spirals in the unit disc, one arm a class, each as full as the others.
 
-    Arm k at radius r, uniform in [0.05, 1], lies at the angle 2 pi (turns r + k / classes); Gaussian noise is added
-    to both coordinates. After the two-spirals task of Lang and Witbrock (1988).
+    Arm k at radius r, uniform in [0.05, 1], lies at the angle 2 pi (turns r + k / classes); Gaussian noise is
+    added to both coordinates. After the two-spirals task of Lang and Witbrock (1988).
     """
     samples, classes = int(parameters["samples"]), int(parameters["classes"])
     generator = np.random.RandomState(SEED)
@@ -79,7 +79,7 @@ def spirals(parameters: Mapping[str, Value]) -> Table:
 
 
 def gaussian(parameters: Mapping[str, Value]) -> Table:
-    """Independent standard normal inputs with labels that know nothing of them: the input the theory assumes."""
+    """Independent standard normal inputs with labels independent of them, as the theory assumes."""
     samples, classes = int(parameters["samples"]), int(parameters["classes"])
     generator = np.random.RandomState(SEED)
     x = generator.standard_normal((samples, int(parameters["features"])))
@@ -89,7 +89,7 @@ def gaussian(parameters: Mapping[str, Value]) -> Table:
 def mnist1d(parameters: Mapping[str, Value]) -> Table:
     """MNIST-1D: ten 1-D digit templates, padded, scaled, shifted, sheared and noised to 40 points.
 
-    Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2020 (arXiv:2011.14439), by the authors' own
+    Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2020 (arXiv:2011.14439), from the authors'
     generator with its defaults and seed: nothing is downloaded. Its own 80/20 split is kept, so that accuracies
     compare with published ones. Raises DataError when the package is not installed.
     """

@@ -1,6 +1,7 @@
 """The one split and the one standardisation that every data set goes through.
 
-Written here, in a few lines of NumPy, because importing scikit-learn for it costs more than a second at every start.
+Written here, in a few lines of NumPy, because importing scikit-learn for it costs more than a second at every
+start.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.data.dataset import Dataset, Table
+from gradlab.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats, Integers
@@ -20,7 +22,8 @@ SPLIT_SEED = 20_240_229  # fixed: a result must not depend on how its data were 
 def prepare(table: Table, name: str, digest: str) -> Dataset:
     """Split `table` (or keep the split it came with), shuffle the training rows, standardise on them.
 
-    The shuffle matters: the probe is the first training rows, and a source is often sorted by class.
+    The shuffle matters: the probe is the first training rows, and a source is often sorted by class. Raises
+    DataError for a column that float64 cannot standardise.
     """
     if table.held_out is None:
         train, val = stratified_split(table.y)
@@ -30,6 +33,16 @@ def prepare(table: Table, name: str, digest: str) -> Dataset:
         x_train, y_train = table.x[order], table.y[order]
         x_val, y_val = table.held_out
     x_train, x_val = standardise(x_train, x_val)
+    bad = np.flatnonzero(~(np.isfinite(x_train).all(axis=0) & np.isfinite(x_val).all(axis=0)))
+    if bad.size:
+        raise DataError(
+            Problem(
+                name,
+                f"input {bad[0] + 1} of {x_train.shape[1]} cannot be standardised in float64 over its "
+                f"{len(y_train)} training rows: its values are too large, or too close to each other",
+                hint="rescale that column",
+            )
+        )
     return Dataset(
         name=name,
         x_train=x_train,
@@ -46,8 +59,8 @@ def prepare(table: Table, name: str, digest: str) -> Dataset:
 def stratified_split(y: Integers) -> tuple[Integers, Integers]:
     """Row numbers of the training and the validation part, each shuffled; the same on every call.
 
-    y: int64 [rows], at least two rows a class. A fifth of each class, rounded to whole rows but at least one, is
-    for validation.
+    y: int64 [rows], at least two rows a class. A fifth of each class, rounded to whole rows but at least one,
+    is for validation.
     """
     generator = _generator()
     train, val = [], []
@@ -67,9 +80,10 @@ def standardise(x_train: Floats, x_val: Floats) -> tuple[Floats, Floats]:
     standard deviation of a column of 0.1 rounds to 1e-17, not to 0.)
     """
     constant = x_train.min(axis=0) == x_train.max(axis=0)
-    mean = x_train.mean(axis=0)
-    scale = np.where(constant, 1.0, x_train.std(axis=0))
-    parts = [(part - mean) / scale for part in (x_train, x_val)]
+    with np.errstate(all="ignore"):  # numbers too large or too close for float64 are the caller's to report
+        mean = x_train.mean(axis=0)
+        scale = np.where(constant, 1.0, x_train.std(axis=0))
+        parts = [(part - mean) / scale for part in (x_train, x_val)]
     for part in parts:
         part[:, constant] = 0.0
     return parts[0], parts[1]

@@ -1,0 +1,181 @@
+"""A user's CSV, Parquet or npz file as a frame. Files are data: nothing in them is evaluated or unpickled."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gradlab.data.columns import no_such_target, table_from_frame
+from gradlab.data.dataset import Table
+from gradlab.errors import DataError, Problem
+
+UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
+"""What numpy.load raises for a damaged archive; MemoryError when a header states an absurd shape."""
+
+
+def load_file(path: Path, target: str, source: str) -> Table:
+    """The file at `path` with its column (or array) `target` as classes.
+
+    source: the file as the user wrote it, for errors. Raises DataError when it cannot be read as what its
+    ending says, or its columns are not what `gradlab.data.columns` allows.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
+        frame = READERS[path.suffix.lower()](path, target, source)
+    except OSError as error:
+        raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
+    return table_from_frame(frame, target, source)
+
+
+def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
+    """Comma-separated UTF-8 text whose first row names the columns; an empty cell is missing."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header = [name.strip() for name in next((row for row in csv.reader(lines) if row), [])]
+        _check_header(header, source)
+        if target not in header:
+            raise no_such_target(target, header, source, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # a row longer than the header loses cells
+            return pd.read_csv(
+                path,
+                header=0,
+                names=header,
+                index_col=False,
+                keep_default_na=False,  # a class may be called NA or None
+                na_values=[""],
+                encoding="utf-8-sig",
+                low_memory=False,
+            )
+    except UnicodeDecodeError as error:
+        raise DataError(
+            Problem(source, f"it is not UTF-8 text ({error})", "a CSV file saved as UTF-8")
+        ) from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
+        raise DataError(
+            Problem(
+                source, f"it is not a regular table: {error}", "as many cells in every row as in the header"
+            )
+        ) from error
+
+
+def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
+    """A Parquet file through pyarrow (extra `parquet`)."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(
+            Problem(
+                source,
+                "reading Parquet needs the package pyarrow, which is missing",
+                hint="install it with: pip install 'gradlab[parquet]', or save the table as CSV",
+            )
+        ) from error
+    try:
+        header = parquet.read_schema(path).names
+        _check_header(header, source)
+        frame: pd.DataFrame = parquet.read_table(path).to_pandas()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(Problem(source, f"it is not a readable Parquet file: {_line(error)}")) from error
+    return frame
+
+
+def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
+    """NumPy's archive of named arrays: `target` is one-dimensional, the others have as many rows.
+
+    Arrays of more than one dimension are flattened to [rows, columns]; named `name[0]`, ...
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(
+                    Problem(source, "it holds one array without a name", "an archive from numpy.savez")
+                )
+            arrays = {name: archive[name] for name in archive.files}
+    except DataError:
+        raise
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        message = f"it is not a readable npz archive: {_line(error)}"
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            message = "it holds Python objects, which gradlab does not unpickle"
+        raise DataError(
+            Problem(source, message, "arrays of numbers (and text labels) from numpy.savez")
+        ) from error
+    if target not in arrays:
+        raise no_such_target(target, list(arrays), source, None)
+    labels = arrays.pop(target)
+    where = f"{source}: array {target!r}"
+    if labels.ndim == 0 or labels.size != len(labels):
+        raise DataError(Problem(where, f"its shape is {list(labels.shape)}", "one class a row: [rows]"))
+    problems = [
+        Problem(
+            f"{source}: array {name!r}", f"its shape is {list(array.shape)}", f"[{len(labels)} rows, ...]"
+        )
+        for name, array in arrays.items()
+        if array.ndim == 0 or len(array) != len(labels)
+    ]
+    if problems:
+        raise DataError(problems)
+    parts = [pd.DataFrame({target: labels.reshape(-1)})]
+    for name, array in arrays.items():
+        flat = array.reshape(len(labels), -1)
+        columns = [name] if array.ndim == 1 else [f"{name}[{index}]" for index in range(flat.shape[1])]
+        parts.append(pd.DataFrame(flat, columns=columns))
+    return pd.concat(parts, axis=1)
+
+
+READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}
+
+
+def _check_header(names: list[str], source: str) -> None:
+    """Raise DataError for columns without a name, of the same name, or a first row that is data."""
+    if not names:
+        raise DataError(Problem(source, "the file has no header row", "a first row that names the columns"))
+    if all(_is_number(name) for name in names):
+        raise DataError(
+            Problem(
+                source,
+                f"its first row is numbers ({', '.join(names[:5])})",
+                "a first row that names the columns",
+            )
+        )
+    unnamed = [str(index) for index, name in enumerate(names, start=1) if not name]
+    if unnamed:
+        raise DataError(
+            Problem(
+                source,
+                f"column {', '.join(unnamed)} of {len(names)} has no name",
+                "a name for every column",
+                "a row number saved by pandas is left out with to_csv(..., index=False)",
+            )
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            Problem(
+                source, f"more than one of its {len(names)} columns is called {', '.join(map(repr, twice))}"
+            )
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

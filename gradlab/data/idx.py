@@ -1,0 +1,131 @@
+"""A folder of IDX files, as MNIST and Fashion-MNIST are distributed, gzipped or not.
+
+The format: two zero bytes, a type byte, the number of dimensions, each dimension as a big-endian 32-bit
+integer, then the values, big-endian (Y. LeCun, "The MNIST database of handwritten digits").
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradlab.data.columns import classes
+from gradlab.data.dataset import Table
+from gradlab.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from gradlab.data.dataset import Floats
+
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+FILE_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
+EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte (and t10k-...), each with or without .gz"
+
+
+def load_folder(folder: Path, source: str) -> Table:
+    """The images of `folder`, flattened to [rows, pixels], and their labels.
+
+    With both parts, `train` and `t10k`, the distributed test part is the validation part, so that accuracies
+    compare with published ones; with `train` alone it is split like every other data set. Raises DataError
+    for a missing, damaged or mismatching file.
+    """
+    files = idx_files(folder, source)
+    x, labels = _part(files, "train", source)
+    where = f"{source}: {files['train-labels'].name}"
+    y, class_names = classes(pd.Series(labels), where)
+    if "t10k-images" not in files:
+        return Table(x, y, class_names)
+    x_val, labels_val = _part(files, "t10k", source)
+    where = f"{source}: {files['t10k-labels'].name}"
+    if x_val.shape[1] != x.shape[1]:
+        raise DataError(Problem(source, f"train has {x.shape[1]} pixels an image, t10k {x_val.shape[1]}"))
+    known = {name: number for number, name in enumerate(class_names)}
+    new = sorted({str(label) for label in labels_val} - set(known))
+    if new:
+        raise DataError(Problem(where, f"class {', '.join(new)} is not in the training part"))
+    y_val = np.array([known[str(label)] for label in labels_val], dtype=np.int64)
+    return Table(x, y, class_names, held_out=(x_val, y_val))
+
+
+def idx_files(folder: Path, source: str) -> dict[str, Path]:
+    """The IDX files of `folder` by role (`train-images`, `train-labels`, and both or neither of `t10k-...`).
+
+    Where a file is there twice, plain and gzipped, the plain one counts. Raises DataError for a missing one.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = FILE_NAME.fullmatch(path.name)
+        if match:
+            files.setdefault(f"{match[1]}-{match[2]}", path)
+    needed = ["train-images", "train-labels"]
+    if any(role.startswith("t10k") for role in files):
+        needed += ["t10k-images", "t10k-labels"]
+    missing = [role for role in needed if role not in files]
+    if missing:
+        raise DataError(Problem(source, f"the folder has no IDX file of {' and '.join(missing)}", EXPECTED))
+    return files
+
+
+def read_idx(path: Path, source: str) -> NDArray[Any]:
+    """The array in one IDX file, of the shape and type that its header states. Raises DataError."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            magic = stream.read(4)
+            if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES or magic[3] == 0:
+                raise DataError(
+                    Problem(
+                        source,
+                        f"its first four bytes are {magic.hex(' ') or 'missing'}, not an IDX header",
+                        "00 00, a type (08 for bytes) and the number of dimensions",
+                    )
+                )
+            sizes = stream.read(4 * magic[3])
+            if len(sizes) < 4 * magic[3]:
+                raise DataError(Problem(source, "the file ends inside its header"))
+            shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
+            dtype = np.dtype(TYPES[magic[2]])
+            expected = prod(shape) * dtype.itemsize
+            values = stream.read()  # not `expected` bytes: a damaged header may state any number
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(Problem(source, f"it cannot be read: {error}", hint="download it again")) from error
+    if len(values) != expected:
+        raise DataError(
+            Problem(
+                source,
+                f"its header states {shape}, {expected} bytes, and it holds {len(values)}",
+                hint="download it again",
+            )
+        )
+    return np.frombuffer(values, dtype=dtype).reshape(shape)
+
+
+def _part(files: dict[str, Path], part: str, source: str) -> tuple[Floats, NDArray[Any]]:
+    """Inputs float64 [rows, pixels] and labels [rows] of `train` or `t10k`."""
+    images, labels = files[f"{part}-images"], files[f"{part}-labels"]
+    x = read_idx(images, f"{source}: {images.name}")
+    y = read_idx(labels, f"{source}: {labels.name}")
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        shape = list(y.shape)
+        raise DataError(
+            Problem(f"{source}: {labels.name}", f"it holds {y.dtype} {shape}", "whole numbers, [rows]")
+        )
+    if len(x) != len(y) or x.size == 0:
+        message = f"{images.name} has {len(x)} images and {labels.name} {len(y)} labels"
+        raise DataError(Problem(source, message, "one label an image, at least one pixel"))
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(flat).all(axis=1))
+    if bad.size:
+        raise DataError(
+            Problem(
+                f"{source}: {images.name}", f"image {bad[0] + 1} of {len(x)} has a pixel that is not finite"
+            )
+        )
+    return flat, y.astype(np.int64)

@@ -1,0 +1,78 @@
+"""A data set of openml.org by name, through scikit-learn's fetcher and its cache."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+
+from gradlab.data.columns import no_such_target, table_from_frame
+from gradlab.data.dataset import Table
+from gradlab.errors import ConfigError, DataError, Problem
+from gradlab.items import Parameter, Value, bind, parse_item, write_item
+
+PREFIX = "openml:"
+PARAMETERS: Mapping[str, Parameter] = {
+    "version": Parameter(
+        default=None, meaning="version of the data set; unset: the active one", low=1, integer=True
+    )
+}
+
+
+def parse_openml(text: str, where: str) -> tuple[str, dict[str, Value]]:
+    """NAME and the parameters of `openml:NAME` or `openml:NAME:version=2`. Raises ConfigError."""
+    name, *rest = text.removeprefix(PREFIX).split(":")
+    if not re.fullmatch(r"[A-Za-z0-9_.()-]+", name) or "=" in name:
+        raise ConfigError(
+            Problem(where, f"{text!r} names no data set of OpenML", "openml:NAME, as in openml:iris")
+        )
+    given = parse_item(":".join(["openml", *rest]), where)
+    if given.attribute is not None:
+        raise ConfigError(
+            Problem(where, f"{given.attribute!r} in {text!r} is not key=value", "openml:NAME:version=2")
+        )
+    return name, bind(given.given, PARAMETERS, "openml", where)
+
+
+def canonical_openml(text: str, where: str) -> str:
+    """`openml:NAME`, with its version where one is given. Raises ConfigError."""
+    name, values = parse_openml(text, where)
+    return write_item(f"{PREFIX}{name}", values, PARAMETERS)
+
+
+def load_openml(text: str, target: str, where: str) -> Table:
+    """The data set `text`, its default target (or the column `target`) as classes.
+
+    Fetched once, then read from scikit-learn's cache (`~/scikit_learn_data`, or SCIKIT_LEARN_DATA). Raises
+    ConfigError for a wrong text, DataError when it cannot be fetched or its columns are not numbers.
+    """
+    name, values = parse_openml(text, where)
+    source = canonical_openml(text, where)
+    from sklearn.datasets import fetch_openml
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on several versions and on each retry
+            fetched = fetch_openml(
+                name,
+                version=int(values["version"]) if "version" in values else "active",
+                target_column=target or "default-target",
+                as_frame=True,
+                n_retries=1,
+            )
+    except OSError as error:  # urllib's errors are OSErrors, a damaged cache is too
+        raise DataError(
+            Problem(
+                source,
+                f"it is not in scikit-learn's cache and could not be fetched: {error}",
+                hint="connect to the network once, or give a file: --data FILE.csv --target COLUMN",
+            )
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            Problem(source, f"OpenML could not give it: {error}", hint="see openml.org/search")
+        ) from error
+    frame = fetched.frame
+    if len(fetched.target_names) != 1:
+        raise no_such_target("", [str(column) for column in frame.columns], source, len(frame))
+    return table_from_frame(frame, fetched.target_names[0], source)
