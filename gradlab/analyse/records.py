@@ -1,0 +1,206 @@
+"""A cell's rows of layers.csv and steps.csv as arrays with named axes: [seed, record, layer] and [seed, record]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradlab.errors import DataError, Problem
+from gradlab.store.schema import CELL, LAYERS, LAYERS_FULL, STEPS, names
+
+Array = NDArray[np.float64]
+
+LAYER_COLUMNS = frozenset(names(LAYERS) + names(LAYERS_FULL))
+STEP_COLUMNS = frozenset(names(STEPS))
+TEXTS = frozenset(("name",))
+INDEX = ("seed", "step")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What was recorded of one cell. Axes: S seeds, T records, L hidden layers (layer 1 first), nan where empty.
+
+    cell:   the cell columns and their values
+    seeds:  [S]; steps: [T], ascending, the union over seeds; layers: [L], the numbers of the hidden layers
+    names:  their names
+    hidden: column of layers.csv -> [S, T, L]; output: the readout's -> [S, T] (empty mapping where none is recorded)
+    run:    column of steps.csv -> [S, T]
+    in_layers, in_steps: [S, T], whether the table has that record of that seed
+    """
+
+    cell: Mapping[str, object]
+    seeds: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    layers: NDArray[np.int64]
+    names: tuple[str, ...]
+    hidden: Mapping[str, Array]
+    output: Mapping[str, Array]
+    run: Mapping[str, Array]
+    in_layers: NDArray[np.bool_]
+    in_steps: NDArray[np.bool_]
+
+    def first(self, column: str) -> Array:
+        """[S, L]: the column at each seed's first record."""
+        return self.layer(column)[np.arange(len(self.seeds)), self.in_layers.argmax(1)]
+
+    def last(self, column: str) -> Array:
+        """[S, L]: the column at each seed's last record."""
+        return self.layer(column)[np.arange(len(self.seeds)), _last_true(self.in_layers)]
+
+    def last_of_run(self, column: str) -> Array:
+        """[S]: a column of steps.csv at each seed's last record."""
+        return self.step(column)[np.arange(len(self.seeds)), _last_true(self.in_steps)]
+
+    def layer(self, column: str) -> Array:
+        """[S, T, L] of a column of layers.csv over the hidden layers; all nan where the table has no such column."""
+        shape = (len(self.seeds), len(self.steps), len(self.layers))
+        return self.hidden.get(column, np.full(shape, np.nan))
+
+    def step(self, column: str) -> Array:
+        """[S, T] of a column of steps.csv; all nan where there is none."""
+        return self.run.get(column, np.full((len(self.seeds), len(self.steps)), np.nan))
+
+    def every_layer(self, column: str) -> Array:
+        """[S, T, L + 1]: the hidden layers and, last, the readout (nan where none is recorded)."""
+        readout = self.output.get(column, np.full((len(self.seeds), len(self.steps)), np.nan))
+        return np.concatenate([self.layer(column), readout[..., None]], axis=-1)
+
+
+def cell_columns_of(frame: pd.DataFrame) -> list[str]:
+    """The columns that say which cell a row belongs to: those left of `seed` that are no record of it."""
+    if "seed" not in frame.columns:
+        return []
+    before = list(frame.columns[: list(frame.columns).index("seed")])
+    return [column for column in before if column not in LAYER_COLUMNS | STEP_COLUMNS]
+
+
+def split_cells(
+    layers: pd.DataFrame, steps: pd.DataFrame | None = None, cell_columns: Sequence[str] | None = None
+) -> list[Records]:
+    """One `Records` per cell, in the order in which the cells first appear in `layers`.
+
+    layers, steps: tables as in layers.csv and steps.csv. cell_columns: what identifies a cell; by default every
+    column left of `seed`. Raises DataError for an empty table, a missing column, a column that is not numeric, several
+    rows for the same seed, step and layer, and a `steps` table without the columns that tell the cells apart.
+    """
+    columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
+    _check(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
+    keys = ["cell"] if "cell" in columns else columns
+    if steps is not None:
+        _check(steps, "steps", INDEX)
+    parts = _groups(layers, keys)
+    shared = [key for key in keys if steps is not None and key in steps.columns]
+    if steps is not None and len(parts) > 1 and shared != keys:
+        lost = ", ".join(key for key in keys if key not in shared)
+        raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
+    of_steps = _groups(steps, shared) if steps is not None else {}
+    found = []
+    for key, rows in parts.items():
+        own = of_steps.get(key if shared else (), None)
+        cell = {column: rows[column].iloc[0] for column in columns}
+        found.append(_arrays(cell, rows, own))
+    return found
+
+
+def _groups(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], pd.DataFrame]:
+    if not keys:
+        return {(): frame}
+    texts = [frame[key].astype(str) for key in keys]  # so that an empty value is a value like any other
+    grouped = frame.groupby(texts, sort=False)
+    return {key if isinstance(key, tuple) else (key,): part for key, part in grouped}
+
+
+def _check(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
+    problems = []
+    if not len(frame):
+        problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))
+    problems += [Problem(table, f"no column {column!r}") for column in required if column not in frame.columns]
+    texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
+    known = (LAYER_COLUMNS if table == "layers" else STEP_COLUMNS) - texts
+    for column in (c for c in frame.columns if c in known):
+        if not pd.api.types.is_numeric_dtype(frame[column]) and not frame[column].isna().all():
+            bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
+            shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
+            problems.append(Problem(f"{table}: {column}", f"not a column of numbers{shown}"))
+        elif column in INDEX and frame[column].isna().any():
+            problems.append(Problem(f"{table}: {column}", "a row has no value"))
+    if problems:
+        raise DataError(problems)
+
+
+def _arrays(cell: Mapping[str, object], rows: pd.DataFrame, own: pd.DataFrame | None) -> Records:
+    readout = _is_readout(rows)
+    if readout.all():
+        raise DataError(Problem("layers", f"cell {cell.get('cell', '')}: no hidden layer, only the readout"))
+    seeds, seed_at = np.unique(rows["seed"].to_numpy(np.int64), return_inverse=True)
+    every = [rows["step"].to_numpy(np.int64)] + ([] if own is None else [own["step"].to_numpy(np.int64)])
+    steps = np.unique(np.concatenate(every))
+    step_at = np.searchsorted(steps, every[0])
+    number = rows["layer"].to_numpy(np.int64)
+    layers = np.unique(number[~readout])
+    layer_at = np.where(readout, len(layers), np.searchsorted(layers, number))
+    place = (seed_at * len(steps) + step_at) * (len(layers) + 1) + layer_at
+    if len(np.unique(place)) != len(place):
+        hint = "tables of several cells need a column that tells them apart, left of `seed`"
+        raise DataError(Problem("layers", "several rows for the same seed, step and layer", hint=hint))
+    shape = (len(seeds), len(steps), len(layers) + 1)
+    full = {column: _place(rows, column, place, shape) for column in rows.columns if _is_value(column)}
+    in_layers = np.zeros((len(seeds), len(steps)), dtype=bool)
+    in_layers[seed_at, step_at] = True
+    in_steps = np.zeros_like(in_layers)
+    run: dict[str, Array] = {}
+    if own is not None:
+        known = own[own["seed"].isin(seeds)]
+        where = np.searchsorted(seeds, known["seed"].to_numpy(np.int64)) * len(steps) + np.searchsorted(
+            steps, known["step"].to_numpy(np.int64)
+        )
+        if len(np.unique(where)) != len(where):
+            raise DataError(Problem("steps", "several rows for the same seed and step"))
+        in_steps.ravel()[where] = True
+        for column in known.columns:
+            if column in STEP_COLUMNS and column not in INDEX:
+                run[column] = _place(known, column, where, shape[:2])
+    first = rows.assign(_at=layer_at).drop_duplicates("_at").set_index("_at")
+    names_at = first["name"] if "name" in first.columns else pd.Series(dtype=object)
+    return Records(
+        cell=cell,
+        seeds=seeds,
+        steps=steps,
+        layers=layers,
+        names=tuple(str(names_at.get(i, f"layer {n}")) for i, n in enumerate(layers)),
+        hidden={column: values[..., :-1] for column, values in full.items()},
+        output={column: values[..., -1] for column, values in full.items()} if readout.any() else {},
+        run=run,
+        in_layers=in_layers,
+        in_steps=in_steps,
+    )
+
+
+def _last_true(present: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """[S, T] -> [S]: index of the last True (the last record where there is none)."""
+    last: NDArray[np.int64] = present.shape[1] - 1 - present[:, ::-1].argmax(1)
+    return last
+
+
+def _is_value(column: str) -> bool:
+    return column in LAYER_COLUMNS and column not in (*INDEX, "layer", "name")
+
+
+def _is_readout(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """The readout's rows: named `output`, or above the cell's depth where the table says it."""
+    last = np.zeros(len(rows), dtype=bool)
+    if "name" in rows.columns:
+        last |= (rows["name"] == "output").to_numpy()
+    if "depth" in rows.columns:
+        last |= (rows["layer"] > pd.to_numeric(rows["depth"], errors="coerce")).to_numpy()
+    return last
+
+
+def _place(rows: pd.DataFrame, column: str, place: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
+    values = np.full(int(np.prod(shape)), np.nan)
+    values[place] = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return values.reshape(shape)

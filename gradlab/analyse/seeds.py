@@ -1,0 +1,68 @@
+"""Statistics over seeds: means, 95 % intervals, paired differences. A single seed has no interval: nan."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit  # scipy.stats costs a second of import
+
+Array = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """mean; half_width of its confidence interval (nan for a single seed); count of seeds. All of shape [...]."""
+
+    mean: Array
+    half_width: Array
+    count: int
+
+
+class Difference(NamedTuple):
+    """A paired difference a - b over common seeds.
+
+    mean, half_width: of the difference; p_value: two-sided, of Student's paired t test; count: pairs
+    `within_noise` is True when the interval contains 0, and when there is no interval (one pair, or a value that
+    is not finite).
+    """
+
+    mean: float
+    half_width: float
+    p_value: float
+    count: int
+
+    @property
+    def within_noise(self) -> bool:
+        return not abs(self.mean) > self.half_width
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Mean over the last axis (seeds) and the half width of Student's t interval, t(n - 1) s / sqrt(n).
+
+    A value that is not a number in any seed makes both nan, an infinite one makes the mean infinite: no seed is
+    left out silently.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n = x.shape[-1]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mean = x.mean(-1)
+        if n < 2:
+            return Estimate(mean, np.full_like(mean, np.nan), n)
+        half = stdtrit(n - 1, 0.5 + confidence / 2) * x.std(-1, ddof=1) / np.sqrt(n)
+    return Estimate(mean, half, n)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
+    """a - b, seed by seed, with its t interval. a, b: [seeds], the same seeds in the same order."""
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    assert x.shape == y.shape and x.ndim == 1, "paired values: one of each for every seed"
+    with np.errstate(invalid="ignore"):
+        d = x - y
+    mean, half, n = mean_interval(d, confidence)
+    if n < 2 or not np.isfinite(half):
+        return Difference(float(mean), np.nan, np.nan, n)
+    error = float(d.std(ddof=1)) / np.sqrt(n)
+    if error == 0:
+        return Difference(float(mean), 0.0, 1.0 if mean == 0 else 0.0, n)
+    return Difference(float(mean), float(half), float(2 * stdtr(n - 1, -abs(mean) / error)), n)
