@@ -1,0 +1,165 @@
+"""What every renderer reads from the three tables: cells and their names, records, profiles over layers.
+
+Seeds are summed up by their median, and their spread is the whole range from lowest to highest. A NaN counts
+as infinite where the row says that entries were not finite; a value that does not apply stays NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.store import schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+
+class Frames(Protocol):
+    """The three tables, as an outcome, a saved result or a test has them."""
+
+    @property
+    def layers(self) -> pd.DataFrame: ...
+    @property
+    def steps(self) -> pd.DataFrame: ...
+    @property
+    def summary(self) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Three tables cut to some of their cells."""
+
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    summary: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One quantity over layers or steps: `at` is the layer numbers or steps; the others are over seeds."""
+
+    at: Array
+    median: Array
+    low: Array
+    high: Array
+
+
+def cell_columns(frame: pd.DataFrame) -> list[str]:
+    """The cell columns of a table: all that stand before `seed` or `seeds`, any other grid keys included."""
+    columns = [str(name) for name in frame.columns]
+    ends = [columns.index(name) for name in ("seed", "seeds") if name in columns]
+    return columns[: min(ends)] if ends else [c for c in columns if c in schema.names(schema.CELL)]
+
+
+def of_cell(frames: Frames, cell: str) -> Tables:
+    """The rows of one cell."""
+    return Tables(*(frame[frame["cell"] == cell] for frame in (frames.layers, frames.steps, frames.summary)))
+
+
+def varying(summary: pd.DataFrame) -> list[str]:
+    """The cell columns (but the hash) in which the cells differ."""
+    return [
+        name for name in cell_columns(summary) if name != "cell" and summary[name].nunique(dropna=False) > 1
+    ]
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries by column name."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def show(value: object) -> str:
+    """A value of a cell column as text: whole numbers without a point."""
+    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def name_cell(row: Mapping[str, object], columns: Iterable[str]) -> str:
+    """`sigmoid, depth 20, init he`: the activation, then each of the other columns with its name."""
+    parts = [str(row["activation"])] if "activation" in row else []
+    parts += [f"{name} {show(row[name])}" for name in columns if name != "activation" and name in row]
+    return ", ".join(parts)
+
+
+def labels(summary: pd.DataFrame) -> dict[str, str]:
+    """The shortest name that tells each cell from the others, by cell hash, in the order of the table."""
+    columns = varying(summary)
+    if "depth" in summary and "depth" not in columns:
+        columns = ["depth", *columns]
+    return {str(row["cell"]): name_cell(row, columns) for row in rows_of(summary)}
+
+
+def ranking(summary: pd.DataFrame) -> pd.DataFrame:
+    """The cells, best mean validation accuracy first; ties by training loss, then by order. NaN is last."""
+    return summary.sort_values(
+        ["val_accuracy_mean", "train_loss_mean"], ascending=[False, True], kind="stable", na_position="last"
+    )
+
+
+def records(layers: pd.DataFrame) -> list[int]:
+    """The recorded steps, ascending."""
+    return sorted(int(step) for step in layers["step"].unique())
+
+
+def first_middle_last(steps: list[int]) -> list[int]:
+    """The first record, the one nearest to half of the last step, and the last; none twice."""
+    if not steps:
+        return []
+    middle = min(steps, key=lambda step: abs(step - steps[-1] / 2))
+    return sorted({steps[0], middle, steps[-1]})
+
+
+def counted(layers: pd.DataFrame, column: str) -> pd.Series[float]:
+    """A column as floats; NaN has become infinite where the row counts entries that are not finite."""
+    values = layers[column].astype(float)
+    if "nonfinite" in layers:
+        values = values.mask(values.isna() & (layers["nonfinite"].fillna(0) > 0), np.inf)
+    return values
+
+
+def profile(layers: pd.DataFrame, step: int, column: str) -> Profile:
+    """One quantity at one record of one cell, over layers."""
+    return _over_seeds(layers[layers["step"] == step], "layer", column)
+
+
+def course(steps: pd.DataFrame, column: str) -> Profile:
+    """One quantity of steps.csv of one cell, over steps."""
+    return _over_seeds(steps, "step", column)
+
+
+def _over_seeds(rows: pd.DataFrame, axis: str, column: str) -> Profile:
+    grouped = counted(rows, column).groupby(rows[axis])
+    median, low, high = grouped.median(), grouped.min(), grouped.max()
+    return Profile(*(np.asarray(values, dtype=np.float64) for values in (median.index, median, low, high)))
+
+
+def grid(layers: pd.DataFrame, column: str) -> tuple[Array, Array, Array]:
+    """(steps, layer numbers, values [layer, step]): medians over the seeds of one cell."""
+    table = counted(layers, column).groupby([layers["layer"], layers["step"]]).median().unstack()
+    return (
+        np.asarray(table.columns, dtype=np.float64),
+        np.asarray(table.index, dtype=np.float64),
+        np.asarray(table, dtype=np.float64),
+    )
+
+
+def log10(values: Array) -> Array:
+    """log10 without warnings: 0 becomes -inf, a negative value NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log10(values), dtype=np.float64)
+
+
+def decades(*values: Array) -> tuple[int, int]:
+    """The whole decades (low, high) that hold every positive finite value; (-1, 0) when there is none."""
+    logs = log10(np.concatenate([np.ravel(v) for v in values])) if values else np.empty(0)
+    logs = logs[np.isfinite(logs)]
+    if not logs.size:
+        return -1, 0
+    low, high = int(np.floor(logs.min())), int(np.ceil(logs.max()))
+    return (low, high) if high > low else (low, low + 1)

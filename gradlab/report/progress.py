@@ -1,0 +1,186 @@
+"""Progress on stderr while cells train: live bars of delta on a terminal, a plain line a cell elsewhere.
+
+A picture is drawn at most 8 times a second, and never more often than keeps drawing below 1 % of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from gradlab.report import frames
+from gradlab.report.frames import Array
+from gradlab.report.glyphs import Glyphs, number
+from gradlab.report.terminal import shown_layers, verdict_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FRAME_SECONDS = 0.125
+SHARE_OF_TIME = 0.01
+PATIENCE_SECONDS = 0.5  # nothing is drawn for a run that is over sooner
+LIVE_LAYERS = 24
+
+
+class Progress:
+    """An observer that shows how far a plan is. `clock` is replaced in tests only."""
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.quiet = quiet
+        self._glyphs = Glyphs.of(self.console)
+        self._clock = clock
+        self._live: Live | None = None
+        self._total = self._done = self._cells = self._finished = 0
+        self._last_step = 0
+        self._started = self._due = 0.0
+        self._names: dict[str, str] = {}
+        self._title = ""
+        self._step = 0
+        self._delta: Array | None = None
+        self._scalars: dict[str, float] = {}
+
+    def begin(self, plan: Any, total_steps: int) -> None:
+        """Start. total_steps: updates of all cells, each counted once for each of its seeds."""
+        columns = [{"cell": cell.id, **cell.columns()} for cell in plan.cells]
+        if columns:
+            import pandas as pd
+
+            self._names = frames.labels(pd.DataFrame(columns))
+        self._total, self._cells = total_steps, len(columns)
+        self._done = self._finished = 0
+        self._started = self._clock()
+        self._due = self._started + PATIENCE_SECONDS
+
+    def advance(self, cell: Any, steps: int) -> None:
+        """So many more updates are done, seeds counted."""
+        self._done += steps
+        self._title = self._name(cell)
+        self._draw()
+
+    def record(self, cell: Any, step: int, layers: Mapping[str, Array]) -> None:
+        """One record: [replica, layer] by column name; train_loss and val_accuracy [replica] where given."""
+        if not self.console.is_terminal or self.quiet:
+            return
+        self._title, self._step = self._name(cell), step
+        if "delta_rms" in layers:
+            self._delta = np.asarray(layers["delta_rms"], dtype=np.float64)
+        for name in ("train_loss", "val_accuracy"):
+            if name in layers:
+                self._scalars[name] = float(np.mean(np.asarray(layers[name], dtype=np.float64)))
+        self._draw()
+
+    def cell_done(self, cell: Any, row: Mapping[str, Any]) -> None:
+        """One cell is finished; `row` is its row of summary.csv."""
+        self._finished += 1
+        self._delta, self._scalars = None, {}
+        if self._cells == 1 and self.console.is_terminal:
+            return  # the summary that follows says it all
+        line = Text(self._glyphs.text(f"{self._finished}/{self._cells} {self._name(cell)}: "))
+        accuracy = row.get("val_accuracy_mean")
+        if isinstance(accuracy, float) and not np.isnan(accuracy):
+            line.append(f"accuracy {accuracy:.3f}, ")
+        verdict = row.get("verdict")
+        line.append(
+            verdict_text(verdict if isinstance(verdict, str) and verdict else "finished", self._glyphs)
+        )
+        self._print(line)
+
+    def message(self, text: str) -> None:
+        """A warning or a hint."""
+        self._print(Text(self._glyphs.text(text), style="yellow"))
+
+    def end(self) -> None:
+        """Take the picture away; safe to call twice and after an error."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _name(self, cell: Any) -> str:
+        return self._names.get(str(cell.id), str(cell.id))
+
+    def _print(self, line: Text) -> None:
+        if not self.quiet:
+            self.console.print(line, highlight=False, soft_wrap=not self.console.is_terminal)
+
+    def _draw(self) -> None:
+        now = self._clock()
+        if self.quiet or now < self._due or not self.console.is_terminal:
+            return
+        began = time.perf_counter()
+        if self._live is None:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+        self._live.update(self.picture(now), refresh=True)
+        self._due = now + max(FRAME_SECONDS, (time.perf_counter() - began) / SHARE_OF_TIME)
+
+    def picture(self, now: float) -> Text:
+        """What the terminal shows at the moment: the bar with its times, the cell, and its layers."""
+        width = max(self.console.width - 1, 10)
+        lines = [self._bar_line(now, width), self._cell_line(width)]
+        if self._delta is not None:
+            median = np.median(self._delta, axis=0)
+            if self._cells == 1:
+                lines += self._layer_lines(median, width)
+            else:
+                kept = shown_layers(len(median), min(width - 8, 60))[::-1]
+                spark = self._glyphs.spark([median[i] for i in kept], frames.decades(median))
+                lines.append(Text(f"delta   {spark}"[:width], style="cyan"))
+        return Text("\n").join(lines)
+
+    def _bar_line(self, now: float, width: int) -> Text:
+        share = self._done / self._total if self._total else 1.0
+        elapsed = max(now - self._started, 1e-9)
+        speed = self._done / elapsed
+        left = (self._total - self._done) / speed if speed > 0 else float("nan")
+        text = f" {100 * share:3.0f}% {speed:,.0f} steps/s {_clock_time(left)} left"
+        return Text(self._glyphs.bar(share, max(width - len(text), 4)), style="green").append(
+            text[:width], style=""
+        )
+
+    def _cell_line(self, width: int) -> Text:
+        text = f"{self._title}, step {self._step}"
+        if self._cells > 1:
+            text = f"{self._finished}/{self._cells} cells; {text}"
+        for name, label in (("train_loss", "loss"), ("val_accuracy", "accuracy")):
+            if name in self._scalars:
+                text += f", {label} {number(self._scalars[name])}"
+        return Text(self._glyphs.text(text)[:width])
+
+    def _layer_lines(self, median: Array, width: int) -> list[Text]:
+        """Delta of the readout and of the hidden layers, top first, on one log scale; what it comes to."""
+        rows = min(LIVE_LAYERS, max(self.console.height - 3, 4))
+        scale = frames.decades(median)
+        lines = []
+        for i in reversed(shown_layers(len(median), rows)):
+            name = "output" if i == len(median) - 1 else str(i + 1)
+            bar = self._glyphs.log_bar(median[i], scale, max(width - 16, 2))
+            style = "cyan" if np.isfinite(median[i]) and median[i] > 0 else "bold red"
+            lines.append(Text(f"{name:>6} {bar} {number(median[i]):>8}"[:width], style=style))
+        hidden = median[:-1]
+        if len(hidden) > 1 and np.isfinite(hidden).all() and hidden[-1] > 0:
+            ratio = hidden[0] / hidden[-1]
+            text = f"delta reaches layer 1 as {number(ratio)} of what enters layer {len(hidden)}"
+            lines.append(Text(text[:width]))
+        return lines
+
+
+def _clock_time(seconds: float) -> str:
+    """`0:42`, `1:02:03`; `-:--` when it cannot be known."""
+    if not np.isfinite(seconds):
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,432 @@
+"""The summary of a run or a comparison, fresh or saved, as plain tables that fit from 40 columns on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gradlab.report import frames
+from gradlab.report.frames import Frames, Profile
+from gradlab.report.glyphs import Glyphs, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+MOST_LAYERS = 24
+MOST_CELLS = 60
+STYLES = {
+    "healthy": "green",
+    "vanishing": "yellow",
+    "underflow": "yellow",
+    "not-learning": "yellow",
+    "saturated": "yellow",
+    "dead": "magenta",
+    "exploding": "red",
+    "diverged": "red",
+}
+
+
+class Outcome(Frames, Protocol):
+    """What the renderers read of an outcome or of a saved result."""
+
+    @property
+    def out(self) -> Path: ...
+    @property
+    def files(self) -> Sequence[Path]: ...
+    @property
+    def failed(self) -> Sequence[Any]: ...
+    @property
+    def cached(self) -> bool: ...
+
+
+def verdict_text(verdict: str, glyphs: Glyphs) -> Text:
+    """The verdicts in words, coloured by the first, which is the cause."""
+    style = STYLES.get(verdict.split(",")[0].strip(), "")
+    return Text(glyphs.text(", ".join(part.strip() for part in verdict.split(","))), style=style)
+
+
+def print_run(outcome: Outcome, console: Console) -> None:
+    """One cell: layers with bars of delta and weight gradient, losses, verdict, files, next command."""
+    glyphs = Glyphs.of(console)
+    row = frames.rows_of(outcome.summary)[0] if len(outcome.summary) else {}
+    _line(console, glyphs, _headline(row, outcome), "bold")
+    steps = frames.records(outcome.layers) if len(outcome.layers) else []
+    if steps:
+        table, note = _layer_table(outcome.layers, steps, console.width, glyphs)
+        console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
+        _line(console, glyphs, note, "dim")
+    console.print()
+    _line(console, glyphs, _learning_line(outcome.steps, row))
+    _print_verdict(row, console, glyphs)
+    _print_failures(outcome, console, glyphs)
+    _print_files(outcome, console, glyphs)
+    _print_next(next_command(outcome), console, glyphs)
+
+
+def print_compare(outcome: Outcome, console: Console) -> None:
+    """Many cells: one row each in the order of the ranking, then failures, files and next command."""
+    glyphs = Glyphs.of(console)
+    summary = outcome.summary
+    if len(summary):
+        ranked = frames.ranking(summary)
+        _line(console, glyphs, _grid_headline(summary, outcome), "bold")
+        console.print(Padding(_cell_table(ranked, console.width, glyphs), (1, 0, 0, 0)), highlight=False)
+        if len(ranked) > MOST_CELLS:
+            _line(console, glyphs, f"{len(ranked) - MOST_CELLS} cells between are in summary.csv", "dim")
+        console.print()
+        _line(console, glyphs, _ranking_line(ranked))
+        counts = summary["verdict"].fillna("").replace("", "no verdict").value_counts()
+        _line(
+            console,
+            glyphs,
+            "Verdicts: " + "; ".join(f"{n} {v}" for v, n in counts.items()).replace(",", " + "),
+        )
+    _print_failures(outcome, console, glyphs)
+    _print_files(outcome, console, glyphs)
+    _print_next(next_command(outcome), console, glyphs)
+
+
+def next_command(outcome: Outcome) -> str:
+    """One concrete command worth typing after this result."""
+    if not any(Path(file).name == "report.html" for file in outcome.files):
+        return f"gradlab report {_quoted(str(outcome.out))}"
+    if len(outcome.summary) == 1:
+        row = outcome.summary.iloc[0]
+        names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
+        return f"gradlab compare --activation {','.join(names)} --depth {row['depth']}"
+    return "gradlab theory --activation tanh --depth 50 --sigma-w 1.5 --sigma-b 0.2"
+
+
+# ---- one cell
+
+
+def _headline(row: dict[str, Any], outcome: Outcome) -> str:
+    if not row:
+        return "no finished cell"
+    shape = f"{row['activation']}, depth {row['depth']}, width {row['width']}, init {row['init']}"
+    for name in ("norm", "residual"):
+        if str(row[name]) != "none":
+            shape += f", {name} {row[name]}"
+    shape += f", {row['optimizer']} lr {row['lr']:g}, on {row['dataset']}"
+    last = int(outcome.steps["step"].max()) if len(outcome.steps) else 0
+    shape += f": {_count(row['seeds'], 'seed')}, {_count(last, 'step')}"
+    return shape + (" (saved result, not trained again)" if outcome.cached else "")
+
+
+def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
+    if not len(steps) or not row:
+        return ""
+    loss, accuracy = frames.course(steps, "train_loss"), frames.course(steps, "val_accuracy")
+    text = f"training loss {number(loss.median[0])}"
+    if len(loss.at) > 1:
+        text += f" → {number(row['train_loss_mean'])}{_interval(row['train_loss_ci95'])}"
+    if np.isfinite(accuracy.median).any():
+        text += f"; validation accuracy {accuracy.median[0]:.3f}"
+        if len(accuracy.at) > 1:
+            text += f" → {row['val_accuracy_mean']:.3f}{_interval(row['val_accuracy_ci95'], 3)}"
+    return text
+
+
+def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
+    if not row:
+        return
+    verdict = row.get("verdict")
+    line = Text("verdict: ", style="bold")
+    line.append(verdict_text(verdict if isinstance(verdict, str) and verdict else "none", glyphs))
+    if isinstance(row.get("verdict_seeds"), str) and row["verdict_seeds"]:
+        line.append(glyphs.text(f"  (seeds: {row['verdict_seeds']})"), style="dim")
+    console.print(line, highlight=False, soft_wrap=False)
+    attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
+    if not np.isnan(attenuation):
+        text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"
+        if not np.isnan(decay):
+            text += f", {decay:.3g} a layer"
+            if not np.isnan(predicted := float(row["decay_per_layer_predicted"])):
+                text += f" (theory: {predicted:.3g})"
+        _line(console, glyphs, text)
+    if isinstance(row.get("advice"), str) and row["advice"]:
+        _line(console, glyphs, f"advice: {row['advice']}")
+
+
+def _factor(attenuation: float) -> str:
+    """`×1.2e-16 (attenuation -15.9)`; an infinite one in words."""
+    if attenuation == -np.inf:
+        return "0: nothing arrives (attenuation -inf)"
+    return f"×{number(10.0**attenuation) or 'inf'} (attenuation {attenuation:.1f})"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns a width has room for. `bars`: of delta first, last, weight gradient first, last."""
+
+    bars: int
+    gradients: int
+    both_shares: bool
+    ratio: bool
+
+    def fixed(self, number_width: int) -> int:
+        """Columns of text needed beside the bars, the blanks between the columns included."""
+        barred_gradients = max(self.bars - 2, 0)
+        plain = self.gradients - barred_gradients + (1 if self.bars < 2 else 0)
+        shares = 2 * 8 + 1 if self.both_shares else 2 * 5
+        return 7 + 9 * self.bars + (number_width + 1) * plain + shares + (6 if self.ratio else 0)
+
+
+LAYOUTS = (
+    _Layout(4, 2, True, True),
+    _Layout(2, 2, True, True),
+    _Layout(2, 2, True, False),
+    _Layout(2, 1, False, False),
+    _Layout(1, 0, False, False),
+)
+
+
+def shown_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
+    """Which of `count` rows (0-based, ascending, the last one the readout) to show in about `most`.
+
+    The first layer, every k-th for the smallest round k that fits, the top hidden layer, and the readout.
+    """
+    if count <= most:
+        return list(range(count))
+    strides = (k * 10**power for power in range(9) for k in (2, 5, 10))
+    stride = next(k for k in strides if (count - 1) // k + 3 <= max(most, 4))
+    return sorted({0, *range(stride - 1, count - 1, stride), count - 2, count - 1})
+
+
+def _layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyphs) -> tuple[Table, str]:
+    """The layers as rows, the readout on top, as the gradient meets them; and a note on scale and rows."""
+    ends = [steps[0], steps[-1]] if steps[-1] != steps[0] else [steps[0]]
+    numbers = max(7, len(f"step {ends[-1]}"))
+    layout = next((lay for lay in LAYOUTS if width - lay.fixed(numbers) >= 6 * lay.bars), LAYOUTS[-1])
+    bar_width = max(2, min((width - layout.fixed(numbers)) // layout.bars, 20))
+
+    def of(column: str) -> list[Profile]:
+        return [frames.profile(layers, step, column) for step in ends]
+
+    delta, gradient, dead, saturated = map(
+        of, ("delta_rms", "weight_grad_norm", "dead_fraction", "saturated_fraction")
+    )
+    names = dict(zip(layers["layer"], layers["name"], strict=True))
+    scale = frames.decades(*(p.median for p in delta))
+    gradient_scale = frames.decades(*(p.median for p in gradient))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
+    cells: list[Callable[[int], Text | str]] = []
+
+    def add(head: str, cell: Callable[[int], Text | str], min_width: int, left: bool = False) -> None:
+        table.add_column(
+            head, justify="left" if left else "right", no_wrap=True, min_width=min_width, overflow="crop"
+        )
+        cells.append(cell)
+
+    def add_quantity(
+        head: str, profiles: list[Profile], bars: int, used: tuple[int, int], which: range
+    ) -> None:
+        for nth in which:
+            values = profiles[nth].median
+            text = f"{head}\nstep {ends[nth]}"
+            if nth < bars:
+                add(
+                    text,
+                    lambda i, v=values: Text(  # type: ignore[misc]
+                        f"{glyphs.log_bar(v[i], used, bar_width)} {number(v[i]):>7}", style=_bar_style(v[i])
+                    ),
+                    bar_width + 8,
+                    left=True,
+                )
+            else:
+                add(text, lambda i, v=values: number(v[i]), 7)  # type: ignore[misc]
+
+    positions = delta[0].at
+    add("\nlayer", lambda i: _layer_name(int(positions[i]), names), 6)
+    add_quantity("delta", delta, layout.bars, scale, range(len(ends)))
+    skip = max(len(ends) - layout.gradients, 0)
+    add_quantity(
+        "weight grad" if layout.bars > 2 else "w. grad",
+        gradient,
+        layout.bars - 2,
+        gradient_scale,
+        range(skip, len(ends)),
+    )
+    shares = ("dead", dead), ("satur.", saturated) if layout.both_shares else ("sat.", saturated)
+    for head, profiles in shares:
+        used = profiles if layout.both_shares else profiles[-1:]
+        add(
+            f"{head}\n%",
+            lambda i, used=used: glyphs.text("→".join(percent(p.median[i]) for p in used).strip("→")),  # type: ignore[misc]
+            4,
+        )
+    note = f"delta bars: log scale 1e{scale[0]} to 1e{scale[1]}"
+    if layout.ratio and "delta_rms_predicted" in layers:
+        predicted = frames.profile(layers, steps[0], "delta_rms_predicted").median
+        if np.isfinite(predicted).any():
+            ratio = np.divide(
+                delta[0].median, predicted, out=np.full_like(predicted, np.nan), where=predicted > 0
+            )
+            add("meas.\n/pred.", lambda i: number(round(float(ratio[i]), 3)), 5)
+    shown = shown_layers(len(positions))
+    for i in reversed(shown):
+        table.add_row(*(cell(i) for cell in cells))
+    if len(shown) < len(positions):
+        note += f"; {len(shown)} of {len(positions)} layers shown, all are in layers.csv"
+    seeds = layers["seed"].nunique() if "seed" in layers else 1
+    return table, note + (f"; medians over {seeds} seeds" if seeds > 1 else "")
+
+
+def _layer_name(layer: int, names: dict[int, str]) -> str:
+    name = str(names.get(layer, layer))
+    return str(layer) if name.startswith("hidden_") else name[-12:]
+
+
+def _bar_style(value: float) -> str:
+    return "bold red" if value == 0 or not np.isfinite(value) else "cyan"
+
+
+# ---- many cells
+
+
+def _grid_headline(summary: pd.DataFrame, outcome: Outcome) -> str:
+    differ = frames.varying(summary)
+    same = [
+        f"{name} {frames.show(summary[name].iloc[0])}"
+        for name in frames.cell_columns(summary)
+        if name != "cell" and name not in differ and str(summary[name].iloc[0]) != "none"
+    ]
+    seeds = _count(summary["seeds"].max(), "seed")
+    text = f"{_count(len(summary), 'cell')}, {seeds} each; all: {', '.join(same)}"
+    return text + (" (saved result, not trained again)" if outcome.cached else "")
+
+
+def _cell_table(ranked: pd.DataFrame, width: int, glyphs: Glyphs) -> Table:
+    """Ranked cells as rows; columns drop out from the least needed on where the console is narrow."""
+    differ = frames.varying(ranked) or ["activation"]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
+    values = [max(len(frames.show(v)) for v in ranked[name]) for name in differ]
+    needed = sum(max(n, len(name)) + 1 for n, name in zip(values, differ, strict=True))
+    merge = needed > width // 2
+    room = width - 4 - (max(16, width // 2) if merge else needed) - 7 - 12
+    numbers: list[tuple[str, int, Callable[[dict[str, Any]], str]]] = [
+        ("atten.", 7, lambda row: f"{row['attenuation_mean'] + 0.0:.1f}".replace("-0.0", "0.0")),
+        ("decay", 7, lambda row: number(row["decay_per_layer_mean"])),
+        ("theory", 7, lambda row: number(row["decay_per_layer_predicted"])),
+        ("±", 6, lambda row: _plain(row["val_accuracy_ci95"], 3)),
+        ("loss", 7, lambda row: number(row["train_loss_mean"])),
+        ("dead%", 6, lambda row: percent(row["dead_fraction_max"])),
+        ("sat.%", 6, lambda row: percent(row["saturated_fraction_max"])),
+    ]
+    kept = []
+    for column in numbers:
+        if room >= column[1]:
+            kept.append(column)
+            room -= column[1]
+    table.add_column("#", justify="right", no_wrap=True)
+    if merge:
+        table.add_column("cell", overflow="fold")
+    for name, _ in zip(differ, values, strict=True) if not merge else ():
+        table.add_column(name, justify="right" if ranked[name].dtype.kind in "if" else "left", no_wrap=True)
+    table.add_column("acc.", justify="right", no_wrap=True)
+    order = ("±", "loss", "atten.", "decay", "theory", "dead%", "sat.%")
+    kept.sort(key=lambda column: order.index(column[0]))
+    for head, _, _ in kept:
+        table.add_column(glyphs.text(head), justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
+    rows = frames.rows_of(ranked)
+    keep = shown_ends(len(rows), MOST_CELLS)
+    for place in keep:
+        row = rows[place]
+        label = [frames.name_cell(row, differ)] if merge else [frames.show(row[name]) for name in differ]
+        table.add_row(
+            str(place + 1),
+            *(glyphs.text(text) for text in label),
+            _plain(row["val_accuracy_mean"], 3),
+            *(blank_nan(cell(row)) for _, _, cell in kept),
+            verdict_text(row["verdict"] if isinstance(row["verdict"], str) else "", glyphs),
+        )
+    return table
+
+
+def shown_ends(count: int, most: int) -> list[int]:
+    """The first two thirds and the last third of `most` places: the middle of a ranking says least."""
+    if count <= most:
+        return list(range(count))
+    head = most * 2 // 3
+    return [*range(head), *range(count - (most - head), count)]
+
+
+def _ranking_line(ranked: pd.DataFrame) -> str:
+    differ = frames.varying(ranked) or ["activation"]
+    best = frames.rows_of(ranked)[0]
+    accuracy = f"{_plain(best['val_accuracy_mean'], 3)}{_interval(best['val_accuracy_ci95'], 3)}"
+    text = f"Best: {frames.name_cell(best, differ)} with validation accuracy {accuracy}"
+    if len(differ) > 1 and "activation" in differ:
+        means = ranked.groupby("activation")["val_accuracy_mean"].mean().sort_values(ascending=False)
+        text += ". Mean over its cells: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+    return text
+
+
+# ---- the closing lines
+
+
+def _print_failures(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
+    for failure in outcome.failed:
+        _line(console, glyphs, f"failed: {failure_text(failure)}", "red")
+
+
+def failure_text(failure: Any) -> str:
+    """`relu, depth 5: what happened` of a failure, whose cell may be known or not."""
+    cell, message = getattr(failure, "cell", None), getattr(failure, "message", failure)
+    columns = cell.columns() if cell is not None and hasattr(cell, "columns") else {}
+    return (
+        f"{frames.name_cell(columns, ['depth', 'init', 'norm', 'lr'])}: {message}"
+        if columns
+        else str(message)
+    )
+
+
+def _print_files(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
+    if outcome.files:
+        console.print()
+        inside = [Path(file) for file in outcome.files]
+        names = [str(f.relative_to(outcome.out)) if f.is_relative_to(outcome.out) else str(f) for f in inside]
+        _line(console, glyphs, f"written to {outcome.out}: {', '.join(names)}")
+
+
+def _print_next(command: str, console: Console, glyphs: Glyphs) -> None:
+    line = Text("next: ")
+    line.append(glyphs.text(command), style="bold")
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def _line(console: Console, glyphs: Glyphs, text: str, style: str = "") -> None:
+    if text:
+        console.print(Text(glyphs.text(text), style=style), highlight=False)
+
+
+def _quoted(path: str) -> str:
+    return path if all(c.isalnum() or c in "/._-+=:\\" for c in path) else f'"{path}"'
+
+
+def _count(count: Any, noun: str) -> str:
+    return f"{int(count)} {noun}" + ("" if int(count) == 1 else "s")
+
+
+def _plain(value: float, digits: int) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _interval(value: float, digits: int | None = None) -> str:
+    if np.isnan(value):
+        return ""
+    return f" ± {number(value) if digits is None else format(value, f'.{digits}f')}"
+
+
+def blank_nan(text: str) -> str:
+    """The text, but nothing for a number that does not apply."""
+    return "" if text == "nan" else text

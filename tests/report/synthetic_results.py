@@ -1,0 +1,143 @@
+"""Made-up results in the shape of real ones, from a formula: a test knows every number in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradlab.store import schema
+
+STEPS = (0, 1, 4, 20, 100, 1000)
+FACTORS = {"sigmoid": 0.12, "tanh": 0.7, "relu": 0.98, "linear": 1.1}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an outcome has, as far as the reports read it."""
+
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    summary: pd.DataFrame
+    out: Path = Path("results/made")
+    files: tuple[Path, ...] = (Path("results/made/layers.csv"), Path("results/made/summary.csv"))
+    failed: tuple[Any, ...] = ()
+    cached: bool = False
+    plan: Any = field(default_factory=lambda: SimpleNamespace(best_over=None))
+
+
+def delta(activation: str, depth: int, layer: int, seed: int, step: int) -> float:
+    """delta_rms by the formula: a fixed factor a layer, 2 % more a seed, growing a little with the step."""
+    return float(
+        0.1 * FACTORS.get(activation, 0.9) ** (depth - layer) * (1 + 0.02 * seed) * (1 + 0.1 * np.log1p(step))
+    )
+
+
+def cell_row(activation: str, depth: int, **more: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "cell": f"{abs(hash((activation, depth, *sorted(more.items())))):012x}"[:12],
+        "activation": activation,
+        "depth": depth,
+        "width": 64,
+        "init": "auto",
+        "norm": "none",
+        "residual": "none",
+        "optimizer": "sgd",
+        "lr": 0.03,
+        "dataset": "digits",
+    }
+    return row | more
+
+
+def make(
+    activations: tuple[str, ...] = ("sigmoid",),
+    depths: tuple[int, ...] = (20,),
+    *,
+    seeds: int = 3,
+    steps: tuple[int, ...] = STEPS,
+    **more: object,
+) -> Made:
+    layers, rows, summary = [], [], []
+    for activation in activations:
+        for depth in depths:
+            cell = cell_row(activation, depth, **more)
+            vanishing = FACTORS.get(activation, 0.9) ** depth < 1e-6
+            for seed in range(seeds):
+                for step in steps:
+                    share = np.log1p(step) / np.log1p(1000)
+                    record = cell | {"seed": seed, "step": step}
+                    accuracy = 0.1 if vanishing else 0.1 + 0.85 * share - 0.003 * depth * share
+                    rows.append(
+                        record
+                        | {
+                            "train_loss": 2.3 - (0 if vanishing else 2.1 * share) + 0.01 * seed,
+                            "train_accuracy": accuracy + 0.01,
+                            "val_loss": 2.3 - (0 if vanishing else 2.0 * share) + 0.01 * seed,
+                            "val_accuracy": accuracy - 0.002 * seed,
+                            "learning_rate": 0.03 if step < steps[-1] else np.nan,
+                            "grad_norm": 1.0,
+                        }
+                    )
+                    for layer in range(1, depth + 2):
+                        value = delta(activation, depth, layer, seed, step)
+                        hidden = layer <= depth
+                        layers.append(
+                            record
+                            | {
+                                "layer": layer,
+                                "name": f"hidden_{layer}" if hidden else "output",
+                                "fan_in": 64,
+                                "fan_out": 64 if hidden else 10,
+                                "batch": 64,
+                                "weight_grad_norm": 3 * value,
+                                "bias_grad_norm": value,
+                                "update_ratio": 0.03 * value,
+                                "delta_rms": value,
+                                "h_rms": 0.5,
+                                "zero_fraction": 0.0,
+                                "saturated_fraction": 0.3 * layer / depth if hidden else np.nan,
+                                "dead_fraction": (0.1 * share if activation == "relu" else 0.0)
+                                if hidden
+                                else np.nan,
+                                "deaths": 0,
+                                "nonfinite": 0,
+                                "delta_rms_predicted": delta(activation, depth, layer, 0, 0) * 1.05
+                                if step == 0
+                                else np.nan,
+                            }
+                        )
+            factor = FACTORS.get(activation, 0.9)
+            verdict = "vanishing,not-learning" if vanishing else "healthy"
+            summary.append(
+                cell
+                | {
+                    "seeds": seeds,
+                    "train_loss_mean": 2.31 if vanishing else 0.21,
+                    "train_loss_ci95": 0.02,
+                    "val_accuracy_mean": 0.1 if vanishing else 0.95 - 0.003 * depth,
+                    "val_accuracy_ci95": 0.004,
+                    "attenuation_mean": (depth - 1) * np.log10(factor),
+                    "attenuation_ci95": 0.1,
+                    "attenuation_last_mean": (depth - 1) * np.log10(factor),
+                    "decay_per_layer_mean": factor,
+                    "decay_per_layer_ci95": 0.001,
+                    "decay_per_layer_predicted": factor * 1.01,
+                    "dead_fraction_max": 0.1 if activation == "relu" else 0.0,
+                    "saturated_fraction_max": 0.3,
+                    "verdict": verdict,
+                    "verdict_seeds": ", ".join(f"{v} {seeds}/{seeds}" for v in verdict.split(",")),
+                    "advice": "try relu with He's initialisation" if vanishing else "",
+                }
+            )
+    order = schema.names(schema.CELL) + list(more)
+
+    def frame(data: list[dict[str, Any]], columns: tuple[schema.Column, ...]) -> pd.DataFrame:
+        return pd.DataFrame(data).reindex(
+            columns=order + [c for c in schema.names(columns) if c not in order]
+        )
+
+    return Made(frame(layers, schema.LAYERS), frame(rows, schema.STEPS), frame(summary, schema.SUMMARY))
