@@ -19,6 +19,8 @@ LABELS_ALWAYS = 20
 """A numeric target with this many distinct values or fewer is taken as classes."""
 ROWS_PER_LABEL = 10
 """With more distinct values, a numeric target needs this many rows for each to be taken as classes."""
+MISSING = ("nan", "na", "n/a", "null", "none")
+"""How a missing number is written in text files, in lower case."""
 WHOLE = 2.0**53
 """Floats are exact whole numbers below this."""
 
@@ -53,21 +55,26 @@ def table_from_frame(frame: pd.DataFrame, target: str, source: str) -> Table:
     return Table(x, y, class_names)
 
 
-def no_such_target(target: str, columns: list[str], source: str, rows: int | None) -> DataError:
+def no_such_target(target: str, columns: list[str], source: str, rows: int) -> DataError:
     """The error for a class column that is not named, or not there."""
-    size = f"{len(columns)} columns" + ("" if rows is None else f" and {rows} rows")
+    size = f"{len(columns)} column{'' if len(columns) == 1 else 's'} and {_count(rows)}"
     listed = ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")
     if not target:
         return DataError(
-            Problem(source, f"which of its {size} holds the class?", listed, "name it with --target COLUMN")
+            Problem(
+                source,
+                f"it has {size}; which column holds the class?",
+                listed,
+                "name it with --target COLUMN",
+            )
         )
     return DataError(
-        Problem(source, f"it has no column {target!r} among its {size}", listed, nearest(target, columns))
+        Problem(source, f"it has {size}, no column {target!r}", listed, nearest(target, columns))
     )
 
 
 def numbers(frame: pd.DataFrame, source: str) -> Floats:
-    """The columns of `frame` as float64 [rows, columns]. Raises DataError for text, dates, NaN, infinities."""
+    """The columns of `frame` as float64 [rows, columns]. Raises DataError for text, dates, NaN, infinity."""
     rows = len(frame)
     x = np.empty((rows, frame.shape[1]))
     problems: list[Problem] = []
@@ -119,7 +126,7 @@ def classes(labels: pd.Series, where: str) -> tuple[Integers, tuple[str, ...]]:
     if pd.api.types.is_float_dtype(labels.dtype):
         values = _whole(labels.to_numpy(dtype=np.float64), where)
     elif pd.api.types.is_integer_dtype(labels.dtype):
-        values = labels.to_numpy(dtype=np.int64)
+        values = labels.to_numpy()
     elif numeric or pd.api.types.is_datetime64_any_dtype(labels.dtype):
         raise DataError(
             Problem(where, f"it holds {labels.dtype} values", "whole numbers or text for classes")
@@ -174,13 +181,13 @@ def _as_floats(values: pd.Series) -> Floats | None:
 
 def _not_a_number(values: pd.Series, row: int, count: int, where: str) -> Problem:
     value = values.iloc[row]
-    if pd.isna(value):
-        what, hint = "is empty or NaN", "fill them in, or remove those rows or the column"
+    if pd.api.types.is_scalar(value) and (pd.isna(value) or str(value).lower() in MISSING):
+        what, hint = "is empty or NaN", "fill it in, or remove those rows or the column"
     elif isinstance(value, str):
         shown = value if len(value) <= 40 else value[:37] + "..."
         what, hint = f"is text, {shown!r}", "encode text as numbers or drop the column"
     else:
-        what, hint = f"is {value}", "remove those rows or the column"
+        what, hint = f"is {value!s:.40}", "remove those rows or the column"
     return Problem(
         where,
         f"row {row + 1} of {len(values)} {what} ({_count(count)} without a finite number)",

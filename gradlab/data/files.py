@@ -40,9 +40,12 @@ def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             header = [name.strip() for name in next((row for row in csv.reader(lines) if row), [])]
+        if header and all(_is_number(name) for name in header):
+            shown = ", ".join(header[:5])
+            raise DataError(
+                Problem(source, f"its first row is numbers ({shown})", "a first row that names the columns")
+            )
         _check_header(header, source)
-        if target not in header:
-            raise no_such_target(target, header, source, None)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "error", pd.errors.ParserWarning
@@ -64,7 +67,9 @@ def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
         raise DataError(
             Problem(
-                source, f"it is not a regular table: {error}", "as many cells in every row as in the header"
+                source,
+                f"it is not a regular table: {_line(error)}",
+                "as many cells in every row as in the header",
             )
         ) from error
 
@@ -96,15 +101,11 @@ def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
 
     Arrays of more than one dimension are flattened to [rows, columns]; named `name[0]`, ...
     """
+    if not zipfile.is_zipfile(path):
+        raise DataError(Problem(source, "it is not a complete npz archive", "a file from numpy.savez"))
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    Problem(source, "it holds one array without a name", "an archive from numpy.savez")
-                )
             arrays = {name: archive[name] for name in archive.files}
-    except DataError:
-        raise
     except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         message = f"it is not a readable npz archive: {_line(error)}"
         if "pickle" in str(error) or "Object arrays" in str(error):
@@ -113,7 +114,8 @@ def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
             Problem(source, message, "arrays of numbers (and text labels) from numpy.savez")
         ) from error
     if target not in arrays:
-        raise no_such_target(target, list(arrays), source, None)
+        rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+        raise no_such_target(target, list(arrays), source, rows)
     labels = arrays.pop(target)
     where = f"{source}: array {target!r}"
     if labels.ndim == 0 or labels.size != len(labels):
@@ -139,17 +141,9 @@ READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}
 
 
 def _check_header(names: list[str], source: str) -> None:
-    """Raise DataError for columns without a name, of the same name, or a first row that is data."""
+    """Raise DataError where there is no column, or one without a name, or two of the same name."""
     if not names:
         raise DataError(Problem(source, "the file has no header row", "a first row that names the columns"))
-    if all(_is_number(name) for name in names):
-        raise DataError(
-            Problem(
-                source,
-                f"its first row is numbers ({', '.join(names[:5])})",
-                "a first row that names the columns",
-            )
-        )
     unnamed = [str(index) for index, name in enumerate(names, start=1) if not name]
     if unnamed:
         raise DataError(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from gradlab.data.dataset import Dataset, Table
-from gradlab.data.registry import RECIPE_VERSION, REGISTRY
+from gradlab.data.registry import RECIPE_VERSION, REGISTRY, parse_parameters
 from gradlab.errors import ConfigError, DataError, Problem, nearest
-from gradlab.items import Value, bind, format_number, parse_item, write_item
+from gradlab.items import Value, bind, format_number, write_item
 
 ENDINGS = (".csv", ".parquet", ".npz")
 ALLOWED = f"{', '.join(REGISTRY)}, a {'|'.join(ENDINGS)} file, a folder of IDX files, or openml:NAME"
@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 
 def describe() -> list[dict[str, str]]:
-    """A row for each kind of data: `name`, `summary`, `parameters` as `key=default (meaning; what is allowed)`."""
+    """A row a kind of data: `name`, `summary`, `parameters` as `key=default (meaning; allowed)`."""
     rows = [
         {
             "name": name,
@@ -40,7 +40,7 @@ def describe() -> list[dict[str, str]]:
     others = {
         "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class column",
         "FOLDER": "IDX files as MNIST and Fashion-MNIST are distributed, gzipped or not",
-        "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also openml:NAME:version=N",
+        "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also :version=N",
     }
     return rows + [{"name": name, "summary": summary, "parameters": ""} for name, summary in others.items()]
 
@@ -181,11 +181,8 @@ def _missing(path: Path, text: str, where: str) -> Problem:
 
 
 def _built_in(text: str, where: str) -> _Source:
-    item = parse_item(text, where)
-    if item.attribute is not None:
-        raise ConfigError(
-            Problem(where, f"{item.attribute!r} in {text!r} is not key=value", f"{item.name}:key=value")
-        )
+    name, *parts = text.split(":")
+    item = parse_parameters(name, parts, where)
     definition = REGISTRY[item.name]
     values = bind(item.given, definition.parameters, item.name, where)
     classes, samples = float(values.get("classes", 2)), float(values.get("samples", 4))

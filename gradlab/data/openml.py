@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from gradlab.data.columns import no_such_target, table_from_frame
 from gradlab.data.dataset import Table
+from gradlab.data.registry import parse_parameters
 from gradlab.errors import ConfigError, DataError, Problem
-from gradlab.items import Parameter, Value, bind, parse_item, write_item
+from gradlab.items import Parameter, Value, bind, write_item
 
 PREFIX = "openml:"
 PARAMETERS: Mapping[str, Parameter] = {
@@ -26,12 +27,8 @@ def parse_openml(text: str, where: str) -> tuple[str, dict[str, Value]]:
         raise ConfigError(
             Problem(where, f"{text!r} names no data set of OpenML", "openml:NAME, as in openml:iris")
         )
-    given = parse_item(":".join(["openml", *rest]), where)
-    if given.attribute is not None:
-        raise ConfigError(
-            Problem(where, f"{given.attribute!r} in {text!r} is not key=value", "openml:NAME:version=2")
-        )
-    return name, bind(given.given, PARAMETERS, "openml", where)
+    given = parse_parameters("openml", rest, where).given
+    return name, bind(given, PARAMETERS, "openml", where)
 
 
 def canonical_openml(text: str, where: str) -> str:

@@ -89,9 +89,9 @@ def gaussian(parameters: Mapping[str, Value]) -> Table:
 def mnist1d(parameters: Mapping[str, Value]) -> Table:
     """MNIST-1D: ten 1-D digit templates, padded, scaled, shifted, sheared and noised to 40 points.
 
-    Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2020 (arXiv:2011.14439), from the authors'
-    generator with its defaults and seed: nothing is downloaded. Its own 80/20 split is kept, so that accuracies
-    compare with published ones. Raises DataError when the package is not installed.
+    Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2020 (arXiv:2011.14439), from the
+    authors' generator with its defaults and seed: nothing is downloaded. Its own 80/20 split is kept, so that
+    accuracies compare with published ones. Raises DataError when the package is not installed.
     """
     try:
         from mnist1d.data import get_dataset_args, make_dataset

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gradlab.items import Parameter
+from gradlab.errors import ConfigError, Problem
+from gradlab.items import Item, Parameter, parse_item
 
 RECIPE_VERSION = 1
 """Part of every digest: raised when a recipe or the split changes, so that old results are not reused."""
@@ -77,3 +78,13 @@ REGISTRY: Mapping[str, Definition] = {
         {"samples": _samples(5000, low=500)},
     ),
 }
+
+
+def parse_parameters(name: str, parts: list[str], where: str) -> Item:
+    """The item `name` with the parameters written in `parts`; a data set has no `module:Attr`."""
+    for part in parts:
+        if "=" not in part:
+            raise ConfigError(
+                Problem(where, f"{part!r} after {name!r} is not key=value", f"{name}:key=value")
+            )
+    return parse_item(":".join([name, *parts]), where)
