@@ -86,7 +86,9 @@ def parse_item(text: str, where: str) -> Item:
         attribute = parts.pop(0)
         if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
             raise ConfigError(
-                Problem(where, f"{text!r} is neither NAME:key=value nor package.module:Attr", hint="see --help")
+                Problem(
+                    where, f"{text!r} is neither NAME:key=value nor package.module:Attr", hint="see --help"
+                )
             )
     given: dict[str, str] = {}
     for part in parts:

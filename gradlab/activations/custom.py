@@ -32,7 +32,9 @@ def load_custom(item: Item, where: str) -> Activation:
     from gradlab.activations.modules import PerReplica
 
     attribute = _import(item, where)
-    text = ":".join([f"{item.name}:{item.attribute}", *(f"{key}={value}" for key, value in item.given.items())])
+    text = ":".join(
+        [f"{item.name}:{item.attribute}", *(f"{key}={value}" for key, value in item.given.items())]
+    )
     arguments = {key: _literal(value) for key, value in item.given.items()}
 
     def make(seed: int = 0) -> Callable[[Any], Any]:
@@ -57,7 +59,9 @@ def load_custom(item: Item, where: str) -> Activation:
         ) from error
     if not isinstance(image, torch.Tensor) or image.shape != sample.shape:
         raise ConfigError(
-            Problem(where, f"{text} does not map a tensor to one of the same shape", "an nn.Module or a function")
+            Problem(
+                where, f"{text} does not map a tensor to one of the same shape", "an nn.Module or a function"
+            )
         )
     with torch.no_grad():
         alone = torch.stack([function(sample.reshape(-1)[i].reshape(1, 1)).reshape(()) for i in range(24)])
@@ -134,7 +138,9 @@ def _import(item: Item, where: str) -> Any:
         found = getattr(found, part)
     if not callable(found):
         raise ConfigError(
-            Problem(where, f"{item.name}:{item.attribute} cannot be called", "an nn.Module class or a function")
+            Problem(
+                where, f"{item.name}:{item.attribute} cannot be called", "an nn.Module class or a function"
+            )
         )
     return found
 

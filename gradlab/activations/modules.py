@@ -64,7 +64,8 @@ def slope_of(module: nn.Module, z: Tensor) -> Tensor:
     """
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
-        return torch.autograd.grad(module(z).sum(), z)[0]
+        # forward() runs no hooks (a recorder calls this from one); the copy lets phi work in place
+        return torch.autograd.grad(module.forward(z.clone()).sum(), z)[0]
 
 
 def in_flat_part(flats: Sequence[tuple[float, float]], z: Tensor) -> Tensor:

@@ -180,9 +180,7 @@ REGISTRY: dict[str, Definition] = {
         slope=lambda z, p: np.where(z > 0, 1.0, _number(p, "negative_slope")),
         slope_sup=lambda p: max(1.0, abs(_number(p, "negative_slope"))),
         negative_slope=lambda p: _number(p, "negative_slope"),
-        kernel=lambda torch, p: (
-            lambda z: torch.nn.functional.leaky_relu(z, _number(p, "negative_slope"))
-        ),
+        kernel=lambda torch, p: lambda z: torch.nn.functional.leaky_relu(z, _number(p, "negative_slope")),
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["negative_slope"] == 0 else (),
         parameters={"negative_slope": Parameter(default=0.01, meaning="phi' below 0")},

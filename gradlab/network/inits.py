@@ -97,7 +97,10 @@ BIAS = {"bias": Parameter(default=0.0, meaning="constant added to every bias")}
 GAIN_1 = {"gain": Parameter(default=1.0, low=0, open_low=True, meaning="factor on the weights"), **BIAS}
 GAIN_PHI = {
     "gain": Parameter(
-        default=None, low=0, open_low=True, meaning="factor on the weights; by default what fits the activation"
+        default=None,
+        low=0,
+        open_low=True,
+        meaning="factor on the weights; by default what fits the activation",
     ),
     **BIAS,
 }

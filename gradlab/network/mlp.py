@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.activations import Activation
-from gradlab.activations.modules import build_module
+from gradlab.activations.modules import PerReplica, build_module
 from gradlab.network import norms
 from gradlab.network.draws import draw_bias, draw_weight
 from gradlab.network.inits import Init
@@ -67,6 +67,17 @@ class StackedMLP(nn.Module):
     def linears(self) -> list[StackedLinear]:
         """The linear maps in order, the readout last: depth + 1 of them."""
         return [layer.linear for layer in self.hidden] + [self.readout]  # type: ignore[misc]
+
+    def owners(self) -> list[tuple[nn.Parameter, int | None]]:
+        """Every trained parameter with the replica it belongs to; None where its first axis is the replica's."""
+        alone = {
+            id(parameter): replica
+            for module in self.modules()
+            if isinstance(module, PerReplica)
+            for replica, instance in enumerate(module.instances)
+            for parameter in instance.parameters()
+        }
+        return [(parameter, alone.get(id(parameter))) for parameter in self.parameters()]
 
     def forward(self, x: Tensor) -> Tensor:
         """[replica, batch, feature] -> [replica, batch, class]."""

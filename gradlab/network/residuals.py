@@ -67,7 +67,9 @@ def get(text: str, depth: int, where: str = "residual") -> Residual:
     values = bind(item.given, parameters, item.name, where)
     block = int(values.get("block", 1))
     if item.name == "fixup" and block < 2:
-        raise ConfigError(Problem(where, "fixup needs two layers or more in a block", "fixup:block=2 or more"))
+        raise ConfigError(
+            Problem(where, "fixup needs two layers or more in a block", "fixup:block=2 or more")
+        )
     if item.name != "none" and (depth < 2 or (depth - 1) % block):
         raise ConfigError(
             Problem(

@@ -27,8 +27,12 @@ def test_numpy_face_is_the_torch_kernel(text: str) -> None:
     module = build_module(activation, 1, GRID.size, (0,)).double()
     z = torch.from_numpy(GRID).reshape(1, 1, -1)
     assert activation.phi is not None and activation.slope is not None
-    np.testing.assert_allclose(activation.phi(GRID), module(z).detach().numpy().ravel(), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(activation.slope(GRID), slope_of(module, z).numpy().ravel(), rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(
+        activation.phi(GRID), module(z).detach().numpy().ravel(), rtol=1e-12, atol=1e-13
+    )
+    np.testing.assert_allclose(
+        activation.slope(GRID), slope_of(module, z).numpy().ravel(), rtol=1e-9, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("text", ELEMENTWISE)
@@ -127,7 +131,9 @@ def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[
     scaled = activations.get("own_acts:Scaled")
     module = build_module(scaled, 2, 3, (5, 6))
     assert torch.equal(before, torch.random.get_rng_state())
-    assert len({p.item() for p in module.parameters()}) == 2, "one instance, with its own draw, for each replica"
+    assert len({p.item() for p in module.parameters()}) == 2, (
+        "one instance, with its own draw, for each replica"
+    )
 
     normed = activations.get("own_acts:normed")
     assert not normed.elementwise

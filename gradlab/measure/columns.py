@@ -1,0 +1,17 @@
+"""Which numbers a record holds, in which order: read off the schema, so that a table and a record cannot differ."""
+
+from __future__ import annotations
+
+from gradlab.store import schema
+
+STATIC = ("seed", "step", "layer", "name", "fan_in", "fan_out", "batch")  # known without measuring
+DERIVED = ("delta_rms_predicted",)  # the theory's, added after the run
+
+
+def layer_columns(metrics: str) -> tuple[str, ...]:
+    """The measured columns of layers.csv, for `--metrics standard` or `full`."""
+    names = [name for name in schema.names(schema.LAYERS) if name not in STATIC + DERIVED]
+    return tuple(names + (schema.names(schema.LAYERS_FULL) if metrics == "full" else []))
+
+
+STEP_COLUMNS = tuple(name for name in schema.names(schema.STEPS) if name not in STATIC)

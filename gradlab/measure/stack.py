@@ -1,0 +1,204 @@
+"""The recorder of a stacked MLP: hooks on its linear maps and activations, attached for recorded steps only.
+
+A record is taken in three moments: a forward pass of the probe in eval mode (signal and dead units), the training
+step's own forward and backward pass (delta and the batch's zeros), and around the update. Signals are reduced
+inside the hook, because an in-place activation may overwrite them right after. Nothing is synchronised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.activations import Activation
+from gradlab.activations.modules import StackedPReLU, in_flat_part, slope_of
+from gradlab.measure import statistics as st
+from gradlab.measure.columns import layer_columns
+from gradlab.network.mlp import HiddenLayer, StackedMLP
+
+SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
+LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
+
+
+class StackRecorder:
+    """Takes one record at a time of a stacked MLP in training.
+
+    mlp:        the stack, on any device
+    activation: the specification its activation modules were built from
+    probe:      [row, feature], the rows held for the whole run
+    metrics:    "standard" or "full"
+
+    `values` is [layer, replica, column] float64 of the record being taken, `applies` [layer, column] says which
+    of its columns mean something; columns are `layer_columns(metrics)`, layer 0 is the first hidden layer and
+    the last the readout.
+    """
+
+    def __init__(
+        self, mlp: StackedMLP, activation: Activation, probe: Tensor, metrics: str = "standard"
+    ) -> None:
+        self.mlp = mlp
+        self.activation = activation
+        self.probe = probe
+        self.full = metrics == "full"
+        self.columns = {name: place for place, name in enumerate(layer_columns(metrics))}
+        self.linears = mlp.linears
+        self.replicas = self.linears[0].weight.shape[0]
+        wide = st.wide_dtype(probe)
+        self._shape = (len(self.linears), self.replicas, len(self.columns))
+        self._wide = wide
+        self.values = self._empty()
+        self.applies = np.zeros((self._shape[0], self._shape[2]), dtype=bool)
+        self._dead: list[Tensor | None] = [None] * len(self.linears)
+        self._weights_before: list[Tensor] = []
+
+    def _empty(self) -> Tensor:
+        return torch.full(self._shape, torch.nan, dtype=self._wide, device=self.probe.device)
+
+    def _put(self, layer: int, column: str, numbers: Tensor) -> None:
+        place = self.columns[column]
+        self.values[layer, :, place] = numbers
+        self.applies[layer, place] = True
+
+    # -- the probe -------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start a record: run the probe through the net in eval mode, without a graph."""
+        self.values = self._empty()
+        self.applies = np.zeros_like(self.applies)
+        training = self.mlp.training
+        self.mlp.eval()
+        try:
+            with torch.no_grad(), self._hooked(self._probe_linear, self._probe_before, self._probe_after):
+                self.mlp(self.probe.unsqueeze(0).expand(self.replicas, -1, -1))
+        finally:
+            self.mlp.train(training)
+        for layer, hidden in enumerate(self.mlp.hidden):
+            assert isinstance(hidden, HiddenLayer)
+            if isinstance(hidden.activation, StackedPReLU):
+                self._put(layer, "alpha", st.mean(hidden.activation.alpha.detach()))
+
+    def _probe_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
+        mean, std = st.mean_std(z)
+        self._put(layer, "z_mean", mean)
+        self._put(layer, "z_std", std)
+
+    def _probe_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not self.activation.elementwise:
+            return
+        z = args[0]
+        slope = slope_of(module, z)
+        self._put(layer, "slope_sq", st.rms(slope).square())
+        self._put(
+            layer, "saturated_fraction", st.mean(slope.abs() < SATURATED_BELOW * self._slope_sup(module))
+        )
+        flat = in_flat_part(self._flats(module), z)
+        dead = st.units_everywhere(flat)
+        self._put(layer, "dead_fraction", st.mean(dead))
+        active = st.mean_over_batch(~flat)
+        self._put(layer, "low_activity_fraction", st.mean(active < LOW_ACTIVITY_BELOW))
+        before = self._dead[layer]
+        if before is not None:
+            self._put(layer, "deaths", (dead & ~before).sum(dim=1).to(self._wide))
+            self._put(layer, "revivals", (before & ~dead).sum(dim=1).to(self._wide))
+        self._dead[layer] = dead
+
+    def _probe_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+        self._put(layer, "h_mean", st.mean(h))
+        self._put(layer, "h_rms", st.rms(h))
+        if self.full:
+            self._put(layer, "h_p95_abs", st.percentile(h.abs(), 0.95))
+
+    def _slope_sup(self, module: nn.Module) -> Tensor | float:
+        if isinstance(module, StackedPReLU):  # its slope below 0 moves, and may pass 1
+            return module.alpha.detach().abs().clamp(min=1.0)
+        assert self.activation.slope_sup is not None
+        return self.activation.slope_sup
+
+    def _flats(self, module: nn.Module) -> Sequence[tuple[float, float]]:
+        if isinstance(module, StackedPReLU):  # flat only for as long as it was not learned away from 0
+            return ()
+        return self.activation.flats
+
+    # -- the training step -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def training_step(self) -> Iterator[None]:
+        """Around the forward and backward pass of a recorded step."""
+        with self._hooked(self._batch_linear, self._batch_before, self._batch_after):
+            yield
+
+    def _batch_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
+        self._put(layer, "nonfinite", st.nonfinite(z.detach()))
+        if z.requires_grad:
+            z.register_hook(partial(self._take_delta, layer, z.shape[1]))
+
+    def _take_delta(self, layer: int, batch: int, gradient: Tensor) -> None:
+        # The training loss is a mean over the batch: one sample's own error is the gradient times the batch size.
+        self._put(layer, "delta_rms", st.rms(gradient) * batch)
+        self._add_nonfinite(layer, gradient)
+
+    def _batch_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self.activation.elementwise:
+            flat = in_flat_part(self._flats(module), args[0].detach())
+            self._put(layer, "batch_dead_fraction", st.mean(st.units_everywhere(flat)))
+
+    def _batch_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+        self._put(layer, "zero_fraction", st.mean(h.detach() == 0))
+
+    def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
+        """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
+        for layer, linear in enumerate(self.linears):
+            weight, bias = gradients[linear.weight], gradients[linear.bias]
+            self._put(layer, "weight_grad_norm", st.norm(weight))
+            self._put(layer, "bias_grad_norm", st.norm(bias))
+            self._put(layer, "weight_grad_mean_abs", st.mean_abs(weight))
+            self._put(layer, "grad_zero_fraction", st.mean(weight == 0))
+            self._add_nonfinite(layer, weight)
+            self._add_nonfinite(layer, bias)
+            if self.full:
+                self._put(layer, "weight_grad_p05", st.percentile(weight, 0.05))
+                self._put(layer, "weight_grad_p95", st.percentile(weight, 0.95))
+            self._put(layer, "weight_norm", st.norm(linear.weight.detach()))
+
+    def before_update(self) -> None:
+        """Remember the weights, just before the optimiser changes them."""
+        self._weights_before = [linear.weight.detach().clone() for linear in self.linears]
+
+    def after_update(self) -> None:
+        """Compare with the weights that `before_update` kept."""
+        for layer, (linear, before) in enumerate(zip(self.linears, self._weights_before, strict=True)):
+            update = linear.weight.detach() - before
+            self._put(layer, "update_ratio", st.norm(update) / st.norm(before))
+            if self.full:
+                self._put(layer, "update_mean_abs", st.mean_abs(update))
+        self._weights_before = []
+
+    def _add_nonfinite(self, layer: int, x: Tensor) -> None:
+        self.values[layer, :, self.columns["nonfinite"]] += st.nonfinite(x)
+
+    # -- hooks -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _hooked(self, on_linear, before_activation, after_activation) -> Iterator[None]:  # type: ignore[no-untyped-def]
+        handles: list[RemovableHandle] = []
+        try:
+            for layer, linear in enumerate(self.linears):
+                handles.append(linear.register_forward_hook(partial(on_linear, layer)))
+            for layer, hidden in enumerate(self.mlp.hidden):
+                assert isinstance(hidden, HiddenLayer)
+                handles.append(hidden.activation.register_forward_pre_hook(partial(before_activation, layer)))
+                handles.append(hidden.activation.register_forward_hook(partial(after_activation, layer)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+Record = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Training of one stack: losses, optimisers, rate schedules, the loop."""

@@ -1,0 +1,32 @@
+"""The sequence of batches of each replica: one endless shuffled stream of the training rows, cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradlab.network.draws import generator
+
+
+class BatchStream:
+    """Row numbers for every replica, from its own generator; each pass over the data is a new permutation.
+
+    A batch may reach over the end of a pass, so every row is used equally often and all batches have one size.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seeds: Sequence[int]) -> None:
+        self.rows, self.batch_size = rows, batch_size
+        self.generators = [generator(seed, "batches") for seed in seeds]
+        self.left = [torch.empty(0, dtype=torch.int64) for _ in seeds]
+
+    def next(self) -> Tensor:
+        """The rows of the next batch, int64 [replica, batch]."""
+        for replica, source in enumerate(self.generators):
+            while len(self.left[replica]) < self.batch_size:
+                more = torch.randperm(self.rows, generator=source)
+                self.left[replica] = torch.cat([self.left[replica], more])
+        batch = torch.stack([rows[: self.batch_size] for rows in self.left])
+        self.left = [rows[self.batch_size :] for rows in self.left]
+        return batch

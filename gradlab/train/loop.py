@@ -1,0 +1,223 @@
+"""The training of one stack, from its first draw to its last record. It prints nothing and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradlab import activations
+from gradlab.data import Dataset
+from gradlab.measure import schedule as schedules
+from gradlab.measure import statistics as st
+from gradlab.measure.columns import STEP_COLUMNS, layer_columns
+from gradlab.measure.stack import StackRecorder
+from gradlab.network import inits, norms, residuals
+from gradlab.network.mlp import StackedMLP, build_mlp
+from gradlab.plan import Stack, parse_probe
+from gradlab.train import rates
+from gradlab.train.batches import BatchStream
+from gradlab.train.clipping import clip, gradient_norms
+from gradlab.train.losses import LOSSES, correct, readout_units
+from gradlab.train.optimizers import Optimizer
+from gradlab.train.result import StackResult
+
+EVALUATION_ROWS = 4096  # validation rows at a time: bounds memory, changes no result
+FLUSH_EVERY = 64  # records kept on the device before they move to the host together
+REPORT_SECONDS = 0.1
+
+Watch = Callable[[int, "NDArray[np.float64] | None"], None]
+
+
+def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
+    """The untrained nets of a stack."""
+    cell = stack.cell
+    network = cell.network
+    activation = activations.get(network.activation)
+    return build_mlp(
+        activation=activation,
+        init=inits.get(network.init, activation),
+        norm=norms.get(network.norm),
+        residual=residuals.get(network.residual, network.depth),
+        depth=network.depth,
+        width=network.width,
+        features=dataset.features,
+        outputs=readout_units(cell.training.loss, dataset.classes),
+        seeds=stack.seeds,
+        dtype=getattr(torch, cell.dtype),
+        device=cell.device,
+    )
+
+
+def train_stack(stack: Stack, dataset: Dataset, watch: Watch | None = None) -> StackResult:
+    """Train the seeds of one stack side by side and record them.
+
+    watch(steps, delta_rms) is called now and then with the updates made since the last call, and after a record
+    with its delta_rms, [layer, replica], else None. A replica that diverges goes on with its NaNs: that is a
+    result. The caller's torch thread count is left alone.
+    """
+    return _Training(stack, dataset).run(watch)
+
+
+class _Training:
+    """One training in progress: the nets, the optimiser, the batches and the records taken so far."""
+
+    def __init__(self, stack: Stack, dataset: Dataset) -> None:
+        cell, training = stack.cell, stack.cell.training
+        self.stack, self.training = stack, training
+        self.mlp = build_stack(stack, dataset)
+        dtype, device = getattr(torch, cell.dtype), cell.device
+        self.x_train = torch.as_tensor(dataset.x_train).to(device, dtype)
+        self.y_train = torch.as_tensor(dataset.y_train).to(device)
+        self.x_val = torch.as_tensor(dataset.x_val).to(device, dtype)
+        self.y_val = torch.as_tensor(dataset.y_val).to(device)
+        self.schedule = schedules.parse(stack.recording.record)
+        self.rate = rates.parse(training.schedule, training.lr, training.steps)
+        self.loss = LOSSES[training.loss]
+        self.owners = self.mlp.owners()
+        self.parameters = [parameter for parameter, _ in self.owners]
+        self.optimizer = Optimizer(
+            training.optimizer,
+            self.parameters,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+        self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
+        metrics = stack.recording.metrics
+        self.columns = layer_columns(metrics)
+        activation = activations.get(cell.network.activation)
+        probe = self.x_train[: parse_probe(stack.recording.probe)]
+        self.recorder = StackRecorder(self.mlp, activation, probe, metrics) if self.schedule else None
+        self.steps: list[int] = []
+        self.layers: list[NDArray[np.float64]] = []
+        self.layer_applies: list[NDArray[np.bool_]] = []
+        self.scalars: list[NDArray[np.float64]] = []
+        self.waiting: list[tuple[Tensor | None, Tensor]] = []
+
+    def run(self, watch: Watch | None) -> StackResult:
+        steps = self.training.steps
+        seconds = {"plain": 0.0, "recorded": 0.0}
+        counts = {"plain": 0, "recorded": 0}
+        reported, last_report = 0, perf_counter()
+        for step in range(steps + 1):
+            started = perf_counter()
+            recorded = step in (0, steps) or bool(self.schedule and self.schedule(step))
+            self._step(step, recorded)
+            kind = "recorded" if recorded else "plain"
+            now = perf_counter()
+            seconds[kind] += now - started
+            counts[kind] += 1
+            if watch and (recorded or now - last_report > REPORT_SECONDS):
+                watch(step - reported, self._delta_rms() if recorded else None)
+                reported, last_report = step, now
+        self._flush()
+        return self._result({f"{kind}_{what}": float(value[kind]) for what, value in
+                             (("seconds", seconds), ("steps", counts)) for kind in value})  # fmt: skip
+
+    def _step(self, step: int, recorded: bool) -> None:
+        """One step: batch, forward, backward, update; the last one, after the last update, is recorded alone."""
+        recorder = self.recorder if recorded else None
+        last = step == self.training.steps
+        rows = self.stream.next()
+        x, y = self.x_train[rows.to(self.x_train.device)], self.y_train[rows.to(self.y_train.device)]
+        if step == 0:
+            self.input_sq = st.rms(x).square().cpu().numpy()
+        scalars = self._evaluate() if recorded else None
+        if recorder:
+            recorder.begin()
+        with recorder.training_step() if recorder else nullcontext():
+            outputs = self.mlp(x)
+            losses = self.loss(outputs, y)
+            gradients = torch.autograd.grad(
+                losses.sum(), self.parameters, allow_unused=True, materialize_grads=True
+            )
+        limit = self.training.clip
+        norms = gradient_norms(self.owners, gradients) if recorded or limit else None
+        if recorder:
+            recorder.take_gradients(dict(zip(self.parameters, gradients, strict=True)))
+        if not last:
+            updates = clip(self.owners, gradients, norms, limit) if norms is not None and limit else gradients
+            if recorder:
+                recorder.before_update()
+            self.optimizer.step(updates, self.rate(step))
+            if recorder:
+                recorder.after_update()
+        if scalars is not None:
+            scalars["train_loss"] = losses.detach()
+            scalars["train_accuracy"] = st.mean(correct(outputs, y))
+            scalars["grad_norm"] = norms
+            scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
+            self._keep(step, recorder, scalars)
+
+    @torch.no_grad()
+    def _evaluate(self) -> dict[str, Tensor]:
+        """Loss and accuracy of every replica on the whole validation split, in eval mode."""
+        replicas, rows = len(self.stack.seeds), len(self.y_val)
+        loss = torch.zeros(replicas, dtype=st.wide_dtype(self.x_val), device=self.x_val.device)
+        right = torch.zeros_like(loss)
+        self.mlp.eval()
+        for x, y in zip(self.x_val.split(EVALUATION_ROWS), self.y_val.split(EVALUATION_ROWS), strict=True):
+            labels = y.expand(replicas, -1)
+            outputs = self.mlp(x.expand(replicas, -1, -1))
+            loss += self.loss(outputs, labels).to(loss.dtype) * len(y)
+            right += correct(outputs, labels).sum(dim=1)
+        self.mlp.train()
+        return {"val_loss": loss / rows, "val_accuracy": right / rows}
+
+    # -- the records -----------------------------------------------------------------------------------------
+
+    def _keep(self, step: int, recorder: StackRecorder | None, scalars: dict[str, Tensor]) -> None:
+        wide = scalars["val_loss"].dtype
+        row = torch.stack([scalars[name].to(wide) for name in STEP_COLUMNS], dim=1)
+        self.steps.append(step)
+        if recorder:
+            self.layer_applies.append(recorder.applies)
+        self.waiting.append((recorder.values if recorder else None, row))
+        if len(self.waiting) >= FLUSH_EVERY:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Move the waiting records to the host in one go."""
+        if not self.waiting:
+            return
+        if self.recorder:
+            stacked = torch.stack([values for values, _ in self.waiting if values is not None])
+            self.layers.append(stacked.cpu().to(torch.float64).numpy())
+        self.scalars.append(torch.stack([row for _, row in self.waiting]).cpu().to(torch.float64).numpy())
+        self.waiting = []
+
+    def _delta_rms(self) -> NDArray[np.float64] | None:
+        """delta_rms of the newest record, [layer, replica], for a live display."""
+        if self.recorder is None:
+            return None
+        return self.recorder.values[:, :, self.recorder.columns["delta_rms"]].cpu().numpy()
+
+    def _result(self, timings: dict[str, float]) -> StackResult:
+        depth, replicas = self.stack.cell.network.depth, len(self.stack.seeds)
+        linears = self.mlp.linears
+        layer_shape = (len(linears), replicas, len(self.columns))
+        scalar_applies = np.ones((len(self.steps), len(STEP_COLUMNS)), dtype=bool)
+        scalar_applies[-1, STEP_COLUMNS.index("learning_rate")] = False
+        return StackResult(
+            cell=self.stack.cell.id,
+            seeds=self.stack.seeds,
+            steps=np.array(self.steps, dtype=np.int64),
+            layers=np.concatenate([*self.layers, np.empty((0, *layer_shape))]),
+            layer_applies=np.array(self.layer_applies, dtype=bool).reshape(
+                -1, len(linears), len(self.columns)
+            ),
+            scalars=np.concatenate(self.scalars),
+            scalar_applies=scalar_applies,
+            layer_columns=self.columns,
+            names=(*(f"hidden_{layer}" for layer in range(1, depth + 1)), "output"),
+            fan_in=tuple(linear.weight.shape[1] for linear in linears),
+            fan_out=tuple(linear.weight.shape[2] for linear in linears),
+            batch=self.training.batch_size,
+            input_sq=self.input_sq,
+            timings=timings,
+        )

@@ -1,0 +1,51 @@
+"""Training losses: one number a replica, a mean over the batch, so that gradients stay per replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """[replica, batch, class] and [replica, batch] -> [replica], in nats."""
+    replicas, batch, classes = logits.shape
+    each = functional.cross_entropy(logits.reshape(-1, classes), labels.reshape(-1), reduction="none")
+    return each.reshape(replicas, batch).mean(dim=1)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """[replica, batch, 1] logits of a sigmoid readout and labels 0 or 1 -> [replica], in nats."""
+    each = functional.binary_cross_entropy_with_logits(
+        logits.squeeze(-1), labels.to(logits.dtype), reduction="none"
+    )
+    return each.mean(dim=1)
+
+
+def mse(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Squared error against one-hot targets, summed over outputs, mean over the batch -> [replica]."""
+    targets = functional.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
+    return (outputs - targets).square().sum(dim=2).mean(dim=1)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "mse": mse,
+}
+
+
+def readout_units(loss: str, classes: int) -> int:
+    """Units of the readout: one logit for binary cross-entropy, else one for each class."""
+    return 1 if loss == "binary_cross_entropy" else classes
+
+
+def correct(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Whether each sample is classified right: boolean [replica, batch]."""
+    if outputs.shape[-1] == 1:
+        return (outputs.squeeze(-1) > 0) == (labels == 1)
+    return torch.as_tensor(outputs.argmax(dim=-1) == labels)

@@ -1,0 +1,41 @@
+"""What training one stack leaves behind: its records as arrays, free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackResult:
+    """The records of one stack.
+
+    cell:          id of the cell; seeds: one a replica
+    steps:         int64 [record], the step of each record
+    layers:        float64 [record, layer, replica, column], columns `layer_columns`; no layers when `--record off`
+    layer_applies: bool [record, layer, column]: False where the number does not exist (as opposed to being NaN)
+    scalars:       float64 [record, replica, column], columns `measure.columns.STEP_COLUMNS`
+    scalar_applies: bool [record, column]
+    names, fan_in, fan_out: one a layer, the readout last
+    batch:         samples in a batch
+    input_sq:      float64 [replica], mean square of the inputs of the first batch
+    timings:       seconds and counts by name; not part of any table
+    """
+
+    cell: str
+    seeds: tuple[int, ...]
+    steps: NDArray[np.int64]
+    layers: NDArray[np.float64]
+    layer_applies: NDArray[np.bool_]
+    scalars: NDArray[np.float64]
+    scalar_applies: NDArray[np.bool_]
+    layer_columns: tuple[str, ...]
+    names: tuple[str, ...]
+    fan_in: tuple[int, ...]
+    fan_out: tuple[int, ...]
+    batch: int
+    input_sq: NDArray[np.float64]
+    timings: Mapping[str, float]
