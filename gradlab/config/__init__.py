@@ -4,7 +4,7 @@ from gradlab.config.keys import KEYS, Key
 from gradlab.config.request import Request
 from gradlab.config.resolve import collect, resolve
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Training
-from gradlab.config.write import starter, to_toml
+from gradlab.config.write import schema, starter, to_toml
 
 __all__ = [
     "KEYS",
@@ -18,6 +18,7 @@ __all__ = [
     "Training",
     "collect",
     "resolve",
+    "schema",
     "starter",
     "to_toml",
 ]

@@ -15,7 +15,7 @@ def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> 
     """The text of a file that asks for the same run: every key that has a value, and the lists in [grid].
 
     grid: "network.depth" -> its values. Left out: keys without a value (`momentum` by the optimiser's rule) and
-    where to write and whether to replace, so that the same run has the same text wherever it lands.
+    where to write and whether to replace, so that a run has the same text wherever it lands.
     """
     grid = grid or {}
     left_out = {*grid, "run.out", "run.force"}
@@ -48,6 +48,18 @@ def starter() -> str:
         "# depth = [5, 20, 50]",
     ]
     return "\n".join(lines) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a file: the sections, and [grid] with a list for each key that takes one."""
+    document = Config.model_json_schema()
+    lists = {}
+    for key in KEYS.values():
+        if key.takes_list:
+            items = key.model.model_json_schema()["properties"][key.name]
+            lists[key.flag] = {"type": "array", "minItems": 1, "items": items, "description": key.meaning}
+    document["properties"]["grid"] = {"type": "object", "additionalProperties": False, "properties": lists}
+    return document
 
 
 def _toml_value(value: object) -> str:

@@ -1,0 +1,98 @@
+"""The one outer boundary: every error, Typer's own included, in the same form and with its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from gradlab.cli.output import emit, tell
+from gradlab.errors import ConfigError, GradlabError, Problem, nearest
+
+INTERRUPTED = 130
+
+
+def outcome_of(call: Callable[[], object], *, as_json: bool) -> int:
+    """Run a command and return its exit code; errors go to stderr, with `as_json` to stdout as one document.
+
+    A command returns its exit code, or None for 0. No exception escapes; a traceback is shown under
+    GRADLAB_DEBUG=1 alone.
+    """
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        return _report(GradlabError("interrupted"), INTERRUPTED, as_json)
+    except BrokenPipeError:
+        # The reader has gone (`| head`). Python's own flush at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("GRADLAB_DEBUG") == "1":
+            traceback.print_exc()
+        known = _known(error)
+        return _report(known, known.exit_code, as_json)
+
+
+def _known(error: Exception) -> GradlabError:
+    """Any exception as one of ours."""
+    if isinstance(error, GradlabError):
+        return error
+    if hasattr(error, "format_message"):  # a usage error of Typer, whatever it is called in this version
+        return ConfigError(_usage(error))
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return GradlabError(f"{where}{error.strerror or error}")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return GradlabError(
+            "out of memory", "a smaller --stack-size (seeds trained together), --width or --batch-size"
+        )
+    return GradlabError(
+        f"{type(error).__name__}: {error}: this is a bug in gradlab", "GRADLAB_DEBUG=1 shows the traceback"
+    )
+
+
+def _usage(error: Any) -> Problem:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "gradlab"
+    hint = f"see {command} --help"
+    option = getattr(error, "option_name", None)
+    if option is None:
+        return Problem(command, error.format_message(), hint=hint)
+    known = options_of(context)
+    if option in known:
+        return Problem(option, error.format_message(), hint=hint)
+    return Problem(option, "there is no such flag", hint=nearest(option, known) or hint)
+
+
+def options_of(context: Any) -> list[str]:
+    """Every flag of a command, as it is typed."""
+    return [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
+
+
+def _report(error: GradlabError, code: int, as_json: bool) -> int:
+    if as_json:
+        problems = [problem.as_dict() for problem in error.problems]
+        emit({"error": {"message": error.message, "problems": problems}})
+        return code
+    for line in _lines(error.message, error.hint, error.problems):
+        tell(line)
+    return code
+
+
+def _lines(message: str, hint: str | None, problems: Sequence[Problem]) -> list[str]:
+    if not problems:
+        return [f"error: {message}", *([f"  hint: {hint}"] if hint else [])]
+    lines = []
+    for problem in problems:
+        lines.append(
+            f"error: {problem.where}: {problem.message}" if problem.where else f"error: {problem.message}"
+        )
+        lines += [f"  allowed: {problem.allowed}"] if problem.allowed else []
+        lines += [f"  hint: {problem.hint}"] if problem.hint else []
+    return lines

@@ -1,0 +1,129 @@
+"""`gradlab list`: what can be chosen, each list from the registry of the room that owns it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from gradlab.cli.options import AsJson
+from gradlab.cli.output import emit
+from gradlab.errors import ConfigError, Problem, nearest
+from gradlab.items import Parameter, format_number
+
+Rows = list[dict[str, str]]
+
+
+def _parameters(parameters: Mapping[str, Parameter]) -> str:
+    """`key=default (meaning; allowed)` for each parameter."""
+    parts = []
+    for key, parameter in parameters.items():
+        default = parameter.default
+        shown = format_number(default) if isinstance(default, float | int) else default or ""
+        parts.append(f"{key}={shown} ({parameter.meaning}; {parameter.allowed})")
+    return "; ".join(parts)
+
+
+def _activations() -> Rows:
+    from gradlab.activations.registry import REGISTRY
+
+    return [
+        {
+            "name": name,
+            "summary": definition.summary,
+            "family": definition.family,
+            "parameters": _parameters(definition.parameters),
+        }
+        for name, definition in REGISTRY.items()
+    ]
+
+
+def _inits() -> Rows:
+    from gradlab.network.inits import INITS
+
+    return [
+        {"name": name, "summary": definition.summary, "parameters": _parameters(definition.parameters)}
+        for name, definition in INITS.items()
+    ]
+
+
+def _norms() -> Rows:
+    from gradlab.network.norms import NORMS
+
+    return _described(NORMS)
+
+
+def _residuals() -> Rows:
+    from gradlab.network.residuals import RESIDUALS
+
+    return _described(RESIDUALS)
+
+
+def _described(registry: Mapping[str, tuple[str, Mapping[str, Parameter]]]) -> Rows:
+    return [
+        {"name": name, "summary": summary, "parameters": _parameters(parameters)}
+        for name, (summary, parameters) in registry.items()
+    ]
+
+
+def _optimizers() -> Rows:
+    from gradlab.train.registry import OPTIMIZERS
+
+    return [{"name": name, "summary": summary} for name, summary in OPTIMIZERS.items()]
+
+
+def _datasets() -> Rows:
+    from gradlab.data import describe
+
+    return describe()
+
+
+def _metrics() -> Rows:
+    from gradlab.store import schema
+
+    tables = {"every table": schema.CELL, **schema.TABLES, "layers (--metrics full)": schema.LAYERS_FULL}
+    return [
+        {
+            "name": column.name,
+            "summary": column.meaning,
+            "table": table,
+            "type": column.kind,
+            "unit": column.unit,
+        }
+        for table, columns in tables.items()
+        for column in columns
+    ]
+
+
+KINDS: dict[str, Callable[[], Rows]] = {
+    "activations": _activations,
+    "inits": _inits,
+    "norms": _norms,
+    "residuals": _residuals,
+    "optimizers": _optimizers,
+    "datasets": _datasets,
+    "metrics": _metrics,
+}
+
+
+def listing(
+    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
+    json: AsJson = False,
+) -> int:
+    """List what can be chosen, with its parameters; `metrics` are the columns of the tables."""
+    if kind not in KINDS:
+        raise ConfigError(
+            Problem("gradlab list", f"unknown list {kind!r}", ", ".join(KINDS), nearest(kind, list(KINDS)))
+        )
+    rows = KINDS[kind]()
+    if json:
+        emit(rows)
+        return 0
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:<{width}}  {row['summary']}")
+        others = [f"{key}: {text}" for key, text in row.items() if key not in ("name", "summary") and text]
+        if others:
+            print(" " * width, " ", ", ".join(others))
+    return 0

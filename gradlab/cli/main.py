@@ -1,0 +1,97 @@
+"""`gradlab`: the commands, each loaded only when it is called, so that `--help` costs nothing but Typer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from gradlab.cli.boundary import outcome_of
+from gradlab.errors import ConfigError, Problem, nearest
+
+COMMANDS = {
+    "run": ("gradlab.cli.run:run", "Train one configuration, several seeds, and record its gradients."),
+    "compare": ("gradlab.cli.compare:compare", "Train a grid of configurations and rank them."),
+    "theory": ("gradlab.cli.theory:theory", "Predict without training: mean-field theory."),
+    "list": (
+        "gradlab.cli.listing:listing",
+        "List activations, inits, data sets, metrics and other components.",
+    ),
+    "config": ("gradlab.cli.config:app", "Show, validate or start a configuration file."),
+    "env": ("gradlab.cli.env:env", "Versions, devices and paths: what a bug report needs."),
+}
+"""name -> where the command is (module:attribute, a function or a Typer app) and what it does, in one line"""
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyGroup(TyperGroup):
+    """Placeholders stand for the commands in the help; the command that is called is loaded."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name = args[0]
+        if name not in COMMANDS:
+            message = f"unknown flag {name!r}" if name.startswith("-") else f"unknown command {name!r}"
+            raise ConfigError(Problem("gradlab", message, ", ".join(COMMANDS), nearest(name, list(COMMANDS))))
+        return name, load(name), args[1:]
+
+
+def load(name: str) -> Any:
+    """The command itself, its module imported."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    target = getattr(import_module(module), attribute)
+    if not isinstance(target, typer.Typer):
+        single = typer.Typer(add_completion=False, context_settings=HELP)
+        single.command(name, context_settings=getattr(target, "context_settings", {}))(target)
+        target = single
+    return get_command(target)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("gradlab"))
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings=HELP,
+    help="Does the gradient survive in your deep network? Measure it, predict it, judge it.",
+    epilog="Start with: gradlab run --activation sigmoid --depth 20",
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
+def _placeholder() -> None:
+    raise AssertionError("a placeholder is never called")
+
+
+for _name, (_, _summary) in COMMANDS.items():
+    app.command(_name, help=_summary)(_placeholder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Returns the exit code: 0 done, 1 failed, 2 misuse, 3 cells failed, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+
+    def call() -> object:
+        return get_command(app).main(arguments or ["--help"], prog_name="gradlab", standalone_mode=False)
+
+    return outcome_of(call, as_json="--json" in arguments)
