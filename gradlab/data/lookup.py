@@ -16,6 +16,8 @@ from gradlab.errors import ConfigError, DataError, Problem, nearest
 from gradlab.items import Value, bind, format_number, write_item
 
 ENDINGS = (".csv", ".parquet", ".npz")
+LARGEST = 1e8
+"""Numbers in a drawn data set."""
 ALLOWED = f"{', '.join(REGISTRY)}, a {'|'.join(ENDINGS)} file, a folder of IDX files, or openml:NAME"
 
 
@@ -137,47 +139,40 @@ class _Source:
 
 def _source(text: str, where: str) -> _Source:
     text = text.strip()
-    if text.startswith("openml:"):
+    head = text.partition(":")[0]
+    if head == "openml":
         from gradlab.data.openml import canonical_openml
 
         return _Source("openml", canonical_openml(text, where))
-    head = text.partition(":")[0]
     if head in REGISTRY:
         return _built_in(text, where)
+    try:
+        return _file_or_folder(text, where)
+    except OSError as error:
+        raise DataError(
+            Problem(f"{where} {text}", f"it cannot be read: {error.strerror or error}")
+        ) from error
+
+
+def _file_or_folder(text: str, where: str) -> _Source:
     path = Path(text).expanduser()
-    if text and path.is_dir():
+    known_ending = path.suffix.lower() in ENDINGS
+    if not text or not (known_ending or "/" in text or path.exists()):
+        close = nearest(text.partition(":")[0], [*names(), "openml"])
+        raise ConfigError(Problem(where, f"unknown data set {text!r}", ALLOWED, close))
+    if path.is_dir():
         return _Source("folder", str(path))
-    if path.suffix.lower() in ENDINGS or (text and path.exists()):
-        if path.suffix.lower() not in ENDINGS:
-            raise DataError(
-                Problem(
-                    f"{where} {text}",
-                    f"a {path.suffix or 'nameless'} file is not supported",
-                    ", ".join(ENDINGS),
-                )
-            )
-        if not path.is_file():
-            raise DataError(_missing(path, text, where))
-        return _Source("file", str(path))
-    if "/" in text:
-        raise DataError(_missing(path, text, where))
-    raise ConfigError(
-        Problem(where, f"unknown data set {text!r}", ALLOWED, nearest(head, [*names(), "openml"]))
-    )
-
-
-def _missing(path: Path, text: str, where: str) -> Problem:
-    folder = path.parent
-    if not folder.is_dir():
-        return Problem(
-            f"{where} {text}", f"there is no folder {str(folder)!r}", "a file or folder that exists"
+    if not path.exists():
+        folder, close = path.parent, None
+        if folder.is_dir():
+            close = nearest(path.name, [entry.name for entry in folder.iterdir()])
+        raise DataError(
+            Problem(f"{where} {text}", "there is no such file or folder", "one that exists", close)
         )
-    return Problem(
-        f"{where} {text}",
-        f"there is no such file or folder in {str(folder.resolve())!r}",
-        "a file or folder that exists",
-        nearest(path.name, [entry.name for entry in folder.iterdir()]),
-    )
+    if not known_ending or not path.is_file():
+        what = f"a {path.suffix} file" if path.suffix else "a file of this kind"
+        raise DataError(Problem(f"{where} {text}", f"{what} is not supported", ", ".join(ENDINGS)))
+    return _Source("file", str(path))
 
 
 def _built_in(text: str, where: str) -> _Source:
@@ -192,6 +187,13 @@ def _built_in(text: str, where: str) -> _Source:
                 where,
                 f"{format_number(samples)} samples are too few for {format_number(classes)} classes",
                 f"samples >= {format_number(2 * classes)}, two rows of each class",
+            )
+        )
+    numbers = samples * float(values.get("features", 2))
+    if numbers > LARGEST:
+        raise ConfigError(
+            Problem(
+                where, f"samples x features is {numbers:.3g}", f"at most {LARGEST:.3g}, which takes 0.8 GB"
             )
         )
     return _Source("built-in", write_item(item.name, values, definition.parameters), item.name, values)

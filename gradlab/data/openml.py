@@ -19,6 +19,9 @@ PARAMETERS: Mapping[str, Parameter] = {
     )
 }
 
+PLAIN_TYPES = {"dtype": None, "low_memory": False}
+"""Read nominal columns as what they hold: as categories, scikit-learn up to 1.9 fails on numbers with pandas 3.1."""
+
 
 def parse_openml(text: str, where: str) -> tuple[str, dict[str, Value]]:
     """NAME and the parameters of `openml:NAME` or `openml:NAME:version=2`. Raises ConfigError."""
@@ -55,7 +58,10 @@ def load_openml(text: str, target: str, where: str) -> Table:
                 version=int(values["version"]) if "version" in values else "active",
                 target_column=target or "default-target",
                 as_frame=True,
+                parser="pandas",
+                read_csv_kwargs=PLAIN_TYPES,
                 n_retries=1,
+                delay=0.2,
             )
     except OSError as error:  # urllib's errors are OSErrors, a damaged cache is too
         raise DataError(
@@ -72,4 +78,6 @@ def load_openml(text: str, target: str, where: str) -> Table:
     frame = fetched.frame
     if len(fetched.target_names) != 1:
         raise no_such_target("", [str(column) for column in frame.columns], source, len(frame))
+    for column in frame.select_dtypes(exclude="number"):  # ARFF may quote a value, which read_csv keeps
+        frame[column] = frame[column].replace(r"^'(.*)'$", r"\1", regex=True)
     return table_from_frame(frame, fetched.target_names[0], source)
