@@ -1,0 +1,40 @@
+"""gradlab: does the gradient survive in your deep network? Measure it, predict it, judge it.
+
+    result = gradlab.run(activation="sigmoid", depth=20)
+    comparison = gradlab.compare(activation=["sigmoid", "relu"], depth=[5, 20])
+
+Everything is loaded on first use (PEP 562), so that `import gradlab` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gradlab import theory as theory
+    from gradlab.analyse import diagnose as diagnose
+    from gradlab.library import Result as Result
+    from gradlab.library import compare as compare
+    from gradlab.library import run as run
+    from gradlab.measure.recorder import Recorder as Recorder
+
+_HOME = {
+    "run": "gradlab.library",
+    "compare": "gradlab.library",
+    "Result": "gradlab.library",
+    "Recorder": "gradlab.measure.recorder",
+    "diagnose": "gradlab.analyse",
+}
+
+__all__ = ["Recorder", "Result", "__version__", "compare", "diagnose", "run", "theory"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "theory":
+        return import_module("gradlab.theory")
+    if name not in _HOME:
+        raise AttributeError(f"module 'gradlab' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -13,7 +13,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -21,7 +20,7 @@ from gradlab.activations import Activation
 from gradlab.activations.modules import StackedPReLU, in_flat_part, slope_of
 from gradlab.measure import statistics as st
 from gradlab.measure.columns import layer_columns
-from gradlab.network.mlp import HiddenLayer, StackedMLP
+from gradlab.network.mlp import StackedMLP
 
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
@@ -79,8 +78,7 @@ class StackRecorder:
                 self.mlp(self.probe.unsqueeze(0).expand(self.replicas, -1, -1))
         finally:
             self.mlp.train(training)
-        for layer, hidden in enumerate(self.mlp.hidden):
-            assert isinstance(hidden, HiddenLayer)
+        for layer, hidden in enumerate(self.mlp.layers):
             if isinstance(hidden.activation, StackedPReLU):
                 self._put(layer, "alpha", st.mean(hidden.activation.alpha.detach()))
 
@@ -137,7 +135,7 @@ class StackRecorder:
     def _batch_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
         self._put(layer, "nonfinite", st.nonfinite(z.detach()))
         if z.requires_grad:
-            z.register_hook(partial(self._take_delta, layer, z.shape[1]))
+            z.register_hook(partial(self._take_delta, layer, z.shape[1]))  # type: ignore[no-untyped-call]
 
     def _take_delta(self, layer: int, batch: int, gradient: Tensor) -> None:
         # The training loss is a mean over the batch: one sample's own error is the gradient times the batch size.
@@ -191,14 +189,10 @@ class StackRecorder:
         try:
             for layer, linear in enumerate(self.linears):
                 handles.append(linear.register_forward_hook(partial(on_linear, layer)))
-            for layer, hidden in enumerate(self.mlp.hidden):
-                assert isinstance(hidden, HiddenLayer)
+            for layer, hidden in enumerate(self.mlp.layers):
                 handles.append(hidden.activation.register_forward_pre_hook(partial(before_activation, layer)))
                 handles.append(hidden.activation.register_forward_hook(partial(after_activation, layer)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-
-Record = NDArray[np.float64]

@@ -7,6 +7,8 @@ out first.
 
 from __future__ import annotations
 
+from math import sqrt
+
 import torch
 from torch import Tensor
 
@@ -20,18 +22,20 @@ def norm(x: Tensor) -> Tensor:
     """L2 norm of everything behind the replica axis: [replica, ...] -> [replica], wide."""
     flat = x.reshape(x.shape[0], -1)
     if x.dtype != torch.float64 and x.device.type != "mps":
-        return torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+        wide: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+        return wide
     if flat.shape[1] == 0:
         return torch.zeros(flat.shape[0], dtype=wide_dtype(x), device=x.device)
     flat = flat.to(wide_dtype(x))
     largest = flat.abs().amax(dim=1, keepdim=True)
     scale = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
-    return torch.linalg.vector_norm(flat / scale, dim=1) * scale.squeeze(1)
+    scaled: Tensor = torch.linalg.vector_norm(flat / scale, dim=1)
+    return scaled * scale.squeeze(1)
 
 
 def rms(x: Tensor) -> Tensor:
     """Root mean square of everything behind the replica axis: [replica, ...] -> [replica]."""
-    return norm(x) / (x[0].numel() ** 0.5)
+    return norm(x) / sqrt(x[0].numel())
 
 
 def mean(x: Tensor) -> Tensor:

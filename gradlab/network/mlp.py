@@ -66,7 +66,12 @@ class StackedMLP(nn.Module):
     @property
     def linears(self) -> list[StackedLinear]:
         """The linear maps in order, the readout last: depth + 1 of them."""
-        return [layer.linear for layer in self.hidden] + [self.readout]  # type: ignore[misc]
+        return [*(layer.linear for layer in self.layers), self.readout]
+
+    @property
+    def layers(self) -> list[HiddenLayer]:
+        """The hidden layers in order."""
+        return [layer for layer in self.hidden if isinstance(layer, HiddenLayer)]
 
     def owners(self) -> list[tuple[nn.Parameter, int | None]]:
         """Every trained parameter with the replica it belongs to; None where its first axis is the replica's."""

@@ -25,7 +25,9 @@ def _floats(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
 
 
 CELL = (
-    Column("cell", "str", "", "hash of the cell's configuration, data and code: the same cell, the same name"),
+    Column(
+        "cell", "str", "", "hash of the cell's configuration, data and code: the same cell, the same name"
+    ),
     Column("activation", "str", "", "activation with its parameters"),
     Column("depth", "int", "layers", "number of hidden layers"),
     Column("width", "int", "units", "units in each hidden layer"),
@@ -50,7 +52,11 @@ LAYERS = (
     Column("fan_out", "int", "units", "outputs of the layer's linear map"),
     Column("batch", "int", "samples", "size of the batch that the batch columns of this row are taken on"),
     *_floats(
-        ("weight_grad_norm", "loss / weight", "L2 norm of the gradient of the module's parameters but its biases"),
+        (
+            "weight_grad_norm",
+            "loss / weight",
+            "L2 norm of the gradient of the module's parameters but its biases",
+        ),
         ("bias_grad_norm", "loss / bias", "L2 norm of the gradient of its biases"),
         ("weight_grad_mean_abs", "loss / weight", "mean absolute entry of the weight gradient"),
         ("grad_zero_fraction", "", "share of weight gradient entries that are exactly 0"),
@@ -66,12 +72,18 @@ LAYERS = (
         ("slope_sq", "", "mean of phi'^2 over samples and units, on the probe"),
         ("batch_dead_fraction", "", "share of units inside a flat part of phi on every sample of the batch"),
         ("dead_fraction", "", "share of units inside a flat part of phi on every sample of the probe"),
-        ("low_activity_fraction", "", "share of units outside phi's flat parts on fewer than 1 % of the probe"),
+        (
+            "low_activity_fraction",
+            "",
+            "share of units outside phi's flat parts on fewer than 1 % of the probe",
+        ),
     ),
     Column("deaths", "int", "units", "units dead now on the probe and alive at the record before"),
     Column("revivals", "int", "units", "units alive now on the probe and dead at the record before"),
     *_floats(("alpha", "", "learned activation parameter; its mean where a layer has one for each unit")),
-    Column("nonfinite", "int", "", "number of NaN or infinite entries in z, delta and the parameter gradients"),
+    Column(
+        "nonfinite", "int", "", "number of NaN or infinite entries in z, delta and the parameter gradients"
+    ),
     *_floats(("delta_rms_predicted", "loss / z", "mean-field prediction of delta_rms at step 0")),
 )
 
@@ -101,13 +113,25 @@ SUMMARY = (
         ("train_loss_ci95", "loss", "half width of its 95 % interval (Student's t over seeds)"),
         ("val_accuracy_mean", "", "mean over seeds of the last record's validation accuracy"),
         ("val_accuracy_ci95", "", "half width of its 95 % interval"),
-        ("attenuation_mean", "decades", "log10(delta_rms of layer 1 / of layer depth) at step 0, mean over seeds"),
+        (
+            "attenuation_mean",
+            "decades",
+            "log10(delta_rms of layer 1 / of layer depth) at step 0, mean over seeds",
+        ),
         ("attenuation_ci95", "decades", "half width of its 95 % interval"),
         ("attenuation_last_mean", "decades", "the same at the last record"),
-        ("decay_per_layer_mean", "", "factor of delta_rms per layer, going down, at step 0: least-squares fit"),
+        (
+            "decay_per_layer_mean",
+            "",
+            "factor of delta_rms per layer, going down, at step 0: least-squares fit",
+        ),
         ("decay_per_layer_ci95", "", "half width of its 95 % interval"),
         ("decay_per_layer_predicted", "", "the same fit through the predicted delta_rms"),
-        ("dead_fraction_max", "", "dead_fraction of the worst hidden layer at the last record, mean over seeds"),
+        (
+            "dead_fraction_max",
+            "",
+            "dead_fraction of the worst hidden layer at the last record, mean over seeds",
+        ),
         ("saturated_fraction_max", "", "saturated_fraction of the worst hidden layer there, mean over seeds"),
     ),
     Column("verdict", "str", "", "every verdict that holds, first cause first, joined by commas"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from time import perf_counter
 
@@ -31,7 +31,8 @@ EVALUATION_ROWS = 4096  # validation rows at a time: bounds memory, changes no r
 FLUSH_EVERY = 64  # records kept on the device before they move to the host together
 REPORT_SECONDS = 0.1
 
-Watch = Callable[[int, "NDArray[np.float64] | None"], None]
+Shown = Mapping[str, "NDArray[np.float64]"]
+Watch = Callable[[int, int, "Shown | None"], None]
 
 
 def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
@@ -57,9 +58,9 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
 def train_stack(stack: Stack, dataset: Dataset, watch: Watch | None = None) -> StackResult:
     """Train the seeds of one stack side by side and record them.
 
-    watch(steps, delta_rms) is called now and then with the updates made since the last call, and after a record
-    with its delta_rms, [layer, replica], else None. A replica that diverges goes on with its NaNs: that is a
-    result. The caller's torch thread count is left alone.
+    watch(step, made, shown) is called now and then with the updates made since the last call; right after a record
+    `shown` holds its delta_rms [replica, layer], train_loss and val_accuracy [replica], else None. A replica that
+    diverges goes on with its NaNs: that is a result. The caller's torch thread count is left alone.
     """
     return _Training(stack, dataset).run(watch)
 
@@ -98,6 +99,7 @@ class _Training:
         self.layer_applies: list[NDArray[np.bool_]] = []
         self.scalars: list[NDArray[np.float64]] = []
         self.waiting: list[tuple[Tensor | None, Tensor]] = []
+        self._shown: Shown = {}
 
     def run(self, watch: Watch | None) -> StackResult:
         steps = self.training.steps
@@ -113,7 +115,7 @@ class _Training:
             seconds[kind] += now - started
             counts[kind] += 1
             if watch and (recorded or now - last_report > REPORT_SECONDS):
-                watch(step - reported, self._delta_rms() if recorded else None)
+                watch(step, step - reported, self._shown if recorded else None)
                 reported, last_report = step, now
         self._flush()
         return self._result({f"{kind}_{what}": float(value[kind]) for what, value in
@@ -126,7 +128,7 @@ class _Training:
         rows = self.stream.next()
         x, y = self.x_train[rows.to(self.x_train.device)], self.y_train[rows.to(self.y_train.device)]
         if step == 0:
-            self.input_sq = st.rms(x).square().cpu().numpy()
+            self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
         scalars = self._evaluate() if recorded else None
         if recorder:
             recorder.begin()
@@ -148,11 +150,13 @@ class _Training:
             if recorder:
                 recorder.after_update()
         if scalars is not None:
+            assert norms is not None
             scalars["train_loss"] = losses.detach()
             scalars["train_accuracy"] = st.mean(correct(outputs, y))
             scalars["grad_norm"] = norms
             scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
             self._keep(step, recorder, scalars)
+            self._shown = self._for_display(recorder, scalars)
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, Tensor]:
@@ -161,7 +165,8 @@ class _Training:
         loss = torch.zeros(replicas, dtype=st.wide_dtype(self.x_val), device=self.x_val.device)
         right = torch.zeros_like(loss)
         self.mlp.eval()
-        for x, y in zip(self.x_val.split(EVALUATION_ROWS), self.y_val.split(EVALUATION_ROWS), strict=True):
+        for start in range(0, rows, EVALUATION_ROWS):
+            x, y = self.x_val[start : start + EVALUATION_ROWS], self.y_val[start : start + EVALUATION_ROWS]
             labels = y.expand(replicas, -1)
             outputs = self.mlp(x.expand(replicas, -1, -1))
             loss += self.loss(outputs, labels).to(loss.dtype) * len(y)
@@ -191,11 +196,12 @@ class _Training:
         self.scalars.append(torch.stack([row for _, row in self.waiting]).cpu().to(torch.float64).numpy())
         self.waiting = []
 
-    def _delta_rms(self) -> NDArray[np.float64] | None:
-        """delta_rms of the newest record, [layer, replica], for a live display."""
-        if self.recorder is None:
-            return None
-        return self.recorder.values[:, :, self.recorder.columns["delta_rms"]].cpu().numpy()
+    def _for_display(self, recorder: StackRecorder | None, scalars: dict[str, Tensor]) -> Shown:
+        """What a live display shows of the newest record."""
+        shown = {name: scalars[name].cpu().numpy() for name in ("train_loss", "val_accuracy")}
+        if recorder:
+            shown["delta_rms"] = recorder.values[:, :, recorder.columns["delta_rms"]].T.cpu().numpy()
+        return shown
 
     def _result(self, timings: dict[str, float]) -> StackResult:
         depth, replicas = self.stack.cell.network.depth, len(self.stack.seeds)

@@ -15,15 +15,6 @@ from torch.optim.adamw import adamw
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
-OPTIMIZERS = {
-    "sgd": "plain stochastic gradient descent",
-    "momentum": "SGD with heavy-ball momentum, 0.9 unless given",
-    "nesterov": "SGD with Nesterov's momentum, 0.9 unless given",
-    "adam": "Adam, betas 0.9 and 0.999, weight decay added to the gradient",
-    "adamw": "Adam with decoupled weight decay",
-    "rmsprop": "RMSprop, alpha 0.99, momentum 0 unless given",
-}
-
 
 class Optimizer:
     """Updates a fixed list of parameters in place; its state is one buffer a parameter and kind."""

@@ -21,7 +21,7 @@ class StackResult:
     scalar_applies: bool [record, column]
     names, fan_in, fan_out: one a layer, the readout last
     batch:         samples in a batch
-    input_sq:      float64 [replica], mean square of the inputs of the first batch
+    input_sq:      float64 [replica, batch], mean square of each input of the first batch
     timings:       seconds and counts by name; not part of any table
     """
 

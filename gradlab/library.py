@@ -1,0 +1,86 @@
+"""`gradlab.run` and `gradlab.compare`: the commands as functions of Python values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradlab import experiment
+from gradlab.config import resolve
+from gradlab.observe import Observer
+from gradlab.plan import make
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+class Result:
+    """The tables of a run or comparison.
+
+    layers:  one row per cell, seed, recorded step and layer (columns: `gradlab list metrics`)
+    steps:   one row per cell, seed and recorded step
+    summary: one row per cell
+    out:     the results folder; files: what it holds
+    """
+
+    def __init__(self, outcome: experiment.Outcome) -> None:
+        self.outcome = outcome
+        self.layers: pd.DataFrame = outcome.layers
+        self.steps: pd.DataFrame = outcome.steps
+        self.summary: pd.DataFrame = outcome.summary
+        self.out: Path = outcome.out
+        self.files: tuple[Path, ...] = outcome.files
+
+    def plot(self) -> Figure:
+        """The figure that answers the question: delta_rms against layer, first and last record."""
+        from gradlab.report.figures import plot
+
+        return plot(self)
+
+    def __repr__(self) -> str:
+        shown = [f"{row.activation} depth {row.depth}: {row.verdict}" for row in self.summary.itertuples()]
+        return "\n".join([f"gradlab results in {self.out}", *shown])
+
+    def _repr_html_(self) -> str:
+        table: str = self.summary.to_html(index=False)  # escapes what came from the user
+        return table
+
+
+def run(*, config: str | Path | None = None, observer: Observer | None = None, **settings: Any) -> Result:
+    """Train one cell, several seeds. `settings` are the flags of `gradlab run` with underscores.
+
+    Results are written as by the command, and read back when they are there already. Raises UserError with every
+    problem of the configuration; GradlabError when a stack fails.
+    """
+    return _execute(config, settings, observer, best_over=None, lists=False)
+
+
+def compare(
+    *,
+    config: str | Path | None = None,
+    best_over: str | None = None,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Result:
+    """Train a grid of cells; any setting of the network, the training or `data` may be a list. See `run`."""
+    return _execute(config, settings, observer, best_over=best_over, lists=True)
+
+
+def _execute(
+    config: str | Path | None,
+    settings: dict[str, Any],
+    observer: Observer | None,
+    *,
+    best_over: str | None,
+    lists: bool,
+) -> Result:
+    request = resolve(
+        file=None if config is None else Path(config), environment={}, flags=settings, sets=(), lists=lists
+    )
+    outcome = experiment.execute(make(request, best_over=best_over), observer)
+    if outcome.failed:
+        from gradlab.errors import GradlabError
+
+        raise GradlabError("; ".join(f"{f.cell.network.activation}: {f.message}" for f in outcome.failed))
+    return Result(outcome)

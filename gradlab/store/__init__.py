@@ -1,0 +1,1 @@
+"""The results folder: schemas, the journal of finished stacks, tables, the manifest."""
