@@ -58,16 +58,16 @@ def _known(error: Exception) -> GradlabError:
 
 
 def _usage(error: Any) -> Problem:
+    """A usage error of Typer: no such option (it knows what is near), a missing value, a missing argument."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "gradlab"
     hint = f"see {command} --help"
     option = getattr(error, "option_name", None)
     if option is None:
         return Problem(command, error.format_message(), hint=hint)
-    known = options_of(context)
-    if option in known:
+    if not hasattr(error, "possibilities"):
         return Problem(option, error.format_message(), hint=hint)
-    return Problem(option, "there is no such flag", hint=nearest(option, known) or hint)
+    return Problem(option, "there is no such flag", hint=nearest(option, options_of(context)) or hint)
 
 
 def options_of(context: Any) -> list[str]:

@@ -35,8 +35,10 @@ def compare(
 ) -> int:
     """Train a grid of configurations and rank them.
 
-    The flags of the panels Network and Training, and --data, take comma-separated lists, one cell for each
-    combination: gradlab compare --activation sigmoid,relu --depth 5,20,50
+    The flags of the panels Network and Training, and --data, take comma-separated lists: one cell for each
+    combination.
+
+    gradlab compare --activation sigmoid,relu --depth 5,20,50
     """
     request, problems = collect_flags(context, flags, config, set_, lists=True)
     warn(request, quiet)

@@ -20,8 +20,8 @@ def _parameters(parameters: Mapping[str, Parameter]) -> str:
     parts = []
     for key, parameter in parameters.items():
         default = parameter.default
-        shown = format_number(default) if isinstance(default, float | int) else default or ""
-        parts.append(f"{key}={shown} ({parameter.meaning}; {parameter.allowed})")
+        shown = f"={format_number(default)}" if isinstance(default, float | int) else f"={default}"
+        parts.append(f"{key}{'' if default is None else shown} ({parameter.meaning}; {parameter.allowed})")
     return "; ".join(parts)
 
 

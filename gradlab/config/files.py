@@ -38,9 +38,8 @@ def _load(path: Path) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8-sig")
         return tomllib.loads(text)
     except FileNotFoundError:
-        folder = path.parent
-        beside = [other.name for other in folder.glob("*.toml")] if folder.is_dir() else []
-        raise ConfigError(Problem(name, "no such file", hint=nearest(path.name, beside))) from None
+        beside = [other.stem for other in path.parent.glob("*.toml")]
+        raise ConfigError(Problem(name, "no such file", hint=nearest(path.stem, beside))) from None
     except IsADirectoryError:
         raise ConfigError(Problem(name, "is a folder", "a TOML file")) from None
     except OSError as error:
@@ -49,6 +48,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(Problem(name, f"is not UTF-8 text (byte {error.start})", "a TOML file")) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(Problem(name, f"is not TOML: {error}")) from None
+    except RecursionError:
+        raise ConfigError(Problem(name, "is nested too deeply to be read")) from None
 
 
 def _section(path: Path, section: str, table: object) -> Iterator[Setting | Problem]:
