@@ -45,7 +45,8 @@ class Records:
 
     def first(self, column: str) -> Array:
         """[S, L]: the column at each seed's first record."""
-        return self.layer(column)[np.arange(len(self.seeds)), self.in_layers.argmax(1)]
+        values: Array = self.layer(column)[np.arange(len(self.seeds)), self.in_layers.argmax(1)]
+        return values
 
     def last(self, column: str) -> Array:
         """[S, L]: the column at each seed's last record."""
@@ -118,7 +119,9 @@ def _check(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
     problems = []
     if not len(frame):
         problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))
-    problems += [Problem(table, f"no column {column!r}") for column in required if column not in frame.columns]
+    problems += [
+        Problem(table, f"no column {column!r}") for column in required if column not in frame.columns
+    ]
     texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
     known = (LAYER_COLUMNS if table == "layers" else STEP_COLUMNS) - texts
     for column in (c for c in frame.columns if c in known):

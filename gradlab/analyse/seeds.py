@@ -12,17 +12,17 @@ Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """mean; half_width of its confidence interval (nan for a single seed); count of seeds. All of shape [...]."""
+    """mean; half_width of its confidence interval (nan for a single seed); `seeds`: how many. Shape [...]."""
 
     mean: Array
     half_width: Array
-    count: int
+    seeds: int
 
 
 class Difference(NamedTuple):
     """A paired difference a - b over common seeds.
 
-    mean, half_width: of the difference; p_value: two-sided, of Student's paired t test; count: pairs
+    mean, half_width: of the difference; p_value: two-sided, of Student's paired t test; pairs: how many
     `within_noise` is True when the interval contains 0, and when there is no interval (one pair, or a value that
     is not finite).
     """
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
     mean: float
     half_width: float
     p_value: float
-    count: int
+    pairs: int
 
     @property
     def within_noise(self) -> bool:

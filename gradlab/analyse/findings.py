@@ -1,0 +1,115 @@
+"""What a ruleset says about a cell: findings, and the diagnosis they make up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+VERDICTS = (
+    "dead",
+    "saturated",
+    "exploding",
+    "vanishing",
+    "underflow",
+    "diverged",
+    "not-learning",
+)
+"""Every fault, causes before what they cause; `healthy` is their absence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One fault found in a cell.
+
+    verdict:  one of VERDICTS; rule: the name of the published rule, where one made it
+    agree:    in how many of the `seeds` seeds it holds; which: those seeds
+    at_birth: it is there at the first record (in most of the agreeing seeds); else it came with training
+    step:     first step at which it shows, the earliest of the agreeing seeds; None where it has no step
+    layer:    number of the first layer at which it shows in that seed, `name` its name; None where it has no layer
+    evidence: the reason in words and numbers
+    """
+
+    verdict: str
+    agree: int
+    seeds: int
+    which: tuple[int, ...]
+    at_birth: bool
+    step: int | None
+    layer: int | None
+    name: str | None
+    evidence: str
+    rule: str = ""
+
+    @property
+    def place(self) -> str:
+        """`at birth, from layer 10 (hidden_10)`, or `from step 200, ...`."""
+        when = (
+            "at birth" if self.at_birth else "at the end" if self.step is None else f"from step {self.step}"
+        )
+        return when if self.layer is None else f"{when}, from layer {self.layer} ({self.name})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What one ruleset says about one cell.
+
+    findings:       the faults that hold in at least half of the seeds, first cause first
+    minority:       those that hold in fewer
+    notes:          what else is worth knowing: the numbers of a healthy net, a single seed, a fault that was outgrown
+    not_applicable: rules that these records cannot express
+    advice:         what to try first, one sentence; empty for a healthy cell
+    """
+
+    cell: Mapping[str, object]
+    ruleset: str
+    seeds: int
+    findings: tuple[Finding, ...]
+    minority: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    not_applicable: tuple[str, ...] = ()
+    advice: str = ""
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Every verdict once, first cause first; ("healthy",) when none holds."""
+        return tuple(dict.fromkeys(finding.verdict for finding in self.findings)) or ("healthy",)
+
+    @property
+    def healthy(self) -> bool:
+        return not self.findings
+
+    @property
+    def seeds_text(self) -> str:
+        """In how many seeds each verdict holds, `3/3,2/3`; for a healthy cell the seeds without any finding."""
+        if self.healthy:
+            sick = {seed for finding in self.minority for seed in finding.which}
+            return f"{self.seeds - len(sick)}/{self.seeds}"
+        agree: dict[str, int] = {}
+        for finding in self.findings:
+            agree[finding.verdict] = max(agree.get(finding.verdict, 0), finding.agree)
+        return ",".join(f"{count}/{self.seeds}" for count in agree.values())
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, ready for JSON."""
+        return {
+            "cell": {key: _plain(value) for key, value in self.cell.items()},
+            "ruleset": self.ruleset,
+            "seeds": self.seeds,
+            "verdicts": list(self.verdicts),
+            "verdict_seeds": self.seeds_text,
+            "findings": [_finding(finding) for finding in self.findings],
+            "minority": [_finding(finding) for finding in self.minority],
+            "notes": list(self.notes),
+            "not_applicable": list(self.not_applicable),
+            "advice": self.advice,
+        }
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(finding).items()}
+
+
+def _plain(value: object) -> object:
+    """A NumPy scalar as Python's own; nan and infinities as None."""
+    item = value.item() if hasattr(value, "item") else value
+    return None if isinstance(item, float) and not abs(item) < float("inf") else item

@@ -1,0 +1,263 @@
+"""gradlab's own rule on one replica: which faults it has, since when and from which layer.
+
+The gradient is judged by the decades that delta_rms changes from the top hidden layer down to layer 1, death by the
+probe, saturation by phi', and each by what it does to learning (`thresholds` has the numbers and their reasons).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.analyse import thresholds as at
+from gradlab.analyse.learning import Learning, judge_learning
+from gradlab.analyse.records import Array, Records
+
+Bools = NDArray[np.bool_]
+
+
+class Fault(NamedTuple):
+    """record: index of the record from which it shows; layer: index of the hidden layer, L for the readout, or None;
+    reference: index of the record that its evidence is taken from."""
+
+    record: int
+    layer: int | None
+    at_birth: bool
+    reference: int
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One seed's verdicts: `faults` by verdict, what it outgrew, and whether it learned."""
+
+    faults: dict[str, Fault]
+    outgrown: dict[str, Fault]
+    learning: Learning
+
+
+class Gradient(NamedTuple):
+    """The profile of delta_rms at each record [T].
+
+    decades:  change from the top hidden layer down to layer 1, or to the lowest layer above an exact 0
+    cut:      index of the topmost hidden layer whose delta_rms is exactly 0 while that above is not; -1 for none
+    cause:    why it is 0: "underflow", "dead", "saturated", "unknown", or "" for none
+    """
+
+    decades: Array
+    cut: NDArray[np.int64]
+    cause: tuple[str, ...]
+
+
+def judge_replica(records: Records, seed: int, chance: float | None = None) -> Replica:
+    """The faults of replica number `seed` (an index into records.seeds)."""
+    learning = judge_learning(records, seed, chance)
+    broken = _divergence(records, seed, learning)
+    recorded = records.in_layers[seed].copy()
+    faults: dict[str, Fault] = {}
+    if broken is not None:
+        faults["diverged"] = broken
+        recorded[max(broken.record, 1) :] = False  # what the blow-up leaves behind is no cause of it
+        learned: bool | None = False
+    else:
+        learned = learning.learned
+    outgrown: dict[str, Fault] = {}
+    for verdict, weak, strong, layer in _severities(records, seed, recorded):
+        fault = _lasting(weak, strong, layer, recorded, learned)
+        if fault is not None:
+            faults[verdict] = fault
+        elif recorded.any() and (weak | strong)[recorded.argmax()]:
+            birth = int(recorded.argmax())
+            outgrown[verdict] = Fault(birth, _at(layer, birth), True, birth)
+    if broken is None and learned is False:
+        last = len(records.steps) - 1
+        faults["not-learning"] = Fault(last, None, False, last)
+    return Replica(faults, outgrown, learning)
+
+
+def _lasting(
+    weak: Bools, strong: Bools, layer: NDArray[np.int64], recorded: Bools, learned: bool | None
+) -> Fault | None:
+    """The fault that holds at the end of the records, or at birth in a net that does not learn.
+
+    A weak one counts unless the net learns all the same.
+    """
+    holds = strong if learned else weak | strong
+    when = np.flatnonzero(recorded)
+    if not len(when):
+        return None
+    now = holds[when]
+    recent = now[-at.RECENT :]
+    lasts = recent.sum() * 2 > len(recent)
+    if not lasts and not (now[0] and not learned):
+        return None
+    if now[0]:
+        return Fault(int(when[0]), _at(layer, int(when[0])), True, int(when[0]))
+    last_true = int(np.flatnonzero(now)[-1])
+    first = last_true
+    while first > 0 and now[first - 1]:
+        first -= 1
+    return Fault(int(when[first]), _at(layer, int(when[first])), False, int(when[last_true]))
+
+
+def _at(layer: NDArray[np.int64], record: int) -> int | None:
+    return int(layer[record]) if layer[record] >= 0 else None
+
+
+def _severities(
+    records: Records, seed: int, recorded: Bools
+) -> list[tuple[str, Bools, Bools, NDArray[np.int64]]]:
+    """(verdict, weak, strong, layer) at each record: [T] whether it holds weakly, strongly, and where it begins."""
+    delta = records.layer("delta_rms")[seed]
+    gradient = profile(records, seed)
+    causes = np.array(gradient.cause)
+    decades = gradient.decades
+    dead = records.layer("dead_fraction")[seed]
+    flat = _saturation(records, seed)
+    sided = s_shaped(records)
+    with np.errstate(invalid="ignore"):
+        lost = np.isin(causes, ("underflow", "unknown"))
+        forward = _forward_growth(records, seed)
+        down = (decades <= -at.WEAK_DECADES) | lost
+        up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
+        far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
+        cut = {cause: causes == cause for cause in ("dead", "saturated", "underflow")}
+        weak_dead, strong_dead = _any(dead >= at.WEAK_DEAD), _any(dead >= at.STRONG_DEAD)
+        weak_flat = _any(flat >= at.WEAK_SATURATED) & sided
+        strong_flat = _any(flat >= at.STRONG_SATURATED)
+    return [
+        ("dead", weak_dead, strong_dead | cut["dead"], _first_layer(dead >= at.WEAK_DEAD, gradient.cut)),
+        (
+            "saturated",
+            weak_flat,
+            strong_flat | cut["saturated"],
+            _first_layer(flat >= (at.WEAK_SATURATED if sided else at.STRONG_SATURATED), gradient.cut),
+        ),
+        ("exploding", up, far_up, _crossing(delta, at.WEAK_DECADES)),
+        ("vanishing", down, (decades <= -at.STRONG_DECADES) | lost, _crossing(delta, -at.WEAK_DECADES)),
+        ("underflow", cut["underflow"], cut["underflow"], gradient.cut),
+    ]
+
+
+def profile(records: Records, seed: int) -> Gradient:
+    """The gradient's way down at each record of a replica; `decades` is nan where there is none to judge.
+
+    An exact 0 ends the way: underflow below a delta_rms under 1e-30, else what the layer's own units say. Where the
+    readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong.
+    """
+    delta = records.layer("delta_rms")[seed]
+    readout = records.output.get("delta_rms")
+    above_top = readout[seed] if readout is not None else np.full(len(delta), np.nan)
+    decades = np.full(len(delta), np.nan)
+    cut = np.full(len(delta), -1, dtype=np.int64)
+    cause = [""] * len(delta)
+    for t, row in enumerate(delta):
+        if np.isnan(row).all() or np.isnan(row[-1]):
+            continue
+        zeros = np.flatnonzero(row == 0)
+        lowest = int(zeros[-1]) + 1 if len(zeros) else 0
+        if lowest < len(row):
+            decades[t] = np.log10(row[lowest]) - np.log10(row[-1])
+        if not len(zeros) or (lowest == len(row) and above_top[t] == 0):
+            continue
+        cut[t] = lowest - 1
+        nearest = row[lowest] if lowest < len(row) else above_top[t]
+        cause[t] = _why_zero(records, seed, t, lowest - 1, nearest)
+    return Gradient(decades, cut, tuple(cause))
+
+
+def _why_zero(records: Records, seed: int, t: int, layer: int, nearest: float) -> str:
+    if nearest < at.UNDERFLOW:
+        return "underflow"
+    dead = [
+        records.layer(c)[seed, t, layer] for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")
+    ]
+    if max(dead, key=lambda share: -1.0 if np.isnan(share) else share) >= at.ALL:
+        return "dead"
+    flat = records.layer("saturated_fraction")[seed, t, layer] >= at.ALL
+    return "saturated" if flat or records.layer("slope_sq")[seed, t, layer] == 0 else "unknown"
+
+
+def s_shaped(records: Records) -> bool:
+    """Whether phi is flat on both sides, so that saturation is a fault by itself: the logistic family."""
+    from gradlab import activations
+
+    text = str(records.cell.get("activation", ""))
+    name = text.partition(":")[0]
+    return name in activations.names() and activations.get(text).family == "logistic"
+
+
+def _saturation(records: Records, seed: int) -> Array:
+    """saturated_fraction; without an S-shape less the outputs that are exactly 0, which `dead` judges."""
+    flat: Array = records.layer("saturated_fraction")[seed]
+    if not s_shaped(records):
+        flat = flat - np.nan_to_num(records.layer("zero_fraction")[seed])
+    return flat
+
+
+def _forward_growth(records: Records, seed: int) -> Array:
+    """[T]: decades that z_std grows from layer 1 to the last layer where it is finite, where delta_rms is not a number.
+
+    A forward pass that leaves the number format at birth leaves no delta to judge, but it grew before it did.
+    """
+    z = records.every_layer("z_std")[seed]
+    lost = ~np.isfinite(records.layer("delta_rms")[seed]).any(-1)
+    growth = np.full(len(z), np.nan)
+    for t in np.flatnonzero(lost):
+        finite = z[t][np.isfinite(z[t]) & (z[t] > 0)]
+        if len(finite) > 1:
+            growth[t] = np.log10(finite[-1] / finite[0])
+    return growth
+
+
+def _divergence(records: Records, seed: int, learning: Learning) -> Fault | None:
+    """Values that are no numbers and stay, or a loss that blew up in a net that does not learn."""
+    loss = records.step("train_loss")[seed]
+    in_steps, in_layers = records.in_steps[seed], records.in_layers[seed]
+    bad_loss = in_steps & ~np.isfinite(loss) & np.isfinite(records.step("train_loss")).any()
+    if in_steps.any() and not np.isfinite(records.step("train_loss")).any():
+        bad_loss = in_steps & np.isinf(loss)
+    count = records.every_layer("nonfinite")[seed]
+    delta = records.layer("delta_rms")[seed]
+    layer_bad = (np.nan_to_num(count) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
+    no_delta = in_layers & np.isnan(delta).any(-1) & np.isfinite(records.layer("delta_rms")).any()
+    bad = bad_loss | layer_bad.any(-1) | no_delta
+    known = in_layers | in_steps
+    if bad.any() and bad[np.flatnonzero(known)[-1]]:
+        first = int(np.flatnonzero(bad)[0])
+        where = np.flatnonzero(layer_bad[first])
+        return Fault(first, int(where[-1]) if len(where) else None, first == 0, first)
+    when = np.flatnonzero(in_steps & np.isfinite(loss))
+    if len(when) < 2 or learning.learned is not False:
+        return None
+    start = loss[when[0]]
+    end = loss[when[-at.RECENT :]].mean()
+    if loss[when].max() < at.BLOW_UP * start and end < at.WORSE * start:
+        return None
+    level = at.BLOW_UP if loss[when].max() >= at.BLOW_UP * start else at.WORSE
+    first = (
+        int(when[np.flatnonzero(loss[when] >= level * start)[0]])
+        if end < at.WORSE * start
+        else int(when[np.flatnonzero(loss[when] >= at.WORSE * start)[0]])
+    )
+    return Fault(first, None, False, first)
+
+
+def _any(holds: Bools) -> Bools:
+    return np.asarray(holds.any(-1))
+
+
+def _first_layer(holds: Bools, cut: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[T, L] -> [T]: index of the lowest layer that holds, else where the gradient is cut, else -1."""
+    return np.where(holds.any(-1), holds.argmax(-1), cut)
+
+
+def _crossing(delta: Array, decades: float) -> NDArray[np.int64]:
+    """[T, L] -> [T]: index of the first layer, going down, that is `decades` away from the top; -1 for none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.log10(delta) - np.log10(delta[:, -1:])
+        beyond = change <= decades if decades < 0 else change >= decades
+    last = delta.shape[1] - 1 - beyond[:, ::-1].argmax(-1)
+    return np.where(beyond.any(-1), last, -1)

@@ -1,0 +1,69 @@
+"""summary.csv: one row per cell, from the rows of layers.csv and steps.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from gradlab.analyse.decay import attenuation, decay_per_layer
+from gradlab.analyse.records import Array, Records, split_cells
+from gradlab.analyse.seeds import mean_interval
+from gradlab.store.schema import SUMMARY, names
+
+
+def summarise(
+    layers: pd.DataFrame,
+    steps: pd.DataFrame | None = None,
+    cell_columns: Sequence[str] | None = None,
+    chance: float | Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """One row per cell: its cell columns, then the columns of `store.schema.SUMMARY`.
+
+    layers, steps: rows of any number of cells and seeds. cell_columns: by default every column left of `seed`.
+    chance: validation accuracy of always guessing the commonest class, one for all or by cell id (see `diagnose`).
+    Means over seeds, with the half width of Student's 95 % interval; nan for one seed, and where a seed has no
+    such number. Raises DataError as `records.split_cells` does.
+    """
+    return pd.DataFrame(
+        [summary_row(records, chance) for records in split_cells(layers, steps, cell_columns)]
+    )
+
+
+def summary_row(records: Records, chance: float | Mapping[str, float] | None = None) -> dict[str, object]:
+    """The row of one cell, in the order of the columns."""
+    from gradlab.analyse.verdicts import judge
+
+    first, last = records.first("delta_rms"), records.last("delta_rms")
+    predicted = decay_per_layer(records.first("delta_rms_predicted"))
+    loss = mean_interval(records.last_of_run("train_loss"))
+    accuracy = mean_interval(records.last_of_run("val_accuracy"))
+    total = mean_interval(attenuation(first))
+    decay = mean_interval(decay_per_layer(first))
+    diagnosis = judge(records, chance)
+    row = dict(records.cell) | {
+        "seeds": len(records.seeds),
+        "train_loss_mean": float(loss.mean),
+        "train_loss_ci95": float(loss.half_width),
+        "val_accuracy_mean": float(accuracy.mean),
+        "val_accuracy_ci95": float(accuracy.half_width),
+        "attenuation_mean": float(total.mean),
+        "attenuation_ci95": float(total.half_width),
+        "attenuation_last_mean": float(mean_interval(attenuation(last)).mean),
+        "decay_per_layer_mean": float(decay.mean),
+        "decay_per_layer_ci95": float(decay.half_width),
+        "decay_per_layer_predicted": float(mean_interval(predicted).mean),
+        "dead_fraction_max": float(mean_interval(worst(records.last("dead_fraction"))).mean),
+        "saturated_fraction_max": float(mean_interval(worst(records.last("saturated_fraction"))).mean),
+        "verdict": ",".join(diagnosis.verdicts),
+        "verdict_seeds": diagnosis.seeds_text,
+        "advice": diagnosis.advice,
+    }
+    assert list(row)[len(records.cell) :] == names(SUMMARY)
+    return row
+
+
+def worst(values: Array) -> Array:
+    """The largest over the layers, [..., L] -> [...], nan where the column is empty in every layer."""
+    return np.where(np.isnan(values).all(-1), np.nan, np.max(np.nan_to_num(values, nan=-np.inf), -1))

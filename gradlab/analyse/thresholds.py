@@ -1,0 +1,65 @@
+"""The constants of gradlab's own rule, each with its reason. Nothing else in the rule is a number."""
+
+from __future__ import annotations
+
+WEAK_DECADES = 2.0
+"""Change of delta_rms between the top hidden layer and layer 1 from which a net that does not learn is called
+vanishing or exploding. With a gradient 100 times smaller, 1000 steps move layer 1 as far as 10 steps move the top
+layer. Nets that learn at their usual rates stay inside +-1.1 during all of training (ReLU, tanh, SELU, GELU, with and
+without norms, depth 5 to 50); finite width alone scatters a ReLU net by sqrt(5 depth / width) / 4.6 decades (Hanin and
+Nica 2020), 0.4 at depth 50 and width 64."""
+
+STRONG_DECADES = 5.0
+"""Change from which it is a fault whether the net learns or not: no single rate serves layers whose gradients differ
+1e5 times, and with float32's 7 digits the update of one end is lost as soon as the other end's is well scaled."""
+
+UNDERFLOW = 1e-30
+"""An exact 0 right below a delta_rms smaller than this is rounding, not death. float32 ends at 1.4e-45; a zero
+below a larger delta would need one layer to shrink it 1e15 times."""
+
+WEAK_DEAD = 0.75
+"""Share of a layer's units dead on the probe from which a net that does not learn is called dead. At He's
+initialisation up to 0.55 of a deep layer is dead at birth (its inputs are almost parallel) and the net learns."""
+
+STRONG_DEAD = 0.95
+"""Share from which it is a fault whether the net learns or not: its output has a twentieth of its rank."""
+
+WEAK_SATURATED = 0.5
+"""Share of (sample, unit) with |phi'| < 0.05 sup|phi'| in a layer of an S-shaped activation from which a net that does
+not learn is called saturated: the median unit passes less than a twentieth. Nets that learn stay below 0.1."""
+
+STRONG_SATURATED = 0.95
+"""Share from which it is a fault for any activation: where only one side of phi is flat (GELU, ELU, leaky ReLU),
+half is normal, and with fewer than one slope in twenty left what passes is mostly what leaks."""
+
+ALL = 0.999
+"""A share that is 1 but for rounding and for the few samples by which batch and probe differ."""
+
+RECENT = 3
+"""Records at the end of a run that speak for its end state; two of them must agree. One batch alone may be odd."""
+
+LEARNING_STEPS = 100
+"""Fewer updates than this prove nothing about learning, so no verdict about it is given."""
+
+START_STEPS = 2
+"""Records up to this step count as the start: what accuracy an untrained net has by luck."""
+
+GAIN = 0.1
+"""A net learns when it closes this share of the gap between its starting (or chance) accuracy and 1. On 360 validation
+rows at chance 0.1 that is 0.09, over five standard deviations of a binomial count."""
+
+LOSS_SHARE = 0.5
+"""... or when its training loss is below this share of what it started from: it may fit noise, but it fits."""
+
+LOSS_FALL = 0.05
+"""Without accuracies: the relative fall of the loss, beyond twice its scatter, that counts as learning."""
+
+BLOW_UP = 10.0
+"""A training loss this many times its first value, in a net that then does not learn, is a divergence: cross-entropy
+of a guess is ln K, and a first loss above it is the noise of random logits."""
+
+WORSE = 2.0
+"""An end loss this many times the first: training did harm, whatever the path."""
+
+AGREE = 0.5
+"""Share of seeds in which a verdict must hold to be the cell's; those that hold in fewer are told, not given."""
