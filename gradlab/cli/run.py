@@ -8,6 +8,7 @@ from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit
+from gradlab.errors import GradlabError
 
 
 @with_keys
@@ -24,6 +25,8 @@ def run(
     request, problems = collect_flags(context, flags, config, set_, lists=False)
     warn(request, quiet)
     outcome = execute_plan(make_plan(request, problems), quiet=quiet, profile=profile)
+    if outcome.failed:
+        raise GradlabError(outcome.failed[0].message)
     if json:
         emit({**document(outcome), "summary": outcome.summary.to_dict("records")[0]})
     else:

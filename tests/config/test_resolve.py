@@ -110,14 +110,14 @@ def test_every_key_has_its_flag_variable_file_key_and_set(path: str, tmp_path: P
     file.write_text(
         f"[{section}]\n{name} = {text if isinstance(value, int | float) else repr(text)}\n".lower()
     )
-    for given in (
+    for asked in (
         {"file": file},
         {"environment": {f"GRADLAB_{section}__{name}".upper(): text}},
         {"flags": {key.flag: text}},
         {"flags": {key.flag: value}},
         {"sets": [f"{path}={text}"]},
     ):
-        request = resolve(**given, lists=key.path in ("network.activation",))  # type: ignore[arg-type]
+        request = resolve(**asked, lists=key.path in ("network.activation",))
         assert getattr(getattr(request.base, section), name) == value
         assert request.provenance[path] != "default"
         assert type(request.values(path)[0]) is type(value)
@@ -145,7 +145,7 @@ def test_lists_of_every_key_that_takes_them_and_run_refuses_them(path: str, tmp_
     dotted, flat = tmp_path / "dotted.toml", tmp_path / "flat.toml"
     dotted.write_text(f"[grid]\n{path} = {shown}\n")
     flat.write_text(f"[grid]\n{key.flag} = {shown}\n")
-    for given in (
+    for asked in (
         {"flags": {key.flag: f"{text}, {other}"}},
         {"flags": {key.flag: [value, other_value]}},
         {"sets": [f"{path}={text},{other}"]},
@@ -153,10 +153,10 @@ def test_lists_of_every_key_that_takes_them_and_run_refuses_them(path: str, tmp_
         {"file": dotted},
         {"file": flat},
     ):
-        request = resolve(**given, lists=True)  # type: ignore[arg-type]
+        request = resolve(**asked, lists=True)
         assert request.grid == {path: (value, other_value)}
         assert request.values(path) == (value, other_value)
-        (problem,) = problems_of(**given, lists=False)
+        (problem,) = problems_of(**asked, lists=False)
         assert "is a list" in problem and "gradlab compare" in problem
 
 
