@@ -69,12 +69,14 @@ def load_custom(item: Item, where: str) -> Activation:
 
     def phi(z: Array) -> Array:
         with torch.no_grad():
-            return _in_double(function)(torch.as_tensor(np.atleast_1d(z))).numpy().reshape(np.shape(z))
+            image: Array = _in_double(function)(torch.as_tensor(np.atleast_1d(z))).numpy()
+            return image.reshape(np.shape(z))
 
     def slope(z: Array) -> Array:
         x = torch.as_tensor(np.atleast_1d(z)).clone().requires_grad_(True)
         (gradient,) = torch.autograd.grad(_in_double(function)(x).sum(), x)
-        return gradient.numpy().reshape(np.shape(z))
+        result: Array = gradient.numpy()
+        return result.reshape(np.shape(z))
 
     def build(replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:
         made = [make(seed) for seed in seeds]

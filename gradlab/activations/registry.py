@@ -72,8 +72,9 @@ def _mish(z: Array, parameters: Parameters) -> Array:
 
 
 def _mish_slope(z: Array, parameters: Parameters) -> Array:
-    tanh = np.tanh(_softplus(z, parameters))
-    return tanh + z * (1 - tanh * tanh) * special.expit(z)
+    tanh: Array = np.tanh(_softplus(z, parameters))
+    result: Array = tanh + z * (1 - tanh * tanh) * special.expit(z)
+    return result
 
 
 def _exponential_below(z: Array, alpha: float, scale: float = 1.0) -> Array:

@@ -6,6 +6,7 @@ So the same seed gives the same numbers for every activation, depth, scale and s
 from __future__ import annotations
 
 from hashlib import blake2b
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -24,13 +25,13 @@ def draw_weight(init: Init, seed: int, layer: int, fan_in: int, fan_out: int) ->
     if init.sigma_w is None:
         return torch.full((fan_in, fan_out), init.weight, dtype=torch.float64)
     source = generator(seed, "weight", layer)
-    scale = init.sigma_w(fan_in, fan_out) / fan_in**0.5
+    scale: float = init.sigma_w(fan_in, fan_out) / sqrt(fan_in)
     if init.distribution == "uniform":
-        return (2 * torch.rand(fan_in, fan_out, generator=source, dtype=torch.float64) - 1) * (3**0.5 * scale)
+        return (2 * torch.rand(fan_in, fan_out, generator=source, dtype=torch.float64) - 1) * (sqrt(3) * scale)
     normal = torch.randn(fan_in, fan_out, generator=source, dtype=torch.float64)
     if init.distribution == "orthogonal":
         # sigma_w already holds sqrt(fan_in / fan_out) where only rows can be orthonormal: undo it for the gain.
-        return _orthonormal(normal) * (init.sigma_w(fan_in, fan_out) / min(1.0, (fan_in / fan_out) ** 0.5))
+        return _orthonormal(normal) * (init.sigma_w(fan_in, fan_out) / min(1.0, sqrt(fan_in / fan_out)))
     return normal * scale
 
 
@@ -41,7 +42,7 @@ def draw_bias(init: Init, seed: int, layer: int, fan_in: int, fan_out: int) -> T
         return torch.full((fan_out,), init.bias, dtype=torch.float64)
     source = generator(seed, "bias", layer)
     if init.distribution == "uniform":
-        unit = (2 * torch.rand(fan_out, generator=source, dtype=torch.float64) - 1) * 3**0.5
+        unit = (2 * torch.rand(fan_out, generator=source, dtype=torch.float64) - 1) * sqrt(3)
     else:
         unit = torch.randn(fan_out, generator=source, dtype=torch.float64)
     return init.bias + spread * unit

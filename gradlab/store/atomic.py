@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 
-def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
+def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Replace `path` by what `fill` writes; on any failure `path` stays as it was."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -24,4 +24,4 @@ def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by a UTF-8 text with line ends as given."""
-    write(path, lambda handle: handle.write(text.encode("utf-8")) and None)
+    write(path, lambda handle: handle.write(text.encode("utf-8")))
