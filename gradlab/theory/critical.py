@@ -18,7 +18,7 @@ from gradlab.theory.fixed_points import ANY_Q, FLAT, Curve, curve, root, roots_b
 
 @dataclass(frozen=True)
 class HalfStable:
-    """chi_1 = 1 and dq'/dq = 1 together at q > 0: the length map touches the diagonal (Roberts et al., ch. 5)."""
+    """chi_1 = 1 and dq'/dq = 1 together at q > 0: the length map touches the diagonal (Roberts et al.)."""
 
     sigma_w: float
     sigma_b: float

@@ -154,11 +154,13 @@ def roots_between(values: Array, away: np.ndarray[tuple[int], np.dtype[np.bool_]
     return [(int(a), int(b)) for a, b in pairwise(index) if np.sign(values[a]) != np.sign(values[b])]
 
 
-def root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Brent's root of `function` between two values of opposite sign, to the last digits."""
+def root(
+    function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14
+) -> float:
+    """Brent's root of `function` between two values of opposite sign, to `tolerance` of `high`."""
     from scipy.optimize import brentq
 
-    return float(brentq(function, low, high, xtol=1e-14 * low, rtol=1e-14))
+    return float(brentq(function, low, high, xtol=tolerance * high, rtol=1e-14))
 
 
 def _touching(

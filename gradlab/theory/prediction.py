@@ -119,8 +119,8 @@ def predict(
 def delta_rms(prediction: Prediction, top: ArrayLike) -> Array:
     """delta_rms of every layer, [depth + 1], the readout last, from the readout's own.
 
-    top: delta_rms of the readout: one number, or one for each input of the prediction's q0 (over the readout's
-         units), so that the inputs with large errors weigh more.
+    top: delta_rms of the readout: one number, or one for each of the prediction's inputs (over the readout's units),
+         so that the inputs with large errors weigh more.
     """
     above = np.broadcast_to(np.asarray(top, dtype=np.float64) ** 2, len(prediction.factor))
     hidden = (prediction.factor * above[:, None]).mean(axis=0)

@@ -1,7 +1,7 @@
 """Gaussian expectations by piecewise Gauss-Legendre quadrature, refined where two resolutions disagree.
 
 Gauss-Hermite is wrong for activations with kinks (180 nodes give E[hardtanh'(x)^2] = 0.6516; the truth is
-0.6827), so the real line is cut at the kinks and the pieces are integrated against the normal density one by one.
+0.6827), so the real line is cut at the kinks and the pieces are integrated against the normal density.
 """
 
 from __future__ import annotations
