@@ -11,22 +11,11 @@ from gradlab.analyse.decay import decay_per_layer, fit_line
 from gradlab.analyse.records import Array, Records
 from gradlab.analyse.rule import Fault, Replica, profile
 
-UNEVEN = 0.7
-"""R^2 below which a profile is not a straight line: then the largest single step is named."""
-
 
 def describe(records: Records, replicas: Sequence[Replica], verdict: str, agreeing: Sequence[int]) -> str:
     """The evidence for `verdict` in the replicas (indices) that agree on it."""
     faults = [replicas[i].faults[verdict] for i in agreeing]
-    text = {
-        "vanishing": _gradient,
-        "exploding": _gradient,
-        "underflow": _underflow,
-        "dead": _dead,
-        "saturated": _saturated,
-        "diverged": _diverged,
-        "not-learning": _nothing,
-    }[verdict](records, agreeing, faults)
+    text = _words(records, verdict, agreeing, faults)
     parts = [text] if text else []
     learned = [replicas[i].learning for i in agreeing]
     if verdict == "not-learning" or sum(bool(one.learned) for one in learned) * 2 > len(learned):
@@ -50,11 +39,25 @@ def healthy_notes(records: Records, replicas: Sequence[Replica]) -> list[str]:
     return notes
 
 
-def outgrown_note(records: Records, replicas: Sequence[Replica], verdict: str, which: Sequence[int]) -> str:
-    faults = [replicas[i].outgrown[verdict] for i in which]
-    text = _gradient(records, which, faults) if verdict in ("vanishing", "exploding") else ""
-    start = f"{verdict} at birth" + (f" ({text})" if text else "")
-    return f"{start} in {len(which)} of {len(replicas)} seeds, but not a fault: {_learning(replicas, which)}"
+def harmless_note(records: Records, replicas: Sequence[Replica], verdict: str, which: Sequence[int]) -> str:
+    faults = [replicas[i].harmless[verdict] for i in which]
+    when = (
+        "at birth" if sum(fault.at_birth for fault in faults) * 2 > len(faults) else "that came with training"
+    )
+    text = _words(records, verdict, which, faults)
+    return f"{verdict} {when}, but no fault: {text}; {_learning(replicas, which)}"
+
+
+def _words(records: Records, verdict: str, which: Sequence[int], faults: Sequence[Fault]) -> str:
+    if verdict in ("vanishing", "exploding"):
+        return _gradient(records, which, faults)
+    if verdict == "underflow":
+        return _underflow(records, which, faults)
+    if verdict == "dead":
+        return _dead(records, which, faults)
+    if verdict == "saturated":
+        return _saturated(records, which, faults)
+    return _diverged(records, which, faults) if verdict == "diverged" else ""
 
 
 def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
@@ -65,17 +68,21 @@ def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -
     decades = _finite(
         np.array([profile(records, i).decades[f.reference] for i, f in zip(which, faults, strict=True)])
     )
+    if rows.shape[1] < 2:
+        return ""
     if not len(factors):
         return _forward(records, which, faults)
     factor = float(np.exp(np.log(factors).mean()))
     total = float(decades.mean()) if len(decades) else np.nan
     word = "grows" if total > 0 else "shrinks"
+    if abs(total) < at.STEADY_DECADES:
+        word = "keeps its size,"
     spread = f" ({factors.min():.3g} to {factors.max():.3g})" if len(factors) > 1 else ""
     straight = float(np.nanmean(line.r_squared)) if np.isfinite(line.r_squared).any() else 1.0
     text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} over {rows.shape[1]} layers"
     if (rows == 0).any():
         text += ", then it is exactly 0"
-    if straight < UNEVEN and rows.shape[1] > 2 and abs(total) >= at.WEAK_DECADES:
+    if straight < at.UNEVEN and rows.shape[1] > 2 and abs(total) >= at.WEAK_DECADES:
         text += f"; not evenly (R^2 {straight:.2f}): {_largest_step(records, rows)}"
     return text
 
@@ -135,7 +142,7 @@ def _saturated(records: Records, which: Sequence[int], faults: Sequence[Fault]) 
 
 
 def _diverged(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    seed, fault = which[0], faults[0]
+    fault, seed = min(zip(faults, which, strict=True), key=lambda pair: pair[0].record)
     loss = records.step("train_loss")[seed]
     step = int(records.steps[fault.record])
     finite = loss[np.isfinite(loss)]
@@ -143,10 +150,6 @@ def _diverged(records: Records, which: Sequence[int], faults: Sequence[Fault]) -
     if not np.isfinite(loss[fault.record]) or np.nan_to_num(bad).any() or not len(finite):
         return f"values that are not finite at step {step}"
     return f"the training loss rises from {finite[0]:.3g} to {finite.max():.3g} and ends at {finite[-1]:.3g}"
-
-
-def _nothing(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    return ""
 
 
 def _learning(replicas: Sequence[Replica], which: Sequence[int]) -> str:

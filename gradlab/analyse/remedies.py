@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gradlab import activations
 from gradlab.config.sections import Network, Training
+from gradlab.errors import ConfigError
 from gradlab.items import format_number
+from gradlab.network import inits
 
 S_SHAPED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "tanh", "hard_tanh", "softsign", "erf")
 NOT_CENTRED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "softplus")
+
+FANS = ((64, 64), (64, 10))
+"""(fan_in, fan_out) at which two initialisers are compared: Glorot's and LeCun's differ only in the second."""
 
 DEEP = 30
 """Hidden layers beyond which plain ReLU nets train slowly at the rates of this list, so that skips come first."""
 
 
+ROOM = frozenset({"training.lr"})
+"""The rate that goes along with a change of the network."""
+
+
 @dataclass(frozen=True)
 class Remedy:
-    """changes: dotted keys of the configuration and their new values; reason: one sentence; source: who showed it."""
+    """changes: dotted keys of the configuration and their new values; reason: one sentence; source: who showed it.
+
+    `along` are the changes that only make room for the others: without one of those there is no remedy.
+    """
 
     changes: Mapping[str, str | float]
     reason: str
     source: str
+    along: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{', '.join(f'{key}={_text(value)}' for key, value in self.changes.items())}: {self.reason}"
@@ -38,9 +52,31 @@ def remedies(verdicts: Sequence[str], network: Network, training: Training) -> l
     for verdict in verdicts:
         for remedy in FOR.get(verdict, _none)(network, training):
             changes = {key: value for key, value in remedy.changes.items() if current[key] != value}
-            if changes and all(changes != other.changes for other in found):
-                found.append(Remedy(changes, remedy.reason, remedy.source))
+            if _same_init(network, changes):
+                del changes["network.init"]
+            if set(changes) - remedy.along and all(changes != other.changes for other in found):
+                found.append(replace(remedy, changes=changes))
     return found
+
+
+def _same_init(network: Network, changes: Mapping[str, str | float]) -> bool:
+    """Whether the new initialiser draws what the old one draws: `auto` is He's for ReLU."""
+    if "network.init" not in changes or "network.activation" in changes:
+        return False
+    try:
+        activation = activations.get(network.activation)
+        old, new = inits.get(network.init, activation), inits.get(str(changes["network.init"]), activation)
+    except ConfigError:  # known by its cell columns alone, which a user's own need not be importable from
+        return False
+    if (
+        old.sigma_w is None
+        or new.sigma_w is None
+        or (old.distribution, old.bias) != (new.distribution, new.bias)
+    ):
+        return False
+    return all(
+        old.sigma_w(*fans) == new.sigma_w(*fans) and old.sigma_b(*fans) == new.sigma_b(*fans) for fans in FANS
+    )
 
 
 def advice_for(verdicts: Sequence[str], cell: Mapping[str, object]) -> str:
@@ -93,18 +129,21 @@ def _vanishing(network: Network, training: Training) -> Iterator[Remedy]:
             {"network.activation": "relu", "network.init": "he", **_calm(network, training)},
             "the slope is 1 above 0, and He's variance keeps delta's size from layer to layer",
             "Glorot et al. 2011; He et al. 2015",
+            ROOM,
         )
     else:
         yield Remedy(
             {"network.init": "auto", **_calm(network, training)},
             "this variance keeps delta's size from layer to layer for the activation (2 / fan_in for ReLU)",
             "He et al. 2015",
+            ROOM,
         )
     yield from _skips(network, training)
     yield Remedy(
         {"network.activation": "selu", "network.init": "lecun", **_calm(network, training)},
         "mean 0 and variance 1 are a fixed point, and the slope there is near 1",
         "Klambauer et al. 2017; AutoTrainer (Zhang et al. 2021)",
+        ROOM,
     )
     yield _batch_norm()
 
@@ -121,6 +160,7 @@ def _exploding(network: Network, training: Training) -> Iterator[Remedy]:
         {"network.init": "auto", **_calm(network, training)},
         "this variance keeps delta's size from layer to layer for the activation",
         "Glorot and Bengio 2010; He et al. 2015",
+        ROOM,
     )
     yield from _skips(network, training)
     yield _clip(training)
@@ -128,6 +168,7 @@ def _exploding(network: Network, training: Training) -> Iterator[Remedy]:
         {"network.activation": "selu", "network.init": "lecun", **_calm(network, training)},
         "mean 0 and variance 1 are a fixed point, so neither signal nor delta grows",
         "Klambauer et al. 2017; AutoTrainer (Zhang et al. 2021)",
+        ROOM,
     )
 
 
@@ -137,16 +178,18 @@ def _dead(network: Network, training: Training) -> Iterator[Remedy]:
         {"network.activation": "leaky_relu:negative_slope=0.2", "network.init": "he", **calm},
         "a slope below 0 keeps every unit alive",
         "Maas et al. 2013; Lu et al. 2020",
+        ROOM,
     )
     yield Remedy(
         {"network.activation": "elu", "network.init": "he", **calm},
         "its slope is positive everywhere and its outputs are centred",
         "Clevert et al. 2016; AutoTrainer (Zhang et al. 2021)",
+        ROOM,
     )
     yield _batch_norm()
     if network.init != "auto":
         reason = "biases start at 0, so that half of the inputs pass each unit"
-        yield Remedy({"network.init": "auto", **calm}, reason, "He et al. 2015")
+        yield Remedy({"network.init": "auto", **calm}, reason, "He et al. 2015", ROOM)
     yield from _skips(network, training)
     for width in (32, 64):
         if network.width < width:
@@ -168,6 +211,7 @@ def _saturated(network: Network, training: Training) -> Iterator[Remedy]:
         {"network.init": "auto", **calm},
         "smaller weights keep z where phi has slope",
         "Glorot and Bengio 2010",
+        ROOM,
     )
     yield Remedy(
         {"network.norm": "layer"}, "normalised inputs keep z where phi has slope", "Ba, Kiros and Hinton 2016"
@@ -176,6 +220,7 @@ def _saturated(network: Network, training: Training) -> Iterator[Remedy]:
         {"network.activation": "relu", "network.init": "he", **calm},
         "no flat part above 0",
         "Glorot et al. 2011",
+        ROOM,
     )
     yield _batch_norm()
 
@@ -199,7 +244,23 @@ def _underflow(network: Network, training: Training) -> Iterator[Remedy]:
     yield from _vanishing(network, training)
 
 
+USUAL_RATE = {
+    "sgd": 0.03,
+    "momentum": 0.01,
+    "nesterov": 0.01,
+    "adam": 0.001,
+    "adamw": 0.001,
+    "rmsprop": 0.001,
+}
+"""Rates at which depth-5 to depth-20 nets of every kind here train on digits; Adam's are its authors'."""
+
+
 def _not_learning(network: Network, training: Training) -> Iterator[Remedy]:
+    usual = USUAL_RATE[training.optimizer]
+    if training.lr < usual:
+        yield Remedy(
+            {"training.lr": usual}, "the rate is smaller than usual, and delta is in order", "Smith 2017"
+        )
     for factor in (10, 100):
         yield Remedy(
             {"training.lr": _tidy(min(training.lr * factor, 1.0))},
@@ -235,6 +296,7 @@ def _skips(network: Network, training: Training) -> Iterator[Remedy]:
         {"network.residual": "scaled", "network.init": "auto", **better, **_calm(network, training)},
         "an identity path carries delta past every layer, branches divided by sqrt(blocks) keep its size",
         "He et al. 2016; Hayou et al. 2021",
+        ROOM,
     )
 
 

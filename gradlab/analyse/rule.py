@@ -31,10 +31,10 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Replica:
-    """One seed's verdicts: `faults` by verdict, what it outgrew, and whether it learned."""
+    """One seed's verdicts: `faults` by verdict, what shows but does no harm, and whether it learned."""
 
     faults: dict[str, Fault]
-    outgrown: dict[str, Fault]
+    harmless: dict[str, Fault]
     learning: Learning
 
 
@@ -63,18 +63,17 @@ def judge_replica(records: Records, seed: int, chance: float | None = None) -> R
         learned: bool | None = False
     else:
         learned = learning.learned
-    outgrown: dict[str, Fault] = {}
+    harmless: dict[str, Fault] = {}
     for verdict, weak, strong, layer in _severities(records, seed, recorded):
         fault = _lasting(weak, strong, layer, recorded, learned)
         if fault is not None:
             faults[verdict] = fault
-        elif recorded.any() and (weak | strong)[recorded.argmax()]:
-            birth = int(recorded.argmax())
-            outgrown[verdict] = Fault(birth, _at(layer, birth), True, birth)
+        elif fault := _lasting(weak, weak | strong, layer, recorded, False):
+            harmless[verdict] = fault
     if broken is None and learned is False:
         last = len(records.steps) - 1
         faults["not-learning"] = Fault(last, None, False, last)
-    return Replica(faults, outgrown, learning)
+    return Replica(faults, harmless, learning)
 
 
 def _lasting(
@@ -124,16 +123,18 @@ def _severities(
         up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
         far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
         cut = {cause: causes == cause for cause in ("dead", "saturated", "underflow")}
-        weak_dead, strong_dead = _any(dead >= at.WEAK_DEAD), _any(dead >= at.STRONG_DEAD)
+        alive = (1 - dead) * records.layer("fan_out")[seed]
+        starved = (dead >= at.WEAK_DEAD) | ((alive < at.FEW_ALIVE) & (dead > 0))
+        weak_dead, strong_dead = _any(starved), _any(dead >= at.STRONG_DEAD)
         weak_flat = _any(flat >= at.WEAK_SATURATED) & sided
-        strong_flat = _any(flat >= at.STRONG_SATURATED)
+        strong_flat = _any(flat >= (at.STRONG_SATURATED if sided else at.LEAKING))
     return [
-        ("dead", weak_dead, strong_dead | cut["dead"], _first_layer(dead >= at.WEAK_DEAD, gradient.cut)),
+        ("dead", weak_dead, strong_dead | cut["dead"], _first_layer(starved, gradient.cut)),
         (
             "saturated",
             weak_flat,
             strong_flat | cut["saturated"],
-            _first_layer(flat >= (at.WEAK_SATURATED if sided else at.STRONG_SATURATED), gradient.cut),
+            _first_layer(flat >= (at.WEAK_SATURATED if sided else at.LEAKING), gradient.cut),
         ),
         ("exploding", up, far_up, _crossing(delta, at.WEAK_DECADES)),
         ("vanishing", down, (decades <= -at.STRONG_DECADES) | lost, _crossing(delta, -at.WEAK_DECADES)),
@@ -230,18 +231,13 @@ def _divergence(records: Records, seed: int, learning: Learning) -> Fault | None
         where = np.flatnonzero(layer_bad[first])
         return Fault(first, int(where[-1]) if len(where) else None, first == 0, first)
     when = np.flatnonzero(in_steps & np.isfinite(loss))
-    if len(when) < 2 or learning.learned is not False:
+    if len(when) < 2:
         return None
-    start = loss[when[0]]
-    end = loss[when[-at.RECENT :]].mean()
-    if loss[when].max() < at.BLOW_UP * start and end < at.WORSE * start:
+    start, end = loss[when[0]], loss[when[-at.RECENT :]].mean()
+    blew_up = learning.learned is False and loss[when].max() >= at.BLOW_UP * start
+    if not blew_up and end < at.WORSE * start:
         return None
-    level = at.BLOW_UP if loss[when].max() >= at.BLOW_UP * start else at.WORSE
-    first = (
-        int(when[np.flatnonzero(loss[when] >= level * start)[0]])
-        if end < at.WORSE * start
-        else int(when[np.flatnonzero(loss[when] >= at.WORSE * start)[0]])
-    )
+    first = int(when[loss[when] >= at.WORSE * start][0])
     return Fault(first, None, False, first)
 
 

@@ -21,6 +21,9 @@ WEAK_DEAD = 0.75
 """Share of a layer's units dead on the probe from which a net that does not learn is called dead. At He's
 initialisation up to 0.55 of a deep layer is dead at birth (its inputs are almost parallel) and the net learns."""
 
+FEW_ALIVE = 1.5
+"""Living units below which a layer counts as one with WEAK_DEAD: a single unit passes a single number."""
+
 STRONG_DEAD = 0.95
 """Share from which it is a fault whether the net learns or not: its output has a twentieth of its rank."""
 
@@ -28,9 +31,13 @@ WEAK_SATURATED = 0.5
 """Share of (sample, unit) with |phi'| < 0.05 sup|phi'| in a layer of an S-shaped activation from which a net that does
 not learn is called saturated: the median unit passes less than a twentieth. Nets that learn stay below 0.1."""
 
-STRONG_SATURATED = 0.95
-"""Share from which it is a fault for any activation: where only one side of phi is flat (GELU, ELU, leaky ReLU),
-half is normal, and with fewer than one slope in twenty left what passes is mostly what leaks."""
+STRONG_SATURATED = 0.8
+"""Share from which it is a fault of an S-shaped activation whether the net learns or not: then it learns slowly (tanh
+with sigma_w = 10 ends near 0.55 where Glorot's weights reach 0.95); nets that learn well stay below 0.7."""
+
+LEAKING = 0.95
+"""The share for an activation with one flat side (GELU, ELU, leaky ReLU): half is normal there, and with fewer than
+one slope in twenty left what passes is mostly what leaks."""
 
 ALL = 0.999
 """A share that is 1 but for rounding and for the few samples by which batch and probe differ."""
@@ -55,11 +62,18 @@ LOSS_FALL = 0.05
 """Without accuracies: the relative fall of the loss, beyond twice its scatter, that counts as learning."""
 
 BLOW_UP = 10.0
-"""A training loss this many times its first value, in a net that then does not learn, is a divergence: cross-entropy
-of a guess is ln K, and a first loss above it is the noise of random logits."""
+"""A training loss this many times its first value, in a net that then does not learn, is a divergence: the
+cross-entropy of a guess is ln K, and no batch strays ten times from it."""
 
 WORSE = 2.0
-"""An end loss this many times the first: training did harm, whatever the path."""
+"""An end loss this many times the first: training did harm to what it minimises, whatever the accuracy."""
 
-AGREE = 0.5
-"""Share of seeds in which a verdict must hold to be the cell's; those that hold in fewer are told, not given."""
+MAJORITY = 0.5
+"""A verdict is the cell's when it holds in at least this share of its seeds (one of two is a warning worth giving);
+in fewer it is told, not given."""
+
+UNEVEN = 0.7
+"""R^2 below which a profile is no straight line, so that its largest single step is named."""
+
+STEADY_DECADES = 0.5
+"""Total change below which delta is said to keep its size."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.analyse import thresholds as at
-from gradlab.analyse.evidence import describe, healthy_notes, outgrown_note
+from gradlab.analyse.evidence import describe, harmless_note, healthy_notes
 from gradlab.analyse.findings import VERDICTS, Diagnosis, Finding
 from gradlab.analyse.records import Records, split_cells
 from gradlab.analyse.remedies import advice_for
@@ -72,12 +72,13 @@ def judge(records: Records, chance: Chance = None) -> Diagnosis:
         ),
         key=_cause_first,
     )
-    holding = tuple(finding for finding in findings if finding.agree >= at.AGREE * count)
+    holding = tuple(finding for finding in findings if finding.agree >= at.MAJORITY * count)
+    named = {finding.verdict for finding in holding}
     notes = [] if holding else healthy_notes(records, replicas)
     for verdict in VERDICTS:
-        outgrown = [i for i, r in enumerate(replicas) if verdict in r.outgrown]
-        if len(outgrown) >= at.AGREE * count and verdict not in {finding.verdict for finding in holding}:
-            notes.append(outgrown_note(records, replicas, verdict, outgrown))
+        spared = [i for i, replica in enumerate(replicas) if verdict in replica.harmless]
+        if len(spared) >= at.MAJORITY * count and verdict not in named:
+            notes.append(harmless_note(records, replicas, verdict, spared))
     if count == 1:
         notes.append("a single seed: nothing is known about how far seeds agree")
     return Diagnosis(
