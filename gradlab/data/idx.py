@@ -121,7 +121,7 @@ def _part(files: dict[str, Path], part: str, source: str) -> tuple[Floats, NDArr
         message = f"{images.name} has {len(x)} images and {labels.name} {len(y)} labels"
         raise DataError(Problem(source, message, "one label an image, at least one pixel"))
     flat = x.reshape(len(x), -1).astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(flat).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(flat.sum(axis=1)))
     if bad.size:
         raise DataError(
             Problem(
