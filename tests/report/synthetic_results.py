@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,7 +40,7 @@ def delta(activation: str, depth: int, layer: int, seed: int, step: int) -> floa
 
 def cell_row(activation: str, depth: int, **more: object) -> dict[str, object]:
     row: dict[str, object] = {
-        "cell": f"{abs(hash((activation, depth, *sorted(more.items())))):012x}"[:12],
+        "cell": sha256(repr((activation, depth, *sorted(more.items()))).encode()).hexdigest()[:12],
         "activation": activation,
         "depth": depth,
         "width": 64,
@@ -133,7 +134,7 @@ def make(
                     "advice": "try relu with He's initialisation" if vanishing else "",
                 }
             )
-    order = schema.names(schema.CELL) + list(more)
+    order = schema.names(schema.CELL) + [name for name in more if name not in schema.names(schema.CELL)]
 
     def frame(data: list[dict[str, Any]], columns: tuple[schema.Column, ...]) -> pd.DataFrame:
         return pd.DataFrame(data).reindex(

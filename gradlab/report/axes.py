@@ -1,0 +1,206 @@
+"""What all figures share: colours and marks, axes in decades that show zeros and infinities, layers, steps.
+
+Colours are those of Okabe and Ito (2008), told apart by colour-blind eyes; every line also has its own marker and
+dash, so that a grey print tells them apart too. Maps are cividis, whose lightness rises evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradlab.report import frames
+from gradlab.report.frames import Array, Profile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+MAP = "cividis"
+FONT = 8.0
+WIDTH = 7.0  # inches: the text width of a page
+MOST_MARKS = 16
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of `width` x `height` inches, outside pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style(nth: int) -> dict[str, Any]:
+    """Colour, marker and dash of the nth line; 84 lines before one repeats."""
+    return {
+        "color": COLOURS[nth % len(COLOURS)],
+        "marker": MARKERS[nth % len(MARKERS)],
+        "linestyle": DASHES[nth % len(DASHES)],
+        "markersize": 3.0,
+        "linewidth": 1.1,
+    }
+
+
+def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Title, labels and quiet lines, in the one font size."""
+    if title:
+        ax.set_title(title, fontsize=FONT + 1, loc="left")
+    ax.set_xlabel(x, fontsize=FONT)
+    ax.set_ylabel(y, fontsize=FONT)
+    ax.tick_params(labelsize=FONT - 0.5, width=0.6, length=2.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_linewidth(0.6)
+    ax.grid(True, color="0.88", linewidth=0.5)
+    ax.set_axisbelow(True)
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A frameless legend, if there is anything to name."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**({"fontsize": FONT - 1, "frameon": False, "handlelength": 3.0} | options))
+
+
+@dataclass(frozen=True)
+class Decades:
+    """A log10 axis with room for what has no logarithm: a strip for exact 0 below, one for inf and nan above.
+
+    Values are drawn in log10 on a linear axis, so that 1e-300 costs nothing; the ticks name the powers of ten.
+    """
+
+    low: int
+    high: int
+    zero: bool
+    infinite: bool
+
+    @classmethod
+    def of(cls, *values: Array) -> Decades:
+        """The decades that hold all these values (NaN, not applicable, apart)."""
+        flat = np.concatenate([np.ravel(v) for v in values]) if values else np.empty(0)
+        return cls(*frames.decades(flat), bool((flat == 0).any()), bool(np.isinf(flat).any()))
+
+    @property
+    def gap(self) -> float:
+        return max(0.4, 0.07 * (self.high - self.low))
+
+    def place(self, values: Array) -> Array:
+        """Where each value is drawn: its log10, or its strip; NaN stays NaN."""
+        logs = frames.log10(values)
+        logs = np.where(values == 0, self.low - self.gap, logs)
+        return np.where(np.isposinf(values), self.high + self.gap, logs)
+
+    def ticks(self) -> tuple[list[float], list[str]]:
+        """Positions and names of the ticks: powers of ten, then the strips."""
+        stride = next(s for s in (1, 2, 3, 5, 10, 20, 30, 50, 100) if (self.high - self.low) / s <= 8)
+        whole = [k for k in range(self.low, self.high + 1) if k % stride == 0]
+        names = [f"$10^{{{k}}}$" for k in whole]
+        places = [float(k) for k in whole]
+        if self.high - self.low <= 1:
+            for factor in (2, 5):
+                places.append(self.low + float(np.log10(factor)))
+                names.append(f"${factor}\\cdot 10^{{{self.low}}}$" if self.low else str(factor))
+        if self.zero:
+            places, names = [self.low - self.gap, *places], ["0", *names]
+        if self.infinite:
+            places, names = [*places, self.high + self.gap], [*names, "inf, nan"]
+        return places, names
+
+    def dress(self, ax: Axes) -> None:
+        """Set limits and ticks of the y axis and shade the strips."""
+        places, names = self.ticks()
+        ax.set_yticks(places, names)
+        half = self.gap / 2
+        ax.set_ylim(
+            self.low - (3 * half if self.zero else 0.1),
+            self.high + (3 * half if self.infinite else 0.1),
+        )
+        if self.zero:
+            ax.axhspan(self.low - 3 * half, self.low - half, color="0.9", linewidth=0, zorder=0)
+        if self.infinite:
+            ax.axhspan(self.high + half, self.high + 3 * half, color="#F6D5C8", linewidth=0, zorder=0)
+
+
+def draw_profile(ax: Axes, data: Profile, nth: int, label: str, scale: Decades | None = None) -> None:
+    """A line through the medians with a band from the lowest to the highest seed."""
+    median, low, high = (scale.place(v) if scale else v for v in (data.median, data.low, data.high))
+    look = style(nth)
+    every = max(1, len(data.at) // MOST_MARKS)
+    if scale is not None:  # what has no logarithm is a mark in its strip, off the line
+        off = ~np.isfinite(frames.log10(data.median)) & ~np.isnan(median)
+        ax.plot(data.at[off], median[off], **(look | {"linestyle": "none", "markersize": 4.5}))
+        median = np.where(off, np.nan, median)
+    ax.plot(data.at, median, label=label, markevery=every, **look)
+    if not np.array_equal(low, high, equal_nan=True):
+        ax.fill_between(data.at, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def layer_ticks(ax: Axes, depth: int, axis: str = "x", readout: bool = False) -> None:
+    """Whole layer numbers on an axis, 1 and the last among them; the last is named `out` where it is the readout."""
+    stride = next(k * 10**p for p in range(9) for k in (1, 2, 5) if depth / (k * 10**p) <= 10)
+    between = [k for k in range(stride, depth, stride) if min(k - 1, depth - k) >= 0.6 * stride]
+    places = sorted({1, *between, depth})
+    names = [str(place) for place in places]
+    if readout:
+        names[-1] = "out"
+    getattr(ax, f"set_{axis}ticks")(places, names)
+
+
+def step_axis(ax: Axes, steps: Array) -> None:
+    """Steps on a log axis that has room for step 0."""
+    last = float(steps.max()) if steps.size else 1.0
+    if last > 10:
+        ax.set_xscale("symlog", linthresh=1.0, linscale=0.3)
+        places = [0.0, *[10.0**p for p in range(int(np.log10(last)) + 1)]]
+        ax.set_xticks(places, [f"{place:.0f}" if place < 1e4 else f"{place:.0e}" for place in places])
+        ax.minorticks_off()
+    ax.set_xlim(-0.1 if last > 10 else -0.03 * last, max(last, 1.0) * (1.3 if last > 10 else 1.03))
+
+
+def draw_map(
+    ax: Axes, steps: Array, layers: Array, values: Array, limits: tuple[float, float], readout: bool = False
+) -> Any:
+    """A layer x record map of numbers; returns the mesh for a colour bar. Non-finite fields are left blank.
+
+    Records stand at equal distances, as their schedule is neither linear nor logarithmic.
+    """
+    columns = np.arange(len(steps) + 1) - 0.5
+    rows = np.concatenate([layers - 0.5, layers[-1:] + 0.5])
+    mesh = ax.pcolormesh(
+        columns, rows, np.ma.masked_invalid(values), cmap=MAP, vmin=limits[0], vmax=limits[1], rasterized=True
+    )
+    every = max(1, -(-len(steps) // 7))
+    chosen = list(range(0, len(steps), every))
+    if len(steps) > 1 and chosen[-1] != len(steps) - 1:
+        chosen = [*(c for c in chosen if c <= len(steps) - 1 - every * 0.7), len(steps) - 1]
+    ax.set_xticks(chosen, [f"{steps[c]:.0f}" for c in chosen])
+    layer_ticks(ax, int(layers[-1]), "y", readout)
+    return mesh
+
+
+def mark_fields(ax: Axes, layers: Array, where: Array, hatch: str, colour: str, label: str) -> None:
+    """Hatch the fields [layer, record] of a map in which `where` holds, and name the hatch in the legend."""
+    from matplotlib.patches import Rectangle
+
+    fields: Sequence[tuple[int, int]] = [(int(i), int(j)) for i, j in np.argwhere(where)]
+    for i, j in fields:
+        ax.add_patch(
+            Rectangle(
+                (j - 0.5, layers[i] - 0.5),
+                1,
+                1,
+                facecolor="white",
+                edgecolor=colour,
+                hatch=hatch,
+                linewidth=0,
+            )
+        )
+    if fields:
+        ax.add_patch(
+            Rectangle(
+                (0, 0), 0, 0, facecolor="white", edgecolor=colour, hatch=hatch, linewidth=0, label=label
+            )
+        )

@@ -1,0 +1,125 @@
+"""The phase diagram: where in the plane of sigma_w and sigma_b the gradient lives, and where the nets stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradlab.activations import Activation
+from gradlab.report import axes, frames
+from gradlab.report.frames import Array, Frames
+from gradlab.report.shape_figures import known
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 4
+SIGMA_B = np.linspace(0.0, 1.5, 16)
+
+
+@lru_cache
+def critical_line(name: str) -> tuple[Array, Array]:
+    """(sigma_w, sigma_b) of an activation's critical points; sigma_w is NaN where there is none."""
+    from gradlab import activations, theory
+
+    activation = activations.get(name, "activation")
+
+    moment_curve = theory.curve(activation)
+    found = [
+        theory.critical(activation, sigma_b=float(b), moment_curve=moment_curve).sigma_w for b in SIGMA_B
+    ]
+    return np.array([np.nan if w is None else w for w in found]), SIGMA_B
+
+
+def standing(row: dict[str, Any], activation: Activation) -> tuple[float, float] | None:
+    """(sigma_w, sigma_b) of a cell's hidden layers; None where its initialiser or norm is outside the theory."""
+    from gradlab.errors import GradlabError
+    from gradlab.network import inits
+
+    try:
+        init = inits.get(str(row["init"]), activation)
+    except GradlabError:
+        return None
+    plain = str(row["norm"]) == "none" and str(row["residual"]) == "none"
+    if init.sigma_w is None or not init.predicted or init.bias or not plain:
+        return None
+    width = int(row["width"])
+    return init.sigma_w(width, width), init.sigma_b(width, width)
+
+
+def _panels(data: Frames) -> Iterator[tuple[Activation, list[dict[str, Any]]]]:
+    for activation in known([str(name) for name in data.summary["activation"]]):
+        cells = [row for row in frames.rows_of(data.summary) if row["activation"] == activation.text]
+        if any(standing(row, activation) for row in cells):
+            yield activation, cells
+
+
+def phase(data: Frames) -> Figure | None:
+    """The critical line of each activation (up to four) and the cells; None where the theory places no cell."""
+    panels = list(_panels(data))[:MOST_PANELS]
+    if not panels:
+        return None
+    figure = axes.new_figure(2.9, 3.6 if len(panels) == 1 else axes.WIDTH)
+    for ax, (activation, cells) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        _draw(ax, activation, cells)
+    figure.axes[0].set_ylabel(r"$\sigma_b$", fontsize=axes.FONT)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        fontsize=axes.FONT - 1,
+        frameon=False,
+    )
+    return figure
+
+
+def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None:
+    sigma_w, sigma_b = critical_line(activation.text)
+    places = sorted({place for row in cells if (place := standing(row, activation))})
+    points = np.array(places)
+    finite = np.isfinite(sigma_w)
+    axes.dress(ax, activation.text, r"$\sigma_w$")
+    if finite.sum() == 1:  # as for ReLU: the slope is the same at any q, which is fixed at this point alone
+        ax.axvline(sigma_w[finite][0], color="black", linestyle="--", linewidth=1.2)
+        ax.plot(sigma_w[finite], sigma_b[finite], "k*", markersize=11, label=r"critical ($\chi_1 = 1$)")
+    elif finite.any():
+        ax.plot(sigma_w, sigma_b, color="black", linewidth=1.4, label=r"critical line ($\chi_1 = 1$)")
+    ax.plot(
+        points[:, 0],
+        points[:, 1],
+        "o",
+        color=axes.COLOURS[1],
+        markersize=5,
+        label="cells of this result",
+        zorder=3,
+    )
+    right = float(np.nanmax([*sigma_w, *points[:, 0]])) * 1.4
+    ax.set_xlim(0, right)
+    ax.set_ylim(-0.06, max(SIGMA_B[-1], points[:, 1].max() * 1.1))
+    if finite.sum() > 1:
+        ax.fill_betweenx(sigma_b[finite], 0, sigma_w[finite], color=axes.COLOURS[0], alpha=0.12, linewidth=0)
+        ax.fill_betweenx(
+            sigma_b[finite], sigma_w[finite], right, color=axes.COLOURS[1], alpha=0.12, linewidth=0
+        )
+        middle = float(np.interp(0.7 * SIGMA_B[-1], sigma_b[finite], sigma_w[finite]))
+        for x, word in ((middle / 2, "vanishing"), ((middle + right) / 2, "exploding")):
+            ax.text(
+                x,
+                0.7 * SIGMA_B[-1],
+                word,
+                fontsize=axes.FONT - 1,
+                ha="center",
+                va="center",
+                rotation=90,
+                color="0.25",
+            )
+    elif not finite.any():
+        ax.text(
+            0.5, 0.9, "no critical point here", transform=ax.transAxes, fontsize=axes.FONT - 1, ha="center"
+        )
