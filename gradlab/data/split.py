@@ -33,9 +33,8 @@ def prepare(table: Table, name: str, digest: str) -> Dataset:
         x_train, y_train = table.x[order], table.y[order]
         x_val, y_val = table.held_out
     x_train, x_val = standardise(x_train, x_val)
-    bad = np.flatnonzero(
-        ~np.isfinite(x_train.sum(axis=0) + x_val.sum(axis=0))
-    )  # one bad value spoils its sum
+    with np.errstate(invalid="ignore"):  # one value that is not finite spoils its column's sum
+        bad = np.flatnonzero(~np.isfinite(x_train.sum(axis=0) + x_val.sum(axis=0)))
     if bad.size:
         raise DataError(
             Problem(
@@ -85,10 +84,8 @@ def standardise(x_train: Floats, x_val: Floats) -> tuple[Floats, Floats]:
     with np.errstate(all="ignore"):  # numbers too large or too close for float64 are the caller's to report
         mean = x_train.mean(axis=0)
         x_train, x_val = x_train - mean, x_val - mean
-        variance = np.einsum("nf,nf->f", x_train, x_train) / len(
-            x_train
-        )  # without a copy as large as x_train
-        scale = np.where(constant, 1.0, np.sqrt(variance))
+        squares = np.einsum("nf,nf->f", x_train, x_train)  # x_train.std would copy a large array once more
+        scale = np.where(constant, 1.0, np.sqrt(squares / len(x_train)))
         for part in (x_train, x_val):
             part /= scale
             part[:, constant] = 0.0
