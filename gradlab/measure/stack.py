@@ -56,6 +56,9 @@ class StackRecorder:
         self.applies = np.zeros((self._shape[0], self._shape[2]), dtype=bool)
         self._dead: list[Tensor | None] = [None] * len(self.linears)
         self._weights_before: list[Tensor] = []
+        shapes = [linear.weight.shape for linear in self.linears]
+        # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
+        self._alike = [[i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
 
     def _empty(self) -> Tensor:
         return torch.full(self._shape, torch.nan, dtype=self._wide, device=self.probe.device)
@@ -93,14 +96,13 @@ class StackRecorder:
         z = args[0]
         slope = slope_of(module, z)
         self._put(layer, "slope_sq", st.rms(slope).square())
-        self._put(
-            layer, "saturated_fraction", st.mean(slope.abs() < SATURATED_BELOW * self._slope_sup(module))
-        )
-        flat = in_flat_part(self._flats(module), z)
-        dead = st.units_everywhere(flat)
-        self._put(layer, "dead_fraction", st.mean(dead))
-        active = st.mean_over_batch(~flat)
-        self._put(layer, "low_activity_fraction", st.mean(active < LOW_ACTIVITY_BELOW))
+        saturated = slope.abs() < SATURATED_BELOW * self._slope_sup(module)
+        self._put(layer, "saturated_fraction", st.share(saturated))
+        rows = z.shape[1]
+        inactive = self._samples_in_flat_part(module, z)
+        dead = inactive == rows
+        self._put(layer, "dead_fraction", st.share(dead))
+        self._put(layer, "low_activity_fraction", st.share(rows - inactive < LOW_ACTIVITY_BELOW * rows))
         before = self._dead[layer]
         if before is not None:
             self._put(layer, "deaths", (dead & ~before).sum(dim=1).to(self._wide))
@@ -119,10 +121,13 @@ class StackRecorder:
         assert self.activation.slope_sup is not None
         return self.activation.slope_sup
 
-    def _flats(self, module: nn.Module) -> Sequence[tuple[float, float]]:
-        if isinstance(module, StackedPReLU):  # flat only for as long as it was not learned away from 0
-            return ()
-        return self.activation.flats
+    def _samples_in_flat_part(self, module: nn.Module, z: Tensor) -> Tensor:
+        """On how many samples each unit sits in a flat part of phi: [replica, unit]."""
+        if isinstance(module, StackedPReLU):  # flat below 0 where its slope is, or was learned to be, exactly 0
+            return st.samples((z <= 0) & (module.alpha.detach() == 0))
+        if not self.activation.flats:
+            return torch.zeros(z.shape[0], z.shape[2], dtype=torch.int64, device=z.device)
+        return st.samples(in_flat_part(self.activation.flats, z))
 
     # -- the training step -----------------------------------------------------------------------------------
 
@@ -140,46 +145,57 @@ class StackRecorder:
     def _take_delta(self, layer: int, batch: int, gradient: Tensor) -> None:
         # The training loss is a mean over the batch: one sample's own error is the gradient times the batch size.
         self._put(layer, "delta_rms", st.rms(gradient) * batch)
-        self._add_nonfinite(layer, gradient)
+        self._add_nonfinite([layer], st.nonfinite(gradient))
 
     def _batch_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self.activation.elementwise:
-            flat = in_flat_part(self._flats(module), args[0].detach())
-            self._put(layer, "batch_dead_fraction", st.mean(st.units_everywhere(flat)))
+            z = args[0].detach()
+            dead = self._samples_in_flat_part(module, z) == z.shape[1]
+            self._put(layer, "batch_dead_fraction", st.share(dead))
 
     def _batch_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
-        self._put(layer, "zero_fraction", st.mean(h.detach() == 0))
+        self._put(layer, "zero_fraction", st.share(h.detach() == 0))
 
     def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
-        for layer, linear in enumerate(self.linears):
-            weight, bias = gradients[linear.weight], gradients[linear.bias]
-            self._put(layer, "weight_grad_norm", st.norm(weight))
-            self._put(layer, "bias_grad_norm", st.norm(bias))
-            self._put(layer, "weight_grad_mean_abs", st.mean_abs(weight))
-            self._put(layer, "grad_zero_fraction", st.mean(weight == 0))
-            self._add_nonfinite(layer, weight)
-            self._add_nonfinite(layer, bias)
+        for layers in self._alike:
+            weight = torch.cat([gradients[self.linears[layer].weight] for layer in layers])
+            bias = torch.cat([gradients[self.linears[layer].bias] for layer in layers])
+            self._put_all(layers, "weight_grad_norm", st.norm(weight))
+            self._put_all(layers, "bias_grad_norm", st.norm(bias))
+            self._put_all(layers, "weight_grad_mean_abs", st.mean_abs(weight))
+            self._put_all(layers, "grad_zero_fraction", st.share(weight == 0))
+            self._add_nonfinite(layers, st.nonfinite(weight) + st.nonfinite(bias))
             if self.full:
-                self._put(layer, "weight_grad_p05", st.percentile(weight, 0.05))
-                self._put(layer, "weight_grad_p95", st.percentile(weight, 0.95))
-            self._put(layer, "weight_norm", st.norm(linear.weight.detach()))
+                self._put_all(layers, "weight_grad_p05", st.percentile(weight, 0.05))
+                self._put_all(layers, "weight_grad_p95", st.percentile(weight, 0.95))
+            self._put_all(layers, "weight_norm", st.norm(self._weights(layers)))
 
     def before_update(self) -> None:
         """Remember the weights, just before the optimiser changes them."""
-        self._weights_before = [linear.weight.detach().clone() for linear in self.linears]
+        self._weights_before = [self._weights(layers) for layers in self._alike]
 
     def after_update(self) -> None:
         """Compare with the weights that `before_update` kept."""
-        for layer, (linear, before) in enumerate(zip(self.linears, self._weights_before, strict=True)):
-            update = linear.weight.detach() - before
-            self._put(layer, "update_ratio", st.norm(update) / st.norm(before))
+        for layers, before in zip(self._alike, self._weights_before, strict=True):
+            update = self._weights(layers) - before
+            self._put_all(layers, "update_ratio", st.norm(update) / st.norm(before))
             if self.full:
-                self._put(layer, "update_mean_abs", st.mean_abs(update))
+                self._put_all(layers, "update_mean_abs", st.mean_abs(update))
         self._weights_before = []
 
-    def _add_nonfinite(self, layer: int, x: Tensor) -> None:
-        self.values[layer, :, self.columns["nonfinite"]] += st.nonfinite(x)
+    def _weights(self, layers: Sequence[int]) -> Tensor:
+        """A copy of the weights of layers of one shape: [layer * replica, in, out]."""
+        return torch.cat([self.linears[layer].weight.detach() for layer in layers])
+
+    def _put_all(self, layers: Sequence[int], column: str, numbers: Tensor) -> None:
+        """Several layers at once; numbers: [layer * replica]."""
+        place = self.columns[column]
+        self.values[layers, :, place] = numbers.reshape(len(layers), self.replicas)
+        self.applies[layers, place] = True
+
+    def _add_nonfinite(self, layers: Sequence[int], numbers: Tensor) -> None:
+        self.values[layers, :, self.columns["nonfinite"]] += numbers.reshape(len(layers), self.replicas)
 
     # -- hooks -----------------------------------------------------------------------------------------------
 

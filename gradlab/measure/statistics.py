@@ -21,16 +21,22 @@ def wide_dtype(x: Tensor) -> torch.dtype:
 def norm(x: Tensor) -> Tensor:
     """L2 norm of everything behind the replica axis: [replica, ...] -> [replica], wide."""
     flat = x.reshape(x.shape[0], -1)
-    if x.dtype != torch.float64 and x.device.type != "mps":
-        wide: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
-        return wide
-    if flat.shape[1] == 0:
-        return torch.zeros(flat.shape[0], dtype=wide_dtype(x), device=x.device)
-    flat = flat.to(wide_dtype(x))
+    return _wide_norm(flat.to(wide_dtype(x)), x)
+
+
+def _wide_norm(flat: Tensor, origin: Tensor) -> Tensor:
+    """L2 norm of each row of a wide [replica, n]; `origin` is what it was computed from.
+
+    What came from a narrower format has squares that float64 holds; otherwise the largest entry is taken out.
+    """
+    length: Tensor
+    if flat.shape[1] == 0 or flat.dtype != origin.dtype:
+        length = torch.linalg.vector_norm(flat, dim=1)
+        return length
     largest = flat.abs().amax(dim=1, keepdim=True)
     scale = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
-    scaled: Tensor = torch.linalg.vector_norm(flat / scale, dim=1)
-    return scaled * scale.squeeze(1)
+    length = torch.linalg.vector_norm(flat / scale, dim=1)
+    return length * scale.squeeze(1)
 
 
 def rms(x: Tensor) -> Tensor:
@@ -39,15 +45,21 @@ def rms(x: Tensor) -> Tensor:
 
 
 def mean(x: Tensor) -> Tensor:
-    """Mean of everything behind the replica axis, of numbers or booleans: [replica, ...] -> [replica]."""
-    return x.reshape(x.shape[0], -1).mean(dim=1, dtype=wide_dtype(x))
+    """Mean of everything behind the replica axis: [replica, ...] -> [replica], wide."""
+    return x.reshape(x.shape[0], -1).to(wide_dtype(x)).mean(dim=1)
+
+
+def share(mask: Tensor) -> Tensor:
+    """Share of true entries behind the replica axis: boolean [replica, ...] -> [replica], wide."""
+    flat = mask.reshape(mask.shape[0], -1)
+    return flat.sum(dim=1).to(wide_dtype(mask)) / flat.shape[1]
 
 
 def mean_std(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (over the population) of everything behind the replica axis."""
     flat = x.reshape(x.shape[0], -1).to(wide_dtype(x))
     average = flat.mean(dim=1)
-    return average, rms(flat - average.unsqueeze(1))
+    return average, _wide_norm(flat - average.unsqueeze(1), x) / sqrt(flat.shape[1])
 
 
 def mean_abs(x: Tensor) -> Tensor:
@@ -65,15 +77,12 @@ def percentile(x: Tensor, share: float) -> Tensor:
 
 
 def nonfinite(x: Tensor) -> Tensor:
-    """Number of NaN and infinite entries: [replica, ...] -> [replica]."""
+    """Number of NaN and infinite entries: [replica, ...] -> [replica], wide."""
+    if x.device.type == "cpu" and bool(x.sum().isfinite()):  # a finite sum proves it, at a tenth of the cost
+        return torch.zeros(x.shape[0], dtype=torch.float64)
     return (~x.isfinite()).reshape(x.shape[0], -1).sum(dim=1).to(wide_dtype(x))
 
 
-def units_everywhere(mask: Tensor) -> Tensor:
-    """Units where a boolean [replica, batch, unit] holds on every sample: boolean [replica, unit]."""
-    return mask.all(dim=1)
-
-
-def mean_over_batch(mask: Tensor) -> Tensor:
-    """Share of samples on which a boolean [replica, batch, unit] holds: [replica, unit]."""
-    return mask.mean(dim=1, dtype=wide_dtype(mask))
+def samples(mask: Tensor) -> Tensor:
+    """Number of samples on which a boolean [replica, batch, unit] holds, for each unit: int64 [replica, unit]."""
+    return mask.sum(dim=1)

@@ -152,7 +152,7 @@ class _Training:
         if scalars is not None:
             assert norms is not None
             scalars["train_loss"] = losses.detach()
-            scalars["train_accuracy"] = st.mean(correct(outputs, y))
+            scalars["train_accuracy"] = st.share(correct(outputs, y))
             scalars["grad_norm"] = norms
             scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
             self._keep(step, recorder, scalars)
