@@ -2,7 +2,7 @@
 
 load("digits")                        the default: real, ships with scikit-learn
 load("moons:samples=500:noise=0.1")   drawn, the same on every call
-    load("train.csv", target="label")      a file of the user's own
+load("train.csv", target="label")     a file of the user's own
 """
 
 from gradlab.data.dataset import Dataset

@@ -47,9 +47,8 @@ def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
             )
         _check_header(header, source)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", pd.errors.ParserWarning
-            )  # a row longer than the header loses cells
+            # a row longer than the header would lose cells
+            warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path,
                 header=0,

@@ -155,7 +155,7 @@ def _source(text: str, where: str) -> _Source:
 
 
 def _file_or_folder(text: str, where: str) -> _Source:
-    path = Path(text).expanduser()
+    path = Path(text)
     known_ending = path.suffix.lower() in ENDINGS
     if not text or not (known_ending or "/" in text or path.exists()):
         close = nearest(text.partition(":")[0], [*names(), "openml"])

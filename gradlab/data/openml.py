@@ -6,13 +6,11 @@ import re
 import warnings
 from collections.abc import Mapping
 
-from gradlab.data.columns import no_such_target, table_from_frame
 from gradlab.data.dataset import Table
 from gradlab.data.registry import parse_parameters
 from gradlab.errors import ConfigError, DataError, Problem
 from gradlab.items import Parameter, Value, bind, write_item
 
-PREFIX = "openml:"
 PARAMETERS: Mapping[str, Parameter] = {
     "version": Parameter(
         default=None, meaning="version of the data set; unset: the active one", low=1, integer=True
@@ -25,8 +23,8 @@ PLAIN_TYPES = {"dtype": None, "low_memory": False}
 
 def parse_openml(text: str, where: str) -> tuple[str, dict[str, Value]]:
     """NAME and the parameters of `openml:NAME` or `openml:NAME:version=2`. Raises ConfigError."""
-    name, *rest = text.removeprefix(PREFIX).split(":")
-    if not re.fullmatch(r"[A-Za-z0-9_.()-]+", name) or "=" in name:
+    name, *rest = text.split(":")[1:] or [""]
+    if not re.fullmatch(r"[A-Za-z0-9_.()-]+", name):
         raise ConfigError(
             Problem(where, f"{text!r} names no data set of OpenML", "openml:NAME, as in openml:iris")
         )
@@ -37,7 +35,7 @@ def parse_openml(text: str, where: str) -> tuple[str, dict[str, Value]]:
 def canonical_openml(text: str, where: str) -> str:
     """`openml:NAME`, with its version where one is given. Raises ConfigError."""
     name, values = parse_openml(text, where)
-    return write_item(f"{PREFIX}{name}", values, PARAMETERS)
+    return write_item(f"openml:{name}", values, PARAMETERS)
 
 
 def load_openml(text: str, target: str, where: str) -> Table:
@@ -49,6 +47,8 @@ def load_openml(text: str, target: str, where: str) -> Table:
     name, values = parse_openml(text, where)
     source = canonical_openml(text, where)
     from sklearn.datasets import fetch_openml
+
+    from gradlab.data.columns import no_such_target, table_from_frame
 
     try:
         with warnings.catch_warnings():

@@ -211,6 +211,7 @@ def test_a_batch_larger_than_the_training_part_is_an_error() -> None:
         ("gaussian:classes=100:samples=150", "150 samples are too few for 100 classes"),
         ("gaussian:features=100000:samples=1e6", "at most 1e+08"),
         ("openml:", "openml:NAME"),
+        ("openml", "openml:NAME"),
         ("openml:iris:3", "'3' after 'openml' is not key=value"),
         ("openml:iris:version=0", "a whole number >= 1"),
     ],
@@ -239,7 +240,7 @@ def test_a_target_for_a_set_with_its_own_classes_is_an_error() -> None:
 def test_looking_up_names_imports_nothing_heavy_and_digits_need_only_numpy() -> None:
     code = (
         "import sys; from gradlab import data\n"
-        "data.names(), data.describe(), data.digest('moons:noise=0.1'), data.canonical('spirals')\n"
+        "data.names(), data.describe(), data.digest('moons:noise=0.1'), data.canonical('spirals'), data.digest('openml:iris')\n"
         "assert not {'numpy', 'pandas', 'sklearn', 'scipy', 'torch'} & set(sys.modules)\n"
         "data.load('digits'), data.load('gaussian'), data.load('spirals')\n"
         "assert not {'pandas', 'sklearn', 'scipy', 'torch'} & set(sys.modules)\n"
