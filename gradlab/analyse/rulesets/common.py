@@ -1,0 +1,71 @@
+"""What the published rulesets share: a rule looks at one replica's records and hits, passes or cannot be expressed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.analyse.records import Array, Records
+
+OTHER = "other"
+"""What a published rule finds that is none of gradlab's verdicts."""
+
+
+class Hit(NamedTuple):
+    """record, layer: indices of where the rule fires first (layer L is the readout, None is no layer); evidence."""
+
+    record: int
+    layer: int | None
+    evidence: str
+
+
+class NotApplicable(NamedTuple):
+    """Why the records cannot express a rule."""
+
+    reason: str
+
+
+Answer = Hit | NotApplicable | None
+Check = Callable[[Records, int], Answer]
+
+
+class Rule(NamedTuple):
+    """name: as published; verdict: the one of gradlab's verdicts it means, or OTHER; check(records, seed index)."""
+
+    name: str
+    verdict: str
+    check: Check
+
+
+def column(records: Records, seed: int, name: str) -> Array | NotApplicable:
+    """[T, L + 1]: a column over all layers, readout last, or why there is none."""
+    values = records.every_layer(name)[seed]
+    return values if np.isfinite(values).any() else NotApplicable(f"{name} is not recorded")
+
+
+def first_hit(fires: NDArray[np.bool_], evidence: Callable[[int, int], str]) -> Hit | None:
+    """The first record, and in it the lowest layer, at which a [T, layers] condition holds."""
+    if not fires.any():
+        return None
+    record = int(fires.any(1).argmax())
+    layer = int(fires[record].argmax())
+    return Hit(record, layer, evidence(record, layer))
+
+
+def not_finite(records: Records, seed: int) -> Hit | None:
+    """NaN or infinity in any tensor that the records know of, or in the loss."""
+    counts = records.every_layer("nonfinite")[seed]
+    fires = (np.nan_to_num(counts) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
+    hit = first_hit(fires, lambda t, layer: "NaN or infinite values")
+    loss = records.step("train_loss")[seed]
+    lost = records.in_steps[seed] & ~np.isfinite(loss) & np.isfinite(records.step("train_loss")).any()
+    if lost.any() and (hit is None or lost.argmax() < hit.record):
+        return Hit(int(lost.argmax()), None, "the loss is not a number")
+    return hit
+
+
+def activation_name(records: Records) -> str:
+    return str(records.cell.get("activation", "")).partition(":")[0]
