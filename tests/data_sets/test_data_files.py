@@ -56,10 +56,12 @@ def test_csv() -> None:
 
 def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
     path = tmp_path / "sheet.CSV"
-    text = "a, b,y\r\n" + "".join(f"{i},1e-{i % 3},{label}\r\n" for i, label in enumerate(LABELS))
+    text = "Y, a,b \r\n" + "".join(f"{label},{i},1e-{i % 3}\r\n" for i, label in enumerate(LABELS))
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     x = np.array([[i, float(f"1e-{i % 3}")] for i in range(ROWS)])
-    expect(data.load(str(path), "y"), x, LABELS)
+    expect(data.load(str(path), "Y"), x, LABELS)
+    with pytest.raises(DataError, match="allowed: Y, a, b; name it with"):
+        data.load(str(path))
 
 
 def test_parquet(tmp_path: Path) -> None:
