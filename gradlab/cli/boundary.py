@@ -25,6 +25,8 @@ def outcome_of(call: Callable[[], object], *, as_json: bool) -> int:
     try:
         code = call()
         sys.stdout.flush()
+        if code == INTERRUPTED:  # newer Typers return it where older ones raise Abort
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (typer.Abort, KeyboardInterrupt):
         return _report(GradlabError("interrupted"), INTERRUPTED, as_json)
@@ -72,7 +74,8 @@ def _usage(error: Any) -> Problem:
 
 def options_of(context: Any) -> list[str]:
     """Every flag of a command, as it is typed."""
-    return [name for parameter in context.command.params for name in parameter.opts if name.startswith("-")]
+    parameters = context.command.get_params(context)
+    return [name for parameter in parameters for name in parameter.opts if name.startswith("-")]
 
 
 def _report(error: GradlabError, code: int, as_json: bool) -> int:

@@ -1,0 +1,73 @@
+"""Start-up: what is imported, how long the help takes, and that every command can be loaded."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from gradlab.cli.listing import KINDS
+from gradlab.cli.main import COMMANDS, load
+from gradlab.config import KEYS
+
+CODE = """
+import json, sys
+from gradlab.cli.main import main
+codes = [main(arguments) for arguments in json.loads(sys.argv[1])]
+heavy = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(heavy & {"torch", "pandas", "pydantic", "numpy", "scipy", "sklearn", "rich"}), file=sys.stderr)
+sys.exit(max(codes))
+"""
+
+
+def heavy_imports(*commands: list[str]) -> set[str]:
+    """Which heavy packages a fresh process has imported after these commands."""
+    done = subprocess.run([sys.executable, "-c", CODE, json.dumps(commands)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    assert heavy_imports(["--help"], [], ["--version"]) == set()
+
+
+def test_what_trains_nothing_imports_no_torch(pytestconfig: pytest.Config) -> None:
+    smoke = str(pytestconfig.rootpath / "configs" / "smoke.toml")
+    assert "torch" not in heavy_imports(
+        *(["list", kind] for kind in KINDS),
+        ["config", "show"],
+        ["config", "init"],
+        ["config", "schema"],
+        ["config", "validate", smoke],
+        ["run", "--help"],
+        ["compare", "--help"],
+        ["theory", "--help"],
+    )
+
+
+def test_the_help_takes_less_than_a_third_of_a_second() -> None:
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", CODE, '[["--help"]]'], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(once() for _ in range(3)) < 0.3, "processor seconds, so that a busy machine does not count"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab(name, "--help")
+    assert ended.code == 0 and ended.err == "" and "Usage: gradlab " + name in ended.out
+
+
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_the_training_commands_have_a_flag_for_every_key(name: str) -> None:
+    options = {option: parameter for parameter in load(name).params for option in parameter.opts}
+    for key in KEYS.values():
+        assert key.meaning.split(" ")[0] in options[key.option].help, key.path
+    assert {"--config", "--set", "--json", "--quiet", "--profile"} <= set(options)
+    assert ("--best-over" in options) == ("--dry-run" in options) == (name == "compare")

@@ -1,0 +1,139 @@
+"""`gradlab run` and `gradlab compare` on real tiny nets: documents, sinks, exit codes, what is written."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from gradlab.cli.main import COMMANDS
+from gradlab.store import schema
+
+GRID = [*TINY, "--activation", "relu,tanh", "--lr", "0.01,0.1"]
+SUMMARY = [column.name for column in (*schema.CELL, *schema.SUMMARY)]
+FILES = {"layers.csv", "steps.csv", "summary.csv", "config.toml", "manifest.json"}
+
+
+def test_run_as_json_is_one_document_and_the_summarys_row(gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab("run", *TINY, "--json", "--quiet")
+    assert ended.code == 0 and ended.err == ""
+    document = ended.json
+    assert list(document) == ["out", "files", "summary"]
+    assert list(document["summary"]) == SUMMARY
+    out = Path(document["out"])
+    assert (
+        {Path(file).name for file in document["files"]}
+        == FILES
+        == {p.name for p in out.iterdir() if p.is_file()}
+    )
+    with (out / "summary.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    for name, value in document["summary"].items():
+        assert row[name] == str(value) or float(row[name]) == value
+    assert gradlab("run", *TINY, "--json").json["summary"] == document["summary"], "shown again, not trained"
+
+
+def test_what_is_not_a_number_is_null(gradlab) -> None:  # type: ignore[no-untyped-def]
+    summary = gradlab("run", *TINY, "--seeds", "1", "--json").json["summary"]
+    assert summary["seeds"] == 1 and summary["val_accuracy_ci95"] is None
+
+
+def test_run_prints_the_summary_the_files_and_a_next_command_that_exists(gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab("run", *TINY)
+    assert ended.code == 0
+    assert "\x1b[" not in ended.out + ended.err, "no colours without a terminal"
+    assert all(name in ended.out for name in FILES)
+    (following,) = [line for line in ended.out.splitlines() if line.startswith("next: ")]
+    assert following.split()[1] == "gradlab" and following.split()[2] in COMMANDS
+    assert "1/1" in ended.err, "a plain line for each cell"
+    assert gradlab("run", *TINY, "--first-seed", "5", "--quiet").err == ""
+
+
+def test_compare_as_json_has_a_row_for_every_cell(gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab("compare", *GRID, "--json")
+    document = ended.json
+    assert ended.code == 0 and list(document) == ["out", "files", "cells", "failed"]
+    assert [(c["activation"], c["lr"]) for c in document["cells"]] == [
+        ("relu", 0.01),
+        ("relu", 0.1),
+        ("tanh", 0.01),
+        ("tanh", 0.1),
+    ]
+    assert document["failed"] == [] and list(document["cells"][0]) == SUMMARY
+
+    best = gradlab("compare", *GRID, "--best-over", "lr", "--json").json["cells"]
+    for activation, kept in zip(("relu", "tanh"), best, strict=True):
+        rivals = [cell for cell in document["cells"] if cell["activation"] == activation]
+        assert kept in rivals
+        assert kept["val_accuracy_mean"] == max(cell["val_accuracy_mean"] for cell in rivals)
+
+
+def test_compare_prints_the_ranking(gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab("compare", *GRID)
+    assert ended.code == 0
+    assert "4 cells" in ended.out and "Best: " in ended.out and "next: gradlab " in ended.out
+    assert "4/4" in ended.err
+
+
+def test_the_written_configuration_repeats_the_run(gradlab) -> None:  # type: ignore[no-untyped-def]
+    first = gradlab("compare", *GRID, "--out", "first", "--json").json
+    again = gradlab("compare", "--config", "first/config.toml", "--out", "again", "--json").json
+    assert again["cells"] == first["cells"]
+    for name in ("layers.csv", "steps.csv", "summary.csv", "config.toml"):
+        assert Path("first", name).read_bytes() == Path("again", name).read_bytes()
+
+
+def test_a_dry_run_lists_the_cells_and_writes_nothing(gradlab, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    document = gradlab("compare", *GRID, "--dry-run", "--json").json
+    assert len(document["cells"]) == 4 and document["seeds"] == [0, 1]
+    ended = gradlab("compare", *GRID, "--dry-run")
+    assert len(ended.out.splitlines()) == 4 and "activation=tanh" in ended.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_a_profile_goes_to_stderr(command: str, gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab(command, *TINY, "--activation", "relu", "--profile", "--json")
+    assert ended.code == 0 and ended.json["out"]
+    assert "function calls" in ended.err and "tottime" in ended.err
+
+
+def test_cells_that_fail_are_exit_3_of_a_comparison_and_exit_1_of_a_run(gradlab, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "brittle_acts.py").write_text(
+        "def brittle(z):\n"
+        "    if z.shape[-1] == 8:\n"
+        "        raise RuntimeError('width 8 is beyond me')\n"
+        "    return z.tanh()\n"
+    )
+    name = "brittle_acts:brittle"
+    ended = gradlab("compare", *TINY, "--activation", f"relu,{name}", "--json")
+    assert ended.code == 3
+    document = ended.json
+    assert [cell["activation"] for cell in document["cells"]] == ["relu"]
+    (failure,) = document["failed"]
+    assert failure["activation"] == name and "beyond me" in failure["message"]
+
+    ended = gradlab("run", *TINY, "--activation", name)
+    assert ended.code == 1 and "beyond me" in ended.err and "Traceback" not in ended.err
+
+
+def test_another_configuration_in_the_results_folder_is_refused(gradlab) -> None:  # type: ignore[no-untyped-def]
+    assert gradlab("run", *TINY, "--out", "here").code == 0
+    before = Path("here/manifest.json").read_bytes()
+    ended = gradlab("run", *TINY, "--lr", "0.5", "--out", "here")
+    assert ended.code == 2 and "here" in ended.err and "--force" in ended.err
+    assert Path("here/manifest.json").read_bytes() == before
+    assert gradlab("run", *TINY, "--lr", "0.5", "--out", "here", "--force").code == 0
+    assert Path("here/manifest.json").read_bytes() != before
+
+
+def test_the_environment_counts_and_warns(gradlab, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("GRADLAB_NETWORK__DEPTH", "2")
+    monkeypatch.setenv("GRADLAB_NETWORK__DEPHT", "2")
+    without = [text for text in TINY if text not in ("--depth", "3")]
+    ended = gradlab("run", *without, "--json")
+    assert ended.json["summary"]["depth"] == 2
+    assert "warning: environment variable GRADLAB_NETWORK__DEPHT is not known" in ended.err
+    assert gradlab("run", *without, "--json", "--quiet").err == ""
