@@ -6,6 +6,7 @@ as infinite where the row says that entries were not finite; a value that does n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,6 +96,16 @@ def labels(summary: pd.DataFrame) -> dict[str, str]:
     return {str(row["cell"]): name_cell(row, columns) for row in rows_of(summary)}
 
 
+def verdicts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each verdict of a cell with the seeds it holds in: `[("vanishing", "3/3")]`; empty without one."""
+    names, seeds = (row.get(name) for name in ("verdict", "verdict_seeds"))
+    if not isinstance(names, str) or not names:
+        return []
+    counts = seeds.split(",") if isinstance(seeds, str) else []
+    padded = [*counts, *([""] * names.count(",")), ""]
+    return [(name.strip(), count.strip()) for name, count in zip(names.split(","), padded, strict=False)]
+
+
 def ranking(summary: pd.DataFrame) -> pd.DataFrame:
     """The cells, best mean validation accuracy first; ties by training loss, then by order. NaN is last."""
     return summary.sort_values(
@@ -139,14 +150,25 @@ def _over_seeds(rows: pd.DataFrame, axis: str, column: str) -> Profile:
     return Profile(*(np.asarray(values, dtype=np.float64) for values in (median.index, median, low, high)))
 
 
+def cube(layers: pd.DataFrame, column: str) -> tuple[Array, Array, Array]:
+    """(steps, layer numbers, values [seed, layer, step]) of one cell; NaN where a row is missing."""
+    axes = [np.unique(layers[name].to_numpy(), return_inverse=True) for name in ("seed", "layer", "step")]
+    values = np.full([len(found) for found, _ in axes], np.nan)
+    values[tuple(place for _, place in axes)] = counted(layers, column)
+    return axes[2][0].astype(np.float64), axes[1][0].astype(np.float64), values
+
+
 def grid(layers: pd.DataFrame, column: str) -> tuple[Array, Array, Array]:
     """(steps, layer numbers, values [layer, step]): medians over the seeds of one cell."""
-    table = counted(layers, column).groupby([layers["layer"], layers["step"]]).median().unstack()
-    return (
-        np.asarray(table.columns, dtype=np.float64),
-        np.asarray(table.index, dtype=np.float64),
-        np.asarray(table, dtype=np.float64),
-    )
+    steps, numbers, values = cube(layers, column)
+    return steps, numbers, median(values)
+
+
+def median(values: Array) -> Array:
+    """The median over the first axis, NaN left out; NaN where nothing is left."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all NaN: the value does not apply
+        return np.asarray(np.nanmedian(values, axis=0), dtype=np.float64)
 
 
 def log10(values: Array) -> Array:

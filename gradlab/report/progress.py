@@ -119,12 +119,12 @@ class Progress:
         now = self._clock()
         if self.quiet or now < self._due or not self.console.is_terminal:
             return
-        began = time.perf_counter()
+        began = self._clock()
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
         self._live.update(self.picture(now), refresh=True)
-        self._due = now + max(FRAME_SECONDS, (time.perf_counter() - began) / SHARE_OF_TIME)
+        self._due = now + max(FRAME_SECONDS, (self._clock() - began) / SHARE_OF_TIME)
 
     def picture(self, now: float) -> Text:
         """What the terminal shows at the moment: the bar with its times, the cell, and its layers."""

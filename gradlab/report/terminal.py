@@ -138,12 +138,13 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
 def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
-    verdict = row.get("verdict")
     line = Text("verdict: ", style="bold")
-    line.append(verdict_text(verdict if isinstance(verdict, str) and verdict else "none", glyphs))
-    if isinstance(row.get("verdict_seeds"), str) and row["verdict_seeds"]:
-        line.append(glyphs.text(f"  (seeds: {row['verdict_seeds']})"), style="dim")
-    console.print(line, highlight=False, soft_wrap=False)
+    found = frames.verdicts(row)
+    for nth, (verdict, seeds) in enumerate(found):
+        line.append(", " if nth else "")
+        line.append(glyphs.text(verdict), style=f"bold {STYLES.get(verdict, '')}")
+        line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
+    console.print(line if found else Text("verdict: none"), highlight=False)
     attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
         text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"

@@ -1,0 +1,86 @@
+"""`gradlab theory` on a terminal: the fixed point, the critical init and every layer; or a phase diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from gradlab.report.glyphs import Glyphs
+from gradlab.theory.describe import Description
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_LAYERS = 24
+PHASES = {"ordered": "yellow", "chaotic": "red", "critical": "green"}
+
+
+def print_description(found: Description, console: Console) -> None:
+    """One net: its fixed point and depth scales, the critical sigma_w, then a row per layer."""
+    glyphs = Glyphs.of(console)
+
+    def line(text: str, style: str = "") -> None:
+        console.print(Text(glyphs.text(text), style=style), highlight=False)
+
+    line(f"{found.activation}, sigma_w {found.sigma_w:.6g}, sigma_b {found.sigma_b:.6g}", "bold")
+    if found.q_star is None:
+        line(f"q*          {found.q_star_reason}")
+    else:
+        line(f"q*          {found.q_star:.9g} ({'stable' if found.q_star_stable else 'unstable'})")
+    line(f"chi_1       {found.chi_1:.9g} (delta changes by e in {2 * found.gradient_scale:.4g} layers)")
+    line(f"xi_q        {found.xi_q:.6g} layers")
+    line(
+        "c*          every correlation is kept" if found.c_star is None else f"c*          {found.c_star:.9g}"
+    )
+    line(f"xi_c        {found.xi_c:.6g} layers")
+    critical = found.critical
+    reason = f" ({critical.reason})" if critical.reason else ""
+    if critical.sigma_w is None:
+        line(f"critical    none{reason}")
+    else:
+        at = "" if critical.q is None else f" (q* = {critical.q:.9g})"
+        line(f"critical    sigma_w {critical.sigma_w:.9g} at sigma_b {found.sigma_b:.6g}{at}{reason}")
+    if critical.half_stable is not None:
+        half = critical.half_stable
+        line(f"half stable sigma_w {half.sigma_w:.9g}, sigma_b {half.sigma_b:.9g}, q {half.q:.9g}")
+    console.print(_layers(found), highlight=False)
+
+
+def _layers(found: Description) -> Table:
+    table = Table(box=None, pad_edge=False)
+    banded = found.layers[0].low is not None
+    for name in ("layer", "q", "chi", "delta / top", *(("band",) if banded else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    half = MOST_LAYERS // 2
+    left_out = len(found.layers) - MOST_LAYERS
+    for each in found.layers:
+        if left_out > 0 and half < each.layer <= half + left_out:
+            if each.layer == half + 1:
+                table.add_row("...", *([""] * (3 + banded)))
+            continue
+        cells = [str(each.layer), f"{each.q:.6g}", f"{each.chi:.6g}", f"{each.delta_rms_ratio:.4g}"]
+        if banded:
+            cells.append(f"{each.low:.3g} to {each.high:.3g}")
+        table.add_row(*cells)
+    return table
+
+
+def print_phase_diagram(document: Mapping[str, Any], console: Console) -> None:
+    """chi_1 over sigma_w (across) and sigma_b (down), the critical sigma_w of each row at its end."""
+    console.print(Text(f"{document['activation']}: chi_1", style="bold"), highlight=False)
+    rows: dict[float, list[Mapping[str, Any]]] = {}
+    for point in document["grid"]:
+        rows.setdefault(point["sigma_b"], []).append(point)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("sigma_b \\ sigma_w", justify="right")
+    for point in next(iter(rows.values())):
+        table.add_column(f"{point['sigma_w']:g}", justify="right", no_wrap=True)
+    table.add_column("critical", justify="right", no_wrap=True)
+    for critical, (sigma_b, points) in zip(document["critical_line"], rows.items(), strict=True):
+        end = "none" if critical["sigma_w"] is None else f"{critical['sigma_w']:.4f}"
+        cells = [Text(f"{p['chi_1']:.3g}", style=PHASES[p["phase"]]) for p in points]
+        table.add_row(f"{sigma_b:g}", *cells, end)
+    console.print(table, highlight=False)
