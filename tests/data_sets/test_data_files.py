@@ -360,3 +360,13 @@ def test_openml_without_network_or_cache(tmp_path: Path, monkeypatch: pytest.Mon
         DataError, match="openml:iris: it is not in scikit-learn's cache and could not be fetched"
     ):
         data.load("openml:iris")
+
+
+@pytest.mark.parametrize("place", [10, -6])  # the first deflate block (zlib's error), the checksum (gzip's)
+def test_a_damaged_gzip_is_a_data_error(tmp_path: Path, place: int) -> None:
+    packed = bytearray(gzip.compress(idx_bytes(np.arange(200, dtype=np.uint8))))
+    packed[place] = 0xFF
+    path = tmp_path / "some-idx1-ubyte.gz"
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="download it again"):
+        read_idx(path, "t")
