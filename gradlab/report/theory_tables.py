@@ -29,9 +29,9 @@ def print_description(found: Description, console: Console) -> None:
     if found.q_star is None:
         line(f"q*          {found.q_star_reason}")
     else:
-        line(f"q*          {found.q_star:.9g} ({'stable' if found.q_star_stable else 'unstable'})")
+        stability = "stable" if found.q_star_stable else "unstable"
+        line(f"q*          {found.q_star:.9g} ({stability}, xi_q {found.xi_q:.6g} layers)")
     line(f"chi_1       {found.chi_1:.9g} (delta changes by e in {2 * found.gradient_scale:.4g} layers)")
-    line(f"xi_q        {found.xi_q:.6g} layers")
     line(
         "c*          every correlation is kept" if found.c_star is None else f"c*          {found.c_star:.9g}"
     )
@@ -70,12 +70,15 @@ def _layers(found: Description) -> Table:
 
 def print_phase_diagram(document: Mapping[str, Any], console: Console) -> None:
     """chi_1 over sigma_w (across) and sigma_b (down), the critical sigma_w of each row at its end."""
-    console.print(Text(f"{document['activation']}: chi_1", style="bold"), highlight=False)
+    console.print(
+        Text(f"{document['activation']}: chi_1 by sigma_w (across) and sigma_b", style="bold"),
+        highlight=False,
+    )
     rows: dict[float, list[Mapping[str, Any]]] = {}
     for point in document["grid"]:
         rows.setdefault(point["sigma_b"], []).append(point)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("sigma_b \\ sigma_w", justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("b \\ w", justify="right", no_wrap=True)
     for point in next(iter(rows.values())):
         table.add_column(f"{point['sigma_w']:g}", justify="right", no_wrap=True)
     table.add_column("critical", justify="right", no_wrap=True)

@@ -2,12 +2,22 @@
 
     predict("tanh", depth=50, sigma_w=1.5, sigma_b=0.2)   q, chi and delta_rms of every layer
     critical("tanh", sigma_b=0.2)                         the sigma_w that keeps the gradient alive
+    describe("tanh", sigma_w=1.5, sigma_b=0.2)            all of it at once: what `gradlab theory` shows
 
 A constant bias moves the mean of z: everything takes it as `bias` (or `mean`). Softmax, not elementwise,
 raises ConfigError.
 """
 
+from gradlab.theory.band import Band, band
+from gradlab.theory.correlation import (
+    CorrelationFixedPoint,
+    correlation_fixed_point,
+    correlation_map,
+    correlations,
+    pair_means,
+)
 from gradlab.theory.critical import Critical, HalfStable, critical
+from gradlab.theory.describe import Description, LayerPrediction, describe
 from gradlab.theory.fixed_points import (
     FixedPoint,
     LengthMap,
@@ -18,22 +28,34 @@ from gradlab.theory.fixed_points import (
     slope_map,
 )
 from gradlab.theory.moments import Moments, expectation, moments
+from gradlab.theory.phase import phase_diagram
 from gradlab.theory.prediction import Prediction, delta_rms, predict
 
 __all__ = [
+    "Band",
+    "CorrelationFixedPoint",
     "Critical",
+    "Description",
     "FixedPoint",
     "HalfStable",
+    "LayerPrediction",
     "LengthMap",
     "Moments",
     "Prediction",
+    "band",
+    "correlation_fixed_point",
+    "correlation_map",
+    "correlations",
     "critical",
     "curve",
     "delta_rms",
+    "describe",
     "expectation",
     "fixed_points",
     "length_map",
     "moments",
+    "pair_means",
+    "phase_diagram",
     "predict",
     "reached",
     "slope_map",

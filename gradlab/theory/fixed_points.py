@@ -154,9 +154,7 @@ def roots_between(values: Array, away: np.ndarray[tuple[int], np.dtype[np.bool_]
     return [(int(a), int(b)) for a, b in pairwise(index) if np.sign(values[a]) != np.sign(values[b])]
 
 
-def root(
-    function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14
-) -> float:
+def root(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14) -> float:
     """Brent's root of `function` between two values of opposite sign, to `tolerance` of `high`."""
     from scipy.optimize import brentq
 

@@ -30,6 +30,7 @@ class Prediction:
     chi:        sigma_w^2 E[phi'(z)^2] with the sigma_w of the layer above
     delta_rms_ratio: delta_rms relative to the top hidden layer's
     factor:     [samples, depth], E||delta||^2 per unit of layer l over that of the readout, for each input
+    q_samples, h_sq_samples, slope_sq_samples: [samples, depth], the same of each input
     """
 
     activation: Activation
@@ -44,6 +45,8 @@ class Prediction:
     delta_rms_ratio: Array
     factor: Array
     q_samples: Array
+    h_sq_samples: Array
+    slope_sq_samples: Array
 
 
 def predict(
@@ -113,6 +116,8 @@ def predict(
         delta_rms_ratio=ratio,
         factor=factor,
         q_samples=q,
+        h_sq_samples=phi_sq,
+        slope_sq_samples=slope_sq,
     )
 
 

@@ -1,0 +1,80 @@
+"""`gradlab theory`: predictions without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gradlab.cli.options import AsJson
+from gradlab.cli.output import emit, tell
+from gradlab.errors import ConfigError, Problem
+
+Text = str | None
+
+
+def theory(
+    activation: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Activations: gradlab list activations.")
+    ],
+    sigma_w: Annotated[
+        Text, typer.Option(metavar="X,...", help="Weights have variance X^2 / fan_in.")
+    ] = None,
+    sigma_b: Annotated[Text, typer.Option(metavar="X,...", help="Standard deviation of biases [0].")] = None,
+    init: Annotated[Text, typer.Option(metavar="NAME,...", help="Both from an initialiser [auto].")] = None,
+    depth: Annotated[Text, typer.Option(metavar="N,...", help="Hidden layers [20].")] = None,
+    width: Annotated[Text, typer.Option(metavar="N,...", help="Adds the finite-width band.")] = None,
+    q0: Annotated[Text, typer.Option(metavar="X,...", help="Mean square of the input [1].")] = None,
+    phase_diagram: Annotated[
+        bool, typer.Option("--phase-diagram", help="chi_1 over sigma_w x sigma_b, with the critical line.")
+    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the CSV there too.")] = None,
+    json: AsJson = False,
+) -> int:
+    """Predict without training: fixed points, depth scales, the critical init and delta of every layer."""
+    from gradlab.theory.sweep import descriptions, diagrams, next_command, read_flags, rows_to_csv, to_csv
+
+    if json and csv:
+        raise ConfigError(Problem("--csv", "--json prints JSON alone", "one of them"))
+    texts = {
+        "activation": activation,
+        "sigma_w": sigma_w,
+        "sigma_b": sigma_b,
+        "init": init,
+        "depth": depth,
+        "width": width,
+        "q0": q0,
+    }
+    sweep = read_flags(texts, diagram=phase_diagram)
+    found = [] if phase_diagram else descriptions(sweep)
+    documents: list[dict[str, Any]]
+    if phase_diagram:
+        documents = diagrams(sweep)
+        table = rows_to_csv([{"activation": d["activation"], **row} for d in documents for row in d["grid"]])
+    else:
+        documents = [each.as_dict() for each in found]
+        table = to_csv(documents)
+    if out is not None:
+        try:
+            out.write_text(table, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(Problem("--out", f"cannot write {str(out)!r}: {error.strerror}")) from None
+        tell(f"wrote {out}")
+    if json:
+        emit(documents[0] if len(documents) == 1 else documents)
+    elif csv:
+        print(table, end="")
+    else:
+        from rich.console import Console
+
+        from gradlab.report.theory_tables import print_description, print_phase_diagram
+
+        console = Console()
+        for document in documents if phase_diagram else ():
+            print_phase_diagram(document, console)
+        for each in found:
+            print_description(each, console)
+        tell(next_command(documents[0]))
+    return 0
