@@ -27,7 +27,9 @@ def draw_weight(init: Init, seed: int, layer: int, fan_in: int, fan_out: int) ->
     source = generator(seed, "weight", layer)
     scale: float = init.sigma_w(fan_in, fan_out) / sqrt(fan_in)
     if init.distribution == "uniform":
-        return (2 * torch.rand(fan_in, fan_out, generator=source, dtype=torch.float64) - 1) * (sqrt(3) * scale)
+        return (2 * torch.rand(fan_in, fan_out, generator=source, dtype=torch.float64) - 1) * (
+            sqrt(3) * scale
+        )
     normal = torch.randn(fan_in, fan_out, generator=source, dtype=torch.float64)
     if init.distribution == "orthogonal":
         # sigma_w already holds sqrt(fan_in / fan_out) where only rows can be orthonormal: undo it for the gain.
@@ -54,4 +56,5 @@ def _orthonormal(normal: Tensor) -> Tensor:
     tall = normal if rows >= columns else normal.T
     q, r = torch.linalg.qr(tall)
     q = q * torch.sign(torch.diagonal(r))  # the sign makes the distribution uniform (Mezzadri 2007)
-    return q if rows >= columns else q.T
+    haar: Tensor = q if rows >= columns else q.T
+    return haar

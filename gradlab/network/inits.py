@@ -13,7 +13,7 @@ from typing import Literal
 
 from gradlab.activations import Activation
 from gradlab.errors import ConfigError, Problem, nearest
-from gradlab.items import Parameter, Value, bind, parse_item, write_item
+from gradlab.items import Parameter, bind, parse_item, write_item
 
 Distribution = Literal["normal", "uniform", "orthogonal", "constant"]
 
@@ -48,11 +48,15 @@ class Init:
 
 @dataclass(frozen=True, kw_only=True)
 class InitDefinition:
-    """One registered initialiser; `sigma_w` and `sigma_b` take (fan_in, fan_out, activation, parameters)."""
+    """One registered initialiser; `sigma_w` and `sigma_b` take (fan_in, fan_out, activation, parameters).
+
+    derive: further parameters that the activation decides, from (activation, parameters, where); it may refuse
+    """
 
     summary: str
     distribution: Distribution
     sigma_w: Callable[[int, int, Activation, Mapping[str, float]], float] | None
+    derive: Callable[[Activation, Mapping[str, float], str], dict[str, float]] | None = None
     sigma_b: Callable[[int, int, Activation, Mapping[str, float]], float] = lambda *_: 0.0
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
@@ -91,6 +95,40 @@ def _lecun(fan_in: int, fan_out: int, _: Activation, parameters: Mapping[str, fl
 def _orthogonal(fan_in: int, fan_out: int, activation: Activation, parameters: Mapping[str, float]) -> float:
     # With more outputs than inputs only the rows can be orthonormal; a column's norm is then sqrt(fan_in / fan_out).
     return parameters.get("gain", _gain(activation)) * min(1.0, sqrt(fan_in / fan_out))
+
+
+def _gaussian(fan_in: int, fan_out: int, _: Activation, parameters: Mapping[str, float]) -> float:
+    return parameters["sigma_w"]
+
+
+def _sigma_b(fan_in: int, fan_out: int, _: Activation, parameters: Mapping[str, float]) -> float:
+    return parameters["sigma_b"]
+
+
+def _critical(activation: Activation, parameters: Mapping[str, float], where: str) -> dict[str, float]:
+    """sigma_w on the edge of chaos for the given sigma_b. Raises ConfigError where there is none."""
+    from gradlab import theory
+
+    point = theory.critical(activation, sigma_b=parameters["sigma_b"], bias=parameters["bias"])
+    if point.sigma_w is None:
+        allowed = "another sigma_b, activation or init"
+        if point.half_stable is not None:
+            at = point.half_stable
+            allowed = f"half_stable (sigma_w = {at.sigma_w:.6g}, sigma_b = {at.sigma_b:.6g}), or {allowed}"
+        raise ConfigError(Problem(where, f"{activation.text} has no critical point: {point.reason}", allowed))
+    return {"sigma_w": point.sigma_w}
+
+
+def _half_stable(activation: Activation, parameters: Mapping[str, float], where: str) -> dict[str, float]:
+    """sigma_w and sigma_b where the length map touches the diagonal. Raises ConfigError where it never does."""
+    from gradlab import theory
+
+    point = theory.critical(activation, bias=parameters["bias"]).half_stable
+    if point is None:
+        raise ConfigError(
+            Problem(where, f"{activation.text} has no half-stable point", "critical, or another init")
+        )
+    return {"sigma_w": point.sigma_w, "sigma_b": point.sigma_b}
 
 
 BIAS = {"bias": Parameter(default=0.0, meaning="constant added to every bias")}
@@ -158,11 +196,42 @@ INITS: dict[str, InitDefinition] = {
     "gaussian": InitDefinition(
         summary="normal, weight variance sigma_w^2 / fan_in and bias variance sigma_b^2",
         distribution="normal",
-        sigma_w=lambda fan_in, fan_out, activation, parameters: parameters["sigma_w"],
-        sigma_b=lambda fan_in, fan_out, activation, parameters: parameters["sigma_b"],
+        sigma_w=_gaussian,
+        sigma_b=_sigma_b,
         parameters={
             "sigma_w": Parameter(default=1.0, low=0, open_low=True, meaning="weight scale"),
             "sigma_b": Parameter(default=0.0, low=0, meaning="standard deviation of the biases"),
+            **BIAS,
+        },
+    ),
+    "critical": InitDefinition(
+        summary="normal, sigma_w such that the gradient neither grows nor shrinks (Schoenholz et al. 2017)",
+        distribution="normal",
+        sigma_w=_gaussian,
+        sigma_b=_sigma_b,
+        derive=_critical,
+        parameters={
+            "sigma_b": Parameter(default=0.0, low=0, meaning="standard deviation of the biases"),
+            **BIAS,
+        },
+    ),
+    "half_stable": InitDefinition(
+        summary="normal, at the point where gelu, silu and their like are critical (Roberts, Yaida & Hanin 2022)",
+        distribution="normal",
+        sigma_w=_gaussian,
+        sigma_b=_sigma_b,
+        derive=_half_stable,
+        parameters=BIAS,
+    ),
+    "lsuv": InitDefinition(
+        summary="orthogonal, then each layer scaled to unit variance on the data (Mishkin & Matas 2016)",
+        distribution="orthogonal",
+        sigma_w=_lecun,
+        parameters={
+            "tolerance": Parameter(
+                default=0.1, low=0, open_low=True, meaning="largest distance of the variance from 1"
+            ),
+            "gain": Parameter(default=1.0, low=0, open_low=True, meaning="factor before the scaling"),
             **BIAS,
         },
     ),
@@ -193,7 +262,9 @@ def get(text: str, activation: Activation, where: str = "init") -> Init:
         rule = auto_rule(activation)
         definition = INITS[rule]
         values = bind({"bias": values["bias"]}, definition.parameters, rule, where)
-    numbers = _numbers(values)
+    numbers = {key: float(value) for key, value in values.items()}
+    if definition.derive is not None:
+        numbers |= _derived(activation, definition.derive, tuple(numbers.items()), where)
     sigma_w, sigma_b = definition.sigma_w, definition.sigma_b
     return Init(
         text=text,
@@ -203,8 +274,19 @@ def get(text: str, activation: Activation, where: str = "init") -> Init:
         sigma_b=lambda i, o: sigma_b(i, o, activation, numbers),
         bias=numbers["bias"],
         weight=numbers.get("value", 0.0),
+        lsuv=numbers.get("tolerance"),
     )
 
 
-def _numbers(values: Mapping[str, Value]) -> dict[str, float]:
-    return {key: float(value) for key, value in values.items()}
+_Derivation = Callable[[Activation, Mapping[str, float], str], dict[str, float]]
+_derivations: dict[tuple[str, str, _Derivation, tuple[tuple[str, float], ...]], dict[str, float]] = {}
+
+
+def _derived(
+    activation: Activation, derive: _Derivation, numbers: tuple[tuple[str, float], ...], where: str
+) -> dict[str, float]:
+    """What the activation decides, computed once a process: a critical point costs a tenth of a second."""
+    key = (activation.text, activation.source, derive, numbers)
+    if key not in _derivations:
+        _derivations[key] = derive(activation, dict(numbers), where)
+    return _derivations[key]

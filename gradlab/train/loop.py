@@ -18,6 +18,7 @@ from gradlab.measure import statistics as st
 from gradlab.measure.columns import STEP_COLUMNS, layer_columns
 from gradlab.measure.stack import StackRecorder
 from gradlab.network import inits, norms, residuals
+from gradlab.network.lsuv import scale_to_unit_variance
 from gradlab.network.mlp import StackedMLP, build_mlp
 from gradlab.plan import Stack, parse_probe
 from gradlab.train import rates
@@ -40,9 +41,10 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
     cell = stack.cell
     network = cell.network
     activation = activations.get(network.activation)
-    return build_mlp(
+    init = inits.get(network.init, activation)
+    mlp = build_mlp(
         activation=activation,
-        init=inits.get(network.init, activation),
+        init=init,
         norm=norms.get(network.norm),
         residual=residuals.get(network.residual, network.depth),
         depth=network.depth,
@@ -53,6 +55,10 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
         dtype=getattr(torch, cell.dtype),
         device=cell.device,
     )
+    if init.lsuv is not None:
+        inputs = torch.as_tensor(dataset.x_train).to(cell.device, getattr(torch, cell.dtype))
+        scale_to_unit_variance(mlp, inputs, init.lsuv)
+    return mlp
 
 
 def train_stack(stack: Stack, dataset: Dataset, watch: Watch | None = None) -> StackResult:

@@ -1,0 +1,27 @@
+# Two commands on a fresh machine: `make run` and `make test`. Both set up .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check clean
+
+run: $(READY)
+	$(BIN)/gradlab run --activation sigmoid --depth 20
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# Style and types; needs the `dev` extra: pip install -c constraints.txt -e ".[dev]"
+check:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
