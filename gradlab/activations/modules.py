@@ -29,7 +29,7 @@ class StackedPReLU(nn.Module):
 
     def __init__(self, replicas: int, slopes: int, init: float) -> None:
         super().__init__()
-        self.alpha = nn.Parameter(torch.full((replicas, 1, slopes), init))
+        self.alpha = nn.Parameter(torch.full((replicas, 1, slopes), init, dtype=torch.float64))
 
     def forward(self, z: Tensor) -> Tensor:
         return torch.where(z > 0, z, self.alpha * z)

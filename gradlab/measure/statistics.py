@@ -73,7 +73,8 @@ def percentile(x: Tensor, share: float) -> Tensor:
     place = share * (ordered.shape[1] - 1)
     low = int(place)
     high = min(low + 1, ordered.shape[1] - 1)
-    return torch.lerp(ordered[:, low].to(wide_dtype(x)), ordered[:, high].to(wide_dtype(x)), place - low)
+    between = torch.lerp(ordered[:, low].to(wide_dtype(x)), ordered[:, high].to(wide_dtype(x)), place - low)
+    return torch.where(ordered[:, -1].isnan(), torch.nan, between)  # NaNs are sorted last
 
 
 def nonfinite(x: Tensor) -> Tensor:

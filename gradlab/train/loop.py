@@ -204,7 +204,7 @@ class _Training:
 
     def _for_display(self, recorder: StackRecorder | None, scalars: dict[str, Tensor]) -> Shown:
         """What a live display shows of the newest record."""
-        shown = {name: scalars[name].cpu().numpy() for name in ("train_loss", "val_accuracy")}
+        shown = {name: scalars[name].cpu().double().numpy() for name in ("train_loss", "val_accuracy")}
         if recorder:
             shown["delta_rms"] = recorder.values[:, :, recorder.columns["delta_rms"]].T.cpu().numpy()
         return shown

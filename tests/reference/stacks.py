@@ -1,0 +1,80 @@
+"""The engine's side of a comparison: a stack from flags, its initial numbers, its batches, its records by name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from reference.backprop import Net
+
+from gradlab import plan
+from gradlab.activations.modules import StackedPReLU
+from gradlab.config import resolve
+from gradlab.data import Dataset, load
+from gradlab.network.mlp import StackedMLP
+from gradlab.plan import Stack
+from gradlab.train.batches import BatchStream
+from gradlab.train.loop import train_stack
+from gradlab.train.result import StackResult
+
+SMALL = "gaussian:features=6:classes=3:samples=60"
+
+
+def make_stack(**flags: object) -> Stack:
+    """The first stack of a small run in float64; `flags` as on the command line, with `sets` for --set."""
+    sets = flags.pop("sets", ())
+    small = {
+        "activation": "tanh",
+        "depth": 3,
+        "width": 5,
+        "data": SMALL,
+        "batch_size": 8,
+        "steps": 2,
+        "seeds": 2,
+        "dtype": "float64",
+        "record": "all",
+        "probe": "16",
+    }
+    request = resolve(flags={**small, **flags}, sets=sets)  # type: ignore[arg-type]
+    return plan.make(request).stacks()[0]
+
+
+@lru_cache
+def small_data(name: str = SMALL) -> Dataset:
+    return load(name)
+
+
+def train(**flags: object) -> StackResult:
+    """Train what `make_stack` makes."""
+    stack = make_stack(**flags)
+    return train_stack(stack, stack.cell.dataset())
+
+
+def replica_of(mlp: StackedMLP, replica: int) -> Net:
+    """One replica of a plain stack (no norm, no residual) as float64 arrays, copied."""
+
+    def array(tensor: object) -> NDArray[np.float64]:
+        return tensor.detach().double().numpy()[replica].copy()  # type: ignore[attr-defined, no-any-return]
+
+    modules = [layer.activation for layer in mlp.layers]
+    return Net(
+        weights=[array(linear.weight) for linear in mlp.linears],
+        biases=[array(linear.bias)[0] for linear in mlp.linears],
+        alphas=[array(m.alpha)[0] if isinstance(m, StackedPReLU) else None for m in modules],
+    )
+
+
+def batches_of(stack: Stack, data: Dataset, replica: int) -> list[NDArray[np.int64]]:
+    """The rows of each step of a run, for the last record's batch too."""
+    training = stack.cell.training
+    stream = BatchStream(len(data.y_train), training.batch_size, [stack.seeds[replica]])
+    return [stream.next()[0].numpy() for _ in range(training.steps + 1)]
+
+
+def column(result: StackResult, name: str) -> NDArray[np.float64]:
+    """One column of layers.csv: float64 [record, layer, replica]; NaN also where it does not apply."""
+    place = result.layer_columns.index(name)
+    values = result.layers[..., place].copy()
+    values[~result.layer_applies[..., place]] = np.nan
+    return values
