@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("gradlab.cli.run:run", "Train one configuration, several seeds, and record its gradients."),
     "compare": ("gradlab.cli.compare:compare", "Train a grid of configurations and rank them."),
     "theory": ("gradlab.cli.theory:theory", "Predict without training: mean-field theory."),
+    "diagnose": ("gradlab.cli.diagnose:diagnose", "Verdicts with evidence, from saved results."),
     "list": (
         "gradlab.cli.listing:listing",
         "List activations, inits, data sets, metrics and other components.",
