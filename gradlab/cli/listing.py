@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -96,6 +98,30 @@ def _metrics() -> Rows:
     ]
 
 
+def _rulesets() -> Rows:
+    from gradlab.analyse.findings import VERDICTS
+    from gradlab.analyse.rulesets import PUBLISHED
+
+    own = {
+        "name": "gradlab",
+        "summary": "gradlab's own verdicts, each with its evidence",
+        "rules": ", ".join(VERDICTS),
+    }
+    published = [
+        {
+            "name": name,
+            "summary": _first_line(import_module(f"gradlab.analyse.rulesets.{name}")),
+            "rules": ", ".join(f"{rule.name} ({rule.verdict})" for rule in rules),
+        }
+        for name, rules in PUBLISHED.items()
+    ]
+    return [own, *published]
+
+
+def _first_line(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
 KINDS: dict[str, Callable[[], Rows]] = {
     "activations": _activations,
     "inits": _inits,
@@ -104,6 +130,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "optimizers": _optimizers,
     "datasets": _datasets,
     "metrics": _metrics,
+    "rulesets": _rulesets,
 }
 
 
