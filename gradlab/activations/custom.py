@@ -52,7 +52,7 @@ def load_custom(item: Item, where: str) -> Activation:
         )
         sample = torch.linspace(-3, 3, 24).reshape(4, 6)
         with torch.no_grad():
-            image = function(sample)
+            image = function(given := sample.clone())
     except Exception as error:
         raise ConfigError(
             Problem(where, f"{text} failed on a [4, 6] tensor: {type(error).__name__}: {error}")
@@ -63,24 +63,25 @@ def load_custom(item: Item, where: str) -> Activation:
                 where, f"{text} does not map a tensor to one of the same shape", "an nn.Module or a function"
             )
         )
+    in_place = not torch.equal(given, sample)
     with torch.no_grad():
-        alone = torch.stack([function(sample.reshape(-1)[i].reshape(1, 1)).reshape(()) for i in range(24)])
+        alone = torch.stack([function(z.reshape(1, 1)).reshape(()) for z in sample.clone().reshape(-1)])
     elementwise = bool(torch.allclose(alone, image.reshape(-1), rtol=1e-4, atol=1e-5, equal_nan=True))
 
     def phi(z: Array) -> Array:
         with torch.no_grad():
-            image: Array = _in_double(function)(torch.as_tensor(np.atleast_1d(z))).numpy()
+            image: Array = _in_double(function)(torch.tensor(np.atleast_1d(z))).numpy()
             return image.reshape(np.shape(z))
 
     def slope(z: Array) -> Array:
-        x = torch.as_tensor(np.atleast_1d(z)).clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(_in_double(function)(x).sum(), x)
+        x = torch.tensor(np.atleast_1d(z)).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(_in_double(function)(x.clone()).sum(), x)
         result: Array = gradient.numpy()
         return result.reshape(np.shape(z))
 
     def build(replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:
         made = [make(seed) for seed in seeds]
-        instances = [f if isinstance(f, nn.Module) else _Call(f) for f in made]
+        instances = [f if isinstance(f, nn.Module) and not in_place else _Call(f) for f in made]
         return PerReplica(instances)
 
     class _Call(nn.Module):
@@ -89,11 +90,17 @@ def load_custom(item: Item, where: str) -> Activation:
             self.function = function
 
         def forward(self, z: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = self.function(z)
+            # an in-place activation gets a copy: z may be the residual stream as well
+            result: torch.Tensor = self.function(z.clone() if in_place else z)
             return result
 
     shared = elementwise and not stateful
-    grid = np.linspace(-20, 20, 40001)
+    steepest = None
+    if elementwise:
+        try:
+            steepest = float(np.nanmax(np.abs(slope(np.linspace(-20, 20, 40001)))))
+        except RuntimeError as error:
+            raise ConfigError(Problem(where, f"{text} has no derivative: {error}")) from error
     return Activation(
         text=text,
         name=f"{item.name}:{item.attribute}",
@@ -102,9 +109,9 @@ def load_custom(item: Item, where: str) -> Activation:
         parameters=dict(item.given),
         phi=phi if elementwise else None,
         slope=slope if elementwise else None,
-        slope_sup=float(np.nanmax(np.abs(slope(grid)))) if elementwise else None,
+        slope_sup=steepest,
         kinks_known=False,
-        kernel=(lambda: function) if shared else None,
+        kernel=(lambda: _Call(function) if in_place else function) if shared else None,
         build=None if shared else build,
         source=_source(attribute),
     )

@@ -99,6 +99,7 @@ def test_canonical_text_drops_what_is_the_default() -> None:
         ("math:pi", "cannot be called"),
         ("math:sqrt", "failed on a [4, 6] tensor"),
         ("torch:sum", "same shape"),
+        ("torch:zeros_like", "has no derivative"),
         ("", "has no name"),
         ("relu:=3", "key=value"),
     ],
