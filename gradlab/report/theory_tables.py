@@ -32,10 +32,10 @@ def print_description(found: Description, console: Console) -> None:
         stability = "stable" if found.q_star_stable else "unstable"
         line(f"q*          {found.q_star:.9g} ({stability}, xi_q {found.xi_q:.6g} layers)")
     line(f"chi_1       {found.chi_1:.9g} (delta changes by e in {2 * found.gradient_scale:.4g} layers)")
-    line(
-        "c*          every correlation is kept" if found.c_star is None else f"c*          {found.c_star:.9g}"
-    )
-    line(f"xi_c        {found.xi_c:.6g} layers")
+    if found.c_star is None:
+        line("c*          none: no correlation is preferred")
+    else:
+        line(f"c*          {found.c_star:.9g} (xi_c {found.xi_c:.6g} layers)")
     critical = found.critical
     reason = f" ({critical.reason})" if critical.reason else ""
     if critical.sigma_w is None:

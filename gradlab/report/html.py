@@ -1,0 +1,351 @@
+"""report.html: one self-contained page on one or several results, that opens from disk without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from gradlab.report import frames, page_data
+from gradlab.report.frames import Tables
+from gradlab.report.glyphs import number, percent
+from gradlab.report.grid_figures import chosen, families
+from gradlab.report.saved import Saved
+from gradlab.report.shape_figures import known, sample
+from gradlab.store import atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A field of a table: the text people read and the number it is sorted by."""
+
+    text: str
+    value: str
+
+    @classmethod
+    def of(cls, value: float, text: str) -> Number:
+        return cls("" if np.isnan(value) else text, "" if np.isnan(value) else repr(float(value)))
+
+
+def write(results: Sequence[Saved], path: Path) -> Path:
+    """Write the page of these results to `path`, whole or not at all; links are relative to its folder."""
+    atomic.write_text(path, page(results, path.parent))
+    return path
+
+
+def page(results: Sequence[Saved], folder: Path) -> str:
+    """The page as text. Everything that came from the user is escaped by the template."""
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    data = combine(results)
+    cells, detail = page_data.all_cells(data)
+    shapes = known([str(name) for name in data.summary["activation"]])
+    return environment.get_template("report.html.j2").render(
+        title=title_of(data, results),
+        lead=lead(data),
+        statement=statement(data),
+        verdicts=verdict_counts(data),
+        table=ranking_table(data),
+        has_depths=data.summary["depth"].nunique() > 1,
+        many=len(data.summary) > 1,
+        shapes=[activation.text for activation in shapes],
+        cells=[
+            (cell, name)
+            for cell, name in frames.labels(frames.ranking(data.summary)).items()
+            if cell in cells
+        ],
+        results=[setup(result, folder) for result in results],
+        warnings=warnings_of(data, results, detail, len(cells)),
+        style=_template("style.css"),
+        script=_template("report.js"),
+        plotly=get_plotlyjs(),
+        data=embed(
+            {
+                "zero": page_data.ZERO,
+                "infinite": page_data.INFINITE,
+                "cells": cells,
+                "rows": _cell_texts(data, _chances(results)),
+                "families": _families(data, set(cells)),
+                "shapes": [_shape(activation) for activation in shapes],
+            }
+        ),
+    )
+
+
+@cache
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def embed(data: Any) -> str:
+    """JSON that may stand inside a script element: no text in it can close the element."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def combine(results: Sequence[Saved]) -> Tables:
+    """The tables of all results in one; of several, each row says which in a column of its own."""
+    import pandas as pd
+
+    if len(results) == 1:
+        return Tables(results[0].layers, results[0].steps, results[0].summary)
+    names = _distinct([result.out for result in results])
+
+    def mark(frame: pd.DataFrame, nth: int) -> pd.DataFrame:
+        marked = frame.assign(cell=[f"{nth}-{cell}" for cell in frame["cell"]])
+        marked.insert(1, "result", names[nth])
+        return marked
+
+    def joined(name: str) -> pd.DataFrame:
+        return pd.concat(
+            [mark(getattr(result, name), nth) for nth, result in enumerate(results)], ignore_index=True
+        )
+
+    return Tables(joined("layers"), joined("steps"), joined("summary"))
+
+
+def _distinct(paths: Sequence[Path]) -> list[str]:
+    """The folders' own names, or their whole paths where two share one."""
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def title_of(data: Tables, results: Sequence[Saved]) -> str:
+    """What the page is about."""
+    if len(data.summary) == 1:
+        return str(next(iter(frames.labels(data.summary).values())))
+    names = list(dict.fromkeys(str(name) for name in data.summary["activation"]))
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"{shown}: {len(data.summary)} cells" + (f" in {len(results)} results" if len(results) > 1 else "")
+
+
+def lead(data: Tables) -> list[tuple[str, str]]:
+    """The verdict of a single cell with its seeds; nothing for several cells."""
+    return frames.verdicts(frames.rows_of(data.summary)[0]) if len(data.summary) == 1 else []
+
+
+def verdict_counts(data: Tables) -> list[tuple[str, int]]:
+    """How many cells each verdict holds in, the commonest first."""
+    found = [name for row in frames.rows_of(data.summary) for name, _ in frames.verdicts(row)]
+    return sorted(((name, found.count(name)) for name in dict.fromkeys(found)), key=lambda item: -item[1])
+
+
+def statement(data: Tables) -> list[str]:
+    """The findings in sentences."""
+    ranked = frames.rows_of(frames.ranking(data.summary))
+    if not ranked:
+        return ["No cell is finished."]
+    if len(ranked) == 1:
+        row = ranked[0]
+        said = [f"Validation accuracy {_with_interval(row, 'val_accuracy', 3)} at the last record."]
+        attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
+        if attenuation == -np.inf:
+            said.append("No back-propagated error reaches the first layer: it is exactly 0 there.")
+        elif np.isfinite(attenuation):
+            said.append(
+                f"At step 0 the back-propagated error of layer 1 is {number(10**attenuation)} times that of the top "
+                f"hidden layer"
+                + ("." if np.isnan(decay) else f", a factor of {decay:.3g} a layer")
+                + _theory(row)
+            )
+        if isinstance(row["advice"], str) and row["advice"]:
+            said.append(f"Advice: {row['advice']}.")
+        return said
+    names = frames.labels(data.summary)
+    best, worst = ranked[0], ranked[-1]
+    said = [f"Best: {names[best['cell']]}, validation accuracy {_with_interval(best, 'val_accuracy', 3)}."]
+    said.append(f"Last: {names[worst['cell']]}, {_with_interval(worst, 'val_accuracy', 3)}.")
+    lowest = min(
+        ranked, key=lambda row: np.inf if np.isnan(row["attenuation_mean"]) else row["attenuation_mean"]
+    )
+    if not np.isnan(lowest["attenuation_mean"]):
+        said.append(
+            f"Weakest gradient in the first layer: {names[lowest['cell']]}, "
+            f"attenuation {lowest['attenuation_mean']:.1f} decades at step 0."
+        )
+    return said
+
+
+def _theory(row: dict[str, Any]) -> str:
+    predicted = float(row["decay_per_layer_predicted"])
+    if np.isnan(row["decay_per_layer_mean"]):
+        return ""
+    return "." if np.isnan(predicted) else f"; mean-field theory predicts {predicted:.3g}."
+
+
+def _with_interval(row: dict[str, Any], name: str, digits: int) -> str:
+    value, half = float(row[f"{name}_mean"]), float(row[f"{name}_ci95"])
+    if np.isnan(value):
+        return "unknown"
+    return f"{value:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
+
+
+COLUMNS = (
+    ("accuracy", "val_accuracy_mean", lambda v: f"{v:.3f}"),
+    ("± 95 %", "val_accuracy_ci95", lambda v: f"{v:.3f}"),
+    ("training loss", "train_loss_mean", number),
+    ("attenuation", "attenuation_mean", lambda v: f"{v:.2f}"),
+    ("decay per layer", "decay_per_layer_mean", number),
+    ("predicted", "decay_per_layer_predicted", number),
+    ("dead %", "dead_fraction_max", percent),
+    ("saturated %", "saturated_fraction_max", percent),
+)
+
+
+def ranking_table(data: Tables) -> dict[str, Any]:
+    """The ranked cells: heads, and rows of cell, name, fields and verdicts."""
+    ranked = frames.ranking(data.summary)
+    differ = [name for name in frames.varying(ranked) if name != "activation"]
+    names = frames.labels(data.summary)
+    rows = []
+    for place, row in enumerate(frames.rows_of(ranked), start=1):
+        own = [row[name] for name in differ]
+        fields = [
+            Number.of(float(v), frames.show(v))
+            if isinstance(v, int | float | np.number)
+            else Number(str(v), str(v))
+            for v in own
+        ]
+        fields += [Number.of(float(row[column]), text(float(row[column]))) for _, column, text in COLUMNS]
+        rows.append(
+            {
+                "place": place,
+                "cell": row["cell"],
+                "label": names[str(row["cell"])],
+                "activation": row["activation"],
+                "fields": fields,
+                "verdicts": frames.verdicts(row),
+            }
+        )
+    heads = [(name, ranked[name].dtype.kind in "iuf") for name in differ] + [
+        (head, True) for head, _, _ in COLUMNS
+    ]
+    return {"heads": heads, "rows": rows}
+
+
+def _chances(results: Sequence[Saved]) -> dict[str, float]:
+    """The accuracy of always guessing the commonest class, by cell, where the manifest has it."""
+    return {
+        f"{nth}-{cell}" if len(results) > 1 else cell: float(value)
+        for nth, result in enumerate(results)
+        for cell, value in result.manifest.get("chance", {}).items()
+    }
+
+
+def _cell_texts(data: Tables, chances: dict[str, float]) -> dict[str, Any]:
+    """For each cell its name, its verdicts, the advice and the accuracy of guessing."""
+    names = frames.labels(data.summary)
+    return {
+        str(row["cell"]): {
+            "label": names[str(row["cell"])],
+            "verdicts": frames.verdicts(row),
+            "advice": row["advice"] if isinstance(row["advice"], str) else "",
+            "chance": chances.get(str(row["cell"])),
+        }
+        for row in frames.rows_of(data.summary)
+    }
+
+
+def _families(data: Tables, detailed: set[str]) -> dict[str, Any]:
+    """The lines of the comparison's plots: cells that differ in depth only."""
+    groups, left_out = chosen(families(data.summary))
+    lines = []
+    for name, group in groups.items():
+        columns = {
+            short: page_data.short(group[column].to_numpy(dtype=float))
+            for short, column in (
+                ("accuracy", "val_accuracy_mean"),
+                ("accuracy_ci", "val_accuracy_ci95"),
+                ("attenuation", "attenuation_mean"),
+                ("attenuation_ci", "attenuation_ci95"),
+            )
+        }
+        cells = [str(cell) if str(cell) in detailed else None for cell in group["cell"]]
+        lines.append({"name": name, "depth": [int(d) for d in group["depth"]], "cells": cells, **columns})
+    return {"lines": lines, "left_out": left_out}
+
+
+def _shape(activation: Any) -> dict[str, Any]:
+    z, phi, slope = sample(activation, points=161)
+    return {
+        "name": activation.text,
+        **{
+            key: [round(float(v), 4) for v in values]
+            for key, values in (("z", z), ("phi", phi), ("slope", slope))
+        },
+    }
+
+
+def setup(result: Saved, folder: Path) -> dict[str, Any]:
+    """Configuration, provenance and files of one result, as the page lists them."""
+    manifest = result.manifest
+    versions = ", ".join(f"{name} {v}" for name, v in manifest.get("versions", {}).items())
+    timings = manifest.get("timings", {})
+    provenance = [
+        ("folder", str(result.out)),
+        ("command", shlex.join(str(part) for part in manifest.get("argv", []))),
+        ("written", str(manifest.get("written", ""))),
+        ("versions", versions),
+        ("platform", str(manifest.get("platform", ""))),
+        ("device", ", ".join(map(str, manifest.get("device", [])))),
+        ("time", f"{timings['seconds']:.1f} s" if "seconds" in timings else ""),
+        ("plan", str(manifest.get("plan", ""))),
+    ]
+    hashes = manifest.get("sha256", {})
+    files = [
+        {"name": path.name, "href": _link(path, folder), "sha256": hashes.get(path.name, "")}
+        for path in result.files
+        if path.suffix in (".csv", ".parquet", ".toml", ".json")
+    ]
+    return {
+        "name": result.out.resolve().name,
+        "config": result.config,
+        "provenance": [(key, value) for key, value in provenance if value],
+        "files": files,
+    }
+
+
+def _link(path: Path, folder: Path) -> str:
+    """A relative URL from the page's folder to a file."""
+    return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
+
+
+def warnings_of(data: Tables, results: Sequence[Saved], detail: page_data.Detail, detailed: int) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    said = []
+    for result in results:
+        name = f"{result.out.resolve().name}: " if len(results) > 1 else ""
+        if not result.manifest.get("finished", False):
+            said.append(f"{name}the run is unfinished; the tables hold the cells finished so far.")
+        said += [f"{name}failed: {failure}" for failure in result.failed]
+    if len(data.summary) and int(data.summary["seeds"].min()) < 2:
+        said.append("One seed: there are no intervals, and another seed may tell another story.")
+    bad = data.layers.loc[data.layers["nonfinite"] > 0, "cell"].nunique() if len(data.layers) else 0
+    if bad:
+        said.append(f"Entries that are not finite were recorded in {bad} of {len(data.summary)} cells.")
+    if detail != page_data.LADDER[0]:
+        bands = "" if detail.bands else "without the bands of the seeds and "
+        said.append(
+            f"To keep the page small its plots are drawn {bands}from at most {detail.records} records and "
+            f"{detail.layers} layers a cell; the tables hold all."
+        )
+    if detailed < len(data.summary):
+        said.append(f"Plots are here for {detailed} of {len(data.summary)} cells, the best and the worst.")
+    return said

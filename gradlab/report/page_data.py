@@ -1,0 +1,159 @@
+"""The numbers of the page: what its pictures draw, thinned so that the page stays small however many cells there are.
+
+Gradients are sent as thousandths of log10 (-12345 is 10^-12.345); ZERO and INFINITE stand for what has no
+logarithm, null for what does not apply. Shares are sent in thousandths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradlab.report import frames
+from gradlab.report.frames import Array, Frames, Profile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ZERO, INFINITE = -9_999_999, 9_999_999
+BUDGET = 700_000  # numbers in a page: about 4 MB
+GRADIENTS = ("delta_rms", "weight_grad_norm")
+SHARES = ("dead_fraction", "saturated_fraction")
+COURSES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+MOST_DETAILED = 400
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a cell is sent: seed bands or not, and at most so many records and layers."""
+
+    bands: bool
+    records: int
+    layers: int
+
+    def numbers(self, records: int, layers: int) -> int:
+        """How many numbers a cell of so many records and layers comes to."""
+        per_field = len(GRADIENTS) * (3 if self.bands else 1) + len(SHARES)
+        return min(records, self.records) * min(layers, self.layers) * per_field
+
+
+LADDER = (
+    Detail(True, 64, 400),
+    Detail(False, 64, 400),
+    Detail(False, 32, 200),
+    Detail(False, 16, 100),
+    Detail(False, 12, 60),
+    Detail(False, 8, 30),
+    Detail(False, 3, 20),
+)
+
+
+def choose(sizes: list[tuple[int, int]]) -> Detail:
+    """The most detail that keeps all cells, given as (records, layers), inside the budget."""
+    fitting = (d for d in LADDER if sum(d.numbers(*size) for size in sizes) <= BUDGET)
+    return next(fitting, LADDER[-1])
+
+
+def thin(count: int, most: int) -> list[int]:
+    """At most `most` of `count` places, both ends among them, evenly."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(x) for x in np.linspace(0, count - 1, most)})
+
+
+def logs(values: Array) -> list[Any]:
+    """An array of gradients as nested lists of thousandths of log10."""
+    with np.errstate(invalid="ignore"):
+        coded = np.round(1000 * frames.log10(values))
+    coded = np.where(values == 0, ZERO, np.where(np.isinf(values), INFINITE, coded))
+    return plain(coded)
+
+
+def plain(values: Array, scale: float = 1.0) -> list[Any]:
+    """An array as nested lists of whole numbers, NaN as None."""
+    scaled = np.round(values * scale)
+    found: list[Any] = np.where(np.isfinite(scaled), scaled, np.nan).astype(object).tolist()
+    return _whole(found)
+
+
+def _whole(values: list[Any]) -> list[Any]:
+    return [_whole(v) if isinstance(v, list) else None if v != v else int(v) for v in values]
+
+
+def short(values: Array, digits: int = 4) -> list[float | str | None]:
+    """Numbers of `digits` digits; infinities as text, NaN as None."""
+    return [None if np.isnan(v) else str(v) if np.isinf(v) else float(f"{v:.{digits}g}") for v in values]
+
+
+def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict[str, Any]:
+    """Everything the page draws of one cell."""
+    at, numbers, delta = frames.cube(layers, "delta_rms")
+    kept_steps, kept_layers = thin(len(at), detail.records), thin(len(numbers), detail.layers)
+
+    def cut(values: Array) -> Array:
+        """[layer, step] -> [kept step, kept layer]"""
+        return values[np.ix_(kept_layers, kept_steps)].T
+
+    names = layers.drop_duplicates("layer").set_index("layer")["name"]
+    found: dict[str, Any] = {
+        "steps": [int(at[i]) for i in kept_steps],
+        "layers": [int(numbers[i]) for i in kept_layers],
+        "names": [_short_name(str(names[int(numbers[i])])) for i in kept_layers],
+        "seeds": int(delta.shape[0]),
+    }
+    for column in GRADIENTS:
+        values = frames.cube(layers, column)[2]
+        found[column] = {"m": logs(cut(frames.median(values)))}
+        if detail.bands and delta.shape[0] > 1:
+            with np.errstate(invalid="ignore"):
+                found[column] |= {
+                    "lo": logs(cut(np.fmin.reduce(values, axis=0))),
+                    "hi": logs(cut(np.fmax.reduce(values, axis=0))),
+                }
+    for column in SHARES:
+        if column in layers and layers[column].notna().any():
+            found[column] = plain(cut(frames.median(frames.cube(layers, column)[2])), 1000)
+    if "delta_rms_predicted" in layers and layers["delta_rms_predicted"].notna().any():
+        predicted = frames.median(frames.cube(layers, "delta_rms_predicted")[2])
+        found["theory"] = logs(predicted[kept_layers, 0])
+    found["course"] = {name: _course(frames.course(steps, name)) for name in COURSES if name in steps}
+    return found
+
+
+def _course(found: Profile) -> dict[str, Any]:
+    kept = thin(len(found.at), 64)
+    return {
+        "x": [int(found.at[i]) for i in kept],
+        "m": short(found.median[kept]),
+        "lo": short(found.low[kept]),
+        "hi": short(found.high[kept]),
+    }
+
+
+def _short_name(name: str) -> str:
+    return name.removeprefix("hidden_") if name.startswith("hidden_") else name
+
+
+def detailed(summary: pd.DataFrame) -> list[str]:
+    """The cells that are sent with their layers: all, or the best and the worst of very many."""
+    ranked = [str(cell) for cell in frames.ranking(summary)["cell"]]
+    if len(ranked) <= MOST_DETAILED:
+        return [str(cell) for cell in summary["cell"]]
+    return ranked[: MOST_DETAILED // 2] + ranked[-(MOST_DETAILED // 2) :]
+
+
+def all_cells(data: Frames) -> tuple[dict[str, Any], Detail]:
+    """{cell: what the page draws of it}, and how much detail there was room for."""
+    kept = detailed(data.summary)
+    layers: Mapping[str, pd.DataFrame] = {
+        str(cell): rows for cell, rows in data.layers.groupby("cell", sort=False)
+    }
+    steps: Mapping[str, pd.DataFrame] = {
+        str(cell): rows for cell, rows in data.steps.groupby("cell", sort=False)
+    }
+    kept = [cell for cell in kept if cell in layers and cell in steps]
+    detail = choose([(layers[c]["step"].nunique(), layers[c]["layer"].nunique()) for c in kept])
+    return {cell: cell_data(layers[cell], steps[cell], detail) for cell in kept}, detail

@@ -1,0 +1,438 @@
+// The page's behaviour: plots from the embedded numbers, a slider through the steps, sorting and filtering.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { zero: ZERO, infinite: INFINITE } = data;
+  const byId = (id) => document.getElementById(id);
+  const LIGHT = {
+    back: "#ffffff", text: "#1b1f23", quiet: "#50575e", line: "#d3d7db", strip: "#e4e6e8", bad: "#f6d5c8", theory: "#1b1f23",
+    series: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"],
+  };
+  const DARK = {
+    back: "#14171a", text: "#e7e9eb", quiet: "#b3bac1", line: "#3b4248", strip: "#30363c", bad: "#5a2a1c", theory: "#e7e9eb",
+    series: ["#56B4E9", "#F0805A", "#2DB88A", "#E4A1C6", "#E69F00", "#8FA8FF", "#E8E8E8"],
+  };
+  const DASHES = ["solid", "dash", "dot", "dashdot"];
+  const MARKS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x"];
+  const CIVIDIS = [[0, "#00224e"], [0.25, "#434e6c"], [0.5, "#7d7c78"], [0.75, "#bcae6c"], [1, "#fee838"]];
+  const darkQuery = window.matchMedia("(prefers-color-scheme: dark)");
+  let printing = false;
+  const theme = () => (darkQuery.matches && !printing ? DARK : LIGHT);
+
+  // ---- numbers
+
+  const isNumber = (v) => v !== null && v !== ZERO && v !== INFINITE;
+  const power = (v) => {  // thousandths of log10 -> text
+    if (v === null || v === undefined) return "";
+    if (v === ZERO) return "0";
+    if (v === INFINITE) return "inf or nan";
+    let exponent = Math.floor(v / 1000);
+    let digits = (10 ** (v / 1000 - exponent)).toFixed(2);
+    if (digits === "10.00") { digits = "1.00"; exponent += 1; }
+    return exponent >= -2 && exponent <= 3 ? String(+(10 ** (v / 1000)).toPrecision(3)) : `${digits}e${exponent}`;
+  };
+  const share = (v) => (v === null || v === undefined ? "" : (v / 10).toFixed(1));
+
+  // A log10 axis with a strip for exact zeros below and one for what is not finite above.
+  function decades(lists) {
+    const all = lists.flat(2);
+    const finite = all.filter((v) => v !== undefined && isNumber(v));
+    let low = -1, high = 0;
+    if (finite.length) {
+      low = Math.floor(finite.reduce((a, b) => Math.min(a, b)) / 1000);
+      high = Math.ceil(finite.reduce((a, b) => Math.max(a, b)) / 1000);
+      if (high === low) high += 1;
+    }
+    const gap = Math.max(0.4, 0.07 * (high - low));
+    const zero = all.includes(ZERO), infinite = all.includes(INFINITE);
+    const place = (v) => (v === null ? null : v === ZERO ? low - gap : v === INFINITE ? high + gap : v / 1000);
+    const stride = [1, 2, 3, 5, 10, 20, 30, 50, 100].find((s) => (high - low) / s <= 7);
+    const tickvals = [], ticktext = [];
+    for (let k = low; k <= high; k += 1) {
+      if (k % stride === 0) { tickvals.push(k); ticktext.push(k === 0 ? "1" : `10<sup>${k}</sup>`); }
+    }
+    if (zero) { tickvals.push(low - gap); ticktext.push("0"); }
+    if (infinite) { tickvals.push(high + gap); ticktext.push("inf"); }
+    const strips = () => [
+      ...(zero ? [strip(low - 1.5 * gap, low - 0.5 * gap, theme().strip)] : []),
+      ...(infinite ? [strip(high + 0.5 * gap, high + 1.5 * gap, theme().bad)] : []),
+    ];
+    const range = [zero ? low - 1.5 * gap : low - 0.1, infinite ? high + 1.5 * gap : high + 0.1];
+    return { low, high, place, axis: { tickvals, ticktext, range }, strips };
+  }
+  const strip = (y0, y1, fillcolor) => (
+    { type: "rect", xref: "paper", x0: 0, x1: 1, y0, y1, fillcolor, line: { width: 0 }, layer: "below" });
+
+  // ---- plots
+
+  const drawn = new Map();  // id -> function that draws it again
+  function draw(id, make) {
+    const element = byId(id);
+    if (!element) return;
+    const again = () => {
+      const { traces, layout, label } = make();
+      const colours = theme();
+      const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true };
+      Plotly.react(element, traces, {
+        margin: { l: 48, r: 12, t: 30, b: 40 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.quiet, activecolor: colours.text },
+        font: { color: colours.text, size: 12, family: "system-ui, sans-serif" }, hovermode: "closest",
+        legend: { orientation: "h", y: -0.28, yanchor: "top" }, ...layout,
+        xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
+      }, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+      element.setAttribute("role", "group");  // not img: it holds the buttons to zoom
+      element.setAttribute("aria-label", label || "");
+    };
+    drawn.set(id, again);
+    again();
+  }
+  const series = (n) => theme().series[n % theme().series.length];
+  const faint = (colour) => `${colour}33`;
+
+  function line(x, y, n, name, more = {}) {
+    return {
+      x, y, name, mode: "lines+markers", type: "scatter", connectgaps: false,
+      line: { color: series(n), width: 2, dash: DASHES[n % DASHES.length] },
+      marker: { color: series(n), size: x.length > 60 ? 3 : 6, symbol: MARKS[n % MARKS.length] }, ...more,
+    };
+  }
+  // Values on a log axis: the line runs through numbers only, zeros and infinities are marks in their strips.
+  function logLines(x, values, n, name, scale, more = {}) {
+    const texts = values.map(power);
+    const traces = [line(x, values.map((v) => (isNumber(v) ? scale.place(v) : null)), n, name,
+      { text: texts, hovertemplate: "layer %{x}: %{text}<extra>%{fullData.name}</extra>", ...more })];
+    if (values.some((v) => v !== null && !isNumber(v))) {
+      traces.push(line(x, values.map((v) => (isNumber(v) ? null : scale.place(v))), n, name,
+        { mode: "markers", showlegend: false, text: texts, hovertemplate: "layer %{x}: %{text}<extra></extra>" }));
+    }
+    return traces;
+  }
+  function band(x, low, high, n) {
+    const keep = x.map((_, i) => low[i] !== null && high[i] !== null);
+    const xs = x.filter((_, i) => keep[i]);
+    return {
+      x: [...xs, ...xs.slice().reverse()],
+      y: [...high.filter((_, i) => keep[i]), ...low.filter((_, i) => keep[i]).reverse()],
+      fill: "toself", fillcolor: faint(series(n)), line: { width: 0 }, mode: "lines", type: "scatter",
+      hoverinfo: "skip", showlegend: false,
+    };
+  }
+  const layerAxis = (cell) => {
+    const last = cell.layers[cell.layers.length - 1];
+    const stride = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 1e4].find((s) => last / s <= 8);
+    const wanted = cell.layers.filter((l) => l === 1 || l === last ||
+      (l % stride === 0 && l - 1 >= 0.6 * stride && last - l >= 0.8 * stride));
+    const tickvals = wanted.length > 2 ? wanted : cell.layers;
+    const named = cell.names[cell.names.length - 1] === "output";
+    return { title: { text: "layer (input at the left)" }, tickvals,
+      ticktext: tickvals.map((l) => (l === last && named ? "out" : String(l))) };
+  };
+
+  // ---- one cell
+
+  let current = null, record = 0;
+  const stepText = () => `step ${current.steps[record]} of ${current.steps[current.steps.length - 1]}`;
+
+  function gradientPlot(id, column, name) {
+    const source = current[column];
+    const theory = column === "delta_rms" ? current.theory : undefined;
+    const scale = decades([source.m, ...(source.lo ? [source.lo, source.hi] : []), theory || []]);
+    draw(id, () => {
+      const x = current.layers;
+      const traces = [];
+      if (source.lo) traces.push(band(x, source.lo[record].map(scale.place), source.hi[record].map(scale.place), 1));
+      if (record > 0) traces.push(...logLines(x, source.m[0], 0, "step 0", scale, { opacity: 0.6 }));
+      traces.push(...logLines(x, source.m[record], 1, `step ${current.steps[record]}`, scale));
+      if (theory) {
+        traces.push({ ...line(x, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), 2, "theory, step 0"),
+          mode: "lines", line: { color: theme().theory, width: 2, dash: "dot" }, text: theory.map(power),
+          hovertemplate: "layer %{x}: %{text}<extra>theory, step 0</extra>" });
+      }
+      const values = source.m[record];
+      return {
+        traces, layout: { xaxis: layerAxis(current), yaxis: { ...scale.axis }, shapes: scale.strips() },
+        label: `${name} at ${stepText()}: ${power(values[0])} in layer 1, ${power(values[values.length - 1])} in layer ` +
+          `${current.names[values.length - 1]}. The numbers are in the table below.`,
+      };
+    });
+  }
+
+  const MAPS = { delta_rms: "log10 delta (rms)", weight_grad_norm: "log10 weight gradient",
+    dead_fraction: "dead units", saturated_fraction: "saturated outputs" };
+  function mapPlot() {
+    const column = byId("map").value;
+    const logarithmic = column === "delta_rms" || column === "weight_grad_norm";
+    const rows = logarithmic ? current[column].m : current[column];
+    draw("plot-map", () => {
+      const across = (pick) => current.layers.map((_, l) => rows.map((row) => pick(row[l])));
+      const number = (v) => (v === null || (logarithmic && !isNumber(v)) ? null : v / 1000);
+      const x = current.steps.map(String);
+      const base = { x, y: current.layers, type: "heatmap", hoverongaps: false, text: across(logarithmic ? power : share) };
+      const traces = [{ ...base, z: across(number), colorscale: CIVIDIS, ...(logarithmic ? {} : { zmin: 0, zmax: 1 }),
+        colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: theme().text } },
+        hovertemplate: `step %{x}, layer %{y}: %{text}${logarithmic ? "" : " %"}<extra></extra>` }];
+      for (const [code, colour, name] of [[ZERO, "#8c9196", "exactly 0"], [INFINITE, "#D55E00", "inf or nan"]]) {
+        if (logarithmic && rows.some((row) => row.includes(code))) {
+          traces.push({ ...base, z: across((v) => (v === code ? 1 : null)), showscale: false,
+            colorscale: [[0, colour], [1, colour]], hovertemplate: `step %{x}, layer %{y}: ${name}<extra></extra>` });
+          traces.push({ x: [x[0]], y: [current.layers[0]], visible: "legendonly", name, type: "scatter", mode: "markers",
+            marker: { symbol: "square", color: colour, size: 10 }, showlegend: true });
+        }
+      }
+      return {
+        traces,
+        layout: {
+          xaxis: { title: { text: "step (records)" }, type: "category", nticks: 8 },
+          yaxis: { title: { text: "layer" } },
+          shapes: [{ type: "rect", xref: "x", yref: "paper", x0: record - 0.5, x1: record + 0.5, y0: 0, y1: 1,
+            line: { color: "#D55E00", width: 2 } }],
+        },
+        label: `${MAPS[column]} over layers and recorded steps, of ${current.label}`,
+      };
+    });
+  }
+
+  function sharesPlot() {
+    const wanted = ["dead_fraction", "saturated_fraction"].filter((c) => current[c]);
+    byId("shares").hidden = wanted.length === 0;
+    if (!wanted.length) return;
+    draw("plot-shares", () => ({
+      traces: wanted.map((column, n) => line(current.layers, current[column][record].map((v) => (v === null ? null : v / 1000)),
+        n, n === 0 && column === "dead_fraction" ? "dead units" : "saturated outputs",
+        { hovertemplate: "layer %{x}: %{y:.1%}<extra>%{fullData.name}</extra>" })),
+      layout: { xaxis: layerAxis(current), yaxis: { range: [-0.02, 1.02], tickformat: ".0%" } },
+      label: `Shares of dead units and saturated outputs by layer at ${stepText()}; the numbers are in the table below.`,
+    }));
+  }
+
+  function coursePlot(id, names, title, range) {
+    draw(id, () => {
+      const traces = [];
+      Object.entries(names).forEach(([column, name], n) => {
+        const course = current.course[column];
+        if (!course || course.m.every((v) => v === null)) return;
+        const number = (v) => (typeof v === "number" ? v : null);
+        if (current.seeds > 1) traces.push(band(course.x, course.lo.map(number), course.hi.map(number), n));
+        traces.push(line(course.x, course.m.map(number), n, name,
+          { hovertemplate: "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>" }));
+      });
+      if (range && current.chance !== null && traces.length) {
+        const ends = [current.steps[0], current.steps[current.steps.length - 1]];
+        traces.push({ x: ends, y: [current.chance, current.chance], name: "the commonest class", mode: "lines", type: "scatter",
+          line: { color: theme().theory, width: 1, dash: "dot" }, hovertemplate: "%{y:.3f}<extra>always guessing the commonest class</extra>" });
+      }
+      const shown = Object.keys(names).map((c) => current.course[c]).find((c) => c);
+      const last = shown ? shown.m[shown.m.length - 1] : null;
+      return {
+        traces, layout: { xaxis: { title: { text: "step" } }, yaxis: { ...(range ? { range } : {}) },
+          shapes: [{ type: "line", xref: "x", yref: "paper", x0: current.steps[record], x1: current.steps[record],
+            y0: 0, y1: 1, line: { color: theme().text, width: 1, dash: "dot" } }] },
+        label: `${title} against step, ${last === null ? "" : `${last} at the last record`}`,
+      };
+    });
+  }
+
+  function layerTable() {
+    const body = byId("layer-table").tBodies[0];
+    const rows = current.layers.map((layer, i) => {
+      const delta = current.delta_rms.m[record][i];
+      const theory = record === 0 && current.theory ? current.theory[i] : null;
+      const ratio = theory !== null && isNumber(theory) && isNumber(delta) ? 10 ** ((delta - theory) / 1000) : null;
+      const dead = current.dead_fraction ? current.dead_fraction[record][i] : null;
+      const saturated = current.saturated_fraction ? current.saturated_fraction[record][i] : null;
+      const gradient = current.weight_grad_norm.m[record][i];
+      return [[current.names[i], layer], [power(delta), delta], [power(gradient), gradient], [power(theory), theory],
+        [ratio === null ? "" : ratio.toFixed(3), ratio], [share(dead), dead], [share(saturated), saturated]];
+    });
+    body.replaceChildren(...rows.map((fields) => {
+      const row = document.createElement("tr");
+      fields.forEach(([text, value], i) => {
+        const field = document.createElement(i === 0 ? "th" : "td");
+        if (i === 0) field.scope = "row"; else field.className = "number";
+        field.textContent = text;
+        field.dataset.value = value === null || value === undefined ? "" : value;
+        row.append(field);
+      });
+      return row;
+    }));
+    sortTable(byId("layer-table"));
+    filterTable(byId("layer-table"), byId("layer-filter").value);
+  }
+
+  function showRecord() {
+    const slider = byId("step");
+    slider.value = record;
+    byId("step-text").textContent = stepText();
+    slider.setAttribute("aria-valuetext", stepText());
+    for (const id of ["plot-delta", "plot-gradient", "plot-shares"]) if (drawn.has(id)) drawn.get(id)();
+    const move = (id, shape) => byId(id).data && Plotly.relayout(byId(id), shape);
+    move("plot-map", { "shapes[0].x0": record - 0.5, "shapes[0].x1": record + 0.5 });
+    for (const id of ["plot-loss", "plot-accuracy"]) {
+      move(id, { "shapes[0].x0": current.steps[record], "shapes[0].x1": current.steps[record] });
+    }
+    layerTable();
+  }
+
+  function showCell(key) {
+    if (!data.cells[key]) return;
+    const row = data.rows[key];
+    current = { ...data.cells[key], label: row.label, chance: row.chance };
+    record = 0;
+    const choice = byId("cell-choice");
+    if (choice) choice.value = key;
+    document.querySelectorAll("#cells tbody tr").forEach((tr) => tr.classList.toggle("current", tr.dataset.cell === key));
+    const verdict = byId("cell-verdict");
+    if (verdict) verdict.replaceChildren(...row.verdicts.map(([name, seeds]) => {
+      const badge = document.createElement("span");
+      badge.className = `badge ${name}`;
+      badge.textContent = seeds ? `${name} ${seeds}` : name;
+      return badge;
+    }));
+    if (verdict && row.advice) verdict.append(` ${row.advice}`);
+    byId("step").max = current.steps.length - 1;
+    const map = byId("map"), chosen = map.value || "delta_rms";
+    map.replaceChildren(...Object.keys(MAPS).filter((c) => current[c]).map((c) => new Option(MAPS[c], c)));
+    map.value = current[chosen] ? chosen : "delta_rms";
+    drawn.delete("plot-shares");
+    gradientPlot("plot-delta", "delta_rms", "Delta");
+    gradientPlot("plot-gradient", "weight_grad_norm", "Weight gradient norm");
+    mapPlot();
+    sharesPlot();
+    coursePlot("plot-loss", { train_loss: "training batch", val_loss: "validation" }, "Loss");
+    coursePlot("plot-accuracy", { train_accuracy: "training batch", val_accuracy: "validation" }, "Accuracy", [-0.02, 1.02]);
+    showRecord();
+  }
+
+  // ---- comparison and activations
+
+  function depthPlot(id, column, title, range) {
+    draw(id, () => ({
+      traces: data.families.lines.map((family, n) => {
+        const keep = family.depth.map((_, i) => i).filter((i) => typeof family[column][i] === "number");
+        return line(keep.map((i) => family.depth[i]), keep.map((i) => family[column][i]), n, family.name, {
+          error_y: { type: "data", array: keep.map((i) => family[`${column}_ci`][i] || 0), thickness: 1, width: 3 },
+          hovertemplate: "depth %{x}: %{y:.3f}<extra>%{fullData.name}</extra>" });
+      }),
+      layout: { xaxis: { title: { text: "depth" } }, yaxis: { ...(range ? { range } : {}) } },
+      label: `${title}; the numbers are in the ranking.`,
+    }));
+  }
+
+  function profilesPlot() {
+    const depth = Number(byId("depth").value);
+    const lines = data.families.lines.flatMap((family, n) => family.cells
+      .filter((key, i) => key && family.depth[i] === depth && data.cells[key])
+      .map((key) => ({ cell: data.cells[key], name: family.name, n })));
+    const scale = decades(lines.map((l) => l.cell.delta_rms.m[0]));
+    draw("plot-profiles", () => ({
+      traces: lines.flatMap(({ cell, name, n }) => logLines(cell.layers, cell.delta_rms.m[0], n, name, scale)),
+      layout: { xaxis: lines.length ? layerAxis(lines[0].cell) : {}, yaxis: { ...scale.axis }, shapes: scale.strips() },
+      label: `Delta against layer at step 0, depth ${depth}: ` + lines.map(({ cell, name }) =>
+        `${name} ${power(cell.delta_rms.m[0][0])} in layer 1`).join(", "),
+    }));
+  }
+
+  const shapesPlot = (id, key, title) => draw(id, () => ({
+    traces: data.shapes.map((shape, n) => ({ ...line(shape.z, shape[key], n, shape.name), mode: "lines" })),
+    layout: { xaxis: { title: { text: "z" } }, yaxis: key === "phi" ? { range: [-2.5, 4.2] } : {} },
+    label: `${title} of ${data.shapes.map((s) => s.name).join(", ")}, from z = -4 to 4`,
+  }));
+
+  // ---- tables
+
+  const valueOf = (field) => {
+    const text = field.dataset.value ?? field.textContent;
+    return text === "" ? null : Number.isNaN(Number(text)) && text !== "-inf" && text !== "inf" ? text
+      : text === "-inf" ? -Infinity : text === "inf" ? Infinity : Number(text);
+  };
+  function sortTable(table) {
+    const heads = [...table.tHead.rows[0].cells];
+    const column = heads.findIndex((head) => head.hasAttribute("aria-sort"));
+    if (column < 0) return;
+    const sign = heads[column].getAttribute("aria-sort") === "ascending" ? 1 : -1;
+    const rows = [...table.tBodies[0].rows].map((row) => [valueOf(row.cells[column]), row]);
+    rows.sort(([a], [b]) => {
+      if (a === null || b === null) return (a === null) - (b === null);  // empty last, either way
+      if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+      return sign * (typeof a === "string" ? a.localeCompare(b) : a < b ? -1 : a > b ? 1 : 0);
+    });
+    table.tBodies[0].append(...rows.map(([, row]) => row));
+  }
+  document.querySelectorAll("table.sortable thead button").forEach((button) => button.addEventListener("click", () => {
+    const head = button.parentElement, table = head.closest("table");
+    const next = head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+    head.parentElement.querySelectorAll("[aria-sort]").forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", next);
+    sortTable(table);
+  }));
+  function filterTable(table, text) {
+    const words = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.toLowerCase());
+    let shown = 0;
+    for (const row of table.tBodies[0].rows) {
+      const named = [...row.cells].map((field, i) => `${heads[i]} ${field.textContent}`.toLowerCase()).join(" | ");
+      const tokens = named.split(/[\s|]+/);
+      const fits = words.every((word) => (/^[\d.]+$/.test(word) ? tokens.includes(word) : named.includes(word)));
+      row.hidden = !fits;
+      shown += fits ? 1 : 0;
+    }
+    return shown;
+  }
+
+  // ---- wiring
+
+  const on = (id, event, act) => byId(id) && byId(id).addEventListener(event, act);
+  on("filter", "input", (event) => {
+    const shown = filterTable(byId("cells"), event.target.value);
+    byId("filtered").textContent = `${shown} of ${byId("cells").tBodies[0].rows.length} cells`;
+  });
+  on("layer-filter", "input", (event) => filterTable(byId("layer-table"), event.target.value));
+  on("step", "input", (event) => { record = Number(event.target.value); showRecord(); });
+  on("map", "change", mapPlot);
+  on("depth", "change", profilesPlot);
+  on("cell-choice", "change", (event) => showCell(event.target.value));
+  on("cells", "click", (event) => {
+    const link = event.target.closest("a[data-cell]");
+    if (link) showCell(link.dataset.cell);
+  });
+  let timer = null;
+  on("play", "click", () => {
+    const button = byId("play");
+    if (timer === null && record === current.steps.length - 1) record = 0;
+    const tick = () => {
+      if (record < current.steps.length - 1) { record += 1; showRecord(); }
+      if (record === current.steps.length - 1) stop();
+    };
+    const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; button.setAttribute("aria-pressed", "false"); };
+    if (timer !== null) { stop(); return; }
+    button.textContent = "Pause";
+    button.setAttribute("aria-pressed", "true");
+    timer = setInterval(tick, 400);
+  });
+  const redraw = () => drawn.forEach((again) => again());
+  darkQuery.addEventListener("change", redraw);
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    document.querySelectorAll("details").forEach((details) => { details.open = true; });
+    redraw();
+  });
+  window.addEventListener("afterprint", () => { printing = false; redraw(); });
+
+  if (byId("comparison")) {
+    const depths = [...new Set(data.families.lines.flatMap((family) => family.depth))].sort((a, b) => a - b);
+    byId("depth").replaceChildren(...depths.map((depth) => new Option(depth, depth)));
+    byId("depth").value = depths[depths.length - 1];
+    if (data.families.left_out) {
+      byId("left-out").hidden = false;
+      byId("left-out").textContent = `${data.families.lines.length} lines, evenly from the best to the worst; ` +
+        `${data.families.left_out} more are in the ranking.`;
+    }
+    depthPlot("plot-accuracy-depth", "accuracy", "Validation accuracy against depth", [-0.02, 1.02]);
+    depthPlot("plot-attenuation-depth", "attenuation", "Attenuation against depth");
+    profilesPlot();
+  }
+  const first = byId("cell-choice") ? byId("cell-choice").value : Object.keys(data.cells)[0];
+  if (first) showCell(first);
+  if (data.shapes.length) { shapesPlot("plot-phi", "phi", "Activation"); shapesPlot("plot-slope", "slope", "Slope"); }
+  document.documentElement.dataset.ready = "yes";
+})();
