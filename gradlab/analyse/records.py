@@ -89,16 +89,16 @@ def split_cells(
     rows for the same seed, step and layer, and a `steps` table without the columns that tell the cells apart.
     """
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
-    _check(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
+    check_table(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
     keys = ["cell"] if "cell" in columns else columns
     if steps is not None:
-        _check(steps, "steps", INDEX)
-    parts = _groups(layers, keys)
+        check_table(steps, "steps", INDEX)
+    parts = group_cells(layers, keys)
     shared = [key for key in keys if steps is not None and key in steps.columns]
     if steps is not None and len(parts) > 1 and shared != keys:
         lost = ", ".join(key for key in keys if key not in shared)
         raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
-    of_steps = _groups(steps, shared) if steps is not None else {}
+    of_steps = group_cells(steps, shared) if steps is not None else {}
     found = []
     for key, rows in parts.items():
         own = of_steps.get(key if shared else (), None)
@@ -107,7 +107,7 @@ def split_cells(
     return found
 
 
-def _groups(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], pd.DataFrame]:
+def group_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], pd.DataFrame]:
     if not keys:
         return {(): frame}
     texts = [frame[key].astype(str) for key in keys]  # so that an empty value is a value like any other
@@ -115,7 +115,7 @@ def _groups(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...]
     return {key if isinstance(key, tuple) else (key,): part for key, part in grouped}
 
 
-def _check(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
+def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
     problems = []
     if not len(frame):
         problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))

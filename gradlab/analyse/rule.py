@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.decay import attenuation
 from gradlab.analyse.learning import Learning, judge_learning
 from gradlab.analyse.records import Array, Records
 
@@ -160,7 +161,7 @@ def profile(records: Records, seed: int) -> Gradient:
         zeros = np.flatnonzero(row == 0)
         lowest = int(zeros[-1]) + 1 if len(zeros) else 0
         if lowest < len(row):
-            decades[t] = np.log10(row[lowest]) - np.log10(row[-1])
+            decades[t] = attenuation(row[lowest:])
         if not len(zeros) or (lowest == len(row) and above_top[t] == 0):
             continue
         cut[t] = lowest - 1

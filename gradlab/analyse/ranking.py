@@ -1,0 +1,90 @@
+"""Rankings of cells that say when a difference is within the noise of the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from gradlab.analyse.records import Array, cell_columns_of, check_table, group_cells
+from gradlab.analyse.seeds import Difference, mean_interval, paired_difference
+
+SIGNIFICANT = 0.05
+"""Holm-corrected p below which a cell is told apart from the best."""
+
+
+def rank(
+    steps: pd.DataFrame,
+    by: str = "val_accuracy",
+    cell_columns: Sequence[str] | None = None,
+    largest_first: bool | None = None,
+) -> pd.DataFrame:
+    """Cells in the order of their mean `by` at the last record, each compared with the best by the same seeds.
+
+    steps: rows of steps.csv of any number of cells. by: one of its columns. largest_first: by default True for
+        accuracies and False for losses
+
+    Returns one row per cell, best first: the cell columns, then `rank` (1 is best), `<by>_mean`, `<by>_ci95`, `seeds`,
+    `behind_best` (mean paired difference to the best cell, over the seeds they share; 0 for the best),
+    `behind_best_ci95`, `p_value` (paired t test, Holm's correction over the cells), and `within_noise`: True where
+    nothing tells the cell from the best. A single common seed tells nothing: then every difference is noise. A cell
+    with a value that is not finite (it diverged) is last, and behind the best beyond doubt.
+    Raises DataError for an empty table and for missing columns.
+    """
+    columns = list(cell_columns) if cell_columns is not None else cell_columns_of(steps)
+    check_table(steps, "steps", ("seed", "step", by, *columns))
+    descending = "loss" not in by if largest_first is None else largest_first
+    keys = ["cell"] if "cell" in columns else columns
+    parts = list(group_cells(steps, keys).values())
+    last = [_last(part, by) for part in parts]
+    means = np.array([values.to_numpy().mean() for values in last])
+    broken = ~np.isfinite(means)
+    worth = np.where(broken, -np.inf, means if descending else -means)
+    order = np.argsort(-worth, kind="stable")
+    rows = []
+    for place, i in enumerate(order.tolist(), start=1):
+        estimate = mean_interval(last[i].to_numpy())
+        behind = _behind(last[i], last[order[0]])
+        rows.append(
+            {column: parts[i][column].iloc[0] for column in columns}
+            | {
+                "rank": place,
+                f"{by}_mean": float(estimate.mean),
+                f"{by}_ci95": float(estimate.half_width),
+                "seeds": len(last[i]),
+                "behind_best": behind.mean if place > 1 else 0.0,
+                "behind_best_ci95": behind.half_width if place > 1 else np.nan,
+                "p_value": behind.p_value if place > 1 else np.nan,
+            }
+        )
+    table = pd.DataFrame(rows)
+    table["p_value"] = holm(table["p_value"].to_numpy(dtype=np.float64))
+    beyond_doubt = broken[order] & ~broken[order[0]]
+    table["within_noise"] = ~((table["p_value"] < SIGNIFICANT).to_numpy() | beyond_doubt)
+    return table
+
+
+def _last(rows: pd.DataFrame, by: str) -> pd.Series[float]:
+    """The column at each seed's last record, by seed."""
+    ordered = rows.sort_values("step", kind="stable").groupby("seed", sort=True)[by]
+    return ordered.agg(lambda values: values.iloc[-1]).astype(np.float64)
+
+
+def _behind(values: pd.Series[float], best: pd.Series[float]) -> Difference:
+    """The paired difference over the common seeds; none gives nan."""
+    common = values.index.intersection(best.index)
+    if not len(common):
+        return Difference(np.nan, np.nan, np.nan, 0)
+    return paired_difference(values[common].to_numpy(), best[common].to_numpy())
+
+
+def holm(p_values: Array) -> Array:
+    """Holm's step-down correction for testing several hypotheses at once; nan stays nan and does not count."""
+    corrected = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(~np.isnan(p_values))
+    running = 0.0
+    for place, i in enumerate(known[np.argsort(p_values[known], kind="stable")]):
+        running = max(running, min(1.0, (len(known) - place) * p_values[i]))
+        corrected[i] = running
+    return corrected
