@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gradlab.analyse.predicted import predicted_delta
+from gradlab import sweep
 from gradlab.config import to_toml
 from gradlab.observe import Observer, Silent
 from gradlab.plan import Cell, Plan, Stack
 from gradlab.store import atomic
 from gradlab.store.folder import ResultsFolder
-from gradlab.store.rows import layer_rows, step_rows
-from gradlab.store.schema import CELL, LAYERS, LAYERS_FULL, STEPS, SUMMARY, Column, names
-from gradlab.store.tables import Table, join, repeated, write_csv, write_parquet
-from gradlab.train.result import StackResult
+from gradlab.store.schema import CELL, names
+from gradlab.store.tables import Table, frame, read_rows, repeated, write_csv, write_parquet
+from gradlab.sweep.cells import Cells, chance
+from gradlab.sweep.interrupt import Interrupt, Interrupted
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SUMMARY_SECONDS = 1.0  # summary.csv is written again no sooner than this while cells come in ...
+SUMMARY_SHARE = 0.05  # ... and takes no more than this share of the time, however many cells there are
+
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell whose training failed (a cell that diverges has not failed)."""
+    """Seeds of a cell whose training failed (a cell that diverges has not failed)."""
 
     cell: Cell
     message: str
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,215 +51,169 @@ class Outcome:
     plan: Plan
     out: Path
     files: tuple[Path, ...]
-    layers: pd.DataFrame
-    steps: pd.DataFrame
-    summary: pd.DataFrame
+    cells: Cells
     failed: tuple[Failure, ...]
     cached: bool
     timings: Mapping[str, float]
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        return frame(self.cells.layers())
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        return frame(self.cells.steps())
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        return frame(self.cells.summary())
 
 
 def execute(plan: Plan, observer: Observer | None = None) -> Outcome:
     """Train what the plan's folder does not hold yet, analyse all of it, and write the tables.
 
-    Raises UserError when the folder holds something else, GradlabError when it cannot be written. A stack that
-    fails is reported in `failed`; the others go on.
+    Raises UserError when the folder holds something else or another process writes there, GradlabError when it
+    cannot be written, KeyboardInterrupt after Ctrl-C; whatever was finished before is kept, and the same plan
+    continues. A stack that fails is reported in `failed`; the others go on.
     """
     observer = observer or Silent()
-    folder = ResultsFolder(plan)
-    cached = folder.state() == "finished"
-    started = perf_counter()
-    if not cached:
-        folder.prepare()
-    results: dict[str, StackResult] = {}
-    failed: list[Failure] = []
+    folder = ResultsFolder(plan, observer.message)
+    finished = folder.state() == "finished"
     try:
-        stacks = plan.stacks()
-        for stack in stacks:
-            found = folder.finished(stack)
-            if found is not None:
-                results[stack.key] = found
-        missing = [stack for stack in stacks if stack.key not in results]
-        observer.begin(plan, sum(len(stack.seeds) * stack.cell.training.steps for stack in missing))
-        cells = _Cells(plan, results, observer)
-        for stack, result in _train(missing, observer):
-            if isinstance(result, StackResult):
-                folder.keep(stack, result)
-                cells.add(stack, result)
-            else:
-                failed.append(Failure(stack.cell, result))
-        return _write(plan, folder, cells, tuple(failed), cached and not missing, perf_counter() - started)
-    except BaseException:
-        folder.abandon()
-        raise
+        if not finished:
+            folder.prepare()
+        return _Execution(plan, folder, observer, finished).run()
     finally:
         observer.end()
+        folder.close()
 
 
-def _train(stacks: list[Stack], observer: Observer) -> Iterator[tuple[Stack, StackResult | str]]:
-    """Train stacks one after another in this process, on one torch thread; the caller's setting is restored."""
-    if not stacks:
-        return
-    import torch
+class _Execution:
+    """One plan on its way from its folder's journal to its tables."""
 
-    from gradlab.train.loop import train_stack
+    def __init__(self, plan: Plan, folder: ResultsFolder, observer: Observer, finished: bool) -> None:
+        self.plan, self.folder, self.observer = plan, folder, observer
+        self.finished = finished
+        self.started = perf_counter()
+        self.cells = Cells(plan, folder.finished)
+        self.failed: list[Failure] = []
+        self.summary_due = 0.0
 
-    def watch(stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
-        observer.advance(stack.cell, made * len(stack.seeds))
-        if shown is not None:
-            observer.record(stack.cell, step, shown)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for stack in stacks:
+    def run(self) -> Outcome:
+        missing, done = [], []
+        for stack in self.plan.stacks():
+            result = self.folder.finished(stack)
+            if result is None:
+                missing.append(stack)
+            elif not self.finished and (row := self.cells.add(stack, result)) is not None:
+                done.append((stack.cell, row))
+        if self.finished:
+            if missing:  # files of the journal were lost or damaged after the end
+                self.finished = False
+                self.folder.prepare()
+                return self.run()
+            self._load_summary()
+        self.observer.begin(self.plan, sum(len(s.seeds) * s.cell.training.steps for s in missing))
+        for cell, row in done:
+            self.observer.cell_done(cell, row)
+        with Interrupt() as interrupt:
             try:
-                yield stack, train_stack(stack, stack.cell.dataset(), partial(watch, stack))
-            except (RuntimeError, MemoryError) as error:
-                if os.environ.get("GRADLAB_DEBUG"):
-                    raise
-                yield stack, f"{type(error).__name__}: {error}"
-    finally:
-        torch.set_num_threads(threads)
+                self._train(missing, interrupt)
+            except Interrupted:
+                self._interrupted()
+                raise
+            return self._outcome()
 
+    def _load_summary(self) -> None:
+        """The rows of a finished experiment, without analysing it again."""
+        name = "summary.parquet" if self.plan.run.tables == "parquet" else "summary.csv"
+        for row in read_rows(self.folder.file(name)):
+            self.cells.rows[row["cell"]] = row
 
-class _Cells:
-    """The tables of the cells as they become complete: all seeds of a cell make its rows and its summary."""
+    def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
+        for stack, result in sweep.train(stacks, workers=1, watch=self._watch, interrupt=interrupt):
+            if isinstance(result, str):
+                self.failed.append(Failure(stack.cell, result, stack.seeds))
+                self.observer.message(f"cell {stack.cell.id}, seeds {_span(stack.seeds)} failed: {result}")
+                continue
+            self.folder.keep(stack, result)
+            row = self.cells.add(stack, result)
+            if row is not None:
+                self.observer.cell_done(stack.cell, row)
+            if perf_counter() > self.summary_due:
+                self._write_summary()
 
-    def __init__(self, plan: Plan, results: dict[str, StackResult], observer: Observer) -> None:
-        self.plan = plan
-        self.observer = observer
-        self.results = results
-        self.layers: dict[str, Table] = {}
-        self.steps: dict[str, Table] = {}
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.stacks: dict[str, list[Stack]] = {cell.id: [] for cell in plan.cells}
-        for stack in plan.stacks():
-            self.stacks[stack.cell.id].append(stack)
-        for cell in plan.cells:
-            self._complete(cell)
+    def _watch(self, stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
+        self.observer.advance(stack.cell, made * len(stack.seeds))
+        if shown is not None:
+            self.observer.record(stack.cell, step, shown)
 
-    def add(self, stack: Stack, result: StackResult) -> None:
-        self.results[stack.key] = result
-        self._complete(stack.cell)
-
-    def _complete(self, cell: Cell) -> None:
-        stacks = self.stacks[cell.id]
-        if not all(stack.key in self.results for stack in stacks):
-            return
-        from gradlab.analyse import summarise
-
-        results = [self.results[stack.key] for stack in stacks]
-        columns = cell.columns()
-        self.layers[cell.id] = join([layer_rows(columns, r, predicted_delta(cell, r)) for r in results])
-        self.steps[cell.id] = join([step_rows(columns, result) for result in results])
-        frame = summarise(
-            self.layers[cell.id].frame(), self.steps[cell.id].frame(), list(columns), chance=_chance(cell)
+    def _interrupted(self) -> None:
+        self._write_summary()
+        self.observer.message(
+            f"interrupted: {len(self.cells.rows)} of {len(self.plan.cells)} cells are finished and kept in "
+            f"{self.folder.path}; the same command continues"
         )
-        self.rows[cell.id] = frame.iloc[0].to_dict()
-        self.observer.cell_done(cell, self.rows[cell.id])
+
+    def _write_summary(self) -> None:
+        """Make the summary complete for what is finished."""
+        began = perf_counter()
+        self._write("summary", self.cells.summary())
+        took = perf_counter() - began
+        self.summary_due = perf_counter() + max(SUMMARY_SECONDS, took / SUMMARY_SHARE)
+
+    def _write(self, name: str, tables: Any) -> list[str]:
+        """Write one table in every wanted format; the files' names."""
+        formats = {"csv": ["csv"], "parquet": ["parquet"], "both": ["csv", "parquet"]}[self.plan.run.tables]
+        tables = tables if len(formats) == 1 else list(tables)
+        for ending in formats:
+            write = write_csv if ending == "csv" else write_parquet
+            try:
+                write(self.folder.file(f"{name}.{ending}"), tables)
+            except OSError as error:
+                raise self.folder.unwritable(error) from error
+        return [f"{name}.{ending}" for ending in formats]
+
+    def _outcome(self) -> Outcome:
+        plan, folder, cells = self.plan, self.folder, self.cells
+        if self.finished:
+            files, timings = folder.files(), dict(folder.manifest()["timings"])
+        else:
+            timings = _timings(cells.timings, perf_counter() - self.started)
+            written = [
+                *self._write("layers", cells.layers()),
+                *self._write("steps", cells.steps()),
+                *self._write("summary", cells.summary()),
+                *self._write_failures(),
+                "config.toml",
+            ]
+            try:
+                atomic.write_text(folder.file("config.toml"), to_toml(plan.request.base, plan.request.grid))
+                files = folder.finish(_manifest(plan, self.failed, timings), written)
+            except OSError as error:
+                raise folder.unwritable(error) from error
+        return Outcome(plan, folder.path, tuple(files), cells, tuple(self.failed), self.finished, timings)
+
+    def _write_failures(self) -> list[str]:
+        """failures.csv: which seeds of which cells failed, and why; no file when none did."""
+        if not self.failed:
+            self.folder.file("failures.csv").unlink(missing_ok=True)
+            return []
+        columns = [*names(CELL), *self.plan.varying, "seeds", "message"]
+        rows = [{**f.cell.columns(), "seeds": _span(f.seeds), "message": f.message} for f in self.failed]
+        tables = [Table({name: repeated(row, 1)[name] for name in columns}, {}) for row in rows]
+        write_csv(self.folder.file("failures.csv"), tables)
+        return ["failures.csv"]
 
 
-def _chance(cell: Cell) -> float:
-    """Validation accuracy of always guessing the commonest class."""
-    labels = cell.dataset().y_val
-    return float(np.bincount(labels).max() / len(labels))
+def _span(seeds: Sequence[int]) -> str:
+    """`0` or `0-7`."""
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
 
 
-def _write(
-    plan: Plan,
-    folder: ResultsFolder,
-    cells: _Cells,
-    failed: tuple[Failure, ...],
-    cached: bool,
-    seconds: float,
-) -> Outcome:
-    kept = _kept(plan, cells.rows)
-    full = LAYERS_FULL if plan.recording.metrics == "full" else ()
-    tables = {
-        "layers": _joined(plan, [cells.layers[name] for name in kept], (*LAYERS, *full)),
-        "steps": _joined(plan, [cells.steps[name] for name in kept], STEPS),
-        "summary": _joined(plan, [_summary_table(cells.rows[name]) for name in kept], SUMMARY),
-    }
-    timings = _timings(cells.results.values(), seconds)
-    if cached:
-        files = [path for path in sorted(folder.path.iterdir()) if path.is_file()]
-    else:
-        written = []
-        for name, table in tables.items():
-            if plan.run.tables in ("csv", "both"):
-                write_csv(folder.file(f"{name}.csv"), table)
-                written.append(f"{name}.csv")
-            if plan.run.tables in ("parquet", "both"):
-                write_parquet(folder.file(f"{name}.parquet"), table)
-                written.append(f"{name}.parquet")
-        atomic.write_text(folder.file("config.toml"), to_toml(plan.request.base, plan.request.grid))
-        files = folder.finish(_manifest(plan, failed, timings), [*written, "config.toml"])
-    return Outcome(
-        plan=plan,
-        out=folder.path,
-        files=tuple(files),
-        layers=tables["layers"].frame(),
-        steps=tables["steps"].frame(),
-        summary=tables["summary"].frame(),
-        failed=failed,
-        cached=cached,
-        timings=timings,
-    )
-
-
-def _joined(plan: Plan, tables: list[Table], schema: tuple[Column, ...]) -> Table:
-    if tables:
-        return join(tables)
-    return Table({name: np.empty(0) for name in (*names(CELL), *plan.varying, *names(schema))}, {})
-
-
-OPTIONAL = {
-    "decay_per_layer_mean",
-    "decay_per_layer_predicted",
-    "dead_fraction_max",
-    "saturated_fraction_max",
-}
-
-
-def _summary_table(row: Mapping[str, Any]) -> Table:
-    """A row of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
-    columns = repeated(row, 1)
-    missing = {
-        name
-        for name, value in row.items()
-        if isinstance(value, float) and np.isnan(value) and (name.endswith("_ci95") or name in OPTIONAL)
-    }
-    return Table(columns, {name: np.array([name not in missing]) for name in columns})
-
-
-def _kept(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The cells of the tables, in the plan's order; with --best-over only the best value of each of the rest."""
-    done = [cell for cell in plan.cells if cell.id in rows]
-    if plan.best_over is None:
-        return [cell.id for cell in done]
-    best: dict[tuple[Any, ...], Cell] = {}
-
-    def accuracy(cell: Cell) -> float:
-        value = float(rows[cell.id]["val_accuracy_mean"])
-        return -1.0 if np.isnan(value) else value
-
-    for cell in done:
-        others = {
-            name: value for name, value in cell.columns().items() if name not in ("cell", plan.best_over)
-        }
-        key = tuple(others.items())
-        if key not in best or accuracy(cell) > accuracy(best[key]):
-            best[key] = cell
-    return [cell.id for cell in best.values()]
-
-
-def _timings(results: Any, seconds: float) -> dict[str, float]:
+def _timings(stacks: Mapping[str, float], seconds: float) -> dict[str, float]:
     """Seconds and steps over all stacks, and what a recorded step costs beside a plain one."""
-    totals = {"seconds": seconds}
-    for result in results:
-        for name, value in result.timings.items():
-            totals[name] = totals.get(name, 0.0) + value
+    totals = {"seconds": seconds, **stacks}
     plain, recorded = totals.get("plain_steps", 0.0), totals.get("recorded_steps", 0.0)
     if plain and recorded:
         per_step = totals["plain_seconds"] / plain
@@ -268,7 +223,7 @@ def _timings(results: Any, seconds: float) -> dict[str, float]:
     return totals
 
 
-def _manifest(plan: Plan, failed: tuple[Failure, ...], timings: Mapping[str, float]) -> dict[str, Any]:
+def _manifest(plan: Plan, failed: Sequence[Failure], timings: Mapping[str, float]) -> dict[str, Any]:
     packages = {}
     for name in ("gradlab", "torch", "numpy", "scipy", "pandas", "scikit-learn"):
         try:
@@ -283,7 +238,7 @@ def _manifest(plan: Plan, failed: tuple[Failure, ...], timings: Mapping[str, flo
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
         "best_over": plan.best_over,
-        "chance": {cell.id: _chance(cell) for cell in plan.cells},
+        "chance": {cell.id: chance(cell) for cell in plan.cells},
         "failed": [{"cell": failure.cell.id, "message": failure.message} for failure in failed],
         "timings": dict(timings),
     }

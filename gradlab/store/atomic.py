@@ -9,7 +9,7 @@ from typing import IO
 
 
 def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Replace `path` by what `fill` writes; on any failure `path` stays as it was."""
+    """Replace `path` by what `fill` writes; on any failure `path` stays as it was. Raises OSError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as handle:
@@ -20,8 +20,29 @@ def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+    _flush_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by a UTF-8 text with line ends as given."""
     write(path, lambda handle: handle.write(text.encode("utf-8")))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left beside their files."""
+    for beside in folder.glob(".*.part"):
+        beside.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the move itself survive a power failure, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # a folder that may be written but not read; Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems refuse
+        pass
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 DIR/.journal/plan.json     which cells, seeds and recording the stacks beside it belong to
 DIR/.journal/*.npz         finished stacks; they stay, so that a larger grid can take them up
+DIR/.journal/lock          held by the process that writes here
 DIR/*.csv, config.toml     replaced whole, never half-written
 DIR/manifest.json          written last: it says "finished"
 """
@@ -9,9 +10,8 @@ DIR/manifest.json          written last: it says "finished"
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -19,116 +19,168 @@ from typing import Any, Literal
 from gradlab.errors import GradlabError, Problem, UserError
 from gradlab.plan import Plan, Stack
 from gradlab.store import atomic, journal
+from gradlab.store.lock import Held, Lock
 from gradlab.store.schema import SCHEMA_VERSION
 from gradlab.train.result import StackResult
 
+JOURNAL = ".journal"
 MANIFEST = "manifest.json"
 State = Literal["new", "unfinished", "finished"]
 
 
 class ResultsFolder:
-    """The folder of one plan. `open` decides what state it is in; nothing is written before `prepare`."""
+    """The folder of one plan; nothing is written before `prepare`.
 
-    def __init__(self, plan: Plan) -> None:
+    message: told of every file that is damaged or foreign, and what is done about it
+    """
+
+    def __init__(self, plan: Plan, message: Callable[[str], None] = lambda text: None) -> None:
         self.plan = plan
         self.path = plan.out
+        self._tell = message
+        self._told: set[str] = set()
         self._building = plan.out  # where files go: the folder, or beside it while --force builds
+        self._locks: list[Lock] = []
 
     @property
     def journal(self) -> Path:
-        return self._building / ".journal"
+        return self._building / JOURNAL
 
     def state(self) -> State:
         """What the folder holds for this plan. Raises UserError when it holds something else."""
-        if self.plan.run.force:
-            if self.path.exists() and any(self.path.iterdir()) and self._identity() is None:
-                raise UserError(
-                    Problem(
-                        f"--out {self.path}",
-                        "it is not a gradlab results folder, so --force does not replace it",
-                        "an empty or new folder",
-                    )
-                )
+        if self.path.exists() and not self.path.is_dir():
+            raise self._refused("it is a file", "a folder")
+        if not self.path.exists() or not _holds_anything(self.path):
             return "new"
-        if not self.path.exists():
-            return "new"
-        if not self.path.is_dir():
-            raise UserError(Problem(f"--out {self.path}", "it is a file", "a folder"))
-        if not any(self.path.iterdir()):
-            return "new"
-        found = self._identity()
+        found = _identity(self.path)
         if found is None:
-            raise UserError(
-                Problem(
-                    f"--out {self.path}",
-                    "it holds files that are no gradlab results",
-                    "an empty or new folder",
-                )
+            what = "it holds files that are no gradlab results"
+            what += ", so --force does not replace it" if self.plan.run.force else ""
+            raise self._refused(what, "an empty or new folder")
+        if self.plan.run.force:
+            return "new"
+        if found.get("schema") != SCHEMA_VERSION:
+            what = (
+                f"its results have schema version {found.get('schema')}, this gradlab writes {SCHEMA_VERSION}"
             )
+            raise self._refused(what, "another folder", "--force replaces what is there")
         if found["plan"] == self.plan.id:
-            return "finished" if (self.path / MANIFEST).exists() else "unfinished"
+            return "finished" if self._is_finished() else "unfinished"
         if self._extends(found):
             return "unfinished"
-        raise UserError(
-            Problem(
-                f"--out {self.path}",
-                "it holds the results of another configuration",
-                "another folder, or a grid that contains the old one with the same seeds and recording",
-                "--force replaces what is there",
-            )
+        raise self._refused(
+            "it holds the results of another configuration",
+            "another folder, or a grid that contains the old one with the same seeds and recording",
+            "--force replaces what is there",
         )
 
     def prepare(self) -> None:
-        """Make the folder and note whose results it will hold. Raises GradlabError when it cannot be written."""
-        if self.plan.run.force:
-            self._building = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        """Make the folder, take its lock and note whose results it will hold.
+
+        Raises UserError when another process writes there or has put other results there, GradlabError when it
+        cannot be written.
+        """
         try:
+            self._restore()
+            if self.plan.run.force:
+                if (self.path / JOURNAL).is_dir():
+                    self._lock(self.path)
+                self._building = self._beside("new")
             self.journal.mkdir(parents=True, exist_ok=True)
+            self._lock(self._building)
+            self.state()  # again, now that nobody else can change it
+            if self.plan.run.force and (_identity(self._building) or {}).get("plan") != self.plan.id:
+                _clear(self._building)
+            for folder in (self.journal, self._building):
+                atomic.remove_leftovers(folder)
             (self._building / MANIFEST).unlink(missing_ok=True)
             atomic.write_text(self.journal / "plan.json", json.dumps(self._own_identity(), indent=1) + "\n")
+        except Held as error:
+            problem = f"another gradlab writes there: {error.holder}"
+            raise self._refused(problem, None, "wait until it ends, or choose another --out") from None
         except OSError as error:
-            raise GradlabError(
-                f"cannot write to {self.path}: {error.strerror}", "choose another --out"
-            ) from error
+            raise self.unwritable(error) from error
 
     def finished(self, stack: Stack) -> StackResult | None:
         """The stack's records where the journal has them whole."""
-        result = journal.read_stack(self.journal / f"{stack.key}.npz")
-        if result is None or (result.cell, result.seeds) != (stack.cell.id, stack.seeds):
+        path = self.journal / f"{stack.key}.npz"
+        try:
+            return journal.read_stack(path, stack)
+        except journal.Unusable as error:
+            self._message(f"{path} {error}: its seeds are trained again")
             return None
-        return result
 
     def keep(self, stack: Stack, result: StackResult) -> None:
-        """Put a finished stack on disk."""
-        journal.write_stack(self.journal / f"{stack.key}.npz", result)
+        """Put a finished stack on disk. Raises GradlabError when it cannot be written."""
+        try:
+            journal.write_stack(self.journal / f"{stack.key}.npz", stack, result)
+        except OSError as error:
+            raise self.unwritable(error) from error
 
     def file(self, name: str) -> Path:
         return self._building / name
 
-    def finish(self, manifest: Mapping[str, Any], names: list[str]) -> list[Path]:
+    def finish(self, manifest: Mapping[str, Any], names: Sequence[str]) -> list[Path]:
         """Write the manifest, last of all, and move a folder built by --force into place; the files' paths."""
-        hashes = {name: sha256(self.file(name).read_bytes()).hexdigest() for name in names}
         document = {
             "gradlab": "results",
             **self._own_identity(),
             **manifest,
             "finished": True,
-            "sha256": hashes,
+            "sha256": {name: _sha256(self.file(name)) for name in names},
         }
         atomic.write_text(self.file(MANIFEST), json.dumps(document, indent=1) + "\n")
         if self._building != self.path:
-            old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
+            old = self._beside("old")
+            shutil.rmtree(old, ignore_errors=True)
             if self.path.exists():
                 self.path.replace(old)
             self._building.replace(self.path)
             shutil.rmtree(old, ignore_errors=True)
             self._building = self.path
-        return [self.path / name for name in [*names, MANIFEST]]
+        return self.files()
 
-    def abandon(self) -> None:
-        """After a failure: leave a folder that --force was building beside nowhere."""
-        if self._building != self.path:
-            shutil.rmtree(self._building, ignore_errors=True)
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of finished results."""
+        found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        return found
+
+    def files(self) -> list[Path]:
+        """The files that finished results consist of."""
+        return [self.path / name for name in [*self.manifest()["sha256"], MANIFEST]]
+
+    def close(self) -> None:
+        """Let others write here. What --force was building and did not finish stays beside, to be continued."""
+        for lock in self._locks:
+            lock.release()
+        self._locks = []
+
+    def unwritable(self, error: OSError) -> GradlabError:
+        """The error of a full disk or a folder without permission, in words."""
+        reason = error.strerror or str(error)
+        return GradlabError(
+            f"cannot write to {self.path}: {reason}",
+            "what is finished is kept: the same command continues once there is room, or choose another --out",
+        )
+
+    def _message(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._tell(text)
+
+    def _refused(self, message: str, allowed: str | None, hint: str | None = None) -> UserError:
+        return UserError(Problem(f"--out {self.path}", message, allowed, hint))
+
+    def _lock(self, folder: Path) -> None:
+        self._locks.append(Lock(folder / JOURNAL / "lock"))
+
+    def _beside(self, kind: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.{kind}")
+
+    def _restore(self) -> None:
+        """Undo a swap that was killed between its two moves."""
+        if self._beside("old").exists() and not self.path.exists():
+            self._beside("old").replace(self.path)
 
     def _own_identity(self) -> dict[str, Any]:
         plan = self.plan
@@ -140,16 +192,73 @@ class ResultsFolder:
             "recording": plan.recording.model_dump(),
         }
 
-    def _identity(self) -> dict[str, Any] | None:
-        """Whose results are in the folder; None when it holds none of gradlab's."""
+    def _is_finished(self) -> bool:
+        """Whether the manifest is there, nothing failed, and the tables are those it speaks of."""
+        path = self.path / MANIFEST
         try:
-            found = json.loads((self.path / ".journal" / "plan.json").read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) and "plan" in found else None
-        except (OSError, ValueError):
-            return None
+            found = self.manifest()
+            hashes, failed = dict(found["sha256"]), found["failed"]
+            dict(found["timings"])
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError):
+            self._message(f"{path} is torn: the tables are written again")
+            return False
+        tables = {"csv": [".csv"], "parquet": [".parquet"], "both": [".csv", ".parquet"]}[
+            self.plan.run.tables
+        ]
+        if failed or not all(f"summary{ending}" in hashes for ending in tables):
+            return False
+        for name, expected in hashes.items():
+            try:
+                changed = _sha256(self.path / name) != expected
+            except OSError:
+                changed = True
+            if changed:
+                self._message(f"{self.path / name} is not as gradlab left it: the tables are written again")
+                return False
+        return True
 
     def _extends(self, found: Mapping[str, Any]) -> bool:
         """Whether this plan's grid contains what is there, so that its stacks can be taken over."""
         own = self._own_identity()
-        same = all(found.get(key) == own[key] for key in ("schema", "seeds", "recording"))
+        same = all(found.get(key) == own[key] for key in ("seeds", "recording"))
         return same and set(found.get("cells", [])) <= set(own["cells"])
+
+
+def _identity(folder: Path) -> dict[str, Any] | None:
+    """Whose results are in a folder; None when it holds none of gradlab's."""
+    try:
+        found = json.loads((folder / JOURNAL / "plan.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) and "plan" in found else None
+    except (OSError, ValueError):
+        return None
+
+
+def _clear(folder: Path) -> None:
+    """Empty a folder whose lock this process holds."""
+    for path in [*folder.iterdir(), *(folder / JOURNAL).iterdir()]:
+        if path.name == "lock" or path == folder / JOURNAL:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Whether a folder holds more than an empty journal, which a killed start may leave."""
+    for path in folder.iterdir():
+        if path.name != JOURNAL or any(
+            entry.name != "lock" and not entry.name.endswith(".part") for entry in path.iterdir()
+        ):
+            return True
+    return False
+
+
+def _sha256(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

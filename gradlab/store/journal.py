@@ -6,39 +6,100 @@ import json
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
+from gradlab.measure.columns import STEP_COLUMNS
+from gradlab.plan import Stack
 from gradlab.store import atomic
 from gradlab.store.schema import SCHEMA_VERSION
 from gradlab.train.result import StackResult
 
-ARRAYS = ("steps", "layers", "layer_applies", "scalars", "scalar_applies", "input_sq")
+KINDS = {
+    "steps": "i",
+    "layers": "f",
+    "layer_applies": "b",
+    "scalars": "f",
+    "scalar_applies": "b",
+    "input_sq": "f",
+    "predicted": "f",
+}
+"""array -> the kind of its numbers"""
 
 
-def write_stack(path: Path, result: StackResult) -> None:
-    """Put one stack's records on disk; after a crash the file is whole or absent."""
-    plain = {key: value for key, value in asdict(result).items() if key not in ARRAYS}
-    plain["timings"] = dict(result.timings)
-    header = json.dumps({"schema": SCHEMA_VERSION, **plain})
+class Unusable(Exception):
+    """A file of the journal that does not hold the stack it should; the text says why."""
+
+
+def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
+    """Put one stack's records on disk; after a crash the file is whole or absent. Raises OSError."""
+    plain = {key: value for key, value in asdict(result).items() if key not in KINDS}
+    header = {
+        "gradlab": "stack",
+        "schema": SCHEMA_VERSION,
+        "recording": stack.recording.model_dump(),
+        "result": {**plain, "timings": dict(result.timings)},
+    }
 
     def fill(handle: IO[bytes]) -> None:
-        np.savez(handle, header=np.array(header), **{name: getattr(result, name) for name in ARRAYS})
+        arrays: dict[str, Any] = {name: getattr(result, name) for name in KINDS}
+        if result.predicted is None:
+            arrays["predicted"] = np.full((len(result.seeds), len(result.names)), np.nan)
+        np.savez(handle, header=np.array(json.dumps(header)), **arrays)
 
     atomic.write(path, fill)
 
 
-def read_stack(path: Path) -> StackResult | None:
-    """The stack in `path`; None when there is none, or when it is torn, foreign or of another schema version."""
+def read_stack(path: Path, stack: Stack) -> StackResult | None:
+    """The stack's records, or None when the file does not exist.
+
+    Raises Unusable when the file is torn, foreign, of another schema version, or another stack's.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
-            arrays = {name: archive[name] for name in ARRAYS}
-        if header.pop("schema") != SCHEMA_VERSION:
-            return None
-        for key in ("seeds", "layer_columns", "names", "fan_in", "fan_out"):
-            header[key] = tuple(header[key])
-        return StackResult(**header, **arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            arrays = {name: archive[name] for name in KINDS}
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise Unusable(f"cannot be read ({error.strerror or error})") from error
+    except zipfile.BadZipFile as error:
+        raise Unusable("is torn") from error
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds over bytes they did not write
+        raise Unusable("is no file of gradlab's, or torn") from error
+    if not isinstance(header, dict) or header.get("gradlab") != "stack":
+        raise Unusable("is no file of gradlab's")
+    if header.get("schema") != SCHEMA_VERSION:
+        raise Unusable(f"is of schema version {header.get('schema')}, this gradlab has {SCHEMA_VERSION}")
+    if header.get("recording") != stack.recording.model_dump():
+        raise Unusable("was recorded with other settings")
+    try:
+        plain = header["result"]
+        for key in ("seeds", "layer_columns", "names", "fan_in", "fan_out"):
+            plain[key] = tuple(plain[key])
+        result = StackResult(**plain, **arrays)
+    except (KeyError, TypeError) as error:
+        raise Unusable("is no file of gradlab's, or torn") from error
+    if (result.cell, result.seeds) != (stack.cell.id, stack.seeds):
+        raise Unusable(f"holds cell {result.cell}, seeds {list(result.seeds)}")
+    if not _consistent(result):
+        raise Unusable("holds arrays that do not fit together")
+    return result
+
+
+def _consistent(result: StackResult) -> bool:
+    replicas, columns, layers = len(result.seeds), len(result.layer_columns), len(result.names)
+    if any(getattr(result, name).dtype.kind != kind for name, kind in KINDS.items()):
+        return False
+    records, recorded = len(result.steps), len(result.layers)
+    return recorded in (0, records) and (
+        result.layers.shape == (recorded, layers, replicas, columns)
+        and result.layer_applies.shape == (recorded, layers, columns)
+        and result.scalars.shape == (records, replicas, len(STEP_COLUMNS))
+        and result.scalar_applies.shape == (records, len(STEP_COLUMNS))
+        and result.input_sq.shape == (replicas, result.batch)
+        and result.predicted is not None
+        and result.predicted.shape == (replicas, layers)
+        and len(result.fan_in) == len(result.fan_out) == layers
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -76,20 +76,60 @@ def repeated(row: Mapping[str, Any], length: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def write_csv(path: Path, table: Table) -> None:
-    """Write atomically, as UTF-8 with Unix line ends."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(zip(*(table.texts(name) for name in table.columns), strict=True))
-    atomic.write_text(path, text.getvalue())
+def frame(tables: Iterable[Table]) -> pd.DataFrame:
+    """One DataFrame of several tables' rows; the first names the columns."""
+    first, *others = tables
+    return (join(others) if others else first).frame()
 
 
-def write_parquet(path: Path, table: Table) -> None:
+def write_csv(path: Path, tables: Table | Iterable[Table]) -> None:
+    """Write a table, or several below each other under the first one's header.
+
+    Atomically, as UTF-8 with Unix line ends; one table at a time is held in memory.
+    """
+
+    def fill(handle: IO[bytes]) -> None:
+        text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for place, table in enumerate([tables] if isinstance(tables, Table) else tables):
+            if place == 0:
+                writer.writerow(table.columns)
+            writer.writerows(zip(*(table.texts(name) for name in table.columns), strict=True))
+        text.detach()
+
+    atomic.write(path, fill)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that gradlab wrote, numbers as numbers; one that does not exist is NaN."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        found = pq.read_table(path).to_pylist()
+        return [{name: np.nan if value is None else value for name, value in row.items()} for row in found]
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    return [{name: _value(text, KINDS.get(name)) for name, text in row.items()} for row in rows]
+
+
+def _value(text: str, kind: str | None) -> Any:
+    if kind == "str":
+        return text
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text if kind is None else np.nan
+
+
+def write_parquet(path: Path, tables: Table | Iterable[Table]) -> None:
     """Write atomically; a number that does not exist is null, NaN stays NaN. Needs the extra `parquet`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    first, *others = [tables] if isinstance(tables, Table) else tables
+    table = join(others) if others else first
     arrays = {}
     for name, values in table.columns.items():
         there = table.applies.get(name, np.ones(len(table), dtype=bool))

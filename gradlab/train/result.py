@@ -23,6 +23,8 @@ class StackResult:
     batch:         samples in a batch
     input_sq:      float64 [replica, batch], mean square of each input of the first batch
     timings:       seconds and counts by name; not part of any table
+    predicted:     float64 [replica, layer], mean-field delta_rms at step 0, NaN where the theory is silent; None
+                   before it was asked
     """
 
     cell: str
@@ -39,3 +41,4 @@ class StackResult:
     batch: int
     input_sq: NDArray[np.float64]
     timings: Mapping[str, float]
+    predicted: NDArray[np.float64] | None = None

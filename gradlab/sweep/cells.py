@@ -1,0 +1,131 @@
+"""The cells of a plan as their stacks come in: each complete one gets its row of the summary, and waits on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from gradlab.plan import Cell, Plan, Stack
+from gradlab.store.rows import layer_rows, step_rows
+from gradlab.store.schema import CELL, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
+from gradlab.store.tables import Table, join, repeated
+from gradlab.train.result import StackResult
+
+OPTIONAL = {
+    "decay_per_layer_mean",
+    "decay_per_layer_predicted",
+    "dead_fraction_max",
+    "saturated_fraction_max",
+}
+
+
+class Cells:
+    """What is known of every cell. Records of complete cells are not held in memory: `read` fetches them again.
+
+    read: the records of a finished stack
+    """
+
+    def __init__(self, plan: Plan, read: Callable[[Stack], StackResult | None]) -> None:
+        self.plan = plan
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.timings: dict[str, float] = {}
+        self._read = read
+        self._stacks: dict[str, list[Stack]] = {cell.id: [] for cell in plan.cells}
+        for stack in plan.stacks():
+            self._stacks[stack.cell.id].append(stack)
+        self._waiting: dict[str, dict[str, StackResult]] = {}
+
+    def add(self, stack: Stack, result: StackResult) -> Mapping[str, Any] | None:
+        """Take a stack's records; the cell's row of summary.csv when this was its last one."""
+        for name, seconds in result.timings.items():
+            self.timings[name] = self.timings.get(name, 0.0) + seconds
+        cell = stack.cell
+        waiting = self._waiting.setdefault(cell.id, {})
+        waiting[stack.key] = result
+        if len(waiting) < len(self._stacks[cell.id]):
+            return None
+        from gradlab.analyse import summarise
+
+        results = [waiting[other.key] for other in self._stacks[cell.id]]
+        layers, steps = (table(cell, results).frame() for table in (_layers, _steps))
+        frame = summarise(layers, steps, list(cell.columns()), chance=chance(cell))
+        self.rows[cell.id] = frame.iloc[0].to_dict()
+        del self._waiting[cell.id]
+        return self.rows[cell.id]
+
+    def kept(self) -> list[Cell]:
+        """The cells of the tables, in the plan's order; with --best-over only the best value of each of the rest."""
+        plan = self.plan
+        done = [cell for cell in plan.cells if cell.id in self.rows]
+        if plan.best_over is None:
+            return done
+        best: dict[tuple[Any, ...], Cell] = {}
+
+        def accuracy(cell: Cell) -> float:
+            value = float(self.rows[cell.id]["val_accuracy_mean"])
+            return -1.0 if np.isnan(value) else value
+
+        for cell in done:
+            others = {
+                name: value for name, value in cell.columns().items() if name not in ("cell", plan.best_over)
+            }
+            key = tuple(others.items())
+            if key not in best or accuracy(cell) > accuracy(best[key]):
+                best[key] = cell
+        return list(best.values())
+
+    def layers(self) -> Iterator[Table]:
+        """The rows of layers.csv, cell by cell; at least one table, which may be empty."""
+        full = LAYERS_FULL if self.plan.recording.metrics == "full" else ()
+        yield self._empty(names((*LAYERS, *full)))
+        for cell in self.kept():
+            yield _layers(cell, self._results(cell))
+
+    def steps(self) -> Iterator[Table]:
+        """The rows of steps.csv, cell by cell; at least one table, which may be empty."""
+        yield self._empty(names(STEPS))
+        for cell in self.kept():
+            yield _steps(cell, self._results(cell))
+
+    def summary(self) -> Iterator[Table]:
+        """The rows of summary.csv, cell by cell; at least one table, which may be empty."""
+        yield self._empty(names(SUMMARY))
+        for cell in self.kept():
+            yield _summary(self.rows[cell.id])
+
+    def _results(self, cell: Cell) -> list[StackResult]:
+        found = [self._read(stack) for stack in self._stacks[cell.id]]
+        assert None not in found, "a stack that was finished has left the journal"
+        return [result for result in found if result is not None]
+
+    def _empty(self, columns: list[str]) -> Table:
+        return Table({name: np.empty(0) for name in (*names(CELL), *self.plan.varying, *columns)}, {})
+
+
+def chance(cell: Cell) -> float:
+    """Validation accuracy of always guessing the commonest class."""
+    labels = cell.dataset().y_val
+    return float(np.bincount(labels).max() / len(labels))
+
+
+def _layers(cell: Cell, results: Iterable[StackResult]) -> Table:
+    columns = cell.columns()
+    return join([layer_rows(columns, result, result.predicted) for result in results])
+
+
+def _steps(cell: Cell, results: Iterable[StackResult]) -> Table:
+    columns = cell.columns()
+    return join([step_rows(columns, result) for result in results])
+
+
+def _summary(row: Mapping[str, Any]) -> Table:
+    """A row of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
+    columns = repeated(row, 1)
+    missing = {
+        name
+        for name, value in row.items()
+        if isinstance(value, float) and np.isnan(value) and (name.endswith("_ci95") or name in OPTIONAL)
+    }
+    return Table(columns, {name: np.array([name not in missing]) for name in columns})

@@ -1,0 +1,38 @@
+"""Stacks one after another in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gradlab.plan import Stack
+from gradlab.sweep.interrupt import Interrupt
+from gradlab.sweep.job import Watch, reason, work
+from gradlab.train.result import StackResult
+
+
+def train_here(
+    stacks: Sequence[Stack], watch: Watch, interrupt: Interrupt
+) -> Iterator[tuple[Stack, StackResult | str]]:
+    """Train on one torch thread; the caller's setting is restored."""
+    import torch
+
+    def watched(stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
+        watch(stack, step, made, shown)
+        interrupt.check()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for stack in stacks:
+            interrupt.check()
+            try:
+                done: StackResult | str = work(stack, watched)
+            except Exception as error:
+                if os.environ.get("GRADLAB_DEBUG") == "1":
+                    raise
+                done = reason(error)
+            yield stack, done
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,331 @@
+"""What a results folder is for each plan: new, to be continued, finished, extended, or somebody else's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
+
+from gradlab.errors import GradlabError, UserError
+from gradlab.experiment import Outcome, execute
+from gradlab.plan import Plan
+from gradlab.store import folder as folders
+from gradlab.store.schema import SCHEMA_VERSION
+
+
+def run(plan: Plan) -> tuple[Outcome, Notes]:
+    notes = Notes()
+    return execute(plan, notes), notes
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tables of the small comparison, from one undisturbed run."""
+    out = tmp_path_factory.mktemp("reference") / "out"
+    run(plan_of(out))
+    return table_bytes(out)
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    outcome, notes = run(plan_of(tmp_path / "out"))
+    assert table_bytes(tmp_path / "out") == reference
+    assert not outcome.cached and not notes.messages
+    assert notes.total == notes.steps == 4 * 2 * 6
+    assert notes.cells == [cell.id for cell in outcome.plan.cells]
+    assert notes.ends == 1
+
+
+def test_a_finished_folder_is_shown_not_trained(tmp_path: Path) -> None:
+    first, _ = run(plan_of(tmp_path / "out"))
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    again, notes = run(plan_of(tmp_path / "out"))
+    assert again.cached and notes.total == notes.steps == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
+    for name in ("layers", "steps", "summary"):
+        import pandas as pd
+
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(first, name))
+    assert again.files == first.files
+    assert again.timings == first.timings
+
+
+def test_a_finished_folder_needs_no_permission_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(plan_of(tmp_path / "out"))
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(folders.atomic, "write", refuse)
+    monkeypatch.setattr(folders, "Lock", refuse)
+    assert run(plan_of(tmp_path / "out"))[0].cached
+
+
+def test_an_unfinished_folder_is_continued(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    (out / "manifest.json").unlink()
+    (out / "layers.csv").unlink()
+    for stack in plan_of(out).stacks()[1:3]:
+        (out / ".journal" / f"{stack.key}.npz").unlink()
+    outcome, notes = run(plan_of(out))
+    assert notes.total == notes.steps == 2 * 2 * 6
+    assert not outcome.cached
+    assert table_bytes(out) == reference
+    assert len(notes.cells) == 4
+
+
+def test_a_larger_grid_takes_up_what_is_there(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, activation=["relu"], depth=[3]))
+    outcome, notes = run(plan_of(out))
+    assert notes.total == 3 * 2 * 6
+    assert table_bytes(out) == reference
+    assert len(outcome.summary) == 4
+
+
+@pytest.mark.parametrize("change", [{"seeds": 3}, {"probe": "all"}, {"lr": 0.5}, {"activation": ["tanh"]}])
+def test_another_configuration_is_refused_and_nothing_touched(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="another configuration") as caught:
+        run(plan_of(out, **change))
+    assert caught.value.exit_code == 2
+    assert "--force" in str(caught.value)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_force_replaces_results(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, lr=0.5))
+    (out / "report.html").write_text("of the old results")
+    outcome, notes = run(plan_of(out, force=True))
+    assert table_bytes(out) == reference
+    assert notes.total == 4 * 2 * 6
+    assert not (out / "report.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert all(path.is_relative_to(out) and path.exists() for path in outcome.files)
+    assert run(plan_of(out))[0].cached
+
+
+def test_force_leaves_the_old_results_until_the_new_ones_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
+) -> None:
+    """And what it had built is taken up by the next --force."""
+    out = tmp_path / "out"
+    run(plan_of(out, lr=0.5))
+    before = table_bytes(out)
+    failing_after(monkeypatch, 2)
+    with pytest.raises(GradlabError, match="No space left"):
+        run(plan_of(out, force=True))
+    assert table_bytes(out) == before
+    monkeypatch.undo()
+    _, notes = run(plan_of(out, force=True))
+    assert notes.total == 2 * 2 * 6
+    assert table_bytes(out) == reference
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_another_force_began_is_not_mixed_in(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    out, beside = tmp_path / "out", tmp_path / ".out.new"
+    run(plan_of(out, lr=0.5))
+    run(plan_of(tmp_path / "other", lr=0.7))
+    (tmp_path / "other").rename(beside)
+    run(plan_of(out, force=True))
+    assert table_bytes(out) == reference
+    assert sorted(path.name for path in (out / ".journal").glob("*.npz")) == sorted(
+        f"{stack.key}.npz" for stack in plan_of(out).stacks()
+    )
+
+
+def test_a_swap_killed_between_its_two_moves_is_undone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    out.rename(tmp_path / ".out.old")
+    _, notes = run(plan_of(out))
+    assert notes.total == 0
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_of_other_files_is_never_used(tmp_path: Path, force: bool) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="no gradlab results"):
+        run(plan_of(out, force=force))
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UserError, match="it is a file"):
+        run(plan_of(tmp_path / "out"))
+
+
+def test_a_start_that_was_killed_before_it_wrote_is_no_obstacle(tmp_path: Path) -> None:
+    journal = tmp_path / "out" / ".journal"
+    journal.mkdir(parents=True)
+    (journal / "lock").write_text("")
+    (journal / ".plan.json.77.part").write_text("{")
+    run(plan_of(tmp_path / "out", activation=["relu"], depth=[2], steps=0))
+    assert not (journal / ".plan.json.77.part").exists()
+
+
+def test_results_of_another_schema_version_are_refused_by_name(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, activation=["relu"], depth=[2], steps=0))
+    path = out / ".journal" / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
+    with pytest.raises(UserError, match=f"schema version 99, this gradlab writes {SCHEMA_VERSION}"):
+        run(plan_of(out, activation=["relu"], depth=[2], steps=0))
+
+
+# -- damage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("damage", ["torn", "foreign", "another cell's"])
+def test_a_damaged_stack_is_named_and_trained_again(
+    tmp_path: Path, finished: bool, damage: str, reference: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    if not finished:
+        (out / "manifest.json").unlink()
+    first, second = (out / ".journal" / f"{stack.key}.npz" for stack in plan_of(out).stacks()[:2])
+    if damage == "torn":
+        first.write_bytes(first.read_bytes()[:-100])
+    elif damage == "foreign":
+        np.savez(first, a=np.zeros(3))
+    else:
+        first.write_bytes(second.read_bytes())
+    _, notes = run(plan_of(out))
+    assert len(notes.messages) == 1 and str(first) in notes.messages[0]
+    assert "trained again" in notes.messages[0]
+    assert notes.total == 2 * 6
+    assert table_bytes(out) == reference
+
+
+@pytest.mark.parametrize("name", [*TABLES, "config.toml", "manifest.json"])
+def test_a_changed_file_of_finished_results_is_named_and_written_again(
+    tmp_path: Path, name: str, reference: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    config = (out / "config.toml").read_bytes()
+    whole = (out / name).read_bytes()
+    (out / name).write_bytes(whole[: len(whole) // 2])
+    _, notes = run(plan_of(out))
+    assert len(notes.messages) == 1 and str(out / name) in notes.messages[0]
+    assert notes.total == 0
+    assert table_bytes(out) == reference
+    assert (out / "config.toml").read_bytes() == config
+    assert run(plan_of(out))[0].cached
+
+
+def test_another_format_of_the_tables_is_added_without_training(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, tables="csv"))
+    outcome, notes = run(plan_of(out, tables="both"))
+    assert notes.total == 0 and (out / "summary.parquet").exists()
+    again, _ = run(plan_of(out, tables="parquet"))
+    assert again.cached
+    import pandas as pd
+
+    pd.testing.assert_frame_equal(again.summary, outcome.summary, check_dtype=False)
+
+
+# -- trouble while writing ---------------------------------------------------------------------------------------
+
+
+def failing_after(monkeypatch: pytest.MonkeyPatch, stacks: int) -> None:
+    """Make the disk full once so many stacks are on it."""
+    write, left = folders.journal.write_stack, [stacks]
+
+    def fail(*args: object) -> None:
+        if left[0] == 0:
+            raise OSError(28, "No space left on device")
+        left[0] -= 1
+        write(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(folders.journal, "write_stack", fail)
+
+
+def test_a_full_disk_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    failing_after(monkeypatch, 3)
+    with pytest.raises(GradlabError, match="No space left on device") as caught:
+        run(plan_of(out))
+    assert caught.value.exit_code == 1 and "continues" in str(caught.value.hint)
+    monkeypatch.undo()
+    _, notes = run(plan_of(out))
+    assert notes.total == 2 * 6
+    assert table_bytes(out) == reference
+
+
+def test_a_full_disk_at_the_tables_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
+) -> None:
+    from gradlab import experiment
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(experiment, "write_csv", full)
+    with pytest.raises(GradlabError, match="No space left on device"):
+        run(plan_of(out))
+    assert not (out / "manifest.json").exists()
+    monkeypatch.undo()
+    run(plan_of(out))
+    assert table_bytes(out) == reference
+
+
+def test_an_unwritable_place_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    """A file where a parent folder should be: permissions would not stop the administrator."""
+    (tmp_path / "file").write_text("")
+    notes = Notes()
+    with pytest.raises(GradlabError, match="cannot write to"):
+        execute(plan_of(tmp_path / "file" / "out"), notes)
+    assert notes.steps == 0 and notes.ends == 1
+
+
+def test_a_read_only_table_is_replaced(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, activation=["relu"]))
+    (out / "summary.csv").chmod(0o444)
+    run(plan_of(out))
+    assert table_bytes(out) == reference
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = "import sys; sys.path.insert(0, 'tests')\nfrom pathlib import Path\n"
+    code += "from sweep.small_plans import plan_of; from gradlab.store.folder import ResultsFolder\n"
+    code += "folder = ResultsFolder(plan_of(Path(sys.argv[1]))); folder.prepare()\n"
+    code += "print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(out)]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"process {first.pid} on ") as caught:
+            run(plan_of(out))
+        assert caught.value.exit_code == 2
+        with pytest.raises(UserError, match=f"process {first.pid} on "):
+            run(plan_of(out, force=True))
+        first.kill()
+    run(plan_of(out))
+    assert (out / "manifest.json").exists()
