@@ -76,7 +76,7 @@ def validate(
 @app.command()
 def init(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to write; none prints it.")
+        Path | None, typer.Argument(metavar="FILE", help="Where to write; none prints it.")
     ] = None,
 ) -> int:
     """Write a configuration to start from: every key at its default, with its meaning."""

@@ -46,7 +46,7 @@ def _flag(key: Key) -> inspect.Parameter:
     option = typer.Option(
         key.option,
         metavar=None if key.is_switch else _metavar(key),
-        help=f"{key.meaning}{words}{default}".replace("[", r"\["),  # not the help's own markup
+        help=f"{key.meaning}{words}{default}",
         rich_help_panel=key.section.capitalize(),
         show_default=False,
     )

@@ -50,7 +50,16 @@ def load(name: str) -> Any:
         single = typer.Typer(add_completion=False, context_settings=HELP)
         single.command(name, context_settings=getattr(target, "context_settings", {}))(target)
         target = single
-    return get_command(target)
+    return _literal(get_command(target))
+
+
+def _literal(command: Any) -> Any:
+    """Square brackets in help texts are themselves, not markup."""
+    for each in (command, *command.params):
+        each.help = each.help and each.help.replace("[", r"\[")
+    for inner in getattr(command, "commands", {}).values():
+        _literal(inner)
+    return command
 
 
 def _version(wanted: bool) -> None:
