@@ -8,7 +8,7 @@ al. 2017, eq. 9).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -126,16 +126,16 @@ def correlation_fixed_point(
     The map has a power series with coefficients >= 0, so on [0, 1] it is convex and has at most one fixed point
     below c = 1: the stable one, exactly where the slope at 1 exceeds 1.
     """
-
     found, phi, _ = elementwise(activation)
+    smallest = SMALLEST_DEVIATION**2
+    variance = sigma_w**2 * float(moments(found, max(q, smallest), mean=bias).phi_sq) + sigma_b**2
+    if not 0 < variance < inf:  # no signal is left, or none that float64 holds
+        return CorrelationFixedPoint(None, nan)
+    scale = sigma_w**2 * max(q, smallest) / variance  # 1 at a fixed point of the length map
 
     def gap(c: float) -> float:
-        return float(correlation_map(found, c, q=q, sigma_w=sigma_w, sigma_b=sigma_b, bias=bias)) - c
-
-    variance = (
-        sigma_w**2 * float(moments(found, max(q, SMALLEST_DEVIATION**2), mean=bias).phi_sq) + sigma_b**2
-    )
-    scale = sigma_w**2 * max(q, SMALLEST_DEVIATION**2) / variance  # 1 at a fixed point of the length map
+        product = sigma_w**2 * pair_means(found, q, c, mean=bias)[0]
+        return (product + sigma_b**2) / variance - c
 
     jumps = any(abs(np.diff(phi(np.array([kink - 1e-9, kink + 1e-9])))[0]) > 1e-6 for kink in found.kinks)
 

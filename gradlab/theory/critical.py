@@ -15,6 +15,10 @@ import numpy as np
 from gradlab.activations import Activation
 from gradlab.theory.fixed_points import ANY_Q, FLAT, Curve, curve, root, roots_between
 
+# d E[phi^2] / dq comes from a difference that loses digits as 1 / q: below, its sign is noise where phi(0) != 0
+SMALLEST_Q = 1e-6
+SAME_SLOPE = 1e-7
+
 
 @dataclass(frozen=True)
 class HalfStable:
@@ -99,7 +103,7 @@ def _critical_point(found: Curve, sigma_b: float) -> tuple[float | None, float |
 def _half_stable(found: Curve) -> HalfStable | None:
     """The root in q of dq'/dq = chi_1 on the critical line, where its sigma_b^2 is positive."""
     table = found.table
-    usable = table.slope_sq > 1e-12
+    usable = (table.slope_sq > 1e-12) & (table.q >= SMALLEST_Q)
     with np.errstate(divide="ignore", invalid="ignore"):
         gaps = table.phi_sq_by_q / table.slope_sq - 1
     gaps[~usable] = np.nan
@@ -108,7 +112,7 @@ def _half_stable(found: Curve) -> HalfStable | None:
         here = found.at(q)
         return float(here.phi_sq_by_q / here.slope_sq) - 1
 
-    for low, high in roots_between(gaps, usable & (np.abs(gaps) > 1e-9)):
+    for low, high in roots_between(gaps, usable & (np.abs(gaps) > SAME_SLOPE)):
         q = root(gap, table.q[low], table.q[high])
         here = found.at(q)
         sigma_b_sq = q - float(here.phi_sq / here.slope_sq)

@@ -20,7 +20,7 @@ from gradlab.theory.moments import Moments, elementwise, moments
 GRID = np.logspace(-14, 10, 385)  # q from where tanh is linear in float64 to where GELU is a ReLU
 FLAT = 1e-11  # relative differences below this are rounding: the two sides are equal
 TANGENT = 1e-8  # a double root known from rounded sigma_w and sigma_b misses the axis by about this much
-FAR = 1e30  # stands for the limit q -> infinity: finite shifts and bends of phi are invisible there
+FAR = 1e20  # stands for the limit q -> infinity: finite shifts and bends of phi are invisible there
 
 ANY_Q = "any q is fixed"
 GROWS = "none: q grows without bound"
