@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": ("gradlab.cli.compare:compare", "Train a grid of configurations and rank them."),
     "theory": ("gradlab.cli.theory:theory", "Predict without training: mean-field theory."),
     "diagnose": ("gradlab.cli.diagnose:diagnose", "Verdicts with evidence, from saved results."),
+    "report": ("gradlab.cli.report:report", "Draw saved results: page, figures, tables."),
     "list": (
         "gradlab.cli.listing:listing",
         "List activations, inits, data sets, metrics and other components.",

@@ -18,7 +18,7 @@ from gradlab.report import frames, page_data
 from gradlab.report.frames import Tables
 from gradlab.report.glyphs import number, percent
 from gradlab.report.grid_figures import chosen, families
-from gradlab.report.saved import Saved
+from gradlab.report.saved import SavedResult
 from gradlab.report.shape_figures import known, sample
 from gradlab.store import atomic
 
@@ -40,13 +40,13 @@ class Number:
         return cls("" if np.isnan(value) else text, "" if np.isnan(value) else repr(float(value)))
 
 
-def write(results: Sequence[Saved], path: Path) -> Path:
+def write(results: Sequence[SavedResult], path: Path) -> Path:
     """Write the page of these results to `path`, whole or not at all; links are relative to its folder."""
     atomic.write_text(path, page(results, path.parent))
     return path
 
 
-def page(results: Sequence[Saved], folder: Path) -> str:
+def page(results: Sequence[SavedResult], folder: Path) -> str:
     """The page as text. Everything that came from the user is escaped by the template."""
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -100,7 +100,7 @@ def embed(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def combine(results: Sequence[Saved]) -> Tables:
+def combine(results: Sequence[SavedResult]) -> Tables:
     """The tables of all results in one; of several, each row says which in a column of its own."""
     import pandas as pd
 
@@ -127,7 +127,7 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def title_of(data: Tables, results: Sequence[Saved]) -> str:
+def title_of(data: Tables, results: Sequence[SavedResult]) -> str:
     """What the page is about."""
     if len(data.summary) == 1:
         return str(next(iter(frames.labels(data.summary).values())))
@@ -240,7 +240,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     return {"heads": heads, "rows": rows}
 
 
-def _chances(results: Sequence[Saved]) -> dict[str, float]:
+def _chances(results: Sequence[SavedResult]) -> dict[str, float]:
     """The accuracy of always guessing the commonest class, by cell, where the manifest has it."""
     return {
         f"{nth}-{cell}" if len(results) > 1 else cell: float(value)
@@ -293,7 +293,7 @@ def _shape(activation: Any) -> dict[str, Any]:
     }
 
 
-def setup(result: Saved, folder: Path) -> dict[str, Any]:
+def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
     """Configuration, provenance and files of one result, as the page lists them."""
     manifest = result.manifest
     versions = ", ".join(f"{name} {v}" for name, v in manifest.get("versions", {}).items())
@@ -327,7 +327,9 @@ def _link(path: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
 
 
-def warnings_of(data: Tables, results: Sequence[Saved], detail: page_data.Detail, detailed: int) -> list[str]:
+def warnings_of(
+    data: Tables, results: Sequence[SavedResult], detail: page_data.Detail, detailed: int
+) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = []
     for result in results:

@@ -18,7 +18,7 @@ WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}  # whole numbers th
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedResult:
     """What a results folder holds. Its tables may be of fewer cells than planned where the run was cut short.
 
     config:   the text of config.toml; manifest: that of manifest.json, empty while a run is unfinished
@@ -36,7 +36,7 @@ class Saved:
     cached: bool = True
 
 
-def load(folder: Path) -> Saved:
+def load(folder: Path) -> SavedResult:
     """Read a results folder. Raises DataError with every file that is missing or not what it should be."""
     if not folder.is_dir():
         raise DataError(
@@ -52,7 +52,7 @@ def load(folder: Path) -> Saved:
     if problems:
         raise DataError(problems)
     manifest = _manifest(folder)
-    return Saved(
+    return SavedResult(
         out=folder,
         files=tuple(
             path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")

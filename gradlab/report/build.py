@@ -1,0 +1,95 @@
+"""Reports of saved results: the page, the figures and the tables, written where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from gradlab.errors import ConfigError, DataError, GradlabError, Problem, nearest
+from gradlab.report.saved import SavedResult, load
+
+FORMATS = ("html", "png", "svg", "pdf", "md", "latex")
+DEFAULT = ("html", "png")
+PICTURES = ("png", "svg", "pdf")
+
+
+@dataclass(frozen=True)
+class Built:
+    """Where a report is, and what it is made of."""
+
+    out: Path
+    files: tuple[Path, ...]
+
+
+def parse_formats(text: str, where: str = "--format") -> tuple[str, ...]:
+    """The formats of a comma-separated list. Raises ConfigError with a problem for each unknown one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        allowed = ", ".join(FORMATS)
+        raise ConfigError(
+            [Problem(where, f"{name!r} is no format", allowed, nearest(name, FORMATS)) for name in unknown]
+            or [Problem(where, "no format is given", allowed)]
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def build(folders: Sequence[Path], formats: Sequence[str] = DEFAULT, out: Path | None = None) -> Built:
+    """Write a report on one or several results folders.
+
+    out: by default the results folder itself; for several, results/report-<hash of their paths>
+    Raises DataError with the problems of every folder, GradlabError where nothing can be written.
+    """
+    results = _load_all(folders)
+    target = out or (results[0].out if len(results) == 1 else _common(results))
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        return Built(target, tuple(_write(results, target, formats)))
+    except OSError as error:
+        raise GradlabError(
+            f"cannot write to {target}: {error.strerror or error}", "choose another --out"
+        ) from error
+
+
+def _load_all(folders: Sequence[Path]) -> list[SavedResult]:
+    problems: list[Problem] = []
+    results = []
+    for folder in dict.fromkeys(folders):
+        try:
+            found = load(folder)
+            if not len(found.summary):
+                raise DataError(
+                    Problem(str(folder), "no cell is finished yet", hint="let the run finish one first")
+                )
+            results.append(found)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return results
+
+
+def _common(results: Sequence[SavedResult]) -> Path:
+    paths = "\n".join(sorted(str(result.out.resolve()) for result in results))
+    return Path("results") / f"report-{sha256(paths.encode()).hexdigest()[:8]}"
+
+
+def _write(results: Sequence[SavedResult], target: Path, formats: Sequence[str]) -> list[Path]:
+    from gradlab.report import figures, html, tables
+    from gradlab.store import atomic
+
+    data = html.combine(results)
+    files = []
+    if "html" in formats:
+        files.append(html.write(results, target / "report.html"))
+    for name, kind, text in (("md", "md", tables.markdown), ("latex", "tex", tables.latex)):
+        if name in formats:
+            path = target / f"summary.{kind}"
+            atomic.write_text(path, text(data))
+            files.append(path)
+    pictures = [kind for kind in PICTURES if kind in formats]
+    if pictures:
+        files += figures.save_all(data, target / "figures", pictures)
+    return files
