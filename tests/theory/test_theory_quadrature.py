@@ -1,6 +1,7 @@
 """Gaussian expectations against scipy's adaptive `quad` and closed forms."""
 
 import dataclasses
+from itertools import pairwise
 from math import erf, exp, inf, pi, sqrt
 
 import numpy as np
@@ -33,8 +34,7 @@ def by_quad(function, q: float, kinks, mean: float = 0.0) -> float:  # type: ign
     def weighted(z: float) -> float:
         return float(function(np.array(z))) * exp(-((z - mean) ** 2) / (2 * q)) / sqrt(2 * pi * q)
 
-    pieces = zip(inside[:-1], inside[1:], strict=True)
-    return sum(quad(weighted, a, b, epsabs=1e-13, epsrel=1e-12, limit=200)[0] for a, b in pieces)
+    return sum(quad(weighted, a, b, epsabs=1e-13, epsrel=1e-12, limit=200)[0] for a, b in pairwise(inside))
 
 
 @pytest.mark.parametrize("text", VARIANTS)
