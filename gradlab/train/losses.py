@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -45,7 +44,7 @@ def readout_units(loss: str, classes: int) -> int:
 
 
 def correct(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Whether each sample is classified right: boolean [replica, batch]."""
-    if outputs.shape[-1] == 1:
-        return (outputs.squeeze(-1) > 0) == (labels == 1)
-    return torch.as_tensor(outputs.argmax(dim=-1) == labels)
+    """Whether each sample is classified right: boolean [replica, batch]. An output that is NaN is never right."""
+    one_logit = outputs.shape[-1] == 1
+    guess = (outputs.squeeze(-1) > 0).long() if one_logit else outputs.argmax(dim=-1)
+    return (guess == labels) & ~outputs.isnan().any(dim=-1)

@@ -128,7 +128,7 @@ def backprop(net: Net, activation: Activation, x: Array, y: NDArray[np.int64], l
 
 def accuracy(outputs: Array, y: NDArray[np.int64]) -> float:
     guess = (outputs[:, 0] > 0).astype(np.int64) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    return float((guess == y).mean())
+    return float(((guess == y) & ~np.isnan(outputs).any(axis=1)).mean())
 
 
 def flat_mask(activation: Activation, z: Array) -> NDArray[np.bool_]:

@@ -33,6 +33,13 @@ def test_accuracy() -> None:
     assert losses.correct(binary, torch.tensor([[1, 0, 0]])).tolist() == [[True, True, False]]
 
 
+def test_a_diverged_net_is_never_right() -> None:
+    """Its NaNs would else be class 0: on unbalanced data a good accuracy, and --best-over would choose it."""
+    labels = torch.tensor([[0, 0]])
+    assert not losses.correct(torch.full((1, 2, 3), torch.nan), labels).any()
+    assert not losses.correct(torch.full((1, 2, 1), torch.nan), labels).any()
+
+
 def test_clipping_is_torchs_on_each_replica() -> None:
     weight, bias = (torch.nn.Parameter(torch.zeros(2, n, 3)) for n in (4, 1))
     owned = torch.nn.Parameter(torch.zeros(5))  # a user's parameter that belongs to replica 1 alone

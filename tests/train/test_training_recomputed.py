@@ -112,10 +112,9 @@ OPTIMIZERS = [
 
 
 @pytest.mark.parametrize("training", OPTIMIZERS, ids=lambda t: "-".join(map(str, t.values())))
-@pytest.mark.parametrize("activation", ["tanh", "prelu:per=unit"])
-def test_twenty_updates(activation: str, training: dict[str, object]) -> None:
+def test_twenty_updates(training: dict[str, object]) -> None:
     """20 updates amplify rounding more than one does; adam divides by sqrt(square) that starts near 0."""
-    check(stacks.make_stack(activation=activation, depth=2, steps=20, **training), rtol=1e-8)
+    check(stacks.make_stack(activation="prelu:per=unit", depth=2, steps=20, **training), rtol=1e-8)
 
 
 @pytest.mark.parametrize("loss", ["mse", "binary_cross_entropy", "cross_entropy"])
