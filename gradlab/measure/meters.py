@@ -1,0 +1,219 @@
+"""What is measured at a tap: the batch's own step, and the probe. Reductions only, nothing is synchronised.
+
+Both keep numbers of shape [replica]; a model that is no stack has one replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from warnings import warn
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.measure import statistics as st
+from gradlab.measure.functions import Shape, in_flats
+from gradlab.measure.ledger import Record
+from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
+from gradlab.measure.taps import Call, Key, Pass
+from gradlab.measure.units import by_unit, real
+
+Reduction = str | float
+
+
+class View:
+    """How a tensor of the model becomes [replica, ...] and [replica, batch, unit].
+
+    stacked: the model is a stack, whose tensors carry the replica axis themselves
+    """
+
+    def __init__(self, stacked: bool) -> None:
+        self.stacked = stacked
+
+    def whole(self, x: Tensor) -> Tensor:
+        x = x.detach()
+        return x if self.stacked else x.reshape(1, -1)
+
+    def units(self, x: Tensor, call: Call) -> Tensor:
+        if self.stacked:
+            return x
+        return by_unit(x, call.axis if x.dim() == call.axes else x.dim() - 1)
+
+
+class BatchMeter:
+    """Measures the forward and backward pass of a recorded training step."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.seconds = 0.0
+        self._handles: list[RemovableHandle] = []
+        self._warned = False
+
+    def output(self, forward: Pass, call: Call, z: Tensor) -> None:
+        call.kept["nonfinite"] = st.nonfinite(self.view.whole(z))
+        self.recomputed(forward, call, z)
+
+    def recomputed(self, forward: Pass, call: Call, z: Tensor) -> None:
+        if z.requires_grad:
+            hook = partial(self._delta, forward, call)
+            self._handles.append(z.register_hook(hook))  # type: ignore[no-untyped-call]
+
+    def _delta(self, forward: Pass, call: Call, gradient: Tensor | None) -> None:
+        if gradient is None:
+            return
+        started = perf_counter()
+        kept, task = call.kept, torch._C._current_graph_task_id()
+        forward.backward = True
+        with_graph = (
+            torch.is_grad_enabled()
+        )  # a pass for a gradient penalty: the training loss's comes after it
+        if kept.get("final") is None or (not with_graph and kept["final"] == task):
+            gradient = real(self.view.whole(gradient))
+            kept["delta"], kept["delta_entries"] = st.norm(gradient), gradient[0].numel()
+            kept["delta_nonfinite"] = st.nonfinite(gradient)
+            kept["final"] = None if with_graph else task
+        elif not with_graph:
+            kept["several"] = True
+        self.seconds += perf_counter() - started
+
+    def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
+        call.kept["dead"] = self.view.units(in_flats(shape, z.detach()), call).all(dim=1)
+        if shape.alpha is not None:
+            call.kept["alpha"] = st.mean(self.view.whole(shape.alpha))
+
+    def after(self, call: Call, h: Tensor) -> None:
+        h = self.view.whole(h)
+        call.kept["zeros"], call.kept["h_entries"] = (h == 0).flatten(1).sum(dim=1), h[0].numel()
+
+    def release(self) -> None:
+        """Take the hooks off the step's tensors."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def commit(self, passes: list[Pass], record: Record, reduction: Reduction, scale: Tensor | None) -> None:
+        """Put the step's numbers into the record: the samples of its forward passes taken together.
+
+        scale: what the loss was multiplied by before the backward pass. A forward pass that no backward pass went
+        through, such as an evaluation with gradients enabled, is left out unless there are only such.
+        """
+        used = [forward for forward in passes if forward.backward] or passes
+        whole = sum(forward.batch or 0 for forward in used)
+        calls: dict[Key, list[tuple[Pass, Call]]] = {}
+        for forward in used:
+            record.saw([*forward.calls])
+            for key, call in forward.calls.items():
+                calls.setdefault(key, []).append((forward, call))
+        for key, parts in calls.items():
+            record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
+            self._commit_delta(key, parts, record, reduction, whole, scale)
+            kept = [call.kept for _, call in parts]
+            for each in kept:
+                for name in ("nonfinite", "delta_nonfinite"):
+                    if name in each:
+                        record.put(key, "nonfinite", each[name])
+            if all("zeros" in each for each in kept):
+                entries = sum(each["h_entries"] for each in kept)
+                record.put(
+                    key, "zero_fraction", torch.stack([each["zeros"] for each in kept]).sum(0) / entries
+                )
+            dead = [each["dead"] for each in kept if "dead" in each]
+            if dead and all(each.shape == dead[0].shape for each in dead):
+                record.put(key, "batch_dead_fraction", st.share(torch.stack(dead).all(dim=0)))
+            if "alpha" in kept[0]:
+                record.put(key, "alpha", kept[0]["alpha"])
+
+    def _commit_delta(
+        self, key: Key, parts: list[tuple[Pass, Call]], record: Record, reduction: Reduction, whole: int,
+        scale: Tensor | None,
+    ) -> None:  # fmt: skip
+        """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each."""
+        if any("several" in call.kept for _, call in parts):
+            if not self._warned:
+                warn(
+                    f"several backward passes went through {key[0]!r}: their deltas do not add up, "
+                    "delta_rms is left empty",
+                    stacklevel=4,
+                )
+            self._warned = True
+            return
+        norm, entries = None, 0
+        for forward, call in parts:
+            if "delta" not in call.kept:
+                continue
+            one = call.kept["delta"] * self._samples(forward, reduction, whole)
+            norm = one if norm is None else torch.hypot(norm, one)
+            entries += call.kept["delta_entries"]
+        if norm is not None:
+            delta = norm / entries**0.5
+            record.put(key, "delta_rms", delta if scale is None else delta / scale.to(delta.device))
+
+    @staticmethod
+    def _samples(forward: Pass, reduction: Reduction, whole: int) -> float:
+        """What turns autograd's gradient of the loss into one sample's own."""
+        if reduction == "mean":
+            return whole if forward.replica else forward.batch or 1
+        return 1.0 if reduction == "sum" else float(reduction)
+
+
+class ProbeMeter:
+    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record."""
+
+    def __init__(self, view: View, full: bool) -> None:
+        self.view, self.full = view, full
+        self.dead: dict[Key, Tensor] = {}
+        self.record: Record | None = None
+
+    def output(self, forward: Pass, call: Call, z: Tensor) -> None:
+        z = self.view.whole(z)
+        if z.is_complex():
+            self._put(call, "z_std", st.rms((z - z.mean(dim=1, keepdim=True)).abs()))
+            return
+        mean, std = st.mean_std(z)
+        self._put(call, "z_mean", mean)
+        self._put(call, "z_std", std)
+
+    def recomputed(self, forward: Pass, call: Call, z: Tensor) -> None:
+        raise AssertionError("a probe has no backward pass")
+
+    def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
+        z = z.detach()
+        flat = self.view.units(in_flats(shape, z), call)
+        samples, inactive = flat.shape[1], st.samples(flat)
+        if shape.line:
+            saturated = st.share(flat)
+            self._put(call, "slope_sq", 1 - saturated)
+        else:
+            slope = _slope(phi, z)
+            self._put(call, "slope_sq", st.rms(self.view.whole(slope)).square())
+            saturated = st.share(self.view.whole(slope.abs() < SATURATED_BELOW * shape.slope_sup))
+        self._put(call, "saturated_fraction", saturated)
+        dead = inactive == samples
+        self._put(call, "dead_fraction", st.share(dead))
+        self._put(call, "low_activity_fraction", st.share(samples - inactive < LOW_ACTIVITY_BELOW * samples))
+        before = self.dead.get(call.key)
+        if before is not None and before.shape == dead.shape:
+            self._put(call, "deaths", (dead & ~before).sum(dim=1))
+            self._put(call, "revivals", (before & ~dead).sum(dim=1))
+        self.dead[call.key] = dead
+
+    def after(self, call: Call, h: Tensor) -> None:
+        h = self.view.whole(h)
+        self._put(call, "h_mean", st.mean(h))
+        self._put(call, "h_rms", st.rms(h))
+        if self.full:
+            self._put(call, "h_p95_abs", st.percentile(h.abs(), 0.95))
+
+    def _put(self, call: Call, column: str, numbers: Tensor) -> None:
+        assert self.record is not None
+        self.record.put(call.key, column, numbers)
+
+
+def _slope(phi: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """phi'(z) by phi's own backward pass; the copy lets phi work in place."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_(True)
+        return torch.autograd.grad(phi(z.clone()).sum(), z)[0]

@@ -1,0 +1,410 @@
+"""`gradlab.Recorder`: layer-by-layer, step-by-step statistics of any PyTorch model, taken in the user's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from warnings import warn
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.errors import ConfigError, GradlabError, Problem, nearest
+from gradlab.measure import schedule as schedules
+from gradlab.measure.ledger import Ledger, Record
+from gradlab.measure.meters import BatchMeter, ProbeMeter, View
+from gradlab.measure.parameters import ParameterMeter
+from gradlab.measure.taps import Tap, Taps
+from gradlab.measure.undisturbed import evaluation
+from gradlab.measure.units import fans, own_parameters
+from gradlab.network.mlp import StackedMLP
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradlab.analyse import Diagnosis
+    from gradlab.store.tables import Table
+
+METRICS = ("gradients", "standard", "full")
+Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
+
+
+class Recorder:
+    """Records the gradients and signals of a model in training; the model and the loop stay as they are.
+
+        with gradlab.Recorder(model, probe=x[:512]) as recorder:
+            for x, y in batches:
+                optimizer.zero_grad()
+                loss(model(x), y).backward()
+                recorder.step(optimizer=optimizer)
+                optimizer.step()
+        print(recorder.report())
+
+    model:    any nn.Module; inside DistributedDataParallel or DataParallel the module within is watched
+    probe:    inputs held for the whole run, on which signals and dead units are taken in eval mode: a tensor, a
+              tuple of positional or a dict of named arguments. Without a probe those columns stay empty
+    schedule: which steps are recorded: `log` (about 32 in 1,000), `all`, `every:N`; step 0 always is
+    layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
+    steps:    number of steps of the run, so that the last one is recorded too
+    metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`
+    loss_reduction: how the loss combines the samples of a forward pass, so that delta is one sample's own: "mean",
+              "sum", or the number that the samples' losses are divided by (for gradients accumulated over four
+              batches of 64, each loss divided by 4: 256)
+    batch_dim: the axis of the model's inputs that counts samples
+    seeds:    names of the replicas of gradlab's own stacked MLP, one a replica; one seed for any other model
+    log_to:   a TensorBoard SummaryWriter, a W&B run or the mlflow module: gets every record's numbers too
+
+    `recorder.step` stands between the backward pass and the optimiser's step (after `scaler.unscale_`, before or after
+    clipping: the gradients are recorded as they are then). Nothing is attached to the model in the steps between
+    the recorded ones, or after the `with` block. Raises ConfigError, with every problem, for wrong arguments, for
+    parameters without data (meta or lazy), and for a compiled model, whose graph runs no hooks (`metrics="gradients"`
+    needs none and takes it).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        probe: Probe | None = None,
+        schedule: str = "log",
+        layers: Sequence[str] | None = None,
+        *,
+        steps: int | None = None,
+        metrics: str = "standard",
+        loss_reduction: str | float = "mean",
+        batch_dim: int = 0,
+        seeds: Sequence[int] | None = None,
+        log_to: object = None,
+    ) -> None:
+        self.model = _unwrapped(model, metrics == "gradients")
+        stacked = isinstance(self.model, StackedMLP)
+        problems = _problems(self.model, metrics, loss_reduction)
+        modules: dict[str, nn.Module] = {}
+        if not problems:
+            modules = {name: m for name, m in self.model.named_modules() if own_parameters(m)}
+            modules = _chosen(modules, layers, problems)
+        if problems:
+            raise ConfigError(problems)
+        replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
+        seeds = tuple(seeds) if seeds is not None else tuple(range(replicas))
+        if len(seeds) != replicas:
+            raise ConfigError(
+                Problem("seeds", f"{len(seeds)} seeds for {replicas} replicas", f"{replicas} seeds")
+            )
+        self.probe, self.steps, self.loss_reduction = probe, steps, loss_reduction
+        self.seconds = 0.0
+        self._schedule = schedules.parse(schedule, "schedule")
+        self._parameters = ParameterMeter(modules, stacked=stacked, metrics=metrics)
+        view = View(stacked)
+        batch_dim = 1 if stacked else batch_dim
+        self._hooked = metrics != "gradients"
+        self._meter = BatchMeter(view)
+        self._taps = Taps(self.model, modules, self._meter, batch_dim=batch_dim, no_grad=False)
+        self._probe_meter = ProbeMeter(view, metrics == "full")
+        self._probe_taps = Taps(self.model, modules, self._probe_meter, batch_dim=batch_dim, no_grad=True)
+        self._ledger = Ledger(
+            seeds, {name: found for name, m in modules.items() if (found := fans(m)) is not None}, metrics
+        )
+        self._log = _logger(log_to)
+        self._step = 0
+        self._entered = self._armed = False
+        self._open: Record | None = None  # waits for its update
+        self._update_handles: list[RemovableHandle] = []
+        self._started = self._elapsed = 0.0
+
+    # -- the user's loop -------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Recorder:
+        if self._entered:
+            raise GradlabError("this recorder is already recording", "use one `with` block a recorder")
+        self._entered = True
+        self._started = perf_counter()
+        self._arm()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close_record()
+            self._ledger.flush()
+        finally:
+            self._meter.release()
+            self._taps.detach()
+            self._parameters.forget_update()
+            self._entered = self._armed = False
+            self._elapsed += perf_counter() - self._started
+
+    def step(
+        self,
+        optimizer: Optimizer | Iterable[Optimizer] | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """Between the backward pass and the optimiser's step, once for each update.
+
+        optimizer: the optimiser that is about to step, or several; without it update_ratio stays empty
+        scaler:    the GradScaler, if the loss was scaled: the true gradients are recorded. Needs `optimizer`.
+        Raises GradlabError when a step was to be recorded and none of the model's modules was seen.
+        """
+        if not self._entered:
+            raise GradlabError(
+                "Recorder.step outside of its `with` block", "with gradlab.Recorder(model) as r: ..."
+            )
+        started, inside = perf_counter(), self._inside()
+        self._close_record()
+        if self._armed:
+            self._take(_optimizers(optimizer), scaler)
+        self._step += 1
+        self._arm()
+        self.seconds += perf_counter() - started - (self._inside() - inside)
+
+    @property
+    def overhead(self) -> float:
+        """Host time spent recording, as a share of the time that the loop took without it."""
+        elapsed = self._elapsed + (perf_counter() - self._started if self._entered else 0.0)
+        own = self.seconds + self._inside()
+        return own / (elapsed - own) if elapsed > own else 0.0
+
+    @property
+    def recording(self) -> bool:
+        """Whether the current step is being recorded."""
+        return self._armed
+
+    def watching(self) -> Any:
+        """A context in which activation functions count as the model's, for loops that call its parts one by one."""
+        return self._taps.watching()
+
+    # -- what was recorded -----------------------------------------------------------------------------------
+
+    def table(self) -> Table:
+        return self._ledger.table()
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows so far, columns of layers.csv without the cell's; what does not apply is NaN."""
+        return self.table().frame()
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows so far as layers.csv is written: what does not apply is empty."""
+        from gradlab.store.tables import write_csv
+
+        write_csv(Path(path), self.table())
+
+    def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
+        """The verdict on the rows so far. The layer that is executed last counts as the readout.
+
+        Raises DataError while nothing is recorded.
+        """
+        from gradlab.analyse import diagnose
+
+        frame = self.to_frame()
+        if len(frame):
+            hidden = int(frame["layer"].max()) - 1
+            frame.insert(0, "depth", max(hidden, 1))
+        return diagnose(frame, ruleset=ruleset, cell_columns=())[0]
+
+    def report(self) -> str:
+        """The verdict with its evidence, and the first and last record layer by layer, as text."""
+        from gradlab.measure.text import report
+
+        return report(self.to_frame(), self.diagnose(), self.overhead)
+
+    # -- one record ------------------------------------------------------------------------------------------
+
+    def _inside(self) -> float:
+        return self._taps.seconds + self._probe_taps.seconds + self._meter.seconds
+
+    def _due(self) -> bool:
+        last = self.steps is not None and self._step == self.steps - 1
+        return self._schedule is not None and (self._step == 0 or last or self._schedule(self._step))
+
+    def _arm(self) -> None:
+        self._armed = self._due()
+        if self._armed and self._hooked:
+            self._taps.attach()
+
+    def _take(self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None) -> None:
+        """Everything but the update of this step's record."""
+        delta_scale, gradient_scale = _scales(scaler, optimizers)
+        record = Record(self._step)
+        if self._hooked:
+            passes = self._taps.passes
+            self._meter.release()
+            self._taps.detach()
+            if not any(forward.calls for forward in passes):
+                self._nothing_seen()
+                return
+            self._meter.commit(passes, record, self.loss_reduction, delta_scale)
+            if self.probe is not None:
+                self._run_probe(record)
+        self._parameters.place(record)
+        self._parameters.commit(record, gradient_scale)
+        self._open = record
+        for optimizer in optimizers if self._hooked else ():
+            self._update_handles += [
+                optimizer.register_step_pre_hook(Tap(self._before_update)),
+                optimizer.register_step_post_hook(Tap(self._after_update)),
+            ]
+
+    def _nothing_seen(self) -> None:
+        message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
+        hint = (
+            "call recorder.step after the backward pass; a compiled, scripted or functionally transformed model runs "
+            "no hooks: train the plain module, at least on recorded steps"
+        )
+        if not self._ledger.records:
+            raise GradlabError(message, hint)
+        warn(f"{message}: no record of it ({hint})", stacklevel=4)
+
+    def _run_probe(self, record: Record) -> None:
+        self._probe_meter.record = record
+        try:
+            with evaluation(self.model), self._probe_taps:
+                if isinstance(self.probe, Mapping):
+                    self.model(**self.probe)
+                elif isinstance(self.probe, tuple):
+                    self.model(*self.probe)
+                else:
+                    self.model(self.probe)
+                for forward in self._probe_taps.passes:
+                    record.saw([*forward.calls])
+        finally:
+            self._probe_meter.record = None
+
+    def _before_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._open is not None:
+            started = perf_counter()
+            self._parameters.before_update(
+                {id(p) for group in optimizer.param_groups for p in group["params"]}
+            )
+            self.seconds += perf_counter() - started
+
+    def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._open is not None:
+            started = perf_counter()
+            self._open.skipped = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
+            self._parameters.after_update(self._open)
+            self.seconds += perf_counter() - started
+
+    def _close_record(self) -> None:
+        """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty."""
+        for handle in self._update_handles:
+            handle.remove()
+        self._update_handles = []
+        self._parameters.forget_update()
+        if self._open is not None:
+            self._ledger.add(self._open)
+            self._open = None
+            if self._log is not None:
+                self._log(self.table())
+
+
+def _unwrapped(model: nn.Module, gradients_only: bool) -> nn.Module:
+    """The module inside DistributedDataParallel or DataParallel: its calls are the same, and it alone runs a probe
+    without talking to other processes."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(Problem("model", f"{type(model).__name__} is no torch.nn.Module"))
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif gradients_only and hasattr(model, "_orig_mod"):
+            model = model._orig_mod  # type: ignore[assignment]
+        else:
+            return model
+
+
+def _problems(model: nn.Module, metrics: str, loss_reduction: str | float) -> list[Problem]:
+    problems = []
+    for name, module in model.named_modules() if metrics != "gradients" else ():
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            problems.append(
+                Problem(
+                    "model",
+                    f"{name or 'the model'} is compiled, and a compiled graph runs no hooks",
+                    hint="give the recorder and the loop the module as it was before torch.compile, or record with "
+                    "metrics='gradients'",
+                )
+            )
+    parameters = dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        if isinstance(parameter, UninitializedParameter):
+            hint = "run one batch through the model first"
+            problems.append(Problem("model", f"{name} has no shape yet (a lazy module)", hint=hint))
+        elif parameter.is_meta:
+            hint = "move it to a device with model.to_empty and initialise it"
+            problems.append(Problem("model", f"{name} is on the meta device and holds no numbers", hint=hint))
+    if not parameters:
+        problems.append(Problem("model", "the model has no parameters, so no gradients"))
+    if metrics not in METRICS:
+        problems.append(
+            Problem("metrics", f"unknown {metrics!r}", ", ".join(METRICS), nearest(metrics, METRICS))
+        )
+    if (isinstance(loss_reduction, str) and loss_reduction not in ("mean", "sum")) or (
+        not isinstance(loss_reduction, str) and not 0 < loss_reduction < float("inf")
+    ):
+        problems.append(Problem("loss_reduction", f"{loss_reduction!r}", "mean, sum, or a number above 0"))
+    return problems
+
+
+def _chosen(
+    modules: dict[str, nn.Module], layers: Sequence[str] | None, problems: list[Problem]
+) -> dict[str, nn.Module]:
+    """The modules that one of the paths or patterns names, in the model's order."""
+    if layers is None:
+        return modules
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in modules):
+            close = nearest(pattern, [*modules])
+            some = ", ".join([*modules][:8])
+            problems.append(Problem("layers", f"{pattern!r} names no module with parameters", some, close))
+    return {n: m for n, m in modules.items() if any(fnmatchcase(n, pattern) for pattern in patterns)}
+
+
+def _optimizers(given: Optimizer | Iterable[Optimizer] | None) -> list[Optimizer]:
+    """The torch optimisers given; a wrapper that keeps one in `.optimizer` stands for it."""
+    if given is None:
+        return []
+    found = []
+    for each in given if isinstance(given, list | tuple) else [given]:
+        inner = getattr(each, "optimizer", each)
+        if not isinstance(inner, Optimizer):
+            raise ConfigError(Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer"))
+        found.append(inner)
+    return found
+
+
+def _scales(
+    scaler: torch.amp.GradScaler | None, optimizers: list[Optimizer]
+) -> tuple[Tensor | None, Tensor | None]:
+    """What the deltas and what the parameter gradients must be divided by.
+
+    The backward pass ran on the scaled loss, so deltas always carry the scale; the parameter gradients no longer do
+    after `scaler.unscale_`. The scale stays on its device: `get_scale` would wait for it.
+    """
+    if scaler is None or not scaler.is_enabled() or scaler._scale is None:
+        return None, None
+    if not optimizers:
+        hint = "recorder.step(optimizer=..., scaler=...)"
+        raise ConfigError(
+            Problem("optimizer", "a scaler needs the optimizer whose gradients it scales", hint=hint)
+        )
+    stages = {scaler._per_optimizer_states[id(optimizer)]["stage"].name for optimizer in optimizers}
+    if len(stages) > 1:
+        raise ConfigError(
+            Problem("scaler", "unscale_ was called for some of the optimizers only", "all or none")
+        )
+    return scaler._scale, None if stages == {"UNSCALED"} else scaler._scale
+
+
+def _logger(log_to: object) -> Any:
+    if log_to is None:
+        return None
+    from gradlab.integrations.logging import sink
+
+    return sink(log_to)

@@ -1,0 +1,311 @@
+"""Taps on any model: hooks on its parametrised modules and a watch on torch's activation functions.
+
+The taps only find out which call of which module makes which tensor, and which activation follows it; what is
+measured there is the `Meter`'s. They are attached for a recorded step or a probe, and leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.activations.modules import StackedPReLU
+from gradlab.measure.functions import FUNCTIONS, Shape, shape_of
+from gradlab.measure.units import batch_size, first_tensor, unit_axis
+
+Key = tuple[str, int]
+"""The module's path and the number of its call in one forward pass, from 1."""
+
+
+@dataclass
+class Call:
+    """One call of one module in a forward pass, and what the meter keeps of it on the device."""
+
+    key: Key
+    axis: int
+    axes: int
+    activated: bool = False
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Pass:
+    """One forward pass of the model: its samples and its calls in the order in which they ended.
+
+    replica: a copy that data parallelism made, which sees a part of the batch
+    """
+
+    batch: int | None = None
+    replica: bool = False
+    backward: bool = False
+    calls: dict[Key, Call] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    made: dict[int, tuple[weakref.ref[Tensor], Call]] = field(default_factory=dict)
+    latest: Call | None = None
+
+
+class Meter(Protocol):
+    """What is measured at a call, its output z, the activation phi on it, and phi's result h."""
+
+    def output(self, forward: Pass, call: Call, z: Tensor) -> None: ...
+
+    def recomputed(self, forward: Pass, call: Call, z: Tensor) -> None: ...
+
+    def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None: ...
+
+    def after(self, call: Call, h: Tensor) -> None: ...
+
+
+class Tap:
+    """A hook that is inert in a copy: a model that is copied or pickled while it is watched takes no recorder along."""
+
+    def __init__(self, function: Callable[..., None] | None = None) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> None:
+        if self.function is not None:
+            self.function(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
+        return Tap()
+
+    def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
+        return Tap, ()
+
+
+class Taps(AbstractContextManager["Taps"]):
+    """The taps of one model, attached between `attach` and `detach`.
+
+    modules:   the modules to watch, by path
+    no_grad:   whether a forward pass without gradients counts (a probe) or is an evaluation to be left alone
+    `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
+    """
+
+    def __init__(
+        self, root: nn.Module, modules: Mapping[str, nn.Module], meter: Meter, *,
+        batch_dim: int, no_grad: bool,
+    ) -> None:  # fmt: skip
+        self.root, self.modules, self.meter = root, modules, meter
+        self.batch_dim, self.no_grad = batch_dim, no_grad
+        self.passes: list[Pass] = []
+        self.seconds = 0.0
+        self._handles: list[RemovableHandle] = []
+        self._local = threading.local()  # data parallelism runs one thread a replica
+        self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
+
+    def attach(self) -> None:
+        add = self._handles.append
+        add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
+        for name, module in self.modules.items():
+            add(module.register_forward_hook(Tap(self._named(name))))
+        for module in self.root.modules():
+            if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
+                add(module.register_forward_pre_hook(Tap(self._before_prelu)))
+                add(module.register_forward_hook(Tap(self._after_prelu)))
+        add(self.root.register_forward_hook(Tap(self._leave), always_call=True))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for mode in self._modes():
+            _remove_mode(mode)
+        self.passes, self._loose = [], None
+        self._local = threading.local()
+
+    def __enter__(self) -> Taps:
+        self.attach()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def watching(self) -> AbstractContextManager[Any]:
+        """Activations called inside belong to the model, for a part of a step outside the model's own call."""
+        return _Watch(self)
+
+    # -- passes ----------------------------------------------------------------------------------------------
+
+    def _stack(self) -> list[Pass | None]:
+        """The root calls going on in this thread, outermost first; None for an evaluation."""
+        if not hasattr(self._local, "stack"):
+            self._local.stack, self._local.modes = [], []
+        stack: list[Pass | None] = self._local.stack
+        return stack
+
+    def _modes(self) -> list[_Watch]:
+        self._stack()
+        modes: list[_Watch] = self._local.modes
+        return modes
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if _elsewhere() or _in_backward():
+            return
+        stack = self._stack()
+        if not (self.no_grad or torch.is_grad_enabled()):
+            stack.append(None)
+            return
+        self._forget_finished()
+        forward = Pass(
+            batch=batch_size((args, kwargs), self.batch_dim), replica=getattr(module, "_is_replica", False)
+        )
+        self.passes.append(forward)
+        stack.append(forward)
+        self._modes().append(_Watch(self))
+        torch.overrides._push_mode(self._modes()[-1])  # type: ignore[no-untyped-call]
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if _elsewhere() or _in_backward():
+            return
+        stack = self._stack()
+        if stack and stack.pop() is not None and self._modes():
+            _remove_mode(self._modes().pop())
+
+    def _forget_finished(self) -> None:
+        """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
+        if any(forward.backward for forward in self.passes) and all(
+            parameter.grad is None for parameter in self.root.parameters()
+        ):
+            self.passes = [forward for forward in self.passes if not forward.backward]
+
+    def _current(self) -> Pass | None:
+        stack = self._stack()
+        if stack:
+            return stack[-1]
+        if not (self.no_grad or torch.is_grad_enabled()):
+            return None
+        if self._loose is None or self._loose.backward or self._loose not in self.passes:
+            self._forget_finished()
+            self._loose = Pass()
+            self.passes.append(self._loose)
+        return self._loose
+
+    # -- modules ---------------------------------------------------------------------------------------------
+
+    def _named(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            started = perf_counter()
+            if not _elsewhere():
+                with torch._C.DisableTorchFunction():  # our own reductions are no part of the model
+                    self._output(name, module, args, output)
+            self.seconds += perf_counter() - started
+
+        return hook
+
+    def _output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        z = first_tensor(output)
+        if z is None:
+            return
+        if _in_backward():
+            self._recomputed(name, z)
+            return
+        forward = self._current()
+        if forward is None:
+            return
+        if forward.batch is None:
+            forward.batch = batch_size(args, self.batch_dim) or 1
+        forward.counts[name] = number = forward.counts.get(name, 0) + 1
+        call = Call((name, number), unit_axis(module, z), z.dim())
+        forward.calls[call.key] = forward.latest = call
+        forward.made[id(z)] = (weakref.ref(z), call)
+        self.meter.output(forward, call, z)
+
+    def _recomputed(self, name: str, z: Tensor) -> None:
+        """A checkpointed segment runs again in the backward pass: only a reentrant one brings its gradients now."""
+        for forward in reversed(self.passes):
+            if (name, 1) in forward.calls:
+                if forward.counts[name] == 1:  # with several calls nobody can tell which one this is
+                    self.meter.recomputed(forward, forward.calls[name, 1], z)
+                return
+
+    # -- activations -----------------------------------------------------------------------------------------
+
+    def owner(self, z: Tensor) -> Call | None:
+        """The call whose activation is about to be applied to z: the one that made z, else the latest one."""
+        forward = self._current()
+        if forward is None:
+            return None
+        reference, made = forward.made.get(id(z), (None, None))
+        call = made if reference is not None and reference() is z else forward.latest
+        return None if call is None or call.activated else call
+
+    def _before_prelu(self, module: StackedPReLU, args: tuple[Tensor]) -> None:
+        if _elsewhere() or _in_backward():
+            return
+        call = self._local.prelu = self.owner(args[0])
+        if call is not None:
+            call.activated = True
+            alpha = module.alpha.detach()
+            self.meter.before(call, args[0], Shape((), alpha.abs().clamp(min=1.0), alpha), module.forward)
+
+    def _after_prelu(self, module: StackedPReLU, args: Any, h: Tensor) -> None:
+        call = getattr(self._local, "prelu", None)
+        if call is not None and not (_elsewhere() or _in_backward()):
+            self.meter.after(call, h)
+            self._local.prelu = None
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every torch function that the model calls, and stops at the activations."""
+
+    def __init__(self, taps: Taps) -> None:
+        super().__init__()
+        self.taps = taps
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        kind = FUNCTIONS.get(func)
+        if kind is None or _elsewhere() or _in_backward():
+            return func(*args, **kwargs)
+        started = perf_counter()
+        z = args[0] if args else kwargs.get("input")
+        call = self.taps.owner(z) if isinstance(z, Tensor) and z.is_floating_point() else None
+        shape = shape_of(kind, args, kwargs) if call is not None else None
+        if call is None or shape is None or z is None:
+            self.taps.seconds += perf_counter() - started
+            return func(*args, **kwargs)
+        call.activated = True
+        rest = {name: value for name, value in kwargs.items() if name != "input"}
+        self.taps.meter.before(call, z, shape, lambda x: func(x, *args[1:], **rest))
+        self.taps.seconds += perf_counter() - started
+        h = func(*args, **kwargs)
+        started = perf_counter()
+        self.taps.meter.after(call, h)
+        self.taps.seconds += perf_counter() - started
+        return h
+
+
+def _elsewhere() -> bool:
+    """Whether the code is being compiled or transformed by torch.func: its tensors are not this step's numbers."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
+
+
+def _remove_mode(mode: TorchFunctionMode) -> None:
+    """Take a mode off this thread's stack, wherever it is there."""
+    above = []
+    with suppress(IndexError, AssertionError, RuntimeError):
+        while torch.overrides._get_current_function_mode() is not None:  # type: ignore[no-untyped-call]
+            top = torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+            if top is mode:
+                break
+            above.append(top)
+    for other in reversed(above):
+        torch.overrides._push_mode(other)  # type: ignore[no-untyped-call]

@@ -1,0 +1,113 @@
+"""What a module's output is made of: which axis its units are on, which parameters are its own, its fans.
+
+A unit is a feature (the last axis) of a linear map, an embedding, a recurrent layer, attention or a layer norm,
+and a channel of a convolution, batch norm, instance norm or group norm. A module of another kind has its units on
+the last axis, or on axis 1 (channels) where its output has four axes or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import ParametrizationList
+
+from gradlab.activations.modules import PerReplica, StackedPReLU
+from gradlab.network.mlp import StackedLinear
+
+FEATURES_LAST = (nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.LayerNorm, nn.RMSNorm,
+                 nn.MultiheadAttention)  # fmt: skip
+LEARNED_ACTIVATIONS = (nn.PReLU, StackedPReLU)
+
+
+def unit_axis(module: nn.Module, z: Tensor) -> int:
+    """The axis of the units in the output z of `module`."""
+    if isinstance(module, _ConvNd):
+        return z.dim() - 1 - len(module.kernel_size)  # also right without a batch axis
+    if isinstance(module, _NormBase | nn.GroupNorm):
+        return min(1, z.dim() - 1)
+    if isinstance(module, FEATURES_LAST) or z.dim() < 4:
+        return z.dim() - 1
+    return 1
+
+
+def by_unit(x: Tensor, axis: int) -> Tensor:
+    """x with every axis but the units' run together: [1, batch, unit]. A number is one sample of one unit."""
+    if x.dim() == 0:
+        return x.reshape(1, 1, 1)
+    return x.movedim(axis, -1).reshape(1, -1, x.shape[axis])
+
+
+def first_tensor(value: object) -> Tensor | None:
+    """The first floating tensor in what a module returned: a tensor, or tuples, dicts and dataclasses of them."""
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() or value.is_complex() else None
+    parts: list[object] = []
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    elif isinstance(value, tuple | list):
+        parts = list(value)
+    elif is_dataclass(value):
+        parts = [getattr(value, field.name) for field in fields(value)]
+    return next((found for part in parts if (found := first_tensor(part)) is not None), None)
+
+
+def batch_size(values: object, batch_dim: int) -> int | None:
+    """Length along `batch_dim` of the first tensor in a module's arguments that has that axis."""
+    if isinstance(values, Tensor):
+        return values.shape[batch_dim] if values.dim() > batch_dim else None
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, tuple | list):
+        return next((n for part in values if (n := batch_size(part, batch_dim)) is not None), None)
+    return None
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The module's own parameters by name, those behind torch's parametrizations (weight norm ...) included."""
+    if isinstance(module, (*LEARNED_ACTIVATIONS, PerReplica, ParametrizationList)):
+        return {}
+    own = dict(module.named_parameters(recurse=False))
+    behind = getattr(module, "parametrizations", None)
+    return own | (dict(behind.named_parameters()) if isinstance(behind, nn.ModuleDict) else {})
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter of this name is added, not multiplied."""
+    return "bias" in name.split(".")[0] or name == "shift"
+
+
+def fans(module: nn.Module) -> tuple[int, int] | None:
+    """Inputs and outputs of the module's linear map, as torch's initialisers count them; None where it has none."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, StackedLinear):
+        return module.weight.shape[1], module.weight.shape[2]
+    if isinstance(module, nn.Bilinear):
+        return module.in1_features * module.in2_features, module.out_features
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return module.num_embeddings, module.embedding_dim
+    if isinstance(module, nn.RNNBase):
+        return module.input_size, module.hidden_size
+    if isinstance(module, nn.MultiheadAttention):
+        return module.embed_dim, module.embed_dim
+    if isinstance(module, _ConvNd):
+        taps = prod(module.kernel_size)
+        first, second = module.weight.shape[1] * taps, module.weight.shape[0] * taps
+        return (second, first) if isinstance(module, _ConvTransposeNd) else (first, second)
+    return None
+
+
+def real(x: Tensor) -> Tensor:
+    """x itself, a complex tensor as its absolute values: what norms and counts are taken of."""
+    return x.abs() if x.is_complex() else x
+
+
+def dense_values(gradient: Tensor) -> Tensor:
+    """The entries of a gradient that are stored: all of a dense one, the summed rows of a sparse one."""
+    return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient
