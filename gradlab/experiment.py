@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -22,6 +23,7 @@ from gradlab.store.folder import ResultsFolder
 from gradlab.store.schema import CELL, names
 from gradlab.store.tables import Table, frame, read_rows, repeated, write_csv, write_parquet
 from gradlab.sweep.cells import Cells, chance
+from gradlab.sweep.cost import worker_count
 from gradlab.sweep.interrupt import Interrupt, Interrupted
 
 if TYPE_CHECKING:
@@ -131,17 +133,24 @@ class _Execution:
             self.cells.rows[row["cell"]] = row
 
     def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
-        for stack, result in sweep.train(stacks, workers=1, watch=self._watch, interrupt=interrupt):
-            if isinstance(result, str):
-                self.failed.append(Failure(stack.cell, result, stack.seeds))
-                self.observer.message(f"cell {stack.cell.id}, seeds {_span(stack.seeds)} failed: {result}")
-                continue
-            self.folder.keep(stack, result)
-            row = self.cells.add(stack, result)
-            if row is not None:
-                self.observer.cell_done(stack.cell, row)
-            if perf_counter() > self.summary_due:
-                self._write_summary()
+        workers = worker_count(self.plan, stacks)
+        trained = sweep.train(stacks, workers=workers, watch=self._watch, interrupt=interrupt)
+        with closing(trained):
+            for stack, result in trained:
+                if isinstance(result, str):
+                    self.failed.append(Failure(stack.cell, result, stack.seeds))
+                    self.observer.message(
+                        f"cell {stack.cell.id}, seeds {_span(stack.seeds)} failed: {result}"
+                    )
+                    if self.plan.run.on_error == "stop":
+                        break
+                    continue
+                self.folder.keep(stack, result)
+                row = self.cells.add(stack, result)
+                if row is not None:
+                    self.observer.cell_done(stack.cell, row)
+                if perf_counter() > self.summary_due:
+                    self._write_summary()
 
     def _watch(self, stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         self.observer.advance(stack.cell, made * len(stack.seeds))

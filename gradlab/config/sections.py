@@ -87,6 +87,10 @@ class Run(Section):
     """replace what is in the results folder"""
     tables: Literal["csv", "parquet", "both"] = "csv"
     """format of the tables"""
+    workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """worker processes; unset means one for each core, where the work is worth it"""
+    on_error: Literal["continue", "stop"] = "continue"
+    """when a cell fails: continue with the others, or stop"""
 
 
 class Config(Section):

@@ -15,10 +15,10 @@ def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> 
     """The text of a file that asks for the same run: every key that has a value, and the lists in [grid].
 
     grid: "network.depth" -> its values. Left out: keys without a value (`momentum` by the optimiser's rule) and
-    where to write and whether to replace, so that a run has the same text wherever it lands.
+    where to write and how to go about it, so that a run has the same text wherever it lands.
     """
     grid = grid or {}
-    left_out = {*grid, "run.out", "run.force"}
+    left_out = {*grid, "run.out", "run.force", "run.workers", "run.on_error"}
     tables: dict[str, dict[str, Any]] = {}
     for section, keys in config.model_dump(exclude_none=True).items():
         tables[section] = {name: value for name, value in keys.items() if f"{section}.{name}" not in left_out}

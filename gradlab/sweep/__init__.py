@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from gradlab.plan import Stack
 from gradlab.sweep.interrupt import Interrupt
@@ -12,11 +12,19 @@ from gradlab.train.result import StackResult
 
 def train(
     stacks: Sequence[Stack], *, workers: int, watch: Watch, interrupt: Interrupt
-) -> Iterator[tuple[Stack, StackResult | str]]:
+) -> Generator[tuple[Stack, StackResult | str], None, None]:
     """Train stacks and yield each with its records, or with why it failed, in the order they finish.
 
-    watch is called in this process; Interrupted is raised soon after the user asks to stop.
+    workers: processes; 1 is this one. watch is called in this process. Raises Interrupted soon after the user asks
+    to stop. Close the generator to end the workers.
     """
-    from gradlab.sweep.serial import train_here
+    if not stacks:
+        return
+    if workers == 1:
+        from gradlab.sweep.serial import train_here
 
-    return train_here(stacks, watch, interrupt)
+        yield from train_here(stacks, watch, interrupt)
+    else:
+        from gradlab.sweep.workers import train_in_workers
+
+        yield from train_in_workers(stacks, workers, watch, interrupt)

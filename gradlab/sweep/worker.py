@@ -1,0 +1,47 @@
+"""The worker process: it receives stacks, trains them and sends back progress and records.
+
+The parent loads this module once, in the server that workers are forked from, so everything slow is imported here
+and nothing here computes: a process that has run a parallel operation must not be forked.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+import sklearn.datasets
+import sklearn.model_selection  # noqa: F401
+import torch
+
+import gradlab.analyse.predicted
+import gradlab.train.loop  # noqa: F401
+from gradlab.plan import Stack
+from gradlab.sweep.job import reason, work
+
+
+def serve(connection: Connection) -> None:
+    """Train what comes until nothing more comes. Ctrl-C is the parent's to handle; when it dies, this ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+    def watch(stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
+        try:
+            connection.send((step, made, shown))
+        except OSError:  # nobody is listening any more
+            raise SystemExit from None
+
+    while True:
+        try:
+            stack = connection.recv()
+        except EOFError:
+            return
+        try:
+            done: object = work(stack, watch)
+        except Exception as error:
+            done = reason(error)
+        try:
+            connection.send(done)
+        except OSError:
+            return
