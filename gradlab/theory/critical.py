@@ -60,8 +60,13 @@ def critical(
     Raises ConfigError for an unknown activation and for softmax.
     """
     found = moment_curve or curve(activation, mean=bias)
-    sigma_w, q, reason = _critical_point(found, sigma_b)
-    return Critical(found.activation.text, sigma_b, sigma_w, q, reason, _half_stable(found))
+    if sigma_b not in found.memo:
+        sigma_w, q, reason = _critical_point(found, sigma_b)
+        found.memo[sigma_b] = Critical(
+            found.activation.text, sigma_b, sigma_w, q, reason, _half_stable(found)
+        )
+    result: Critical = found.memo[sigma_b]
+    return result
 
 
 def _critical_point(found: Curve, sigma_b: float) -> tuple[float | None, float | None, str | None]:
@@ -91,10 +96,12 @@ def _critical_point(found: Curve, sigma_b: float) -> tuple[float | None, float |
         q = root(gap, table.q[low], table.q[high])
         here = found.at(q)
         sigma_w = 1 / sqrt(float(here.slope_sq))
-        if abs(sigma_w**2 * float(here.phi_sq_by_q)) < 1:
+        slope = sigma_w**2 * float(here.phi_sq_by_q)
+        if abs(slope) < 1 - SAME_SLOPE:
             candidates.append((sigma_w, q))
         else:
-            reason = f"chi_1 = 1 only at an unstable fixed point (q = {q:.6g}, sigma_w = {sigma_w:.9g})"
+            kind = "a half-stable" if abs(slope - 1) <= SAME_SLOPE else "an unstable"
+            reason = f"chi_1 = 1 only at {kind} fixed point (q = {q:.6g}, sigma_w = {sigma_w:.9g})"
     if candidates:
         return (*min(candidates), None)
     return None, None, reason

@@ -6,9 +6,10 @@ Poole et al. 2016, eqs. 3-4; Schoenholz et al. 2017, section 2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,12 +29,16 @@ GROWS = "none: q grows without bound"
 
 @dataclass(frozen=True)
 class Curve:
-    """The moments of one activation on GRID, computed once for any number of sigma_w and sigma_b."""
+    """The moments of one activation on GRID, computed once for any number of sigma_w and sigma_b.
+
+    memo: results that depend on nothing but the curve and the key they are kept under
+    """
 
     activation: Activation
     mean: float
     table: Moments
     phi_at_mean: float
+    memo: dict[float, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, q: ArrayLike) -> Moments:
         return moments(self.activation, q, mean=self.mean)
@@ -63,9 +68,23 @@ class LengthMap:
 
 
 def curve(activation: Activation | str, *, mean: float = 0.0) -> Curve:
-    """The moments of `activation` on the grid; `mean` is a constant bias. Raises ConfigError (softmax)."""
+    """The moments of `activation` on the grid; `mean` is a constant bias. Raises ConfigError (softmax).
+
+    Kept for the life of the process, under the activation's text and, for a user's own, its source: a comparison
+    asks for the same critical point once a cell.
+    """
     found, phi, _ = elementwise(activation)
-    return Curve(found, mean, moments(found, GRID, mean=mean), float(phi(np.array([mean]))[0]))
+    registered = found.kinks_known and not found.source
+    key = (found.text, found.source, mean) if registered or found.source else None
+    if key in _CURVES:
+        return _CURVES[key]
+    made = Curve(found, mean, moments(found, GRID, mean=mean), float(phi(np.array([mean]))[0]))
+    if key is not None:
+        _CURVES[key] = made
+    return made
+
+
+_CURVES: dict[tuple[str, str, float], Curve] = {}
 
 
 def length_map(

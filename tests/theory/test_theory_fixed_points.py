@@ -23,7 +23,7 @@ from gradlab.theory import (
     predict,
     slope_map,
 )
-from gradlab.theory.fixed_points import ANY_Q, GROWS
+from gradlab.theory.fixed_points import _CURVES, ANY_Q, GROWS
 
 LECUN, HE, TORCH = 1.0, sqrt(2), sqrt(1 / 3)
 
@@ -132,6 +132,8 @@ def test_half_stable_points_of_gelu_and_silu(
     assert half.sigma_w**2 == pytest.approx(sigma_w_sq, abs=6e-9)
     assert half.sigma_b**2 == pytest.approx(sigma_b_sq, abs=6e-9)
     assert half.q == pytest.approx(q, abs=6e-9)
+    there = critical(text, sigma_b=half.sigma_b)
+    assert there.sigma_w is None and "half-stable" in (there.reason or "")
     points = fixed_points(curve(text), half.sigma_w, half.sigma_b).points
     touching = min(points, key=lambda point: abs(point.q - q))
     assert touching.q == pytest.approx(q, rel=1e-4) and touching.slope == pytest.approx(1, abs=1e-6)
@@ -264,6 +266,7 @@ def test_softmax_has_no_prediction() -> None:
 
 
 def test_the_critical_table_of_the_whole_registry_takes_seconds() -> None:
+    _CURVES.clear()
     start = time.process_time()
     for name in activations.names():
         if activations.get(name).elementwise:

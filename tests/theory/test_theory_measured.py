@@ -57,7 +57,7 @@ def measured_and_predicted(text, sigma_w, sigma_b, draw, batch):  # type: ignore
     delta /= delta.sum(axis=1, keepdims=True)
     delta[np.arange(BATCH), y] -= 1
     net = predict(text, depth=DEPTH, sigma_w=sigma_w, sigma_b=sigma_b, q0=(x**2).mean(axis=1), fans=FANS)
-    predicted = delta_rms(net, np.sqrt((delta**2).mean(axis=1)))
+    predicted = delta_rms(net, np.sqrt((delta**2).mean()))
     sizes = [np.sqrt((delta**2).mean())]
     for layer in range(DEPTH - 1, -1, -1):
         delta = activation.slope(z[layer]) * (delta @ weights[layer + 1].T)
