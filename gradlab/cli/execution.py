@@ -27,9 +27,11 @@ def execute_plan(plan: Plan, *, quiet: bool, profile: bool) -> Outcome:
     if not profile:
         return execute(plan, observer)
     import cProfile
+    from dataclasses import replace
 
     profiler = cProfile.Profile()
-    outcome = profiler.runcall(execute, plan, observer)
+    here = replace(plan, run=plan.run.model_copy(update={"workers": 1}))  # other processes are not profiled
+    outcome = profiler.runcall(execute, here, observer)
     _print_profile(profiler)
     return outcome
 

@@ -98,6 +98,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "run.out": ("a,b/c", "a,b/c"),
     "run.force": ("true", True),
     "run.tables": ("both", "both"),
+    "run.workers": ("2", 2),
+    "run.on_error": ("stop", "stop"),
 }
 
 
