@@ -66,7 +66,7 @@ def draw_delta_map(ax: Axes, data: Frames, figure: Figure) -> None:
     """log10 delta, layer x record; exact zeros and non-finite values are hatched, each in its own way."""
     steps, layers, values = frames.grid(data.layers, "delta_rms")
     logs = frames.log10(values)
-    mesh = axes.draw_map(ax, steps, layers, logs, frames.decades(values), has_readout(data))
+    mesh = axes.draw_map(ax, steps, layers, logs, frames.map_limits(values), has_readout(data))
     axes.mark_fields(ax, layers, values == 0, "////", "0.45", "exactly 0")
     axes.mark_fields(ax, layers, np.isinf(values), "xxxx", "#D55E00", "inf or nan")
     axes.dress(ax, r"$\log_{10}\,\delta$ (rms)", "step (records)", "layer")

@@ -113,6 +113,17 @@ def ranking(summary: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def against_best(data: Frames) -> dict[str, str]:
+    """`best`, `tied` (the seeds do not tell it from the best) or `behind`, by cell; nothing for a single cell."""
+    from gradlab.analyse.ranking import rank
+
+    if len(data.summary) < 2 or not len(data.steps):
+        return {}
+    found = rank(data.steps, cell_columns=["cell"])
+    words = np.where(found["rank"] == 1, "best", np.where(found["within_noise"], "tied", "behind"))
+    return {str(cell): str(word) for cell, word in zip(found["cell"], words, strict=True)}
+
+
 def records(layers: pd.DataFrame) -> list[int]:
     """The recorded steps, ascending."""
     return sorted(int(step) for step in layers["step"].unique())
@@ -175,6 +186,17 @@ def log10(values: Array) -> Array:
     """log10 without warnings: 0 becomes -inf, a negative value NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.log10(values), dtype=np.float64)
+
+
+def map_limits(values: Array) -> tuple[float, float]:
+    """Limits of a colour map in log10: those of the positive finite values, at least a decade apart."""
+    logs = log10(np.ravel(values))
+    logs = logs[np.isfinite(logs)]
+    if not logs.size:
+        return -1.0, 0.0
+    low, high = float(logs.min()), float(logs.max())
+    lack = max(1.0 - (high - low), 0.0) / 2
+    return low - lack, high + lack
 
 
 def decades(*values: Array) -> tuple[int, int]:

@@ -214,6 +214,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     ranked = frames.ranking(data.summary)
     differ = [name for name in frames.varying(ranked) if name != "activation"]
     names = frames.labels(data.summary)
+    against = frames.against_best(data)
     rows = []
     for place, row in enumerate(frames.rows_of(ranked), start=1):
         own = [row[name] for name in differ]
@@ -224,6 +225,8 @@ def ranking_table(data: Tables) -> dict[str, Any]:
             for v in own
         ]
         fields += [Number.of(float(row[column]), text(float(row[column]))) for _, column, text in COLUMNS]
+        stands = against.get(str(row["cell"]), "")
+        fields.insert(len(differ) + 2, Number(stands, stands))
         rows.append(
             {
                 "place": place,
@@ -237,6 +240,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     heads = [(name, ranked[name].dtype.kind in "iuf") for name in differ] + [
         (head, True) for head, _, _ in COLUMNS
     ]
+    heads.insert(len(differ) + 2, ("against the best", False))
     return {"heads": heads, "rows": rows}
 
 

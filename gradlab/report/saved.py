@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,14 +98,16 @@ def _read_csv(path: Path) -> pd.DataFrame:
         if kind is not None:
             types[name] = str if kind == "str" else "int64" if name in WHOLE else "float64"
     numbers = {name: ["", "nan"] for name in header if types.get(name) is not str}
-    return pd.read_csv(
-        path,
-        dtype=types,
-        keep_default_na=False,
-        na_values=numbers,
-        float_precision="round_trip",
-        encoding="utf-8",
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer pandas rounds correctly by itself, and says so
+        return pd.read_csv(
+            path,
+            dtype=types,
+            keep_default_na=False,
+            na_values=numbers,
+            float_precision="round_trip",
+            encoding="utf-8",
+        )
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

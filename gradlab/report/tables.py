@@ -27,12 +27,13 @@ MEASURES: tuple[tuple[str, Field], ...] = (
     ("verdict", lambda row: ", ".join(name for name, _ in frames.verdicts(row))),
 )
 NOTE = (
-    "Means over {seeds} seeds ± half of the 95 % interval; {same}. Attenuation: log10 of delta in the first layer over "
-    "that in the last hidden layer, at step 0."
+    "Means over {seeds} seeds ± half of the 95 % interval; {same}. Attenuation: log10 of delta in the first layer "
+    "over that in the last hidden layer, at step 0."
 )
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "<": r"$<$", ">": r"$>$", "|": r"$|$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$",
 }  # fmt: skip
 
 

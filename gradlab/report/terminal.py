@@ -78,7 +78,11 @@ def print_compare(outcome: Outcome, console: Console) -> None:
     if len(summary):
         ranked = frames.ranking(summary)
         _line(console, glyphs, _grid_headline(summary, outcome), "bold")
-        console.print(Padding(_cell_table(ranked, console.width, glyphs), (1, 0, 0, 0)), highlight=False)
+        against = frames.against_best(outcome)
+        table = _cell_table(ranked, against, console.width, glyphs)
+        console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
+        if "tied" in against.values():
+            _line(console, glyphs, "=: these seeds do not tell it from the best (paired t test)", "dim")
         if len(ranked) > MOST_CELLS:
             _line(console, glyphs, f"{len(ranked) - MOST_CELLS} cells between are in summary.csv", "dim")
         console.print()
@@ -305,14 +309,14 @@ def _grid_headline(summary: pd.DataFrame, outcome: Outcome) -> str:
     return text + (" (saved result, not trained again)" if outcome.cached else "")
 
 
-def _cell_table(ranked: pd.DataFrame, width: int, glyphs: Glyphs) -> Table:
+def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyphs: Glyphs) -> Table:
     """Ranked cells as rows; columns drop out from the least needed on where the console is narrow."""
     differ = frames.varying(ranked) or ["activation"]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     values = [max(len(frames.show(v)) for v in ranked[name]) for name in differ]
     needed = sum(max(n, len(name)) + 1 for n, name in zip(values, differ, strict=True))
     merge = needed > width // 2
-    room = width - 4 - (max(16, width // 2) if merge else needed) - 7 - 12
+    room = width - 5 - (max(16, width // 2) if merge else needed) - 7 - 12
     numbers: list[tuple[str, int, Callable[[dict[str, Any]], str]]] = [
         ("atten.", 7, lambda row: f"{row['attenuation_mean'] + 0.0:.1f}".replace("-0.0", "0.0")),
         ("decay", 7, lambda row: number(row["decay_per_layer_mean"])),
@@ -344,7 +348,7 @@ def _cell_table(ranked: pd.DataFrame, width: int, glyphs: Glyphs) -> Table:
         row = rows[place]
         label = [frames.name_cell(row, differ)] if merge else [frames.show(row[name]) for name in differ]
         table.add_row(
-            str(place + 1),
+            f"{'=' if against.get(str(row['cell'])) == 'tied' else ''}{place + 1}",
             *(glyphs.text(text) for text in label),
             _plain(row["val_accuracy_mean"], 3),
             *(blank_nan(cell(row)) for _, _, cell in kept),

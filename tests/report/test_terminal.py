@@ -85,7 +85,7 @@ def test_one_layer_and_one_record_are_enough() -> None:
 
 def test_comparison_ranks_by_accuracy_and_names_every_cell() -> None:
     text = shown(print_compare, GRID)
-    places = re.findall(r"^ *(\d) (sigmoid|relu|tanh) +(\d+) +(0\.\d+)", text, re.MULTILINE)
+    places = re.findall(r"^ *=?(\d) (sigmoid|relu|tanh) +(\d+) +(0\.\d+)", text, re.MULTILINE)
     assert [place for place, *_ in places] == list("123456")
     accuracies = [float(accuracy) for *_, accuracy in places]
     assert accuracies == sorted(accuracies, reverse=True)

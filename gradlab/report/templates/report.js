@@ -167,8 +167,16 @@
       const across = (pick) => current.layers.map((_, l) => rows.map((row) => pick(row[l])));
       const number = (v) => (v === null || (logarithmic && !isNumber(v)) ? null : v / 1000);
       const x = current.steps.map(String);
+      const finite = rows.flat().filter((v) => v !== null && (!logarithmic || isNumber(v)));
+      let [zmin, zmax] = [0, 1];
+      if (logarithmic && finite.length) {  // at least a decade, so that noise does not look like a trend
+        zmin = finite.reduce((a, b) => Math.min(a, b)) / 1000;
+        zmax = finite.reduce((a, b) => Math.max(a, b)) / 1000;
+        const lack = Math.max(1 - (zmax - zmin), 0) / 2;
+        [zmin, zmax] = [zmin - lack, zmax + lack];
+      }
       const base = { x, y: current.layers, type: "heatmap", hoverongaps: false, text: across(logarithmic ? power : share) };
-      const traces = [{ ...base, z: across(number), colorscale: CIVIDIS, ...(logarithmic ? {} : { zmin: 0, zmax: 1 }),
+      const traces = [{ ...base, z: across(number), colorscale: CIVIDIS, zmin, zmax,
         colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: theme().text } },
         hovertemplate: `step %{x}, layer %{y}: %{text}${logarithmic ? "" : " %"}<extra></extra>` }];
       for (const [code, colour, name] of [[ZERO, "#8c9196", "exactly 0"], [INFINITE, "#D55E00", "inf or nan"]]) {
