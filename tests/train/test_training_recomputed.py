@@ -153,3 +153,12 @@ def test_no_update_at_all() -> None:
     result = check(stacks.make_stack(steps=0, metrics="full"), 1e-9)
     assert result.steps.tolist() == [0]
     assert np.isnan(stacks.column(result, "update_ratio")).all()
+
+
+def test_validation_in_pieces_is_the_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last piece is shorter than the others: 12 rows in pieces of 5."""
+    from gradlab.train import loop
+
+    whole = stacks.train(steps=2)
+    monkeypatch.setattr(loop, "EVALUATION_ROWS", 5)
+    np.testing.assert_allclose(stacks.train(steps=2).scalars, whole.scalars, rtol=1e-13)
