@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit
+from gradlab.cli.output import emit, tell
+
+if TYPE_CHECKING:
+    from gradlab.plan import Plan
 
 SOME_FAILED = 3
 
@@ -27,7 +30,9 @@ def compare(
             help="Of the values of this key, keep the one with the best mean validation accuracy.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells, stacks, time and place; keep nothing.")
+    ] = False,
     json: AsJson = False,
     quiet: Quiet = False,
     profile: Profiled = False,
@@ -44,13 +49,7 @@ def compare(
     warn(request, quiet)
     plan = make_plan(request, problems, best_over)
     if dry_run:
-        cells = [cell.columns() for cell in plan.cells]
-        if json:
-            emit({"out": plan.out, "seeds": plan.seeds, "cells": cells})
-        else:
-            for cell in cells:
-                print(*(f"{name}={value}" for name, value in cell.items()))
-        return 0
+        return _describe(plan, json=json, quiet=quiet)
     outcome = execute_plan(plan, quiet=quiet, profile=profile)
     if json:
         failed = [{**failure.cell.columns(), "message": failure.message} for failure in outcome.failed]
@@ -58,3 +57,27 @@ def compare(
     else:
         show(outcome)
     return SOME_FAILED if outcome.failed else 0
+
+
+def _describe(plan: Plan, *, json: bool, quiet: bool) -> int:
+    """Say what a plan would train, how long by a few measured steps, and where it would write."""
+    from dataclasses import asdict
+
+    from gradlab.sweep.estimate import estimate
+
+    found = estimate(plan)
+    cells = [cell.columns() for cell in plan.cells]
+    if json:
+        emit({"out": plan.out, "seeds": plan.seeds, "cells": cells, **asdict(found)})
+        return 0
+    for cell in cells:
+        print(*(f"{name}={value}" for name, value in cell.items()))
+    if not quiet:
+        tell(
+            f"{len(cells)} cells of {len(plan.seeds)} seeds: {found.stacks} stacks, {found.finished} of them finished"
+        )
+        if found.workers:
+            processes = "1 process" if found.workers == 1 else f"{found.workers} processes"
+            tell(f"about {found.seconds:.0f} s in {processes}, by steps measured now")
+        tell(f"results in {plan.out}: layers, steps and summary as {plan.run.tables}")
+    return 0

@@ -1,0 +1,120 @@
+"""Ctrl-C and kill -9 at any moment: what is finished is kept, and the continued run writes the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from sweep.commands import finish, kill, members, start, wait_for_stacks
+from sweep.small_plans import table_bytes
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
+    """The tables of a run that nothing disturbs, and how long it trained and wrote."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    process = start(out, "--workers", "1")
+    while not (out / ".journal").is_dir():
+        time.sleep(0.01)
+    began = time.monotonic()
+    code, _, err = finish(process)
+    assert code == 0, err
+    return table_bytes(out), time.monotonic() - began
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_finished(
+    tmp_path: Path, workers: int, undisturbed: tuple[dict[str, bytes], float]
+) -> None:
+    out = tmp_path / "out"
+    process = start(out, "--workers", str(workers))
+    wait_for_stacks(out, 1, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to workers too
+    code, _, err = finish(process)
+    assert code == 130
+    assert "the same command continues" in err and "Traceback" not in err
+    kept = {path.name.split("-")[0] for path in (out / ".journal").glob("*.npz")}
+    with (out / "summary.csv").open(newline="") as handle:
+        assert {row["cell"] for row in csv.DictReader(handle)} == kept
+    assert 1 <= len(kept) < 4 and not (out / "manifest.json").exists()
+    assert not members(process)
+    code, _, err = finish(start(out, "--workers", str(workers)))
+    assert code == 0, err
+    assert table_bytes(out) == undisturbed[0]
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]) -> None:
+    out = tmp_path / "out"
+    process = start(out, "--workers", "2")
+    wait_for_stacks(out, 1, process)
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    code, _, err = finish(process)
+    assert code == 130 and "Traceback" not in err
+    assert time.monotonic() - began < 20
+    code, _, err = finish(start(out))
+    assert code == 0, err
+    assert table_bytes(out) == undisturbed[0]
+
+
+def killed_and_continued(out: Path, chosen: random.Random, seconds: float) -> tuple[str, dict[str, bytes]]:
+    """Kill something at a random moment, continue until the end; what was killed, and the tables."""
+    whom = chosen.choice(["process", "worker", "both"])
+    process = start(out, "--workers", "2")
+    while not (out / ".journal").is_dir():
+        time.sleep(0.005)
+    time.sleep(chosen.uniform(0, seconds))
+    workers = members(process)
+    if whom != "process" and workers:
+        kill([chosen.choice(workers)])
+    if whom != "worker":
+        kill([process.pid])
+    code, _, err = finish(process)
+    assert code in (0, -signal.SIGKILL), err
+    assert (code == 0) or whom != "worker"
+    code, _, err = finish(start(out, "--workers", "2"))
+    assert code == 0, err
+    return whom, table_bytes(out)
+
+
+def check_kills(tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], seeds: range) -> None:
+    expected, seconds = undisturbed
+    for seed in seeds:
+        whom, found = killed_and_continued(tmp_path / str(seed), random.Random(seed), seconds)
+        assert found == expected, f"seed {seed}: {whom} killed"
+        assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+
+
+def test_kill_9_changes_no_byte(tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]) -> None:
+    check_kills(tmp_path, undisturbed, range(2))
+
+
+@pytest.mark.slow
+def test_kill_9_at_thirty_random_moments_changes_no_byte(
+    tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]
+) -> None:
+    check_kills(tmp_path, undisturbed, range(100, 130))
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = start(out, "--workers", "2", "--steps", "200000")
+    deadline = time.monotonic() + 120
+    while len(members(process)) < 3:  # the server and two workers
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    kill([process.pid])
+    process.communicate()
+    deadline = time.monotonic() + 30
+    while members(process):
+        assert time.monotonic() < deadline, subprocess.run(["ps", "ax"], capture_output=True).stdout
+        time.sleep(0.05)
