@@ -199,10 +199,10 @@ def _with_interval(row: dict[str, Any], name: str, digits: int) -> str:
 
 COLUMNS = (
     ("accuracy", "val_accuracy_mean", lambda v: f"{v:.3f}"),
-    ("± 95 %", "val_accuracy_ci95", lambda v: f"{v:.3f}"),
+    ("±", "val_accuracy_ci95", lambda v: f"{v:.3f}"),
     ("training loss", "train_loss_mean", number),
     ("attenuation", "attenuation_mean", lambda v: f"{v:.2f}"),
-    ("decay per layer", "decay_per_layer_mean", number),
+    ("decay", "decay_per_layer_mean", number),
     ("predicted", "decay_per_layer_predicted", number),
     ("dead %", "dead_fraction_max", percent),
     ("saturated %", "saturated_fraction_max", percent),
@@ -240,7 +240,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     heads = [(name, ranked[name].dtype.kind in "iuf") for name in differ] + [
         (head, True) for head, _, _ in COLUMNS
     ]
-    heads.insert(len(differ) + 2, ("against the best", False))
+    heads.insert(len(differ) + 2, ("vs best", False))
     return {"heads": heads, "rows": rows}
 
 

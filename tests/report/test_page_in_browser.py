@@ -193,6 +193,8 @@ def test_choosing_a_cell_shows_that_cell(browser: Any, grid_page: Path) -> None:
     top = browser.execute_script("return Math.max(...document.getElementById('plot-map').data[0].z.flat())")
     assert top == pytest.approx(0.3, abs=0.001)
     assert "<b>linear</b>" in column(browser, "cells", 1)
+    names = "return [...document.querySelectorAll('#plot-profiles .legendtext')].map(t => t.textContent)"
+    assert "<b>linear</b>" in browser.execute_script(names)  # not read as markup
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

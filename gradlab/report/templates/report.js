@@ -21,6 +21,7 @@
 
   // ---- numbers
 
+  const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");  // Plotly reads names as markup
   const isNumber = (v) => v !== null && v !== ZERO && v !== INFINITE;
   const power = (v) => {  // thousandths of log10 -> text
     if (v === null || v === undefined) return "";
@@ -65,6 +66,7 @@
 
   // ---- plots
 
+  const narrow = () => window.innerWidth < 600;
   const drawn = new Map();  // id -> function that draws it again
   function draw(id, make) {
     const element = byId(id);
@@ -74,12 +76,12 @@
       const colours = theme();
       const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true };
       Plotly.react(element, traces, {
-        margin: { l: 48, r: 12, t: 30, b: 40 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
+        margin: { l: 48, r: 12, t: narrow() ? 8 : 30, b: 74 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.quiet, activecolor: colours.text },
         font: { color: colours.text, size: 12, family: "system-ui, sans-serif" }, hovermode: "closest",
-        legend: { orientation: "h", y: -0.28, yanchor: "top" }, ...layout,
+        legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, ...layout,
         xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
-      }, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+      }, { responsive: true, displaylogo: false, displayModeBar: !narrow(), modeBarButtonsToRemove: ["select2d", "lasso2d"] });
       element.setAttribute("role", "group");  // not img: it holds the buttons to zoom
       element.setAttribute("aria-label", label || "");
     };
@@ -91,7 +93,7 @@
 
   function line(x, y, n, name, more = {}) {
     return {
-      x, y, name, mode: "lines+markers", type: "scatter", connectgaps: false,
+      x, y, name: escaped(name), mode: "lines+markers", type: "scatter", connectgaps: false,
       line: { color: series(n), width: 2, dash: DASHES[n % DASHES.length] },
       marker: { color: series(n), size: x.length > 60 ? 3 : 6, symbol: MARKS[n % MARKS.length] }, ...more,
     };
@@ -183,7 +185,7 @@
         if (logarithmic && rows.some((row) => row.includes(code))) {
           traces.push({ ...base, z: across((v) => (v === code ? 1 : null)), showscale: false,
             colorscale: [[0, colour], [1, colour]], hovertemplate: `step %{x}, layer %{y}: ${name}<extra></extra>` });
-          traces.push({ x: [x[0]], y: [current.layers[0]], visible: "legendonly", name, type: "scatter", mode: "markers",
+          traces.push({ x: [null], y: [null], name, type: "scatter", mode: "markers",
             marker: { symbol: "square", color: colour, size: 10 }, showlegend: true });
         }
       }
