@@ -107,6 +107,11 @@ def split_cells(
     return found
 
 
+def worst(values: Array) -> Array:
+    """The largest over the layers, [..., L] -> [...], nan where the column is empty in every layer."""
+    return np.where(np.isnan(values).all(-1), np.nan, np.max(np.nan_to_num(values, nan=-np.inf), -1))
+
+
 def group_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], pd.DataFrame]:
     if not keys:
         return {(): frame}

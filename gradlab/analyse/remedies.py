@@ -18,8 +18,22 @@ FANS = ((64, 64), (64, 10))
 """(fan_in, fan_out) at which two initialisers are compared: Glorot's and LeCun's differ only in the second."""
 
 DEEP = 30
-"""Hidden layers beyond which plain ReLU nets train slowly at the rates of this list, so that skips come first."""
+"""Hidden layers beyond which plain ReLU nets train slowly whatever the initialiser (0.67 on digits at depth 50 after
+1000 steps, against 0.98 with skips), so that skips come first and plain nets get a third of the usual rate."""
 
+NARROW = 32
+"""Width below which a ReLU net is first made wider: at 32 units and depth 15 no layer is ever born dead."""
+
+
+USUAL_RATE = {
+    "sgd": 0.03,
+    "momentum": 0.01,
+    "nesterov": 0.01,
+    "adam": 0.001,
+    "adamw": 0.001,
+    "rmsprop": 0.001,
+}
+"""Rates at which depth-5 to depth-20 nets of every kind here train on digits; Adam's are its authors'."""
 
 ROOM = frozenset({"training.lr"})
 """The rate that goes along with a change of the network."""
@@ -118,6 +132,8 @@ def _none(network: Network, training: Training) -> Iterator[Remedy]:
 
 def _vanishing(network: Network, training: Training) -> Iterator[Remedy]:
     name = network.activation.partition(":")[0]
+    if network.depth > DEEP:
+        yield from _skips(network, training)
     if name in S_SHAPED:
         if name not in NOT_CENTRED and network.init != "lecun":
             yield Remedy(
@@ -174,6 +190,13 @@ def _exploding(network: Network, training: Training) -> Iterator[Remedy]:
 
 def _dead(network: Network, training: Training) -> Iterator[Remedy]:
     calm = _calm(network, training)
+    if network.width < NARROW:
+        yield Remedy(
+            {"network.width": NARROW, **calm},
+            "a layer of n units is born dead with a probability that falls like 2^-n",
+            "Lu et al. 2020",
+            ROOM,
+        )
     yield Remedy(
         {"network.activation": "leaky_relu:negative_slope=0.2", "network.init": "he", **calm},
         "a slope below 0 keeps every unit alive",
@@ -191,18 +214,6 @@ def _dead(network: Network, training: Training) -> Iterator[Remedy]:
         reason = "biases start at 0, so that half of the inputs pass each unit"
         yield Remedy({"network.init": "auto", **calm}, reason, "He et al. 2015", ROOM)
     yield from _skips(network, training)
-    for width in (32, 64):
-        if network.width < width:
-            yield Remedy(
-                {
-                    "network.width": width,
-                    "network.activation": "leaky_relu:negative_slope=0.2",
-                    "network.init": "he",
-                    **calm,
-                },
-                "a layer of n units is born dead with a probability that falls like 2^-n",
-                "Lu et al. 2020",
-            )
 
 
 def _saturated(network: Network, training: Training) -> Iterator[Remedy]:
@@ -226,6 +237,10 @@ def _saturated(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def _diverged(network: Network, training: Training) -> Iterator[Remedy]:
+    usual = USUAL_RATE[training.optimizer]
+    if training.lr >= 10 * usual:
+        reason = f"ten times and more below this rate is where {training.optimizer} usually trains"
+        yield Remedy({"training.lr": usual}, reason, "Goodfellow et al. 2016, section 11.4.1")
     for factor in (10, 100, 1000):
         yield Remedy(
             {"training.lr": _tidy(training.lr / factor)},
@@ -242,17 +257,6 @@ def _diverged(network: Network, training: Training) -> Iterator[Remedy]:
 
 def _underflow(network: Network, training: Training) -> Iterator[Remedy]:
     yield from _vanishing(network, training)
-
-
-USUAL_RATE = {
-    "sgd": 0.03,
-    "momentum": 0.01,
-    "nesterov": 0.01,
-    "adam": 0.001,
-    "adamw": 0.001,
-    "rmsprop": 0.001,
-}
-"""Rates at which depth-5 to depth-20 nets of every kind here train on digits; Adam's are its authors'."""
 
 
 def _not_learning(network: Network, training: Training) -> Iterator[Remedy]:
@@ -291,9 +295,12 @@ def _skips(network: Network, training: Training) -> Iterator[Remedy]:
     if network.depth < 2 or network.residual != "none":
         return
     activation = network.activation.partition(":")[0]
+    shallow = network.model_copy(
+        update={"depth": 1}
+    )  # with a path past the layers, depth asks for no smaller rate
     better = {} if activation not in NOT_CENTRED else {"network.activation": "relu"}
     yield Remedy(
-        {"network.residual": "scaled", "network.init": "auto", **better, **_calm(network, training)},
+        {"network.residual": "scaled", "network.init": "auto", **better, **_calm(shallow, training)},
         "an identity path carries delta past every layer, branches divided by sqrt(blocks) keep its size",
         "He et al. 2016; Hayou et al. 2021",
         ROOM,
@@ -316,8 +323,9 @@ def _clip(training: Training) -> Remedy:
 
 def _calm(network: Network, training: Training) -> dict[str, str | float]:
     """A rate at which a net with full-size gradients trains: one chosen for a vanished gradient is too large."""
-    safe = 0.03 if network.depth <= DEEP else 0.01
-    return {"training.lr": safe} if training.optimizer == "sgd" and training.lr > safe else {}
+    usual = USUAL_RATE[training.optimizer]
+    safe = usual if network.depth <= DEEP else usual / 3
+    return {"training.lr": _tidy(safe)} if training.lr > safe else {}
 
 
 def _tidy(rate: float) -> float:

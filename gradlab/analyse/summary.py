@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from gradlab.analyse.decay import attenuation, decay_per_layer
-from gradlab.analyse.records import Array, Records, split_cells
+from gradlab.analyse.records import Records, split_cells, worst
 from gradlab.analyse.seeds import mean_interval
 from gradlab.store.schema import SUMMARY, names
 
@@ -62,8 +61,3 @@ def summary_row(records: Records, chance: float | Mapping[str, float] | None = N
     }
     assert list(row)[len(records.cell) :] == names(SUMMARY)
     return row
-
-
-def worst(values: Array) -> Array:
-    """The largest over the layers, [..., L] -> [...], nan where the column is empty in every layer."""
-    return np.where(np.isnan(values).all(-1), np.nan, np.max(np.nan_to_num(values, nan=-np.inf), -1))

@@ -1,4 +1,4 @@
-"""`gradlab diagnose`: verdicts from saved results."""
+"""`gradlab diagnose`: verdicts from saved results, and remedies that are run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ Results = Annotated[Path, typer.Argument(help="A results folder, or a file with 
 Ruleset = Annotated[
     str, typer.Option("--ruleset", help="gradlab, smdebug, autotrainer, deepchecker, or all side by side.")
 ]
+Try = Annotated[
+    bool, typer.Option("--try", help="Run remedies on the same seeds until one is healthy and learns.")
+]
+OneCell = Annotated[
+    str | None,
+    typer.Option("--cell", metavar="ID", help="The cell to repair, where several are not healthy."),
+]
 
 
 def diagnose(
     results: Results,
     ruleset: Ruleset = "gradlab",
+    try_: Try = False,
+    cell: OneCell = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Say of every cell whether it is healthy, and if not, why, since when and in which layer."""
     from gradlab.analyse.reading import diagnose_saved, read_saved
+    from gradlab.cli.repairing import repair_document, repair_saved, repair_text
     from gradlab.report.diagnoses import diagnosis_text, side_by_side
 
     saved = read_saved(results)
@@ -32,15 +42,22 @@ def diagnose(
     if saved.steps is None and not quiet:
         tell("no steps table beside it: nothing can be said about learning")
     found = diagnose_saved(saved, ruleset)
+    if not json:
+        print(side_by_side(found) if ruleset == "all" else "\n\n".join(map(diagnosis_text, found)))
+    repair = None
+    if try_:
+        from gradlab.report.progress import Progress
+
+        own = found if ruleset == "gradlab" else diagnose_saved(saved)
+        repair = repair_saved(saved, own, cell, Progress(quiet=quiet))
     if json:
-        emit(
-            {"out": saved.path, "ruleset": ruleset, "diagnoses": [diagnosis.as_dict() for diagnosis in found]}
+        document = {"out": saved.path, "ruleset": ruleset, "diagnoses": [one.as_dict() for one in found]}
+        emit(document | ({"repair": repair_document(repair)} if try_ else {}))
+    elif repair is not None:
+        print("\n" + repair_text(repair))
+    elif saved.folder is not None and not quiet:
+        sick = ruleset == "gradlab" and not all(one.healthy for one in found)
+        tell(
+            f"next: gradlab diagnose {saved.folder} --try" if sick else f"next: gradlab report {saved.folder}"
         )
-        return 0
-    if ruleset == "all":
-        print(side_by_side(found))
-    else:
-        print("\n\n".join(diagnosis_text(diagnosis) for diagnosis in found))
-    if saved.folder is not None and not quiet:
-        tell(f"next: gradlab report {saved.folder}")
     return 0
