@@ -52,30 +52,34 @@ class BatchMeter:
         self._handles: list[RemovableHandle] = []
         self._warned = False
 
-    def output(self, forward: Pass, call: Call, z: Tensor) -> None:
-        call.kept["nonfinite"] = st.nonfinite(self.view.whole(z))
-        self.recomputed(forward, call, z)
+    def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
+        call.kept["nonfinite"] = st.nonfinite(self.view.whole(outputs[0]))
+        self.recomputed(forward, call, outputs)
 
-    def recomputed(self, forward: Pass, call: Call, z: Tensor) -> None:
-        if z.requires_grad:
-            hook = partial(self._delta, forward, call)
-            self._handles.append(z.register_hook(hook))  # type: ignore[no-untyped-call]
+    def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
+        for place, tensor in enumerate(outputs):
+            if tensor.requires_grad:
+                hook = partial(self._delta, forward, call, place)
+                self._handles.append(tensor.register_hook(hook))  # type: ignore[no-untyped-call]
 
-    def _delta(self, forward: Pass, call: Call, gradient: Tensor | None) -> None:
-        if gradient is None:
+    def _delta(self, forward: Pass, call: Call, place: int, gradient: Tensor | None) -> None:
+        """Keep the gradient's norm: of the first output that the loss depends on (a recurrent layer's last state,
+        where its outputs are not used), from the last backward pass."""
+        kept = call.kept
+        if gradient is None or place > kept.get("place", place):
             return
         started = perf_counter()
-        kept, task = call.kept, torch._C._current_graph_task_id()
+        task = torch._C._current_graph_task_id()
         forward.backward = True
         with_graph = (
             torch.is_grad_enabled()
         )  # a pass for a gradient penalty: the training loss's comes after it
-        if kept.get("final") is None or (not with_graph and kept["final"] == task):
+        if place < kept.get("place", place) or kept.get("final") is None:
             gradient = real(self.view.whole(gradient))
             kept["delta"], kept["delta_entries"] = st.norm(gradient), gradient[0].numel()
             kept["delta_nonfinite"] = st.nonfinite(gradient)
-            kept["final"] = None if with_graph else task
-        elif not with_graph:
+            kept["place"], kept["final"] = place, None if with_graph else task
+        elif not with_graph and kept["final"] != task:
             kept["several"] = True
         self.seconds += perf_counter() - started
 
@@ -116,10 +120,9 @@ class BatchMeter:
                     if name in each:
                         record.put(key, "nonfinite", each[name])
             if all("zeros" in each for each in kept):
+                zeros = torch.stack([each["zeros"] for each in kept]).sum(dim=0)
                 entries = sum(each["h_entries"] for each in kept)
-                record.put(
-                    key, "zero_fraction", torch.stack([each["zeros"] for each in kept]).sum(0) / entries
-                )
+                record.put(key, "zero_fraction", zeros.to(st.wide_dtype(zeros)) / entries)
             dead = [each["dead"] for each in kept if "dead" in each]
             if dead and all(each.shape == dead[0].shape for each in dead):
                 record.put(key, "batch_dead_fraction", st.share(torch.stack(dead).all(dim=0)))
@@ -167,8 +170,8 @@ class ProbeMeter:
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
 
-    def output(self, forward: Pass, call: Call, z: Tensor) -> None:
-        z = self.view.whole(z)
+    def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
+        z = self.view.whole(outputs[0])
         if z.is_complex():
             self._put(call, "z_std", st.rms((z - z.mean(dim=1, keepdim=True)).abs()))
             return
@@ -176,7 +179,7 @@ class ProbeMeter:
         self._put(call, "z_mean", mean)
         self._put(call, "z_std", std)
 
-    def recomputed(self, forward: Pass, call: Call, z: Tensor) -> None:
+    def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
         raise AssertionError("a probe has no backward pass")
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import StackedPReLU
 from gradlab.measure.functions import FUNCTIONS, Shape, shape_of
-from gradlab.measure.units import batch_size, first_tensor, unit_axis
+from gradlab.measure.units import batch_size, tensors, unit_axis
 
 Key = tuple[str, int]
 """The module's path and the number of its call in one forward pass, from 1."""
@@ -55,11 +55,11 @@ class Pass:
 
 
 class Meter(Protocol):
-    """What is measured at a call, its output z, the activation phi on it, and phi's result h."""
+    """What is measured at a call, its outputs (z is the first), the activation phi on it, and phi's result h."""
 
-    def output(self, forward: Pass, call: Call, z: Tensor) -> None: ...
+    def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None: ...
 
-    def recomputed(self, forward: Pass, call: Call, z: Tensor) -> None: ...
+    def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None: ...
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None: ...
 
@@ -203,12 +203,13 @@ class Taps(AbstractContextManager["Taps"]):
         return hook
 
     def _output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        z = first_tensor(output)
-        if z is None:
+        outputs = tensors(output)
+        if not outputs:
             return
         if _in_backward():
-            self._recomputed(name, z)
+            self._recomputed(name, outputs)
             return
+        z = outputs[0]
         forward = self._current()
         if forward is None:
             return
@@ -218,14 +219,14 @@ class Taps(AbstractContextManager["Taps"]):
         call = Call((name, number), unit_axis(module, z), z.dim())
         forward.calls[call.key] = forward.latest = call
         forward.made[id(z)] = (weakref.ref(z), call)
-        self.meter.output(forward, call, z)
+        self.meter.output(forward, call, outputs)
 
-    def _recomputed(self, name: str, z: Tensor) -> None:
+    def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
         """A checkpointed segment runs again in the backward pass: only a reentrant one brings its gradients now."""
         for forward in reversed(self.passes):
             if (name, 1) in forward.calls:
                 if forward.counts[name] == 1:  # with several calls nobody can tell which one this is
-                    self.meter.recomputed(forward, forward.calls[name, 1], z)
+                    self.meter.recomputed(forward, forward.calls[name, 1], outputs)
                 return
 
     # -- activations -----------------------------------------------------------------------------------------

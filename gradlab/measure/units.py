@@ -43,10 +43,10 @@ def by_unit(x: Tensor, axis: int) -> Tensor:
     return x.movedim(axis, -1).reshape(1, -1, x.shape[axis])
 
 
-def first_tensor(value: object) -> Tensor | None:
-    """The first floating tensor in what a module returned: a tensor, or tuples, dicts and dataclasses of them."""
+def tensors(value: object) -> list[Tensor]:
+    """The floating tensors in what a module returned, in order: a tensor, or tuples, dicts, dataclasses of them."""
     if isinstance(value, Tensor):
-        return value if value.is_floating_point() or value.is_complex() else None
+        return [value] if value.is_floating_point() or value.is_complex() else []
     parts: list[object] = []
     if isinstance(value, Mapping):
         parts = list(value.values())
@@ -54,7 +54,7 @@ def first_tensor(value: object) -> Tensor | None:
         parts = list(value)
     elif is_dataclass(value):
         parts = [getattr(value, field.name) for field in fields(value)]
-    return next((found for part in parts if (found := first_tensor(part)) is not None), None)
+    return [tensor for part in parts for tensor in tensors(part)]
 
 
 def batch_size(values: object, batch_dim: int) -> int | None:
