@@ -123,7 +123,7 @@ class StackRecorder:
 
     def _samples_in_flat_part(self, module: nn.Module, z: Tensor) -> Tensor:
         """On how many samples each unit sits in a flat part of phi: [replica, unit]."""
-        if isinstance(module, StackedPReLU):  # flat below 0 where its slope is, or was learned to be, exactly 0
+        if isinstance(module, StackedPReLU):  # flat below 0 where its slope is exactly 0
             return st.samples((z <= 0) & (module.alpha.detach() == 0))
         if not self.activation.flats:
             return torch.zeros(z.shape[0], z.shape[2], dtype=torch.int64, device=z.device)
