@@ -32,11 +32,15 @@ class Result:
         self.out: Path = outcome.out
         self.files: tuple[Path, ...] = outcome.files
 
-    def plot(self) -> Figure:
-        """The figure that answers the question: delta_rms against layer, first and last record."""
+    def plot(self, name: str = "", cell: str = "") -> Figure:
+        """One figure: of one cell its overview, of several accuracy and attenuation against depth, or `name`.
+
+        name: of `gradlab.report.figures.FIGURES`; cell: hash of the cell that a figure of one cell shows.
+        Raises ConfigError for an unknown name or cell, and where there is nothing to draw.
+        """
         from gradlab.report.figures import plot
 
-        return plot(self)
+        return plot(self, name, cell)
 
     def __repr__(self) -> str:
         shown = [f"{row.activation} depth {row.depth}: {row.verdict}" for row in self.summary.itertuples()]

@@ -10,6 +10,7 @@ from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
+from gradlab.cli.reporting import Reported, with_report
 
 if TYPE_CHECKING:
     from gradlab.plan import Plan
@@ -33,6 +34,7 @@ def compare(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells, stacks, time and place; keep nothing.")
     ] = False,
+    report: Reported = False,
     json: AsJson = False,
     quiet: Quiet = False,
     profile: Profiled = False,
@@ -50,7 +52,7 @@ def compare(
     plan = make_plan(request, problems, best_over)
     if dry_run:
         return _describe(plan, json=json, quiet=quiet)
-    outcome = execute_plan(plan, quiet=quiet, profile=profile)
+    outcome = with_report(execute_plan(plan, quiet=quiet, profile=profile), report)
     if json:
         failed = [{**failure.cell.columns(), "message": failure.message} for failure in outcome.failed]
         emit({**document(outcome), "cells": outcome.summary.to_dict("records"), "failed": failed})

@@ -8,6 +8,7 @@ from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit
+from gradlab.cli.reporting import Reported, with_report
 from gradlab.errors import GradlabError
 
 
@@ -16,6 +17,7 @@ def run(
     context: typer.Context,
     config: ConfigFile = None,
     set_: Sets = None,
+    report: Reported = False,
     json: AsJson = False,
     quiet: Quiet = False,
     profile: Profiled = False,
@@ -27,6 +29,7 @@ def run(
     outcome = execute_plan(make_plan(request, problems), quiet=quiet, profile=profile)
     if outcome.failed:
         raise GradlabError(outcome.failed[0].message)
+    outcome = with_report(outcome, report)
     if json:
         emit({**document(outcome), "summary": outcome.summary.to_dict("records")[0]})
     else:

@@ -45,3 +45,62 @@ def test_mistakes_are_exit_2_and_leave_nothing(
     assert main(["report", *filled]) == 2
     assert said.lower() in capsys.readouterr().err.lower()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+TINY = [
+    "--activation",
+    "tanh",
+    "--depth",
+    "2",
+    "--width",
+    "8",
+    "--data",
+    "moons",
+    "--seeds",
+    "2",
+    "--steps",
+    "3",
+]
+
+
+def test_run_with_report_names_page_and_pictures_and_changes_no_table(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    plain, drawn = tmp_path / "plain", tmp_path / "drawn"
+    assert main(["run", *TINY, "--out", str(plain), "--quiet"]) == 0
+    assert main(["run", *TINY, "--out", str(drawn), "--quiet", "--report", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out.split("\n{", 1)[1].join(["{", ""]))
+    assert str(drawn / "report.html") in document["files"]
+    assert str(drawn / "figures" / "overview.png") in document["files"]
+    assert all(Path(file).exists() for file in document["files"])
+    for name in ("layers.csv", "steps.csv", "summary.csv"):
+        assert (plain / name).read_bytes() == (drawn / name).read_bytes()
+
+
+def test_a_drawn_result_is_still_a_finished_one(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    arguments = ["run", *TINY, "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*arguments, "--report"]) == 0
+    assert main(arguments) == 0
+    assert "saved result, not trained again" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_librarys_result_plots_itself(tmp_path: Path) -> None:
+    import gradlab
+
+    result = gradlab.compare(
+        activation=["tanh", "relu"],
+        depth=[2, 3],
+        width=8,
+        data="moons",
+        seeds=1,
+        steps=1,
+        out=str(tmp_path / "out"),
+    )
+    assert [ax.get_title("left")[:8] for ax in result.plot().axes] == ["validati", "attenuat"]
+    assert result.plot("heatmap", cell=result.summary["cell"].iloc[3]).axes
+
+
+def test_parquet_tables_are_read_too(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("pyarrow")
+    out = str(tmp_path / "run")
+    assert main(["run", *TINY, "--out", out, "--quiet", "--tables", "parquet"]) == 0
+    assert main(["report", out, "--format", "html,md"]) == 0
+    assert "| tanh |" in (tmp_path / "run" / "summary.md").read_text()
