@@ -23,7 +23,8 @@ from gradlab.theory.quadrature import gaussian_mean
 
 REACH = 9.0  # beyond lie 1e-19 of the density
 INNER, OUTER = 1e-12, 1e-11  # tolerances of the two nested integrals: together well below 1e-8
-NEAR_ONE = 1e-6  # c* is told from 1 down to this distance
+NEAR_ONE = 1e-6  # c* is told from 1 down to this distance,
+ROUNDING = 1e-11  # and where the map's slope at 1 exceeds 1 by more than ROUNDING / NEAR_ONE
 SAME = 1e-9  # a map this close to the identity keeps every c
 
 
@@ -147,10 +148,16 @@ def correlation_fixed_point(
 
     if abs(gap(0.5)) < SAME:
         return CorrelationFixedPoint(None, nan)
-    if gap(1 - NEAR_ONE) >= -SAME * NEAR_ONE:
-        return CorrelationFixedPoint(1.0, xi(1.0))
-    start = gap(0.0)
-    if abs(start) < 1e-14:
+    if gap(1 - NEAR_ONE) >= -ROUNDING:
+        slope_at_one = scale * pair_means(found, q, 1.0, mean=bias)[1]
+        return CorrelationFixedPoint(1.0, length_scale(min(slope_at_one, 1.0)))
+    if abs(gap(0.0)) < ROUNDING:
         return CorrelationFixedPoint(0.0, xi(0.0))
-    c = root(gap, 0.0, 1 - NEAR_ONE, tolerance=1e-10)
+    c = 0.0 if not jumps else root(gap, 0.0, 1 - NEAR_ONE, tolerance=1e-10)
+    for _ in range(0 if jumps else 60):  # Newton from the left of a convex function's root never overshoots
+        product, slopes = pair_means(found, q, c, mean=bias)
+        step = ((sigma_w**2 * product + sigma_b**2) / variance - c) / (1 - scale * slopes)
+        c += step
+        if abs(step) < 1e-11:
+            break
     return CorrelationFixedPoint(c, xi(c))

@@ -129,8 +129,10 @@ def _edges(
     sliver around x = -mean / deviation, which panels of the density's scale alone would step over.
     """
     step = 1.0 if kinks_known else 0.25
-    inner = np.arange(step, 3 + step / 2, step)
-    side = np.concatenate([inner, [4, 5, 6.5, 8, 10, 14, 20, 28, 38]])
+    if reach < REACH:  # the tails do not count: fewer and wider panels to start from
+        step *= 2
+    inner = np.arange(step, 4, step)
+    side = np.concatenate([inner, [4, 6.5, 10, 14, 20, 28, 38]])
     side = np.append(side[side < reach], reach)
     widest = np.max(np.abs(mean) + reach * deviation)
     levels = max(0, int(np.ceil(np.log(16 * widest) / np.log(8)))) if np.isfinite(widest) else 0

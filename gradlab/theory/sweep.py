@@ -42,10 +42,6 @@ class Sweep:
     inits: tuple[str, ...]
     numbers: Mapping[str, tuple[float, ...]]
 
-    @property
-    def single(self) -> bool:
-        return all(len(v) <= 1 for v in (self.activations, self.inits, *self.numbers.values()))
-
 
 def read_flags(flags: Mapping[str, str | None], *, diagram: bool = False) -> Sweep:
     """The sweep that the flags (name -> text, None where not given) ask for.
