@@ -291,7 +291,9 @@ def test_the_written_file_asks_for_the_same_run(
     file = tmp_path_factory.mktemp("written") / "config.toml"
     file.write_text(to_toml(asked.base, asked.grid), encoding="utf-8")
     again = resolve(file=file, lists=True)
-    assert again.base.run.out == "" and not again.base.run.force, "where and whether to replace are not repeated"
+    assert again.base.run.out == "" and not again.base.run.force, (
+        "where and whether to replace are not repeated"
+    )
     run = again.base.run.model_copy(update={"force": True, "out": "elsewhere"})
     assert again.base.model_copy(update={"run": run}) == asked.base
     assert again.grid == asked.grid
