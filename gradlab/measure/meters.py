@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from time import perf_counter
 from warnings import warn
 
@@ -84,13 +85,20 @@ class BatchMeter:
         self.seconds += perf_counter() - started
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
-        call.kept["dead"] = self.view.units(in_flats(shape, z.detach()), call).all(dim=1)
+        call.kept["dead"] = self._dead(call, z.detach(), shape)
         if shape.alpha is not None:
             call.kept["alpha"] = st.mean(self.view.whole(shape.alpha))
 
+    def _dead(self, call: Call, z: Tensor, shape: Shape) -> Tensor:
+        """Units in a flat part on every sample, [replica, unit]. One comparison a unit where phi is flat below."""
+        if shape.alpha is None and len(shape.flats) == 1 and shape.flats[0][0] == -inf:
+            return self.view.units(z, call).amax(dim=1) <= shape.flats[0][1]
+        return self.view.units(in_flats(shape, z), call).all(dim=1)
+
     def after(self, call: Call, h: Tensor) -> None:
-        h = self.view.whole(h)
-        call.kept["zeros"], call.kept["h_entries"] = (h == 0).flatten(1).sum(dim=1), h[0].numel()
+        h = self.view.whole(h).flatten(1)
+        call.kept["nonzeros"] = torch.count_nonzero(h, dim=1) if len(h) > 1 else torch.count_nonzero(h)[None]
+        call.kept["h_entries"] = h.shape[1]
 
     def release(self) -> None:
         """Take the hooks off the step's tensors."""
@@ -119,10 +127,10 @@ class BatchMeter:
                 for name in ("nonfinite", "delta_nonfinite"):
                     if name in each:
                         record.put(key, "nonfinite", each[name])
-            if all("zeros" in each for each in kept):
-                zeros = torch.stack([each["zeros"] for each in kept]).sum(dim=0)
+            if all("nonzeros" in each for each in kept):
+                nonzeros = torch.stack([each["nonzeros"] for each in kept]).sum(dim=0)
                 entries = sum(each["h_entries"] for each in kept)
-                record.put(key, "zero_fraction", zeros.to(st.wide_dtype(zeros)) / entries)
+                record.put(key, "zero_fraction", (entries - nonzeros).to(st.wide_dtype(nonzeros)) / entries)
             dead = [each["dead"] for each in kept if "dead" in each]
             if dead and all(each.shape == dead[0].shape for each in dead):
                 record.put(key, "batch_dead_fraction", st.share(torch.stack(dead).all(dim=0)))

@@ -11,6 +11,8 @@ from gradlab.measure import statistics as st
 from gradlab.measure.ledger import Key, Record
 from gradlab.measure.units import dense_values, is_bias, own_parameters, real
 
+Grouped = Mapping[Key, Sequence[Tensor]]
+
 
 class ParameterMeter:
     """The parameters of each watched module, its biases apart from the rest.
@@ -35,39 +37,36 @@ class ParameterMeter:
                 continue
             parent = key[0].rpartition(".")[0]
             family = [
-                i
-                for i, (name, _) in enumerate(record.order)
+                place
+                for place, (name, _) in enumerate(record.order)
                 if parent and f"{name}.".startswith(f"{parent}.")
             ]
             record.order.insert(family[-1] + 1 if family else len(record.order), key)
 
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
+        weights, biases = _gradients(self.weights), _gradients(self.biases)
+        self._put(record, "weight_grad_norm", self._norms(weights), scale)
+        self._put(record, "bias_grad_norm", self._norms(biases), scale)
         if self.metrics == "gradients":
-            self._norms(record, "weight_grad_norm", self.weights, scale)
-            self._norms(record, "bias_grad_norm", self.biases, scale)
             return
-        for key, weights in self.weights.items():
-            weight = self._joined_gradient(weights)
-            bias = self._joined_gradient(self.biases[key])
-            for values, _ in (weight, bias):
-                if values is not None:
-                    record.put(key, "nonfinite", st.nonfinite(values))
-            if bias[0] is not None:
-                record.put(key, "bias_grad_norm", _unscaled(st.norm(bias[0]), scale))
-            if weights:
-                record.put(key, "weight_norm", st.norm(self._joined(weights)))
-            values, entries = weight
-            if values is None:
+        self._put(record, "weight_norm", self._norms(self.weights), None)
+        for key, found in weights.items():
+            if not found:
                 continue
-            size = values.abs()
-            record.put(key, "weight_grad_norm", _unscaled(st.norm(values), scale))
-            record.put(key, "weight_grad_mean_abs", _unscaled(_sum(size) / entries, scale))
-            record.put(key, "grad_zero_fraction", 1 - _sum(values != 0) / entries)
+            values = self._joined([dense_values(gradient) for gradient in found])
+            entries = sum(gradient.numel() for gradient in found) // len(values)
+            size = values.abs().sum(dim=1, dtype=st.wide_dtype(values)) / entries
+            record.put(key, "weight_grad_mean_abs", _unscaled(size, scale))
+            record.put(key, "grad_zero_fraction", 1 - _count_nonzero(values) / entries)
             if self.metrics == "full":
-                whole = self._joined([w.grad for w in weights if w.grad is not None])
+                whole = self._joined([g.to_dense() if g.is_sparse else g for g in found])
                 record.put(key, "weight_grad_p05", _unscaled(st.percentile(whole, 0.05), scale))
                 record.put(key, "weight_grad_p95", _unscaled(st.percentile(whole, 0.95), scale))
+        for grouped in (weights, biases):
+            for key, found in grouped.items():
+                for gradient in found:
+                    record.put(key, "nonfinite", st.nonfinite(self._whole(dense_values(gradient))))
 
     def before_update(self, updated: set[int]) -> None:
         """Remember the weights that the optimiser is about to change; `updated`: the ids of its parameters."""
@@ -78,64 +77,74 @@ class ParameterMeter:
         }
 
     def after_update(self, record: Record) -> None:
-        for key, kept in self._before.items():
-            before = self._joined(kept)
-            update = self._joined([w.detach() - b for w, b in zip(self.weights[key], kept, strict=True)])
-            record.put(key, "update_ratio", st.norm(update) / st.norm(before))
-            if self.metrics == "full":
-                record.put(key, "update_mean_abs", st.mean_abs(update))
+        before = self._before
+        updates = {
+            key: torch._foreach_sub([weight.detach() for weight in self.weights[key]], kept)
+            for key, kept in before.items()
+        }
+        sizes = self._norms(before)
+        self._put(record, "update_ratio", [(keys, new / old) for (keys, new), (_, old) in
+                                           zip(self._norms(updates), sizes, strict=True)], None)  # fmt: skip
+        if self.metrics == "full":
+            for key, update in updates.items():
+                record.put(key, "update_mean_abs", st.mean_abs(self._joined(update)))
         self._before = {}
 
     def forget_update(self) -> None:
         self._before = {}
 
+    # -- reductions ------------------------------------------------------------------------------------------
+
+    def _norms(self, grouped: Grouped) -> list[tuple[list[Key], Tensor]]:
+        """L2 norm of everything under a key, as blocks of keys with their numbers [key, replica].
+
+        Single tensors in a narrow format are taken in one call: recording norms alone should cost next to nothing.
+        """
+        single: dict[torch.device, list[Key]] = {}
+        blocks: list[tuple[list[Key], Tensor]] = []
+        for key, found in grouped.items():
+            if len(found) == 1 and self._narrow(found[0]):
+                single.setdefault(found[0].device, []).append(key)
+            elif found:
+                parts = torch.stack([st.norm(self._whole(dense_values(x))) for x in found], dim=1)
+                blocks.append(([key], st.norm(parts).unsqueeze(0)))
+        for keys in single.values():
+            norms = torch._foreach_norm([grouped[key][0].detach() for key in keys], 2, dtype=torch.float64)
+            blocks.append((keys, torch.stack(norms).unsqueeze(1)))
+        return blocks
+
+    def _narrow(self, x: Tensor) -> bool:
+        return (
+            not self.stacked
+            and x.layout == torch.strided
+            and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+            and x.device.type != "mps"
+        )
+
+    def _put(
+        self, record: Record, column: str, blocks: list[tuple[list[Key], Tensor]], scale: Tensor | None
+    ) -> None:
+        for keys, numbers in blocks:
+            record.put_all(keys, column, _unscaled(numbers, scale))
+
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
         """Several tensors as one of [replica, entry]."""
-        flat = [self._whole(x.to_dense() if x.is_sparse else x) for x in tensors]
+        flat = [self._whole(x) for x in tensors]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
-
-    def _joined_gradient(self, parameters: Sequence[nn.Parameter]) -> tuple[Tensor | None, int]:
-        """The stored entries of the gradients, [replica, entry], and how many entries a replica has in all."""
-        having = [p for p in parameters if p.grad is not None]
-        if not having:
-            return None, 0
-        flat = [self._whole(dense_values(p.grad)) for p in having if p.grad is not None]
-        entries = sum(p.numel() for p in having) // flat[0].shape[0]
-        return (flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)), entries
 
     def _whole(self, x: Tensor) -> Tensor:
         x = real(x.detach())
         return x.flatten(1) if self.stacked else x.reshape(1, -1)
 
-    def _norms(
-        self,
-        record: Record,
-        column: str,
-        parameters: Mapping[Key, Sequence[nn.Parameter]],
-        scale: Tensor | None,
-    ) -> None:
-        """The norm of every module's gradients in few calls: recording nothing else should cost next to nothing."""
-        ready = {key: [p.grad for p in own if p.grad is not None] for key, own in parameters.items()}
-        single = {key: found[0] for key, found in ready.items() if len(found) == 1 and self._plain(found[0])}
-        if single:
-            norms = torch._foreach_norm([*single.values()], 2, dtype=torch.float64)
-            record.put_all([*single], column, _unscaled(torch.stack(norms).unsqueeze(1), scale))
-        for key, found in ready.items():
-            if found and key not in single:
-                parts = torch.stack([st.norm(self._whole(dense_values(g))) for g in found], dim=1)
-                record.put(key, column, _unscaled(st.norm(parts), scale))
 
-    def _plain(self, gradient: Tensor) -> bool:
-        return (
-            not self.stacked
-            and gradient.layout == torch.strided
-            and gradient.dtype in (torch.float32, torch.bfloat16, torch.float16)
-            and gradient.device.type != "mps"
-        )
+def _gradients(parameters: Mapping[Key, Sequence[nn.Parameter]]) -> dict[Key, list[Tensor]]:
+    return {key: [p.grad for p in own if p.grad is not None] for key, own in parameters.items()}
 
 
-def _sum(x: Tensor) -> Tensor:
-    return x.sum(dim=1, dtype=st.wide_dtype(x))
+def _count_nonzero(x: Tensor) -> Tensor:
+    """[replica, entry] -> [replica], wide."""
+    count = torch.count_nonzero(x).unsqueeze(0) if len(x) == 1 else torch.count_nonzero(x, dim=1)
+    return count.to(st.wide_dtype(x))
 
 
 def _unscaled(x: Tensor, scale: Tensor | None) -> Tensor:

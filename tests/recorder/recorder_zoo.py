@@ -75,7 +75,7 @@ class LSTMClassifier(nn.Module):
         self.embed, self.lstm, self.fc = nn.Embedding(11, 6), nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 4)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        out, (h, c) = self.lstm(self.embed(tokens))
+        out, _ = self.lstm(self.embed(tokens))
         return self.fc(out[:, -1])
 
 

@@ -531,7 +531,7 @@ def test_what_cannot_be_recorded_is_refused_at_once() -> None:
         Recorder(nn.LazyLinear(3))
     with pytest.raises(ConfigError, match="no parameters"):
         Recorder(nn.ReLU())
-    with pytest.raises(ConfigError, match="no torch.nn.Module"):
+    with pytest.raises(ConfigError, match=r"no torch\.nn\.Module"):
         Recorder(lambda x: x)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="did you mean 'gradients'"):
         Recorder(net(), metrics="gradient")

@@ -65,7 +65,7 @@ def test_each_rank_records_its_batch_and_the_common_gradient(tmp_path) -> None: 
         made = {}
         for name in ("0", "1", "3"):
             model[int(name)].register_forward_hook(
-                lambda m, a, z, name=name: (z.retain_grad(), made.update({name: z}))[1]
+                lambda m, a, z, name=name, made=made: (z.retain_grad(), made.update({name: z}))[1]
             )
         part = slice(4 * rank, 4 * rank + 4)
         F.cross_entropy(model(X[part]), Y[part]).backward()
