@@ -62,15 +62,14 @@ class Cells:
         if plan.best_over is None:
             return done
         best: dict[tuple[Any, ...], Cell] = {}
+        over = "dataset" if plan.best_over == "data" else plan.best_over
 
         def accuracy(cell: Cell) -> float:
             value = float(self.rows[cell.id]["val_accuracy_mean"])
             return -1.0 if np.isnan(value) else value
 
         for cell in done:
-            others = {
-                name: value for name, value in cell.columns().items() if name not in ("cell", plan.best_over)
-            }
+            others = {name: value for name, value in cell.columns().items() if name not in ("cell", over)}
             key = tuple(others.items())
             if key not in best or accuracy(cell) > accuracy(best[key]):
                 best[key] = cell

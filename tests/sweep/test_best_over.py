@@ -22,3 +22,10 @@ def test_each_activation_keeps_its_own_best_rate(tmp_path: Path) -> None:
     assert set(best.layers["cell"]) == set(best.steps["cell"]) == set(best.summary["cell"])
     again = execute(plan_of(tmp_path / "best", best_over="lr", **grid))
     assert again.cached and again.summary.equals(best.summary)
+
+
+def test_best_over_data_keeps_one_data_set(tmp_path: Path) -> None:
+    grid = {"data": ["moons", "circles"], "activation": "tanh", "depth": 1, "steps": 20}
+    outcome = execute(plan_of(tmp_path / "out", best_over="data", **grid))
+    every = execute(plan_of(tmp_path / "all", **grid)).summary
+    assert list(outcome.summary["dataset"]) == [every.loc[every["val_accuracy_mean"].idxmax(), "dataset"]]
