@@ -212,10 +212,11 @@ class _Measured:
     @classmethod
     def of(cls, layers: pd.DataFrame, steps: pd.DataFrame) -> _Measured:
         (records,) = split_cells(layers, steps)
+        ended = np.isfinite(records.last_of_run("train_loss"))  # nothing is alive or dead where all is NaN
         return cls(
             seeds=tuple(int(seed) for seed in records.seeds),
             decay=decay_per_layer(records.first("delta_rms")),
-            dead=worst(records.last("dead_fraction")),
+            dead=np.where(ended, worst(records.last("dead_fraction")), np.nan),
             accuracy=records.last_of_run("val_accuracy"),
         )
 

@@ -14,6 +14,7 @@ from gradlab.analyse.records import Array, Records
 class Learning(NamedTuple):
     """learned: None where the records cannot tell (too few steps, or neither accuracy nor loss)
     start, end: accuracy (or loss) at the start and at the end, nan where unknown; measure: what they are
+    given: `start` is the chance level that was given, not what was measured
     best, best_step: the best validation accuracy and when
     """
 
@@ -23,11 +24,14 @@ class Learning(NamedTuple):
     measure: str
     best: float
     best_step: int
+    given: bool = False
 
     def __str__(self) -> str:
         if self.learned is None:
             return "too few updates were made to say whether it learns"
         path = f"{self.measure} {self.start:.3g} to {self.end:.3g}"
+        if self.given:
+            path = f"{self.measure} {self.end:.3g}, where guessing gives {self.start:.3g}"
         if self.learned:
             return f"it learns: {path}"
         if self.measure != "loss" and self.best > self.start + at.GAIN * (1 - self.start):
@@ -68,7 +72,7 @@ def _by_accuracy(
     if when[-1] - when[0] >= at.LEARNING_STEPS:
         learned = end - start >= at.GAIN * (1 - start) > 0 or _fits(records.step("train_loss")[seed], start)
     name = "validation accuracy" if column == "val_accuracy" else "training accuracy"
-    return Learning(learned, start, end, name, float(values[best]), int(when[best]))
+    return Learning(learned, start, end, name, float(values[best]), int(when[best]), chance is not None)
 
 
 def _fits(loss: Array, level: float) -> bool:

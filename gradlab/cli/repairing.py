@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gradlab.analyse.findings import Diagnosis
     from gradlab.analyse.reading import Saved
     from gradlab.analyse.seeds import Difference
+    from gradlab.experiment import Outcome
     from gradlab.observe import Observer
     from gradlab.repair import Repair
 
@@ -65,9 +66,27 @@ def repair_saved(
     )
 
 
+def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
+    """Try remedies on the one cell of a run; None where it is healthy."""
+    from gradlab import repair
+
+    verdicts = tuple(str(outcome.summary["verdict"].iloc[0]).split(","))
+    if verdicts == ("healthy",):
+        return None
+    return repair.try_remedies(
+        repair.cell_config(outcome.plan.request, outcome.plan.cells[0]),
+        outcome.layers,
+        outcome.steps,
+        verdicts,
+        outcome.out / repair.FOLDER,
+        observer=observer,
+    )
+
+
 def repair_text(repair: Repair) -> str:
     """A line for each attempt with its paired effects, and where the repaired configuration is."""
-    lines = [f"remedies for {', '.join(repair.verdicts)}, on the same seeds (differences are paired by seed, with their 95 % interval):"]
+    sick = ", ".join(repair.verdicts)
+    lines = [f"remedies for {sick}, on the same seeds (differences are paired by seed, with 95 % intervals):"]
     for number, attempt in enumerate(repair.attempts, start=1):
         changes = " ".join(f"{key}={value}" for key, value in attempt.changes.items())
         lines += [

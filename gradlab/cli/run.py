@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit
+from gradlab.cli.repairing import repair_document, repair_outcome, repair_text
 from gradlab.cli.reporting import Reported, with_report
 from gradlab.errors import GradlabError
 
@@ -18,6 +21,9 @@ def run(
     config: ConfigFile = None,
     set_: Sets = None,
     report: Reported = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="If it is not healthy, run remedies on the same seeds until one is.")
+    ] = False,
     json: AsJson = False,
     quiet: Quiet = False,
     profile: Profiled = False,
@@ -30,8 +36,16 @@ def run(
     if outcome.failed:
         raise GradlabError(outcome.failed[0].message)
     outcome = with_report(outcome, report)
-    if json:
-        emit({**document(outcome), "summary": outcome.summary.to_dict("records")[0]})
-    else:
+    if not json:
         show(outcome)
+    repair = None
+    if fix:
+        from gradlab.report.progress import Progress
+
+        repair = repair_outcome(outcome, Progress(quiet=quiet))
+    if json:
+        made = {**document(outcome), "summary": outcome.summary.to_dict("records")[0]}
+        emit(made | ({"repair": repair_document(repair)} if fix else {}))
+    elif repair is not None:
+        print("\n" + repair_text(repair))
     return 0

@@ -66,5 +66,6 @@ def test_advice_is_one_sentence_with_flags_and_none_for_the_healthy() -> None:
     cell = {"activation": "relu", "depth": 10, "init": "torch", "optimizer": "sgd", "lr": 0.03}
     assert advice_for(["vanishing"], cell).startswith("try --init auto: ")
     assert advice_for([], cell) == "" == advice_for(["healthy"], cell)
-    assert advice_for(["diverged"], {"lr": 5.0, "optimizer": "sgd"}).startswith("try --lr 0.5: ")
+    assert advice_for(["diverged"], {"lr": 5.0, "optimizer": "sgd"}).startswith("try --lr 0.03: ")
+    assert advice_for(["diverged"], {"lr": 0.2, "optimizer": "sgd"}).startswith("try --lr 0.02: ")
     assert advice_for(["dead"], {"activation": "my.module:Own", "depth": float("nan"), "model": "net"})
