@@ -101,6 +101,7 @@ def test_text_of_the_user_is_escaped_everywhere() -> None:
     page = html.page([saved(made, Path(f"x{HOSTILE.replace('/', '_')}"))], Path())
     assert "alert(1)</script>" not in page.replace("&lt;/script&gt;", "")
     assert not re.search(r"<script>alert", page)
+    assert "<" not in page.split('id="data">')[1].split("</script>")[0]
     labels = [row["label"] for row in data_of(page)["rows"].values()]
     assert all(HOSTILE in label for label in labels)
     assert [tag for tag, _ in tags_of(page)].count("script") == 3
