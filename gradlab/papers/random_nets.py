@@ -1,0 +1,156 @@
+"""Random nets and what passes through them: the measurements that many of the results share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradlab import activations
+from gradlab.measure import statistics as st
+from gradlab.network import inits, norms, residuals
+from gradlab.network.draws import generator
+from gradlab.network.mlp import StackedMLP, build_ensemble, build_mlp
+
+Array = NDArray[np.float64]
+
+
+def random_nets(
+    activation: str,
+    init: str,
+    *,
+    depth: int,
+    width: int,
+    seeds: int,
+    features: int | None = None,
+    outputs: int | None = None,
+    norm: str = "none",
+    residual: str = "none",
+    dtype: torch.dtype = torch.float32,
+) -> StackedMLP:
+    """A stack of `seeds` untrained nets, square unless features or outputs say otherwise; seeds from 0."""
+    phi = activations.get(activation)
+    return build_mlp(
+        activation=phi,
+        init=inits.get(init, phi),
+        norm=norms.get(norm),
+        residual=residuals.get(residual, depth),
+        depth=depth,
+        width=width,
+        features=features or width,
+        outputs=outputs or width,
+        seeds=range(seeds),
+        dtype=dtype,
+    )
+
+
+def many_nets(
+    activation: str,
+    init: str,
+    *,
+    depth: int,
+    width: int,
+    nets: int,
+    features: int | None = None,
+    outputs: int | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> StackedMLP:
+    """Thousands of untrained nets at once, drawn from one generator."""
+    phi = activations.get(activation)
+    return build_ensemble(
+        activation=phi,
+        init=inits.get(init, phi),
+        depth=depth,
+        width=width,
+        features=features or width,
+        outputs=outputs or width,
+        nets=nets,
+        seed=seed,
+        dtype=dtype,
+    )
+
+
+def unit_inputs(mlp: StackedMLP, rows: int, *, mean_square: float = 1.0) -> Tensor:
+    """Random inputs [replica, row, feature], each with exactly this mean square, as mean-field theory assumes."""
+    weight = mlp.linears[0].weight
+    x = torch.randn(rows, weight.shape[1], generator=generator(0, "inputs"), dtype=torch.float64)
+    x = x / x.square().mean(dim=1, keepdim=True).sqrt() * mean_square**0.5
+    return x.to(weight.dtype).expand(weight.shape[0], -1, -1)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Forward and backward through a stack: z and delta of every layer, the readout last, [replica, row, unit].
+
+    weight_gradients: [replica, in, out] of each layer where they were asked for, else empty
+    """
+
+    z: Sequence[Tensor]
+    delta: Sequence[Tensor]
+    weight_gradients: Sequence[Tensor]
+    output: Tensor
+
+    def z_sq(self) -> Array:
+        """Mean of z^2, [replica, layer]."""
+        return torch.stack([st.rms(z).square() for z in self.z], dim=1).numpy()
+
+    def delta_rms(self) -> Array:
+        """[replica, layer]."""
+        return torch.stack([st.rms(delta) for delta in self.delta], dim=1).numpy()
+
+
+def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Pass:
+    """Send x through the nets and an independent standard normal cotangent back.
+
+    The cotangent is fixed and has nothing to do with the signal: the gradient of a loss, or of the sum of the
+    outputs, is correlated with it and reads up to an order of magnitude too large at a ReLU. `weights` asks for
+    the gradients of the weights too.
+    """
+    kept: list[Tensor] = []
+
+    def keep(_: torch.nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
+        kept.append(z)
+
+    handles = [linear.register_forward_hook(keep) for linear in mlp.linears]
+    try:
+        output = mlp(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    wanted = [*kept, *(linear.weight for linear in mlp.linears if weights)]
+    cotangent = torch.randn(output.shape, generator=generator(0, "cotangent"), dtype=torch.float64)
+    gradients = torch.autograd.grad(output, wanted, cotangent.to(output.dtype))
+    return Pass(
+        [z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :], output.detach()
+    )
+
+
+def last_activations(mlp: StackedMLP, x: Tensor) -> Tensor:
+    """h of the last hidden layer, [replica, row, unit], without a graph."""
+    kept: list[Tensor] = []
+    handle = mlp.layers[-1].register_forward_hook(lambda _, args, out: kept.append(out[0]))
+    try:
+        with torch.no_grad():
+            mlp(x)
+    finally:
+        handle.remove()
+    return kept[0]
+
+
+def jacobians(mlp: StackedMLP, x: Tensor) -> Tensor:
+    """d (last hidden layer's h) / d x of one input, [replica, unit, feature]; x is [replica, 1, feature]."""
+    width = mlp.linears[-1].weight.shape[1]
+    rows = x.expand(-1, width, -1).clone().requires_grad_(True)  # a row for each output: one backward for all
+    kept: list[Tensor] = []
+    handle = mlp.layers[-1].register_forward_hook(lambda _, args, out: kept.append(out[0]))
+    try:
+        mlp(rows)
+    finally:
+        handle.remove()
+    cotangent = torch.eye(width, dtype=rows.dtype).expand(rows.shape[0], -1, -1)
+    return torch.autograd.grad(kept[0], rows, cotangent)[0]
