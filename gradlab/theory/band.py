@@ -17,13 +17,14 @@ delta passes on its way down to layer l gives a sum of independent noises, one p
 E[X] is what mean-field theory states, so E log X lies below it by half that variance.
 
 The same weights carry z up and delta down, so g is not quite independent of h: its component along h_l is
-t_(l+1) h_l / ||h_l||^2 with t = z . delta. Splitting z phi'(z) into its part along phi(z), T phi(z), and the rest
-gives t_l = T_l t_(l+1) + an independent rest, and for r_l = E t_l^2 / (q_l ||delta_l||^2), 1 without alignment,
+(W h_l . delta_(l+1)) h_l / ||h_l||^2. Let t = z . delta and r = E t^2 / (q ||delta||^2), 1 without alignment; the
+biases leave a_l = s_l (r_(l+1) - 1) of it in W h . delta. Splitting z phi'(z) into its part along phi(z), T phi(z),
+and an independent rest gives, layer by layer,
 
-    r_l = (T_l^2 sigma_w^2 E[phi^2] / (q_l chi_l) (r_(l+1) / s_l - 1) + 1 + 2 B_l) / (1 + x_l),
+    r_l = (T_l^2 E[phi^2] / (q_l E[phi'^2]) a_l + 1 + 2 B_l) / (1 + x_l)
 
-with the rise x_l = K_l (r_(l+1) / s_l - 1) / n of ||delta_l||^2; `shift` sums log(1 + x) over the layers passed. It
-is 0 for ReLU, and large where delta's component along the signal outgrows the rest (softplus under He).
+with the rise x_l = K_l a_l / n of ||delta_l||^2; `shift` sums log(1 + x) over the layers passed. It is 0
+for ReLU, and large where delta's component along the signal outgrows the rest (softplus under He).
 
 Samples of a batch share the weights, and where phi is not centred they share most of the signal as well, so the
 batch mean does not average these fluctuations: they are taken as fully correlated, the conservative choice.
@@ -143,7 +144,7 @@ def _shift(prediction: Prediction, noise: _Noise, units: Array, last: int) -> Ar
         slope_sq = prediction.slope_sq_samples
         chi = prediction.sigma_w[1:] ** 2 * slope_sq
         for layer in range(depth - 1, -1, -1):
-            above = aligned / noise.share[:, layer] - 1
+            above = noise.share[:, layer] * (aligned - 1)
             rise = noise.overlap[:, layer] * above / units[layer]
             if layer <= last:
                 total = total + np.log1p(np.maximum(rise, -0.5))

@@ -67,7 +67,7 @@ def pair_means(activation: Activation | str, q: float, c: float, *, mean: float 
 
     centres = np.array([0.0, *((kink - mean) / deviation for kink in kinks)])
     cuts = (
-        ((centres[:, None] + spread * np.array([-4.0, -1.0, 0.0, 1.0, 4.0])) / c).ravel()
+        ((centres[:, None] + spread * np.array([-8.0, -3.0, 0.0, 3.0, 8.0])) / c).ravel()
         if c
         else np.zeros(0)
     )

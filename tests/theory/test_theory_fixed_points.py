@@ -2,11 +2,13 @@
 
 import json
 import time
-from math import inf, isinf, log, sqrt
+from itertools import pairwise
+from math import exp, inf, isinf, log, pi, sqrt
 
 import numpy as np
 import pytest
-from scipy.integrate import dblquad
+from scipy.integrate import dblquad, quad
+from scipy.special import ndtr
 
 from gradlab import activations
 from gradlab.errors import ConfigError
@@ -198,6 +200,22 @@ def test_the_correlation_map_has_its_closed_forms() -> None:
         assert slopes == pytest.approx((np.pi - theta) / (2 * np.pi), abs=1e-8)
         product, _ = pair_means("erf", 2.0, c)
         assert product == pytest.approx(2 / np.pi * np.arcsin(4 * c / 5), abs=1e-10)
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-7, 1e-10])
+def test_two_inputs_almost_alike_at_a_kink(apart: float) -> None:
+    """Both inside hard tanh's line: P(|u1| < 1, |u2| < 1), whose smoothed edge is sqrt(2 apart) wide."""
+    c = 1 - apart
+    spread = sqrt((1 - c) * (1 + c))
+
+    def inside(x: float) -> float:
+        return (
+            float(ndtr((1 - c * x) / spread) - ndtr((-1 - c * x) / spread)) * exp(-x * x / 2) / sqrt(2 * pi)
+        )
+
+    edges = [-1.0, *(-1 + spread * t for t in (0.3, 1, 3, 9)), *(1 - spread * t for t in (9, 3, 1, 0.3)), 1.0]
+    expected = sum(quad(inside, a, b, epsabs=1e-13)[0] for a, b in pairwise(edges))
+    assert pair_means("hard_tanh", 1.0, c)[1] == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(("text", "mean"), [("tanh", 0.0), ("softplus", 0.0), ("sigmoid", 1.3)])
