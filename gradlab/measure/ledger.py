@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,33 @@ from gradlab.store import schema
 from gradlab.store.tables import Table
 
 Key = tuple[str, int]
+Array = NDArray[np.float64]
+Finish = Callable[[Array], Array]
+Place = tuple[Key, str, Finish | None]
 UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")
 FLUSH_EVERY = 64  # records
 
 
+def share_of(entries: int) -> Finish:
+    """A count as a share of `entries`."""
+    return lambda count: count / entries
+
+
+def rest_of(entries: int) -> Finish:
+    """What is left of `entries` beside a count, as a share."""
+    return lambda count: (entries - count) / entries
+
+
 class Record:
-    """One record in the making. Every number is [replica]; `put_all` takes [key, replica] at once. Numbers put into
-    the same place add up: the entries that are not finite come from several tensors.
+    """One record in the making.
+
+    Every number is [replica]; `put_all` takes [key, replica] at once. Numbers put into the same place add up: the
+    entries that are not finite come from several tensors. What is left to do with a number (a count over its entries)
+    is a function that runs on the host, since a small operation on the device costs as much as a reduction.
 
     batch:   samples behind a key's batch columns
     order:   keys in the order in which they were executed
+    known:   numbers that are the same in every replica and never were on the device
     skipped: above 0 where the optimiser turned out to leave the weights alone
     """
 
@@ -34,31 +51,36 @@ class Record:
         self.batch: dict[Key, int] = {}
         self.order: list[Key] = []
         self.skipped: Tensor | None = None
-        self._keys: list[tuple[Key, str]] = []
-        self._numbers: list[Tensor] = []
+        self.known: list[tuple[Key, str, float]] = []
+        self._single: list[tuple[Place, Tensor]] = []
+        self._blocks: list[tuple[list[Place], Tensor]] = []
 
-    def put(self, key: Key, column: str, numbers: Tensor) -> None:
-        self._keys.append((key, column))
-        self._numbers.append(numbers.unsqueeze(0))
+    def put(self, key: Key, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
+        self._single.append(((key, column, finish), numbers))
 
     def put_all(self, keys: Sequence[Key], column: str, numbers: Tensor) -> None:
-        self._keys.extend((key, column) for key in keys)
-        self._numbers.append(numbers)
+        self._blocks.append(([(key, column, None) for key in keys], numbers))
 
     def saw(self, keys: Sequence[Key]) -> None:
         """Keep the order of execution; a key that was not seen before goes behind the one it followed."""
         _merge(self.order, keys)
 
-    def close(self) -> tuple[list[tuple[Key, str]], list[tuple[list[int], Tensor]]]:
-        """What each number is, and the numbers of each device as one tensor [number, replica]."""
-        places: dict[torch.device, list[int]] = {}
-        blocks: dict[torch.device, list[Tensor]] = {}
-        start = 0
-        for block in self._numbers:
-            places.setdefault(block.device, []).extend(range(start, start + len(block)))
-            blocks.setdefault(block.device, []).append(block.to(wide_dtype(block)))
-            start += len(block)
-        return self._keys, [(places[device], torch.cat(blocks[device])) for device in places]
+    def close(self) -> list[tuple[list[Place], Tensor]]:
+        """The numbers of each device as one tensor [number, replica], with their places."""
+        singles: dict[tuple[torch.device, torch.dtype], list[tuple[Place, Tensor]]] = {}
+        for place, numbers in self._single:
+            singles.setdefault((numbers.device, numbers.dtype), []).append((place, numbers))
+        blocks = [
+            ([place for place, _ in part], torch.stack([x for _, x in part])) for part in singles.values()
+        ]
+        devices: dict[torch.device, list[tuple[list[Place], Tensor]]] = {}
+        for places, block in blocks + self._blocks:
+            devices.setdefault(block.device, []).append((places, block.to(wide_dtype(block))))
+        self._single, self._blocks = [], []
+        return [
+            ([place for places, _ in part for place in places], torch.cat([block for _, block in part]))
+            for part in devices.values()
+        ]
 
 
 def _merge(order: list[Key], keys: Sequence[Key]) -> None:
@@ -82,28 +104,31 @@ class Ledger:
         self.columns = layer_columns("full" if metrics == "full" else "standard")
         self.order: list[Key] = []
         self.records = 0
-        self._waiting: list[tuple[Record, list[tuple[Key, str]], list[tuple[list[int], Tensor]]]] = []
-        self._rows: list[tuple[int, Key, int | None, dict[str, NDArray[np.float64]]]] = []
+        self._waiting: list[tuple[Record, list[tuple[list[Place], Tensor]]]] = []
+        self._rows: list[tuple[int, Key, int | None, dict[str, Array]]] = []
 
     def add(self, record: Record) -> None:
         """Take a finished record; its numbers stay on the device until `flush`."""
         _merge(self.order, record.order)
-        self._waiting.append((record, *record.close()))
+        self._waiting.append((record, record.close()))
         self.records += 1
         if len(self._waiting) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
         """Move the waiting numbers to the host."""
-        for record, keys, blocks in self._waiting:
-            rows: dict[Key, dict[str, NDArray[np.float64]]] = {key: {} for key in record.order}
+        for record, blocks in self._waiting:
+            rows: dict[Key, dict[str, Array]] = {key: {} for key in record.order}
             skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
+            for key, column, value in record.known:
+                rows[key][column] = np.full(len(self.seeds), value)
             for places, numbers in blocks:
                 host = numbers.cpu().to(torch.float64).numpy()
-                for place, values in zip(places, host, strict=True):
-                    key, column = keys[place]
-                    if not (skipped and column in UPDATE_COLUMNS):
-                        rows[key][column] = rows[key].get(column, 0.0) + values
+                for (key, column, finish), values in zip(places, host, strict=True):
+                    if skipped and column in UPDATE_COLUMNS:
+                        continue
+                    values = values if finish is None else finish(values)
+                    rows[key][column] = rows[key].get(column, 0.0) + values
             self._rows += [(record.step, key, record.batch.get(key), rows[key]) for key in record.order]
         self._waiting = []
 

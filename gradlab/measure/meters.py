@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import inf
+from math import inf, isfinite, sqrt
 from time import perf_counter
 from warnings import warn
 
@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.measure import statistics as st
 from gradlab.measure.functions import Shape, in_flats
-from gradlab.measure.ledger import Record
+from gradlab.measure.ledger import Finish, Record, rest_of, share_of
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
 from gradlab.measure.taps import Call, Key, Pass
 from gradlab.measure.units import by_unit, real
@@ -44,6 +44,16 @@ class View:
         return by_unit(x, call.axis if x.dim() == call.axes else x.dim() - 1)
 
 
+def nonfinite(x: Tensor, norm: Tensor | None = None) -> Tensor | None:
+    """Number of NaN and infinite entries, [replica]; None where the CPU shows cheaply that there are none.
+
+    norm: the norm of x, if it is known. Elsewhere asking would wait for the device.
+    """
+    if x.device.type == "cpu" and isfinite(float((x if norm is None else norm).sum().abs())):
+        return None
+    return st.nonfinite(x)
+
+
 class BatchMeter:
     """Measures the forward and backward pass of a recorded training step."""
 
@@ -54,7 +64,7 @@ class BatchMeter:
         self._warned = False
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
-        call.kept["nonfinite"] = st.nonfinite(self.view.whole(outputs[0]))
+        call.kept["nonfinite"] = nonfinite(self.view.whole(outputs[0]))
         self.recomputed(forward, call, outputs)
 
     def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
@@ -78,7 +88,7 @@ class BatchMeter:
         if place < kept.get("place", place) or kept.get("final") is None:
             gradient = real(self.view.whole(gradient))
             kept["delta"], kept["delta_entries"] = st.norm(gradient), gradient[0].numel()
-            kept["delta_nonfinite"] = st.nonfinite(gradient)
+            kept["delta_nonfinite"] = nonfinite(gradient, kept["delta"])
             kept["place"], kept["final"] = place, None if with_graph else task
         elif not with_graph and kept["final"] != task:
             kept["several"] = True
@@ -123,17 +133,18 @@ class BatchMeter:
             record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
             self._commit_delta(key, parts, record, reduction, whole, scale)
             kept = [call.kept for _, call in parts]
-            for each in kept:
-                for name in ("nonfinite", "delta_nonfinite"):
-                    if name in each:
-                        record.put(key, "nonfinite", each[name])
+            record.known.append((key, "nonfinite", 0.0))
+            for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
+                if count is not None:
+                    record.put(key, "nonfinite", count)
             if all("nonzeros" in each for each in kept):
-                nonzeros = torch.stack([each["nonzeros"] for each in kept]).sum(dim=0)
-                entries = sum(each["h_entries"] for each in kept)
-                record.put(key, "zero_fraction", (entries - nonzeros).to(st.wide_dtype(nonzeros)) / entries)
+                counts = [each["nonzeros"] for each in kept]
+                nonzeros = counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
+                record.put(key, "zero_fraction", nonzeros, rest_of(sum(each["h_entries"] for each in kept)))
             dead = [each["dead"] for each in kept if "dead" in each]
             if dead and all(each.shape == dead[0].shape for each in dead):
-                record.put(key, "batch_dead_fraction", st.share(torch.stack(dead).all(dim=0)))
+                everywhere = dead[0] if len(dead) == 1 else torch.stack(dead).all(dim=0)
+                record.put(key, "batch_dead_fraction", everywhere.sum(dim=1), share_of(everywhere.shape[1]))
             if "alpha" in kept[0]:
                 record.put(key, "alpha", kept[0]["alpha"])
 
@@ -151,16 +162,19 @@ class BatchMeter:
                 )
             self._warned = True
             return
-        norm, entries = None, 0
-        for forward, call in parts:
-            if "delta" not in call.kept:
-                continue
-            one = call.kept["delta"] * self._samples(forward, reduction, whole)
-            norm = one if norm is None else torch.hypot(norm, one)
-            entries += call.kept["delta_entries"]
-        if norm is not None:
-            delta = norm / entries**0.5
-            record.put(key, "delta_rms", delta if scale is None else delta / scale.to(delta.device))
+        taken = [
+            (self._samples(forward, reduction, whole), call.kept)
+            for forward, call in parts
+            if "delta" in call.kept
+        ]
+        if not taken:
+            return
+        samples, norm = taken[0][0], taken[0][1]["delta"]
+        for each, kept in taken[1:]:
+            norm = torch.hypot(norm, kept["delta"] * (each / samples))
+        factor = samples / sqrt(sum(kept["delta_entries"] for _, kept in taken))
+        norm = norm if scale is None else norm / scale.to(norm.device)
+        record.put(key, "delta_rms", norm, lambda length: length * factor)
 
     @staticmethod
     def _samples(forward: Pass, reduction: Reduction, whole: int) -> float:
@@ -194,17 +208,22 @@ class ProbeMeter:
         z = z.detach()
         flat = self.view.units(in_flats(shape, z), call)
         samples, inactive = flat.shape[1], st.samples(flat)
+        units = inactive.shape[1]
         if shape.line:
-            saturated = st.share(flat)
-            self._put(call, "slope_sq", 1 - saturated)
+            total, entries = inactive.sum(dim=1), samples * units
+            self._put(call, "slope_sq", total, rest_of(entries))
+            self._put(call, "saturated_fraction", total, share_of(entries))
         else:
-            slope = _slope(phi, z)
-            self._put(call, "slope_sq", st.rms(self.view.whole(slope)).square())
-            saturated = st.share(self.view.whole(slope.abs() < SATURATED_BELOW * shape.slope_sup))
-        self._put(call, "saturated_fraction", saturated)
+            slope = self.view.whole(_slope(phi, z))
+            self._put(call, "slope_sq", st.rms(slope).square())
+            edge = SATURATED_BELOW * shape.slope_sup
+            if isinstance(edge, Tensor):
+                edge = self.view.whole(edge.expand_as(z))
+            self._put(call, "saturated_fraction", st.share(slope.abs() < edge))
         dead = inactive == samples
-        self._put(call, "dead_fraction", st.share(dead))
-        self._put(call, "low_activity_fraction", st.share(samples - inactive < LOW_ACTIVITY_BELOW * samples))
+        self._put(call, "dead_fraction", dead.sum(dim=1), share_of(units))
+        rarely = (samples - inactive < LOW_ACTIVITY_BELOW * samples).sum(dim=1)
+        self._put(call, "low_activity_fraction", rarely, share_of(units))
         before = self.dead.get(call.key)
         if before is not None and before.shape == dead.shape:
             self._put(call, "deaths", (dead & ~before).sum(dim=1))
@@ -218,9 +237,9 @@ class ProbeMeter:
         if self.full:
             self._put(call, "h_p95_abs", st.percentile(h.abs(), 0.95))
 
-    def _put(self, call: Call, column: str, numbers: Tensor) -> None:
+    def _put(self, call: Call, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
         assert self.record is not None
-        self.record.put(call.key, column, numbers)
+        self.record.put(call.key, column, numbers, finish)
 
 
 def _slope(phi: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from gradlab.measure import statistics as st
-from gradlab.measure.ledger import Key, Record
+from gradlab.measure.ledger import Key, Record, rest_of, share_of
 from gradlab.measure.units import dense_values, is_bias, own_parameters, real
 
 Grouped = Mapping[Key, Sequence[Tensor]]
+Blocks = list[tuple[list[Key], Tensor]]
+"""Keys with their numbers, [key, replica]."""
 
 
 class ParameterMeter:
@@ -29,6 +32,7 @@ class ParameterMeter:
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
         self._before: dict[Key, list[Tensor]] = {}
+        self._sizes: Blocks = []
 
     def place(self, record: Record) -> None:
         """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
@@ -46,26 +50,36 @@ class ParameterMeter:
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
         weights, biases = _gradients(self.weights), _gradients(self.biases)
-        self._put(record, "weight_grad_norm", self._norms(weights), scale)
-        self._put(record, "bias_grad_norm", self._norms(biases), scale)
+        weight_norms, bias_norms = self._norms(weights), self._norms(biases)
+        self._put(record, "weight_grad_norm", weight_norms, scale)
+        self._put(record, "bias_grad_norm", bias_norms, scale)
         if self.metrics == "gradients":
             return
-        self._put(record, "weight_norm", self._norms(self.weights), None)
+        self._sizes = self._norms(self.weights)
+        self._put(record, "weight_norm", self._sizes, None)
         for key, found in weights.items():
             if not found:
                 continue
             values = self._joined([dense_values(gradient) for gradient in found])
             entries = sum(gradient.numel() for gradient in found) // len(values)
-            size = values.abs().sum(dim=1, dtype=st.wide_dtype(values)) / entries
-            record.put(key, "weight_grad_mean_abs", _unscaled(size, scale))
-            record.put(key, "grad_zero_fraction", 1 - _count_nonzero(values) / entries)
+            size = values.abs().sum(dim=1, dtype=st.wide_dtype(values))
+            record.put(key, "weight_grad_mean_abs", _unscaled(size, scale), share_of(entries))
+            record.put(key, "grad_zero_fraction", _count_nonzero(values), rest_of(entries))
             if self.metrics == "full":
                 whole = self._joined([g.to_dense() if g.is_sparse else g for g in found])
                 record.put(key, "weight_grad_p05", _unscaled(st.percentile(whole, 0.05), scale))
                 record.put(key, "weight_grad_p95", _unscaled(st.percentile(whole, 0.95), scale))
-        for grouped in (weights, biases):
-            for key, found in grouped.items():
-                for gradient in found:
+        self._count_nonfinite(
+            record, {key: [*found, *biases[key]] for key, found in weights.items()}, weight_norms + bias_norms
+        )
+
+    def _count_nonfinite(self, record: Record, gradients: Grouped, norms: Blocks) -> None:
+        finite = all(isfinite(float(block.sum())) for _, block in norms if block.device.type == "cpu")
+        for key, found in gradients.items():
+            if found:
+                record.known.append((key, "nonfinite", 0.0))
+            for gradient in found:
+                if gradient.device.type != "cpu" or not finite:  # elsewhere asking would wait for the device
                     record.put(key, "nonfinite", st.nonfinite(self._whole(dense_values(gradient))))
 
     def before_update(self, updated: set[int]) -> None:
@@ -82,7 +96,7 @@ class ParameterMeter:
             key: torch._foreach_sub([weight.detach() for weight in self.weights[key]], kept)
             for key, kept in before.items()
         }
-        sizes = self._norms(before)
+        sizes = self._sizes if len(before) == sum(map(bool, self.weights.values())) else self._norms(before)
         self._put(record, "update_ratio", [(keys, new / old) for (keys, new), (_, old) in
                                            zip(self._norms(updates), sizes, strict=True)], None)  # fmt: skip
         if self.metrics == "full":
@@ -95,13 +109,13 @@ class ParameterMeter:
 
     # -- reductions ------------------------------------------------------------------------------------------
 
-    def _norms(self, grouped: Grouped) -> list[tuple[list[Key], Tensor]]:
+    def _norms(self, grouped: Grouped) -> Blocks:
         """L2 norm of everything under a key, as blocks of keys with their numbers [key, replica].
 
         Single tensors in a narrow format are taken in one call: recording norms alone should cost next to nothing.
         """
         single: dict[torch.device, list[Key]] = {}
-        blocks: list[tuple[list[Key], Tensor]] = []
+        blocks: Blocks = []
         for key, found in grouped.items():
             if len(found) == 1 and self._narrow(found[0]):
                 single.setdefault(found[0].device, []).append(key)
@@ -121,9 +135,7 @@ class ParameterMeter:
             and x.device.type != "mps"
         )
 
-    def _put(
-        self, record: Record, column: str, blocks: list[tuple[list[Key], Tensor]], scale: Tensor | None
-    ) -> None:
+    def _put(self, record: Record, column: str, blocks: Blocks, scale: Tensor | None) -> None:
         for keys, numbers in blocks:
             record.put_all(keys, column, _unscaled(numbers, scale))
 

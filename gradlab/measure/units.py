@@ -40,7 +40,9 @@ def by_unit(x: Tensor, axis: int) -> Tensor:
     """x with every axis but the units' run together: [1, batch, unit]. A number is one sample of one unit."""
     if x.dim() == 0:
         return x.reshape(1, 1, 1)
-    return x.movedim(axis, -1).reshape(1, -1, x.shape[axis])
+    if axis != x.dim() - 1:
+        x = x.movedim(axis, -1)
+    return x.reshape(1, -1, x.shape[-1])
 
 
 def tensors(value: object) -> list[Tensor]:
