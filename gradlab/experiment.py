@@ -25,6 +25,7 @@ from gradlab.store.tables import Table, frame, read_rows, repeated, write_csv, w
 from gradlab.sweep.cells import Cells, chance
 from gradlab.sweep.cost import worker_count
 from gradlab.sweep.interrupt import Interrupt, Interrupted
+from gradlab.sweep.job import Keep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,14 @@ class _Execution:
 
     def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
         workers = worker_count(self.plan, stacks)
-        trained = sweep.train(stacks, workers=workers, watch=self._watch, interrupt=interrupt)
+        trained = sweep.train(
+            stacks,
+            workers=workers,
+            watch=self._watch,
+            say=self.observer.message,
+            keep=self._keep(),
+            interrupt=interrupt,
+        )
         with closing(trained):
             for stack, result in trained:
                 if isinstance(result, str):
@@ -151,6 +159,12 @@ class _Execution:
                     self.observer.cell_done(stack.cell, row)
                 if perf_counter() > self.summary_due:
                     self._write_summary()
+
+    def _keep(self) -> Keep:
+        run, folder = self.plan.run, self.folder
+        return Keep(
+            folder.journal.absolute(), run.checkpoint, folder.weights.absolute() if run.save_weights else None
+        )
 
     def _watch(self, stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         self.observer.advance(stack.cell, made * len(stack.seeds))

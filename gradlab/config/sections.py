@@ -91,6 +91,10 @@ class Run(Section):
     """worker processes; unset means one for each core, where the work is worth it"""
     on_error: Literal["continue", "stop"] = "continue"
     """when a cell fails: continue with the others, or stop"""
+    checkpoint: NonNegative = 60.0
+    """seconds between checkpoints of a stack in training; 0 makes none"""
+    save_weights: bool = False
+    """keep the final weights, as safetensors"""
 
 
 class Config(Section):

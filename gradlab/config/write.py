@@ -18,7 +18,7 @@ def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> 
     where to write and how to go about it, so that a run has the same text wherever it lands.
     """
     grid = grid or {}
-    left_out = {*grid, "run.out", "run.force", "run.workers", "run.on_error"}
+    left_out = {*grid, "run.out", "run.force", "run.workers", "run.on_error", "run.checkpoint"}
     tables: dict[str, dict[str, Any]] = {}
     for section, keys in config.model_dump(exclude_none=True).items():
         tables[section] = {name: value for name, value in keys.items() if f"{section}.{name}" not in left_out}

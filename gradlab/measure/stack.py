@@ -54,7 +54,7 @@ class StackRecorder:
         self._wide = wide
         self.values = self._empty()
         self.applies = np.zeros((self._shape[0], self._shape[2]), dtype=bool)
-        self._dead: list[Tensor | None] = [None] * len(self.linears)
+        self.dead: list[Tensor | None] = [None] * len(self.linears)
         self._weights_before: list[Tensor] = []
         shapes = [linear.weight.shape for linear in self.linears]
         # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
@@ -103,11 +103,11 @@ class StackRecorder:
         dead = inactive == rows
         self._put(layer, "dead_fraction", st.share(dead))
         self._put(layer, "low_activity_fraction", st.share(rows - inactive < LOW_ACTIVITY_BELOW * rows))
-        before = self._dead[layer]
+        before = self.dead[layer]
         if before is not None:
             self._put(layer, "deaths", (dead & ~before).sum(dim=1).to(self._wide))
             self._put(layer, "revivals", (before & ~dead).sum(dim=1).to(self._wide))
-        self._dead[layer] = dead
+        self.dead[layer] = dead
 
     def _probe_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
         self._put(layer, "h_mean", st.mean(h))

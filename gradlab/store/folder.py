@@ -2,8 +2,10 @@
 
 DIR/.journal/plan.json     which cells, seeds and recording the stacks beside it belong to
 DIR/.journal/*.npz         finished stacks; they stay, so that a larger grid can take them up
+DIR/.journal/*.checkpoint  stacks in training that take long
 DIR/.journal/lock          held by the process that writes here
 DIR/*.csv, config.toml     replaced whole, never half-written
+DIR/weights/*.safetensors  final weights, where asked for
 DIR/manifest.json          written last: it says "finished"
 """
 
@@ -45,6 +47,10 @@ class ResultsFolder:
     @property
     def journal(self) -> Path:
         return self._building / JOURNAL
+
+    @property
+    def weights(self) -> Path:
+        return self._building / "weights"
 
     def state(self) -> State:
         """What the folder holds for this plan. Raises UserError when it holds something else."""
@@ -104,6 +110,8 @@ class ResultsFolder:
     def finished(self, stack: Stack) -> StackResult | None:
         """The stack's records where the journal has them whole."""
         path = self.journal / f"{stack.key}.npz"
+        if self.plan.run.save_weights and not (self.weights / f"{stack.key}.safetensors").exists():
+            return None
         try:
             return journal.read_stack(path, stack)
         except journal.Unusable as error:
@@ -114,6 +122,7 @@ class ResultsFolder:
         """Put a finished stack on disk. Raises GradlabError when it cannot be written."""
         try:
             journal.write_stack(self.journal / f"{stack.key}.npz", stack, result)
+            (self.journal / f"{stack.key}.checkpoint").unlink(missing_ok=True)
         except OSError as error:
             raise self.unwritable(error) from error
 
@@ -122,6 +131,7 @@ class ResultsFolder:
 
     def finish(self, manifest: Mapping[str, Any], names: Sequence[str]) -> list[Path]:
         """Write the manifest, last of all, and move a folder built by --force into place; the files' paths."""
+        atomic.remove_leftovers(self.journal)  # of workers that were killed
         document = {
             "gradlab": "results",
             **self._own_identity(),

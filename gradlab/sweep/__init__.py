@@ -6,25 +6,31 @@ from collections.abc import Generator, Sequence
 
 from gradlab.plan import Stack
 from gradlab.sweep.interrupt import Interrupt
-from gradlab.sweep.job import Watch
+from gradlab.sweep.job import Keep, Say, Watch
 from gradlab.train.result import StackResult
 
 
 def train(
-    stacks: Sequence[Stack], *, workers: int, watch: Watch, interrupt: Interrupt
+    stacks: Sequence[Stack],
+    *,
+    workers: int,
+    watch: Watch,
+    say: Say,
+    keep: Keep | None,
+    interrupt: Interrupt,
 ) -> Generator[tuple[Stack, StackResult | str], None, None]:
     """Train stacks and yield each with its records, or with why it failed, in the order they finish.
 
-    workers: processes; 1 is this one. watch is called in this process. Raises Interrupted soon after the user asks
-    to stop. Close the generator to end the workers.
+    workers: processes; 1 is this one. watch and say are called in this process. Raises Interrupted soon after the
+    user asks to stop. Close the generator to end the workers.
     """
     if not stacks:
         return
     if workers == 1:
         from gradlab.sweep.serial import train_here
 
-        yield from train_here(stacks, watch, interrupt)
+        yield from train_here(stacks, watch, say, keep, interrupt)
     else:
         from gradlab.sweep.workers import train_in_workers
 
-        yield from train_in_workers(stacks, workers, watch, interrupt)
+        yield from train_in_workers(stacks, workers, watch, say, keep, interrupt)

@@ -85,7 +85,7 @@ def _seconds(stack: Stack) -> float:
     short = replace(stack, cell=replace(stack.cell, training=training))
     if stack.recording.record == "log":  # every early step of it is a record
         short = replace(short, recording=stack.recording.model_copy(update={"record": "every:4"}))
-    times = work(short, lambda *_: None).timings
+    times = work(short, lambda *_: None, lambda _: None).timings
     per_record = times["recorded_seconds"] / times["recorded_steps"]
     per_step = times["plain_seconds"] / times["plain_steps"] if times["plain_steps"] else per_record
     return records * per_record + (steps + 1 - records) * per_step + times["prediction_seconds"]

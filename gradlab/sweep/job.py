@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,16 +15,53 @@ from gradlab.train.result import StackResult
 
 Watch = Callable[[Stack, int, int, "Mapping[str, Any] | None"], None]
 """watch(stack, step, made, shown): see `train.loop.train_stack`"""
+Say = Callable[[str], None]
+"""a message for the user"""
 
 
-def work(stack: Stack, watch: Watch) -> StackResult:
-    """The records of a stack with their prediction. Its bytes depend on the stack alone, not on where it runs."""
+@dataclass(frozen=True)
+class Keep:
+    """What the training of a stack leaves on disk by itself.
+
+    journal: the folder of checkpoints; seconds: between two of them, 0 for none
+    weights: the folder for the final weights; None when they are not wanted
+    """
+
+    journal: Path
+    seconds: float
+    weights: Path | None = None
+
+    def checkpoint_file(self, stack: Stack) -> Path:
+        return self.journal / f"{stack.key}.checkpoint"
+
+    def weights_file(self, stack: Stack) -> Path | None:
+        return self.weights and self.weights / f"{stack.key}.safetensors"
+
+
+def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> StackResult:
+    """The records of a stack with their prediction. Its bytes depend on the stack alone, not on where it runs.
+
+    Raises GradlabError when the weights cannot be written.
+    """
+    import torch
+
     from gradlab.analyse.predicted import predicted_delta
+    from gradlab.train.checkpoint import Checkpoint
     from gradlab.train.loop import train_stack
 
-    result = train_stack(
-        stack, stack.cell.dataset(), lambda step, made, shown: watch(stack, step, made, shown)
-    )
+    checkpoint = Checkpoint(keep.checkpoint_file(stack), keep.seconds, say) if keep and keep.seconds else None
+    dataset = stack.cell.dataset()
+
+    def watched(step: int, made: int, shown: Mapping[str, Any] | None) -> None:
+        watch(stack, step, made, shown)
+
+    with torch.random.fork_rng(devices=[]):  # a user's activation may draw from the global generator
+        torch.manual_seed(int.from_bytes(sha256(stack.key.encode()).digest()[:7], "little"))
+        try:
+            weights = keep.weights_file(stack) if keep else None
+            result = train_stack(stack, dataset, watched, checkpoint, weights)
+        except OSError as error:
+            raise GradlabError(f"cannot write {error.filename or weights}: {error.strerror}") from error
     started = perf_counter()
     predicted = predicted_delta(stack.cell, result)
     timings = {**result.timings, "prediction_seconds": perf_counter() - started}

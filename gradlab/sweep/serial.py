@@ -8,12 +8,12 @@ from typing import Any
 
 from gradlab.plan import Stack
 from gradlab.sweep.interrupt import Interrupt
-from gradlab.sweep.job import Watch, reason, work
+from gradlab.sweep.job import Keep, Say, Watch, reason, work
 from gradlab.train.result import StackResult
 
 
 def train_here(
-    stacks: Sequence[Stack], watch: Watch, interrupt: Interrupt
+    stacks: Sequence[Stack], watch: Watch, say: Say, keep: Keep | None, interrupt: Interrupt
 ) -> Iterator[tuple[Stack, StackResult | str]]:
     """Train on one torch thread; the caller's setting is restored."""
     import torch
@@ -28,7 +28,7 @@ def train_here(
         for stack in stacks:
             interrupt.check()
             try:
-                done: StackResult | str = work(stack, watched)
+                done: StackResult | str = work(stack, watched, say, keep)
             except Exception as error:
                 if os.environ.get("GRADLAB_DEBUG") == "1":
                     raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -32,13 +33,17 @@ def serve(connection: Connection) -> None:
         except OSError:  # nobody is listening any more
             raise SystemExit from None
 
+    def say(text: str) -> None:
+        with suppress(OSError):
+            connection.send((text,))
+
     while True:
         try:
-            stack = connection.recv()
+            stack, keep = connection.recv()
         except EOFError:
             return
         try:
-            done: object = work(stack, watch)
+            done: object = work(stack, watch, say, keep)
         except Exception as error:
             done = reason(error)
         try:

@@ -18,7 +18,7 @@ from typing import Any
 from gradlab.plan import Stack
 from gradlab.sweep.cost import largest_first
 from gradlab.sweep.interrupt import Interrupt
-from gradlab.sweep.job import Watch
+from gradlab.sweep.job import Keep, Say, Watch
 from gradlab.train.result import StackResult
 
 ATTEMPTS = 3  # a stack whose worker died is trained again this often in all
@@ -34,7 +34,12 @@ class _Worker:
 
 
 def train_in_workers(
-    stacks: Sequence[Stack], workers: int, watch: Watch, interrupt: Interrupt
+    stacks: Sequence[Stack],
+    workers: int,
+    watch: Watch,
+    say: Say,
+    keep: Keep | None,
+    interrupt: Interrupt,
 ) -> Iterator[tuple[Stack, StackResult | str]]:
     """Train stacks in so many processes of one torch thread each."""
     context = _context()
@@ -47,13 +52,16 @@ def train_in_workers(
         while waiting or running:
             while waiting and len(running) < workers:
                 interrupt.check()
-                running.append(_start(context, waiting.pop()))
+                running.append(_start(context, waiting.pop(), keep))
             ready = connections.wait([worker.connection for worker in running], POLL_SECONDS)
             interrupt.check()
             for worker in [worker for worker in running if worker.connection in ready]:
                 message = _receive(worker)
                 if isinstance(message, tuple):
-                    watch(worker.stack, *message)
+                    if len(message) == 1:
+                        say(*message)
+                    else:
+                        watch(worker.stack, *message)
                     continue
                 stack = worker.stack
                 if message is None:  # it died
@@ -63,7 +71,7 @@ def train_in_workers(
                         waiting.append(stack)
                         continue
                     message = f"its worker process died {ATTEMPTS} times ({_end_of(worker.process)})"
-                elif not waiting or not _send(worker, waiting[-1]):
+                elif not waiting or not _send(worker, waiting[-1], keep):
                     running.remove(worker)
                     worker.connection.close()  # which tells it to end
                 else:
@@ -86,7 +94,7 @@ def _context() -> Any:
     return context
 
 
-def _start(context: Any, stack: Stack) -> _Worker:
+def _start(context: Any, stack: Stack, keep: Keep | None) -> _Worker:
     """A new worker, busy with a stack."""
     ours, theirs = context.Pipe()
     with _no_main_module():
@@ -94,7 +102,7 @@ def _start(context: Any, stack: Stack) -> _Worker:
         process.start()
     theirs.close()
     worker = _Worker(process, ours, stack)
-    _send(worker, stack)  # should that fail, reading from it will tell
+    _send(worker, stack, keep)  # should that fail, reading from it will tell
     return worker
 
 
@@ -115,16 +123,16 @@ def _no_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _send(worker: _Worker, stack: Stack) -> bool:
+def _send(worker: _Worker, stack: Stack, keep: Keep | None) -> bool:
     try:
-        worker.connection.send(stack)
+        worker.connection.send((stack, keep))
         return True
     except OSError:
         return False
 
 
 def _receive(worker: _Worker) -> StackResult | str | tuple[Any, ...] | None:
-    """A worker's message: progress as a tuple, records, or why there are none; None when it has died."""
+    """A worker's message: progress or a text as a tuple, records, or why there are none; None when it has died."""
     try:
         message: StackResult | str | tuple[Any, ...] = worker.connection.recv()
         return message

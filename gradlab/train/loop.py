@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -23,6 +24,7 @@ from gradlab.network.mlp import StackedMLP, build_mlp
 from gradlab.plan import Stack, parse_probe
 from gradlab.train import rates
 from gradlab.train.batches import BatchStream
+from gradlab.train.checkpoint import Checkpoint, save_weights
 from gradlab.train.clipping import clip, gradient_norms
 from gradlab.train.losses import LOSSES, correct, readout_units
 from gradlab.train.optimizers import Optimizer
@@ -61,17 +63,30 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
     return mlp
 
 
-def train_stack(stack: Stack, dataset: Dataset, watch: Watch | None = None) -> StackResult:
+def train_stack(
+    stack: Stack,
+    dataset: Dataset,
+    watch: Watch | None = None,
+    checkpoint: Checkpoint | None = None,
+    weights: Path | None = None,
+) -> StackResult:
     """Train the seeds of one stack side by side and record them.
 
     watch(step, made, shown) is called now and then with the updates made since the last call; right after a record
     `shown` holds its delta_rms [replica, layer], train_loss and val_accuracy [replica], else None. A replica that
     diverges goes on with its NaNs: that is a result. The caller's torch thread count is left alone.
+
+    checkpoint: where to go on, and where the state is kept meanwhile; it changes no bit of the records
+    weights:    where the final weights go
     """
-    return _Training(stack, dataset).run(watch)
+    training = Training(stack, dataset)
+    result = training.run(watch, checkpoint)
+    if weights:
+        save_weights(weights, training)
+    return result
 
 
-class _Training:
+class Training:
     """One training in progress: the nets, the optimiser, the batches and the records taken so far."""
 
     def __init__(self, stack: Stack, dataset: Dataset) -> None:
@@ -105,27 +120,30 @@ class _Training:
         self.layer_applies: list[NDArray[np.bool_]] = []
         self.scalars: list[NDArray[np.float64]] = []
         self.waiting: list[tuple[Tensor | None, Tensor]] = []
+        self.seconds = {"plain": 0.0, "recorded": 0.0}
+        self.counts = {"plain": 0, "recorded": 0}
         self._shown: Shown = {}
 
-    def run(self, watch: Watch | None) -> StackResult:
+    def run(self, watch: Watch | None, checkpoint: Checkpoint | None) -> StackResult:
         steps = self.training.steps
-        seconds = {"plain": 0.0, "recorded": 0.0}
-        counts = {"plain": 0, "recorded": 0}
+        first = checkpoint.resume(self) if checkpoint else 0
         reported, last_report = 0, perf_counter()
-        for step in range(steps + 1):
+        for step in range(first, steps + 1):
             started = perf_counter()
             recorded = step in (0, steps) or bool(self.schedule and self.schedule(step))
             self._step(step, recorded)
             kind = "recorded" if recorded else "plain"
             now = perf_counter()
-            seconds[kind] += now - started
-            counts[kind] += 1
+            self.seconds[kind] += now - started
+            self.counts[kind] += 1
             if watch and (recorded or now - last_report > REPORT_SECONDS):
                 watch(step, step - reported, self._shown if recorded else None)
                 reported, last_report = step, now
-        self._flush()
+            if checkpoint and step < steps:
+                checkpoint.keep(self, step + 1)
+        self.flush()
         return self._result({f"{kind}_{what}": float(value[kind]) for what, value in
-                             (("seconds", seconds), ("steps", counts)) for kind in value})  # fmt: skip
+                             (("seconds", self.seconds), ("steps", self.counts)) for kind in value})  # fmt: skip
 
     def _step(self, step: int, recorded: bool) -> None:
         """One step: batch, forward, backward, update; the last one, after the last update, is recorded alone."""
@@ -190,9 +208,9 @@ class _Training:
             self.layer_applies.append(recorder.applies)
         self.waiting.append((recorder.values if recorder else None, row))
         if len(self.waiting) >= FLUSH_EVERY:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Move the waiting records to the host in one go."""
         if not self.waiting:
             return

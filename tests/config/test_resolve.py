@@ -100,6 +100,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "run.tables": ("both", "both"),
     "run.workers": ("2", 2),
     "run.on_error": ("stop", "stop"),
+    "run.checkpoint": ("5", 5.0),
+    "run.save_weights": ("true", True),
 }
 
 

@@ -39,7 +39,7 @@ def test_seconds_are_steps_times_their_measured_time(
 ) -> None:
     """With steps that take what they are told to: 1 ms, or 5 ms recorded, in proportion to the depth."""
 
-    def work(stack: Stack, watch: Any) -> Any:
+    def work(stack: Stack, watch: Any, say: Any) -> Any:
         depth = stack.cell.network.depth
         recorded = stack.cell.training.steps + 1 if record == "all" else 4
         plain = stack.cell.training.steps + 1 - recorded
