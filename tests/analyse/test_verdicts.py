@@ -168,7 +168,7 @@ def test_exact_zero_below_a_tiny_delta_is_underflow_and_implies_vanishing(cell) 
 
 def test_a_batch_that_is_fitted_exactly_is_no_fault(cell) -> None:  # type: ignore[no-untyped-def]
     def fit(layers, steps):  # type: ignore[no-untyped-def]
-        layers.loc[layers["step"] == 1000, "delta_rms"] = 0.0
+        layers.loc[layers["step"] >= 250, "delta_rms"] = 0.0
 
     assert verdicts(cell(change=fit)) == ("healthy",)
 
@@ -185,9 +185,10 @@ def test_nan_after_growth_at_birth_is_exploding_then_diverged(cell) -> None:  # 
     assert diagnosis.findings[1].step == 4 and not diagnosis.findings[1].at_birth
 
 
-def test_a_forward_pass_that_overflows_at_birth_is_exploding_and_diverged(cell) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("decades", [3.0, 40.0])
+def test_a_forward_pass_that_overflows_at_birth_is_exploding_and_diverged(cell, decades) -> None:  # type: ignore[no-untyped-def]
     def overflow(layers, steps):  # type: ignore[no-untyped-def]
-        layers["z_std"] = np.where(layers["layer"] < 8, 10.0 ** (5 * layers["layer"]), np.inf)
+        layers["z_std"] = np.where(layers["layer"] < 8, 10.0 ** (decades * layers["layer"] / 7), np.inf)
         layers[["delta_rms", "nonfinite"]] = [np.nan, 99]
         steps[["train_loss", "val_loss"]] = np.nan
 
@@ -196,13 +197,21 @@ def test_a_forward_pass_that_overflows_at_birth_is_exploding_and_diverged(cell) 
     assert diagnosis.findings[0].at_birth and diagnosis.findings[1].at_birth
 
 
+def test_a_fault_at_birth_that_passed_counts_in_a_net_that_does_not_learn(cell) -> None:  # type: ignore[no-untyped-def]
+    def at_birth(layers, steps):  # type: ignore[no-untyped-def]
+        layers.loc[(layers["step"] < 100) & (layers["layer"] <= 5), "delta_rms"] *= 1e-3
+
+    assert verdicts(cell(learns=False, change=at_birth)) == ("vanishing", "not-learning")
+    assert verdicts(cell(change=at_birth)) == ("healthy",)
+
+
 @pytest.mark.parametrize(
     ("losses", "learns", "expected"),
     [
-        ([2.3, 400.0, 5.0], False, "diverged"),  # a spike of more than ten times, and nothing learned
+        ([2.3, 24.0, 2.4], False, "diverged"),  # a spike of more than ten times, and nothing learned
         ([2.3, 2.4, 90.0], True, "diverged"),  # ends far above its start, whatever the accuracy
         ([2.3, 400.0, 0.1], True, "healthy"),  # a spike that healed
-        ([2.3, 4.0, 3.0], False, "not-learning"),
+        ([2.3, 22.0, 2.4], False, "not-learning"),
     ],
 )
 def test_a_loss_that_blows_up_is_divergence(cell, losses, learns, expected) -> None:  # type: ignore[no-untyped-def]
