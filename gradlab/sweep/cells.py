@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ OPTIONAL = {
     "dead_fraction_max",
     "saturated_fraction_max",
 }
+OF_LAYERS = {*OPTIONAL, "attenuation_mean", "attenuation_last_mean"}
 
 
 class Cells:
@@ -46,12 +47,11 @@ class Cells:
         waiting[stack.key] = result
         if len(waiting) < len(self._stacks[cell.id]):
             return None
-        from gradlab.analyse import summarise
+        from gradlab.analyse.of_training import records_of
+        from gradlab.analyse.summary import summary_row
 
         results = [waiting[other.key] for other in self._stacks[cell.id]]
-        layers, steps = (table(cell, results).frame() for table in (_layers, _steps))
-        frame = summarise(layers, steps, list(cell.columns()), chance=chance(cell))
-        self.rows[cell.id] = frame.iloc[0].to_dict()
+        self.rows[cell.id] = summary_row(records_of(cell.columns(), results), chance(cell))
         del self._waiting[cell.id]
         return self.rows[cell.id]
 
@@ -91,8 +91,9 @@ class Cells:
     def summary(self) -> Iterator[Table]:
         """The rows of summary.csv, cell by cell; at least one table, which may be empty."""
         yield self._empty(names(SUMMARY))
+        optional = OF_LAYERS if self.plan.recording.record == "off" else OPTIONAL
         for cell in self.kept():
-            yield _summary(self.rows[cell.id])
+            yield _summary(self.rows[cell.id], optional)
 
     def _results(self, cell: Cell) -> list[StackResult]:
         found = [self._read(stack) for stack in self._stacks[cell.id]]
@@ -119,12 +120,12 @@ def _steps(cell: Cell, results: Iterable[StackResult]) -> Table:
     return join([step_rows(columns, result) for result in results])
 
 
-def _summary(row: Mapping[str, Any]) -> Table:
+def _summary(row: Mapping[str, Any], optional: Set[str]) -> Table:
     """A row of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
     columns = repeated(row, 1)
     missing = {
         name
         for name, value in row.items()
-        if isinstance(value, float) and np.isnan(value) and (name.endswith("_ci95") or name in OPTIONAL)
+        if isinstance(value, float) and np.isnan(value) and (name.endswith("_ci95") or name in optional)
     }
     return Table(columns, {name: np.array([name not in missing]) for name in columns})
