@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MAP = "cividis"
 FONT = 8.0
@@ -36,7 +36,7 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def style(nth: int) -> dict[str, Any]:
-    """Colour, marker and dash of the nth line; 84 lines before one repeats."""
+    """Colour, marker and dash of the nth line; 70 lines before colour and marker repeat together."""
     return {
         "color": COLOURS[nth % len(COLOURS)],
         "marker": MARKERS[nth % len(MARKERS)],

@@ -106,7 +106,7 @@ def next_command(outcome: Outcome) -> str:
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
         return f"gradlab compare --activation {','.join(names)} --depth {row['depth']}"
-    return "gradlab theory --activation tanh --depth 50 --sigma-w 1.5 --sigma-b 0.2"
+    return f"gradlab diagnose {_quoted(str(outcome.out))}"
 
 
 # ---- one cell
@@ -399,7 +399,11 @@ def _print_files(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
     if outcome.files:
         console.print()
         inside = [Path(file) for file in outcome.files]
-        names = [str(f.relative_to(outcome.out)) if f.is_relative_to(outcome.out) else str(f) for f in inside]
+        paths = [f.relative_to(outcome.out) if f.is_relative_to(outcome.out) else f for f in inside]
+        names = [str(path) for path in paths if path.parts[0] != "figures"]
+        if pictures := [path for path in paths if path.parts[0] == "figures"]:
+            more = len(pictures) - 1
+            names.append(f"{pictures[0]}" + (f" and {_count(more, 'figure')} beside it" if more else ""))
         _line(console, glyphs, f"written to {outcome.out}: {', '.join(names)}")
 
 

@@ -34,7 +34,10 @@ class Made:
 def delta(activation: str, depth: int, layer: int, seed: int, step: int) -> float:
     """delta_rms by the formula: a fixed factor a layer, 2 % more for seed 1, 8 % for seed 2, growing a little with the step."""
     return float(
-        0.1 * FACTORS.get(activation, 0.9) ** (depth - layer) * (1 + 0.02 * seed**2) * (1 + 0.1 * np.log1p(step))
+        0.1
+        * FACTORS.get(activation, 0.9) ** (depth - layer)
+        * (1 + 0.02 * seed**2)
+        * (1 + 0.1 * np.log1p(step))
     )
 
 

@@ -9,7 +9,7 @@ from synthetic_results import STEPS, delta, make
 
 from gradlab.errors import ConfigError
 from gradlab.report import figures, frames
-from gradlab.report.axes import Decades
+from gradlab.report.axes import Decades, style
 
 RUN = make()
 GRID = make(("linear", "relu", "tanh"), (5, 20))
@@ -158,6 +158,11 @@ def test_unknown_figures_and_cells_are_the_users_mistake() -> None:
         figures.plot(RUN, "heatmaps")
     with pytest.raises(ConfigError, match="no cell"):
         figures.plot(RUN, cell="feed")
+
+
+def test_no_two_of_a_figures_lines_look_alike() -> None:
+    looks = [(look["color"], look["marker"]) for look in map(style, range(12))]
+    assert len(set(looks)) == 12
 
 
 def test_labels_name_what_differs() -> None:

@@ -101,6 +101,14 @@ def test_comparison_fits_its_width(width: int) -> None:
     assert sum("healthy" in line for line in lines) >= 2
 
 
+def test_many_figures_are_one_entry_among_the_files() -> None:
+    out = GRID.out
+    files = (out / "layers.csv", out / "report.html", *(out / "figures" / f"{n}.png" for n in range(17)))
+    text = " ".join(shown(print_compare, replace(GRID, files=files), 200).split())
+    assert "written to results/made: layers.csv, report.html, figures/0.png and 16 figures beside it" in text
+    assert "next: gradlab diagnose results/made" in text
+
+
 def test_two_hundred_cells_do_not_fill_the_screen() -> None:
     text = shown(print_compare, make(("relu", "tanh"), tuple(range(2, 52)), seeds=1, steps=(0, 10)))
     assert len(text.splitlines()) < 90 and "40 cells between" in text

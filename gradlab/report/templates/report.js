@@ -13,7 +13,7 @@
     series: ["#56B4E9", "#F0805A", "#2DB88A", "#E4A1C6", "#E69F00", "#8FA8FF", "#E8E8E8"],
   };
   const DASHES = ["solid", "dash", "dot", "dashdot"];
-  const MARKS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x"];
+  const MARKS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "triangle-left", "triangle-right", "star"];
   const CIVIDIS = [[0, "#00224e"], [0.25, "#434e6c"], [0.5, "#7d7c78"], [0.75, "#bcae6c"], [1, "#fee838"]];
   const darkQuery = window.matchMedia("(prefers-color-scheme: dark)");
   let printing = false;
@@ -299,6 +299,7 @@
       return badge;
     }));
     if (verdict && row.advice) verdict.append(` ${row.advice}`);
+    byId("cell-name").textContent = row.label;
     byId("step").max = current.steps.length - 1;
     const map = byId("map"), chosen = map.value || "delta_rms";
     map.replaceChildren(...Object.keys(MAPS).filter((c) => current[c]).map((c) => new Option(MAPS[c], c)));
@@ -423,7 +424,6 @@
   darkQuery.addEventListener("change", redraw);
   window.addEventListener("beforeprint", () => {
     printing = true;
-    document.querySelectorAll("details").forEach((details) => { details.open = true; });
     redraw();
   });
   window.addEventListener("afterprint", () => { printing = false; redraw(); });
