@@ -18,8 +18,10 @@ COMMANDS = {
     "run": ("gradlab.cli.run:run", "Train one configuration, several seeds, and record its gradients."),
     "compare": ("gradlab.cli.compare:compare", "Train a grid of configurations and rank them."),
     "theory": ("gradlab.cli.theory:theory", "Predict without training: mean-field theory."),
+    "reproduce": ("gradlab.cli.reproduce:reproduce", "Published results, measured."),
     "diagnose": ("gradlab.cli.diagnose:diagnose", "Verdicts with evidence, from saved results."),
     "report": ("gradlab.cli.report:report", "Draw saved results: page, figures, tables."),
+    "watch": ("gradlab.cli.watch:watch", "Train and record a model of your own."),
     "list": (
         "gradlab.cli.listing:listing",
         "List activations, inits, data sets, metrics and other components.",

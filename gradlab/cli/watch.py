@@ -1,0 +1,76 @@
+"""`gradlab watch`: train and record a model of the user's own."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+from gradlab.cli.flags import ConfigFile, Sets, collect_flags, warn, with_keys
+from gradlab.cli.options import AsJson, Quiet
+from gradlab.cli.output import emit, tell
+from gradlab.config import KEYS
+from gradlab.errors import ConfigError
+
+ELSEWHERE = {
+    "stack_size",
+    "workers",
+    "on_error",
+    "checkpoint",
+    "save_weights",
+    "tables",
+}  # of gradlab's own stacks
+
+
+def watch(
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:ATTR", help="An nn.Module, its class, or a function that makes one."),
+    ],
+    batches: Annotated[
+        str,
+        typer.Option(
+            "--batches", metavar="MODULE:ATTR", help="A function that gives (inputs, targets) pairs."
+        ),
+    ] = "",
+    config: ConfigFile = None,
+    set_: Sets = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also draw the HTML page and the figures.")
+    ] = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+    **flags: str | None,
+) -> int:
+    """Train a model of your own with several seeds and record its gradients, layer by layer."""
+    request, problems = collect_flags(context, flags, config, set_, lists=False)
+    if problems:
+        raise ConfigError(problems)
+    warn(request, quiet)
+    from gradlab.watch.execute import watch as execute
+
+    outcome = execute(model, request, batches, say=(lambda _: None) if quiet else tell)
+    files = [*outcome.files]
+    if report:
+        from gradlab.report.build import build
+
+        files += build([outcome.out]).files
+    if json:
+        emit({"out": outcome.out, "files": files, "summary": outcome.summary.to_dict("records")[0]})
+        return 0
+    from rich.console import Console
+
+    from gradlab.report.terminal import print_run
+
+    print_run(outcome, Console())
+    return 0
+
+
+with_keys(watch)
+_signature: inspect.Signature = watch.__signature__  # type: ignore[attr-defined]
+_hidden = ELSEWHERE | {key.flag for key in KEYS.values() if key.section == "network"}
+watch.__signature__ = _signature.replace(  # type: ignore[attr-defined]
+    parameters=[parameter for name, parameter in _signature.parameters.items() if name not in _hidden]
+)

@@ -1,0 +1,1 @@
+"""`gradlab watch`: a model of the user's own, trained and recorded like gradlab's."""

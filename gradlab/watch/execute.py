@@ -1,0 +1,204 @@
+"""Train a user's model with several seeds, judge it, and write the tables that `run` writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gradlab import data
+from gradlab.config import Request, to_toml
+from gradlab.errors import Problem, UserError
+from gradlab.measure import schedule
+from gradlab.plan import parse_probe
+from gradlab.report import saved
+from gradlab.store import atomic
+from gradlab.store.schema import SCHEMA_VERSION
+from gradlab.store.tables import Table, join, repeated, write_csv
+from gradlab.sweep.cells import OPTIONAL
+from gradlab.train import rates
+from gradlab.watch.source import named
+from gradlab.watch.training import Job, Watched, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a watched training left behind: the tables as frames, the cell columns first."""
+
+    out: Path
+    files: tuple[Path, ...]
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    summary: pd.DataFrame
+    cached: bool = False
+    failed: tuple[Any, ...] = field(default_factory=tuple)
+
+
+def watch(
+    model: str, request: Request, batches: str = "", say: Callable[[str], None] = lambda _: None
+) -> Outcome:
+    """Train `model` (`package.module:Attr`) as the request says and write its results folder.
+
+    batches: `package.module:Attr` of the user's own batches; the request's data set when empty.
+    Raises UserError with every problem, also when the folder holds something else.
+    """
+    config = request.base
+    problems: list[Problem] = []
+    made = _collect(problems, lambda: named(model, "MODEL"))
+    own = _collect(problems, lambda: named(batches, "--batches")) if batches else None
+    _collect(problems, lambda: schedule.parse(config.recording.record, request.where("recording.record")))
+    _collect(problems, lambda: parse_probe(config.recording.probe, request.where("recording.probe")))
+    training = config.training
+    _collect(
+        problems,
+        lambda: rates.parse(
+            training.schedule, training.lr, training.steps, request.where("training.schedule")
+        ),
+    )
+    dataset = digest = None
+    if not batches:
+        where = request.where("data.name")
+        dataset = _collect(problems, lambda: data.load(config.data.name, config.data.target, where))
+        digest = None if dataset is None else dataset.digest
+    if config.run.device != "cpu" and not _available(config.run.device):
+        problems.append(
+            Problem(request.where("run.device"), f"this machine has no {config.run.device}", "cpu, auto")
+        )
+    if problems:
+        raise UserError(problems)
+    device = (
+        config.run.device if config.run.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    identity = [
+        *((s.text, s.source) for s in (made, own) if s is not None),
+        digest,
+        training.model_dump(),
+        config.run.dtype,
+        device,
+    ]
+    cell = _hash(identity)
+    seeds = range(config.run.first_seed, config.run.first_seed + config.run.seeds)
+    folder_id = _hash([cell, [*seeds], config.recording.model_dump()])
+    slug = model.rpartition(":")[2].lower()
+    out = Path(config.run.out) if config.run.out else Path.cwd() / "results" / f"watch-{slug}-{folder_id}"
+    if _finished(out, folder_id, config.run.force):
+        found = saved.load(out)
+        return Outcome(out, found.files, found.layers, found.steps, found.summary, cached=True)
+    job = Job(
+        model=made, dataset=dataset, batches=own, training=training,
+        recording=config.recording, dtype=getattr(torch, config.run.dtype), device=device,
+    )  # fmt: skip
+    started, done = perf_counter(), []
+    for seed in seeds:
+        done.append(train(job, seed))
+        say(f"seed {seed}: {training.steps} steps")
+    columns = _cell_columns(cell, model, config.data.name if dataset is not None else batches, training, done)
+    return _write(out, folder_id, columns, done, dataset, request, perf_counter() - started)
+
+
+def _cell_columns(cell: str, model: str, source: str, training: Any, done: list[Watched]) -> dict[str, Any]:
+    """The cell columns of a user's model: `own` where a column describes gradlab's nets."""
+    layers = done[0].layers.columns
+    fan_out = layers["fan_out"][np.isfinite(layers["fan_out"].astype(float))] if len(done[0].layers) else []
+    return {
+        "cell": cell,
+        "activation": model,
+        "depth": int(layers["layer"].max()) - 1 if len(done[0].layers) else 0,
+        "width": int(max(fan_out)) if len(fan_out) else 0,
+        "init": "own",
+        "norm": "own",
+        "residual": "own",
+        "optimizer": training.optimizer,
+        "lr": training.lr,
+        "dataset": source,
+    }
+
+
+def _write(
+    out: Path, folder_id: str, cell: dict[str, Any], done: list[Watched], dataset: data.Dataset | None,
+    request: Request, seconds: float,
+) -> Outcome:  # fmt: skip
+    from gradlab.analyse import summarise
+
+    layers, steps = (
+        join([Table({**repeated(cell, len(t)), **t.columns}, t.applies) for t in tables])
+        for tables in ([w.layers for w in done], [w.steps for w in done])
+    )
+    chance = None if dataset is None else float(np.bincount(dataset.y_val).max() / len(dataset.y_val))
+    summary = summarise(layers.frame(), steps.frame(), [*cell], chance) if len(layers) else None
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {"layers.csv": layers, "steps.csv": steps}
+    if summary is not None:
+        row = repeated(summary.iloc[0].to_dict(), 1)
+        empty = OPTIONAL | {name for name in row if name.endswith("_ci95")}
+        if dataset is None:
+            empty |= {"val_accuracy_mean"}
+        applies = {
+            name: np.array([not (name in empty and np.isnan(float(values[0])))]) for name, values in row.items()
+            if name in empty
+        }  # fmt: skip
+        tables["summary.csv"] = Table(row, applies)
+    for name, table in tables.items():
+        write_csv(out / name, [table])
+    atomic.write_text(out / "config.toml", to_toml(request.base, request.grid))
+    names = [*tables, "config.toml"]
+    manifest = {
+        "gradlab": "watch",
+        "schema": SCHEMA_VERSION,
+        "watch": folder_id,
+        "argv": sys.argv,
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+        "timings": {
+            "seconds": seconds,
+            "recording_overhead": 1 + sum(each.overhead for each in done) / len(done),
+        },
+        "failed": [],
+        "finished": True,
+        "sha256": {name: sha256((out / name).read_bytes()).hexdigest() for name in names},
+    }
+    atomic.write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    found = saved.load(out)
+    return Outcome(
+        out, tuple(out / name for name in [*names, "manifest.json"]), found.layers, found.steps, found.summary
+    )
+
+
+def _finished(out: Path, folder_id: str, force: bool) -> bool:
+    """Whether the folder holds just this, finished. Raises UserError when it holds something else, unless forced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())) or force:
+        return False
+    try:
+        found = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    if isinstance(found, dict) and found.get("watch") == folder_id:
+        return True
+    hint = "--force replaces what is there"
+    raise UserError(Problem(f"--out {out}", "it holds something else", "an empty or new folder", hint))
+
+
+def _available(device: str) -> bool:
+    return device == "auto" or getattr(torch, device, torch.backends.mps).is_available()
+
+
+def _collect(problems: list[Problem], call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except UserError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _hash(value: object) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
