@@ -53,7 +53,7 @@ def test_the_first_cause_is_treated_first_and_nothing_twice() -> None:
 
 
 def test_an_initialiser_that_draws_the_same_is_no_remedy() -> None:
-    for remedy in remedies(["vanishing"], Network(activation="relu", init="he", depth=50), Training()):
+    for remedy in remedies(["vanishing"], Network(activation="relu", init="he", depth=20), Training()):
         assert set(remedy.changes) != {"network.init"}, "auto is He's for ReLU"
 
 
