@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 .PHONY: run test check clean
 
 run: $(READY)
-	$(BIN)/gradlab run --activation sigmoid --depth 20
+	$(BIN)/gradlab run --activation sigmoid --depth 20 --report
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,10 +16,15 @@ Reported = Annotated[bool, typer.Option("--report", help="Also draw the HTML pag
 
 
 def with_report(outcome: Outcome, wanted: bool) -> Outcome:
-    """The outcome with the report's files among its own, drawn now where it is wanted and there is a result."""
+    """The outcome with the report's files among its own. A report of this very result is not drawn again."""
     if not wanted or not len(outcome.summary):
         return outcome
-    from gradlab.report.build import build
+    drawn = outcome.out / "report.html"
+    files: Sequence[Path]
+    if outcome.cached and drawn.exists():
+        files = [drawn, *sorted((outcome.out / "figures").glob("*"))]
+    else:
+        from gradlab.report.build import build
 
-    files = [*outcome.files, *build([outcome.out]).files]
-    return replace(outcome, files=tuple(dict.fromkeys(files)))
+        files = build([outcome.out]).files
+    return replace(outcome, files=tuple(dict.fromkeys([*outcome.files, *files])))

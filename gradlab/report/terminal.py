@@ -403,7 +403,8 @@ def _print_files(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
         names = [str(path) for path in paths if path.parts[0] != "figures"]
         if pictures := [path for path in paths if path.parts[0] == "figures"]:
             more = len(pictures) - 1
-            names.append(f"{pictures[0]}" + (f" and {_count(more, 'figure')} beside it" if more else ""))
+            shown = next((path for path in pictures if path.stem in ("overview", "by_depth")), pictures[0])
+            names.append(f"{shown}" + (f" and {_count(more, 'figure')} beside it" if more else ""))
         _line(console, glyphs, f"written to {outcome.out}: {', '.join(names)}")
 
 

@@ -32,7 +32,7 @@ class Made:
 
 
 def delta(activation: str, depth: int, layer: int, seed: int, step: int) -> float:
-    """delta_rms by the formula: a fixed factor a layer, 2 % more for seed 1, 8 % for seed 2, growing a little with the step."""
+    """delta_rms by the formula: a fixed factor a layer, 2 % and 8 % more for seeds 1 and 2, a little more a step."""
     return float(
         0.1
         * FACTORS.get(activation, 0.9) ** (depth - layer)

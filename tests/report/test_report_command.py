@@ -78,8 +78,14 @@ def test_run_with_report_names_page_and_pictures_and_changes_no_table(tmp_path: 
 def test_a_drawn_result_is_still_a_finished_one(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     arguments = ["run", *TINY, "--out", str(tmp_path / "run"), "--quiet"]
     assert main([*arguments, "--report"]) == 0
-    assert main(arguments) == 0
-    assert "saved result, not trained again" in " ".join(capsys.readouterr().out.split())
+    first = capsys.readouterr().out
+    drawn = (tmp_path / "run" / "report.html").stat().st_mtime_ns
+    assert main([*arguments, "--report"]) == 0
+    again = capsys.readouterr().out
+    assert "saved result, not trained again" in " ".join(again.split())
+    assert (tmp_path / "run" / "report.html").stat().st_mtime_ns == drawn
+    for text in (first, again):
+        assert "report.html" in text and "figures beside it" in " ".join(text.split())
 
 
 def test_a_librarys_result_plots_itself(tmp_path: Path) -> None:

@@ -103,9 +103,16 @@ def test_comparison_fits_its_width(width: int) -> None:
 
 def test_many_figures_are_one_entry_among_the_files() -> None:
     out = GRID.out
-    files = (out / "layers.csv", out / "report.html", *(out / "figures" / f"{n}.png" for n in range(17)))
+    files = (
+        out / "layers.csv",
+        out / "report.html",
+        *(out / "figures" / f"{n}.png" for n in ("activations", "by_depth", *range(15))),
+    )
     text = " ".join(shown(print_compare, replace(GRID, files=files), 200).split())
-    assert "written to results/made: layers.csv, report.html, figures/0.png and 16 figures beside it" in text
+    assert (
+        "written to results/made: layers.csv, report.html, figures/by_depth.png and 16 figures beside it"
+        in text
+    )
     assert "next: gradlab diagnose results/made" in text
 
 
