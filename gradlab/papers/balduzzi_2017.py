@@ -24,7 +24,8 @@ DEPTH = 5
 def predicted(depth: int) -> Array:
     """Correlation of the input gradients for orthogonal inputs, after 1 ... depth layers."""
     c = theory.correlations(theory.predict("relu", depth=depth, sigma_w=sqrt(2)), 0.0)
-    result: Array = np.cumprod([2 * theory.pair_means("relu", 1.0, float(each))[1] for each in c])
+    layers: Array = np.array([2.0 * theory.pair_means("relu", 1.0, float(each))[1] for each in c])
+    result: Array = np.cumprod(layers, dtype=np.float64)
     return result
 
 
@@ -62,7 +63,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             statement=f"cosine between df/dx at orthogonal inputs, He weights, width {width}",
             published=expected,
             measured=mean_of(found[depth]),
-            tolerance=absolute(expected, 0.6 / sqrt(width), "half a cosine's own scale, 1 / sqrt(width): 8 nets, 120 pairs"),
+            tolerance=absolute(
+                expected, 0.6 / sqrt(width), "half a cosine's own scale, 1 / sqrt(width): 8 nets, 120 pairs"
+            ),
             source=f"{PAPER}, section 3",
             provenance="D",
         )

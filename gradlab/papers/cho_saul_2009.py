@@ -48,7 +48,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         statement=f"mean of h h' over {width} hidden units, He weights, inputs at 60 degrees",
         published=float(expected),
         measured=mean_of(kernel),
-        tolerance=absolute(float(expected), 4 * 2.2 / np.sqrt(width * seeds), "4 standard errors, E[(h h')^2] < 2.2^2"),
+        tolerance=absolute(
+            float(expected), 4 * 2.2 / np.sqrt(width * seeds), "4 standard errors, E[(h h')^2] < 2.2^2"
+        ),
         source=f"{PAPER}, section 2",
         provenance="D",
     )

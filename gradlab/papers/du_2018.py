@@ -57,7 +57,9 @@ def _flat_weight_gradients() -> Iterator[Finding]:
         statement="ReLU at sigma_w^2 = 1: delta shrinks by 2^(-1/2) a layer on its way down",
         published=expected,
         measured=exactly(delta[1] / delta[-1]),
-        tolerance=relative(expected, 0.35, "exp(3 sqrt(5 * 18 / 300 / 3 / 4)): the spread of 3 nets of width 300"),
+        tolerance=relative(
+            expected, 0.35, "exp(3 sqrt(5 * 18 / 300 / 3 / 4)): the spread of 3 nets of width 300"
+        ),
         source="He et al. 2015, section 2.2",
         provenance="D",
     )

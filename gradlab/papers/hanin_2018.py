@@ -64,7 +64,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=logs,
         measured=mean_of(np.log(ratio)),
         tolerance=relative(
-            logs, 0.1 + 4 * sqrt(5 * depth / width / nets) / abs(logs), "10 % for 1 / n^2, and 4 standard errors"
+            logs,
+            0.1 + 4 * sqrt(5 * depth / width / nets) / abs(logs),
+            "10 % for 1 / n^2, and 4 standard errors",
         ),
         source="Hanin & Nica 2019, theorem 1",
         provenance="D",
@@ -74,7 +76,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         "excess times depth / width",
         "log of the second moment",
         [
-            Series(name, [x for a, x, _ in points if a == name], [y for a, _, y in points if a == name], "points")
+            Series(
+                name, [x for a, x, _ in points if a == name], [y for a, _, y in points if a == name], "points"
+            )
             for name in ("relu", "linear")
         ]
         + [Series("to first order", [0.0, 1.0], [0.0, 1.0])],
@@ -83,7 +87,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
 
 def lengths(activation: str, width: int, depth: int, nets: int) -> Array:
     """||h_L||^2 / ||h_0||^2 of each net, after `depth` layers of sigma_w that keeps its mean: [net]."""
-    mlp = many_nets(activation, "he" if activation == "relu" else "lecun", depth=depth, width=width, outputs=1, nets=nets)
+    mlp = many_nets(
+        activation, "he" if activation == "relu" else "lecun", depth=depth, width=width, outputs=1, nets=nets
+    )
     x = unit_inputs(mlp, 1)
     h = last_activations(mlp, x)
     result: Array = (st.rms(h) / st.rms(x)).square().numpy()
@@ -104,6 +110,6 @@ def _moment(activation: str, width: int, power: int) -> float:
         return float(np.prod([degrees + 2.0 * i for i in range(power)]))
 
     if activation == "linear":
-        return chi_squared(width) / width**power
+        return chi_squared(width) / float(width) ** power
     binomial = [comb(width, k) / 2**width for k in range(width + 1)]
-    return sum(share * chi_squared(k) for k, share in enumerate(binomial)) * (2 / width) ** power
+    return sum(share * chi_squared(k) for k, share in enumerate(binomial)) * float((2 / width) ** power)

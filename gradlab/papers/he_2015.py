@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log, prod, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from gradlab.papers.rows import (
 from gradlab.papers.training import last, trained
 
 PAPER = "He et al. 2015"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "activation": "relu",
     "init": ["glorot", "he"],
     "depth": 30,
@@ -133,7 +134,7 @@ def _vgg() -> Iterator[Row]:
 
 
 def _training(quick: bool) -> Iterator[Finding]:
-    settings = {**SETTINGS, "seeds": 1, "steps": 150} if quick else SETTINGS
+    settings = {**SETTINGS, "seeds": 1} if quick else SETTINGS
     result = trained(**settings)
     chance = log(10)
     curves = []

@@ -104,4 +104,6 @@ def _nets(width: int) -> Iterator[Finding]:
         provenance="D",
     )
     layers = list(range(1, depth + 1))
-    yield Panel("SELU nets started at variance 2", "layer", "variance of z", [Series("nets", layers, list(q.mean(0)))])
+    yield Panel(
+        "SELU nets started at variance 2", "layer", "variance of z", [Series("nets", layers, list(q.mean(0)))]
+    )

@@ -39,7 +39,7 @@ NOISE = "4 standard errors of the share"
 def dead_inputs(mlp: StackedMLP, inputs: Tensor) -> Tensor:
     """Whether each net's output is exactly 0 at each input: boolean [net, input]; inputs [input, feature]."""
     with torch.no_grad():
-        out = mlp(inputs.expand(mlp.readout.weight.shape[0], -1, -1))
+        out: Tensor = mlp(inputs.expand(mlp.readout.weight.shape[0], -1, -1))
     return (out == 0).all(dim=2)
 
 
@@ -65,7 +65,9 @@ def randomized_asymmetric(mlp: StackedMLP, sigma_w: float) -> None:
         nets, fan_in, units = linear.weight.shape
         drawn = torch.randn(nets, fan_in + 1, units, generator=source) * (sigma_w / sqrt(fan_in))
         place = torch.randint(fan_in + 1, (nets, 1, units), generator=source)
-        beta = torch.rand(nets, 1, units, generator=source).sqrt()  # the distribution function of Beta(2, 1) is x^2
+        beta = torch.rand(
+            nets, 1, units, generator=source
+        ).sqrt()  # the distribution function of Beta(2, 1) is x^2
         drawn.scatter_(1, place, beta)
         with torch.no_grad():
             linear.weight.copy_(drawn[:, :-1])
@@ -170,5 +172,5 @@ def _remedy(nets: int, symmetric: dict[tuple[int, int], float]) -> Iterator[Row]
 def _constant(mlp: StackedMLP, inputs: Tensor) -> Tensor:
     """Whether each net gives the same output for all inputs: boolean [net]."""
     with torch.no_grad():
-        out = mlp(inputs.expand(mlp.readout.weight.shape[0], -1, -1))
+        out: Tensor = mlp(inputs.expand(mlp.readout.weight.shape[0], -1, -1))
     return (out == out[:, :1]).all(dim=2).all(dim=1)

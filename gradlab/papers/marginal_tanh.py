@@ -78,7 +78,9 @@ def _nets(
         statement="||delta||^2 of layer 1 over the readout's, times 50",
         published=float(product[49]),
         measured=mean_of(50 * gain[:, 0]),
-        tolerance=relative(float(product[49]), 4 * noise, "4 standard errors: the log varies by 5 * 50 / (2 width)"),
+        tolerance=relative(
+            float(product[49]), 4 * noise, "4 standard errors: the log varies by 5 * 50 / (2 width)"
+        ),
         source=f"{PAPER}, section 5.3.3",
         provenance="D",
     )

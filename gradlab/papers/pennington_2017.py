@@ -44,7 +44,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             statement=f"variance of the eigenvalues of J J^T over their squared mean, {LAYERS} layers",
             published=float(expected),
             measured=mean_of(spread(values)),
-            tolerance=relative(float(expected), 0.35, "finite width adds up to L^2 / n and a heavy tail's noise")
+            tolerance=relative(
+                float(expected), 0.35, "finite width adds up to L^2 / n and a heavy tail's noise"
+            )
             if expected
             else absolute(0.0, 1e-5, "exact but for rounding and, for tanh, L q^2"),
             source=f"{PAPER}, eq. 22-23",

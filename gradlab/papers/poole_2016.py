@@ -93,7 +93,9 @@ def _nets(width: int) -> Iterator[Finding]:
             statement=f"z^2 in layers 11 to 20 of random nets of width {width} sits at q*",
             published=q_star,
             measured=mean_of(q[:, late].mean(axis=1)),
-            tolerance=relative(q_star, 60 / width, "4 standard errors of 4 nets' settled layers, about 60 / width"),
+            tolerance=relative(
+                q_star, 60 / width, "4 standard errors of 4 nets' settled layers, about 60 / width"
+            ),
             source=f"{PAPER}, figure 1",
             provenance="D",
         )
@@ -105,7 +107,7 @@ def _nets(width: int) -> Iterator[Finding]:
             kept = np.exp(-2 / xi) ** np.arange(depth)
             yield Row(
                 row=f"c in nets, sigma_w^2 = {square:g}",
-                statement=f"two unrelated inputs are torn to c = {expected:.3f} at layer 20, on the way to c* = {c_star:g}",
+                statement=f"two unrelated inputs are at c = {expected:.3f} in layer 20, on the way to {c_star:g}",
                 published=expected,
                 measured=mean_of(cosine[:, -1]),
                 tolerance=absolute(

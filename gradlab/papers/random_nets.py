@@ -57,6 +57,8 @@ def many_nets(
     nets: int,
     features: int | None = None,
     outputs: int | None = None,
+    norm: str = "none",
+    residual: str = "none",
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> StackedMLP:
@@ -71,6 +73,8 @@ def many_nets(
         outputs=outputs or width,
         nets=nets,
         seed=seed,
+        norm=norms.get(norm),
+        residual=residuals.get(residual, depth),
         dtype=dtype,
     )
 
@@ -78,7 +82,7 @@ def many_nets(
 def unit_inputs(mlp: StackedMLP, rows: int, *, mean_square: float = 1.0) -> Tensor:
     """Random inputs [replica, row, feature], each with exactly this mean square, as mean-field theory assumes."""
     weight = mlp.linears[0].weight
-    x = torch.randn(rows, weight.shape[1], generator=generator(0, "inputs"), dtype=torch.float64)
+    x: Tensor = torch.randn(rows, weight.shape[1], generator=generator(0, "inputs"), dtype=torch.float64)
     x = x / x.square().mean(dim=1, keepdim=True).sqrt() * mean_square**0.5
     return x.to(weight.dtype).expand(weight.shape[0], -1, -1)
 
@@ -125,9 +129,7 @@ def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Pa
     wanted = [*kept, *(linear.weight for linear in mlp.linears if weights)]
     cotangent = torch.randn(output.shape, generator=generator(0, "cotangent"), dtype=torch.float64)
     gradients = torch.autograd.grad(output, wanted, cotangent.to(output.dtype))
-    return Pass(
-        [z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :], output.detach()
-    )
+    return Pass([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :], output.detach())
 
 
 def last_activations(mlp: StackedMLP, x: Tensor) -> Tensor:

@@ -52,14 +52,16 @@ class Tolerance:
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
 
-    def __str__(self) -> str:
+    def limits(self, digits: int) -> str:
+        """Without the reason."""
         if self.low == -inf:
-            limits = f"at most {self.high:.10g}"
-        elif self.high == inf:
-            limits = f"at least {self.low:.10g}"
-        else:
-            limits = f"{self.low:.10g} to {self.high:.10g}"
-        return f"{limits}: {self.why}"
+            return f"at most {self.high:.{digits}g}"
+        if self.high == inf:
+            return f"at least {self.low:.{digits}g}"
+        return f"{self.low:.{digits}g} to {self.high:.{digits}g}"
+
+    def __str__(self) -> str:
+        return f"{self.limits(10)}: {self.why}"
 
 
 @dataclass(frozen=True, kw_only=True)

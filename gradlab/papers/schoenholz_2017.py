@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import log, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ TABLE = {  # sigma_w^2 -> chi_1, xi_c
     4.0: (1.34240241, 6.9803),
 }
 SLOPE = log(TABLE[1.5][0])
-TRAINED = {
+TRAINED: dict[str, Any] = {
     "activation": "tanh",
     "width": 64,
     "lr": 0.01,
@@ -92,7 +93,11 @@ def _depth_scales() -> Iterator[Finding]:
         correlation_fixed_point("tanh", q=settled(s), sigma_w=sqrt(s), sigma_b=SIGMA_B).xi for s in squares
     ]
     yield Panel(
-        "How far information reaches", "sigma_w^2", "xi_c, layers", [Series("tanh", list(squares), scales)], log_y=True
+        "How far information reaches",
+        "sigma_w^2",
+        "xi_c, layers",
+        [Series("tanh", list(squares), scales)],
+        log_y=True,
     )
 
 
@@ -110,7 +115,9 @@ def _gradient_slope(seeds: int) -> Iterator[Finding]:
         published=SLOPE,
         measured=mean_of(slopes),
         tolerance=absolute(
-            SLOPE, 0.012, "E log lies below log E by about 5 / (2 * 300), and 3 standard errors of 8 nets or more"
+            SLOPE,
+            0.012,
+            "E log lies below log E by about 5 / (2 * 300), and 3 standard errors of 8 nets or more",
         ),
         source=f"{PAPER}, section 4, figure 4",
         provenance="D",
@@ -121,7 +128,11 @@ def _gradient_slope(seeds: int) -> Iterator[Finding]:
         "layer",
         "delta^2 over the top layer's",
         [
-            Series("nets (geometric mean)", list(layers), list(np.exp(2 * np.log(delta / delta[:, -1:]).mean(axis=0)))),
+            Series(
+                "nets (geometric mean)",
+                list(layers),
+                list(np.exp(2 * np.log(delta / delta[:, -1:]).mean(axis=0))),
+            ),
             Series("chi_1 a layer", list(layers), list(1 / theory_line)),
         ],
         log_y=True,
@@ -133,7 +144,12 @@ def _trainability(quick: bool) -> Iterator[Row]:
     nets = (
         (30, 1.76, "critical: 30 layers learn", at_least(0.7, "well above guessing, 0.1")),
         (150, 1.3, "ordered, 20 xi_c deep: 150 layers stay at chance", at_most(0.2, "twice guessing, 0.1")),
-        (20, 1.3, "ordered, but only 3 xi_c deep: 20 layers learn", at_least(0.7, "well above guessing, 0.1")),
+        (
+            20,
+            1.3,
+            "ordered, but only 3 xi_c deep: 20 layers learn",
+            at_least(0.7, "well above guessing, 0.1"),
+        ),
     )
     for depth, square, statement, tolerance in nets:
         init = f"gaussian:sigma_w={sqrt(square)!r}:sigma_b={SIGMA_B!r}"
@@ -147,5 +163,3 @@ def _trainability(quick: bool) -> Iterator[Row]:
             source=f"{PAPER}, figure 5",
             provenance="P",
         )
-
-

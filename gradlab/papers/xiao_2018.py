@@ -74,7 +74,9 @@ def _orthogonal(depth: int) -> Iterator[Finding]:
                 statement="log of delta_rms of layer 1 over the readout's, tanh near its linear part",
                 published=0.0,
                 measured=exactly(float(logs.mean())),
-                tolerance=absolute(0.0, 0.01, f"chi = 1 - 2 q with q = 1e-6: {depth} layers cost {depth * 1e-6:g}"),
+                tolerance=absolute(
+                    0.0, 0.01, f"chi = 1 - 2 q with q = 1e-6: {depth} layers cost {depth * 1e-6:g}"
+                ),
                 source=f"{PAPER}, section 3",
                 provenance="D",
             )
@@ -85,7 +87,9 @@ def _orthogonal(depth: int) -> Iterator[Finding]:
         published=expected,
         measured=exactly(spread["Gaussian"]),
         tolerance=between(
-            0.29 * expected, 1.86 * expected, "where a standard deviation from 8 normal numbers lies in 99.8 %"
+            0.29 * expected,
+            1.86 * expected,
+            "where a standard deviation from 8 normal numbers lies in 99.8 %",
         ),
         source="Hanin 2018 for linear nets",
         provenance="D",
@@ -93,5 +97,3 @@ def _orthogonal(depth: int) -> Iterator[Finding]:
     yield Panel(
         "tanh near its linear part, one net each", "layer", "delta_rms over the readout's", lines, log_y=True
     )
-
-

@@ -41,7 +41,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         lines.append(Series(f"ReLU, {init}", layers, list(found.mean(axis=0))))
         yield Row(
             row=f"ReLU, {init}",
-            statement="batch norm in ReLU nets: E||delta||^2 grows by pi / (pi - 1) a layer, whatever the weights' scale",
+            statement="batch norm, ReLU: E||delta||^2 grows by pi / (pi - 1) a layer, whatever the weights' scale",
             published=RELU,
             measured=mean_of(factor(found)),
             tolerance=relative(RELU, 0.02, "of order 1 / batch and 1 / width"),
@@ -63,6 +63,6 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             provenance="D",
         )
     lines.append(Series("pi / (pi - 1) a layer", layers, [RELU ** (DEPTH - layer) for layer in layers]))
-    yield Panel("Gradients of batch-normalised nets", "layer", "delta^2 over the top layer's", lines, log_y=True)
-
-
+    yield Panel(
+        "Gradients of batch-normalised nets", "layer", "delta^2 over the top layer's", lines, log_y=True
+    )

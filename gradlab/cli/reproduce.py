@@ -1,0 +1,81 @@
+"""`gradlab reproduce`: published results, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradlab.cli.options import AsJson, Quiet
+from gradlab.cli.output import emit, tell
+from gradlab.errors import ConfigError, Problem
+
+FOLDER = Path("results") / "reproduce"
+FAILED = 1
+
+
+def reproduce(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Results: gradlab reproduce --list.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the results and measure nothing.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every result: some minutes.")] = False,
+    small: Annotated[
+        bool, typer.Option("--quick", help="Reduced sizes; without names, every result in about a minute.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write a self-contained page as well.")] = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Measure what papers printed, and say where it agrees.
+
+    Writes results/reproduce/NAME.csv and NAME.png. Ends with 1 when an asserted row fails.
+
+    gradlab reproduce lu-2019
+    """
+    from gradlab.papers import registry, reproduction
+
+    if list_:
+        papers = list(registry.PAPERS.values())
+        if json:
+            emit([{"name": each.name, "title": each.title, "citation": each.citation} for each in papers])
+        else:
+            width = max(len(each.name) for each in papers)
+            for each in papers:
+                print(f"{each.name:<{width}}  {each.title} ({each.citation})")
+        return 0
+    if not names and not (all_ or small):
+        raise ConfigError(
+            Problem(
+                "gradlab reproduce", "no result is named", ", ".join(registry.PAPERS), "or --all, or --quick"
+            )
+        )
+    papers = registry.find(names) if names and not all_ else list(registry.PAPERS.values())
+    from gradlab.report import paper_figures, paper_page, paper_tables
+
+    found, files = [], []
+    for paper in papers:
+        if not quiet:
+            tell(f"{paper.name}: {paper.title}")
+        result = reproduction.reproduce(paper, quick=small)
+        found.append(result)
+        files += reproduction.write(result, FOLDER)
+        files += paper_figures.save(result, FOLDER)
+        if not json:
+            paper_tables.print_reproduction(result)
+    if report:
+        files.append(paper_page.write(found, FOLDER))
+    failed = sum(result.count("fail") for result in found)
+    if json:
+        emit(
+            {
+                "out": FOLDER,
+                "files": files,
+                "failed": failed,
+                "papers": [reproduction.document(r) for r in found],
+            }
+        )
+    else:
+        paper_tables.print_total(found, files)
+    return FAILED if failed else 0

@@ -1,0 +1,38 @@
+"""All you need is a good init (Mishkin & Matas 2016): layer-sequential unit variance.
+
+Orthogonal weights, then each layer divided by the standard deviation it shows on a batch: whatever the activation,
+every layer starts at variance 1, in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradlab.papers.rows import Finding, Panel, Row, Series, at_most, exactly
+from gradlab.papers.training import trained
+
+PAPER = "Mishkin & Matas 2016"
+
+
+def reproduce(quick: bool) -> Iterator[Finding]:
+    depth = 10 if quick else 20
+    names = ["tanh", "relu", "sigmoid", "gelu"]
+    result = trained(activation=names, init=["lsuv", "orthogonal"], depth=depth, steps=0, seeds=3)
+    hidden = result.layers[result.layers["layer"] <= depth]
+    lines = []
+    for name in names:
+        cell = hidden[(hidden["activation"] == name) & (hidden["init"] == "lsuv")]
+        variance = cell.pivot(index="seed", columns="layer", values="z_std").to_numpy() ** 2
+        lines.append(Series(name, list(range(1, depth + 1)), list(variance.mean(axis=0))))
+        yield Row(
+            row=name,
+            statement=f"largest distance of a layer's variance from 1 after the pass, {depth} layers (digits)",
+            published=0.1,
+            measured=exactly(float(np.abs(variance - 1).max())),
+            tolerance=at_most(0.1 * (1 + 1e-6), "the algorithm's tolerance, Tol_var"),
+            source=f"{PAPER}, algorithm 1",
+            provenance="P",
+        )
+    yield Panel("Variance of z after LSUV", "layer", "variance", lines)
