@@ -96,18 +96,25 @@ class StackRecorder:
         z = args[0]
         slope = slope_of(module, z)
         self._put(layer, "slope_sq", st.rms(slope).square())
+        # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.
+        finite = self.values[layer, :, self.columns["z_std"]].isfinite()
         saturated = slope.abs() < SATURATED_BELOW * self._slope_sup(module)
-        self._put(layer, "saturated_fraction", st.share(saturated))
+        self._put_where(finite, layer, "saturated_fraction", st.share(saturated))
         rows = z.shape[1]
         inactive = self._samples_in_flat_part(module, z)
         dead = inactive == rows
-        self._put(layer, "dead_fraction", st.share(dead))
-        self._put(layer, "low_activity_fraction", st.share(rows - inactive < LOW_ACTIVITY_BELOW * rows))
+        low = rows - inactive < LOW_ACTIVITY_BELOW * rows
+        self._put_where(finite, layer, "dead_fraction", st.share(dead))
+        self._put_where(finite, layer, "low_activity_fraction", st.share(low))
         before = self.dead[layer]
         if before is not None:
             self._put(layer, "deaths", (dead & ~before).sum(dim=1).to(self._wide))
             self._put(layer, "revivals", (before & ~dead).sum(dim=1).to(self._wide))
         self.dead[layer] = dead
+
+    def _put_where(self, known: Tensor, layer: int, column: str, numbers: Tensor) -> None:
+        """As `_put`, NaN for the replicas where nothing is known; known: boolean [replica]."""
+        self._put(layer, column, torch.where(known, numbers, torch.nan))
 
     def _probe_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
         self._put(layer, "h_mean", st.mean(h))

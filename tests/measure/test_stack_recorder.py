@@ -262,3 +262,13 @@ def test_a_users_in_place_activation_is_the_plain_one(
             stacks.column(own, column), stacks.column(plain, column), err_msg=column
         )
     np.testing.assert_array_equal(own.scalars, plain.scalars)
+
+
+def test_a_diverged_net_is_not_called_free_of_dead_units() -> None:
+    mlp, _, recorder = net(activation="relu", depth=2, width=6, seeds=2)
+    with torch.no_grad():
+        mlp.linears[0].weight[1] = torch.nan
+    recorder.begin()
+    for column in ("dead_fraction", "low_activity_fraction", "saturated_fraction"):
+        values = recorder.values[:2, :, recorder.columns[column]]
+        assert values[:, 0].isfinite().all() and values[:, 1].isnan().all(), column
