@@ -23,7 +23,7 @@ from gradlab.store.folder import ResultsFolder
 from gradlab.store.schema import CELL, names
 from gradlab.store.tables import Table, frame, read_rows, repeated, write_csv, write_parquet
 from gradlab.sweep.cells import Cells, chance
-from gradlab.sweep.cost import worker_count
+from gradlab.sweep.cost import check_memory, worker_count
 from gradlab.sweep.interrupt import Interrupt, Interrupted
 from gradlab.sweep.job import Keep
 
@@ -134,6 +134,8 @@ class _Execution:
             self.cells.rows[row["cell"]] = row
 
     def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
+        if warning := check_memory(stacks):
+            self.observer.message(f"warning: {warning}")
         workers = worker_count(self.plan, stacks)
         trained = sweep.train(
             stacks,

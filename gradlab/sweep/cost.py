@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
-from gradlab.plan import Plan, Stack
+from gradlab.errors import Problem, UserError
+from gradlab.plan import Plan, Stack, parse_probe
 
 LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
 FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
+UNSURE = 2.0  # `memory` may be too high by this factor
 WORTH_WORKERS = 5.0  # seconds of work below which worker processes start up for longer than they save
 
 
@@ -21,6 +23,62 @@ def seconds(stack: Stack) -> float:
     # A product forward and two backward, a multiplication and an addition each.
     work = 6 * len(stack.seeds) * training.batch_size * weights
     return (training.steps + 1) * (network.depth * LAYER_SECONDS + work / FLOPS)
+
+
+def memory(stack: Stack) -> int:
+    """Roughly how many bytes training a stack takes besides the libraries, within a factor of two."""
+    network, training = stack.cell.network, stack.cell.training
+    dataset, replicas, width = stack.cell.dataset(), len(stack.seeds), network.width
+    item = {"float64": 8, "float32": 4, "bfloat16": 2}[stack.cell.dtype]
+    weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.classes)
+    state = {"sgd": 0, "adam": 2, "adamw": 2}.get(training.optimizer, 1)
+    # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
+    held = weights * ((4 + state) * item + 2 * 8)
+    kept = 2 if network.norm == "none" else 4  # z and h of each layer, and what the norm remembers
+    batch = replicas * training.batch_size * width * network.depth * kept * item
+    probe = parse_probe(stack.recording.probe) or len(dataset.y_train)
+    rows = max(min(probe, len(dataset.y_train)) * 6 * 8, min(len(dataset.y_val), 4096) * 4 * item)
+    data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
+    return held + batch + replicas * width * rows + data
+
+
+def available_memory() -> int | None:
+    """Bytes that may still be used, by the machine and by a container's limit; None where neither says."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        pass
+    try:
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text(encoding="ascii"))
+            for name in ("max", "current")
+        )
+        found.append(limit - used)
+    except (OSError, ValueError):  # no such limit ("max")
+        pass
+    return min(found, default=None)
+
+
+def check_memory(stacks: Sequence[Stack]) -> str | None:
+    """A warning where a stack may not fit into memory. Raises UserError where it cannot, with the numbers."""
+    available = available_memory()
+    on_cpu = [stack for stack in stacks if stack.cell.device == "cpu"]
+    if available is None or not on_cpu:
+        return None
+    largest = max(on_cpu, key=memory)
+    need, network = memory(largest), largest.cell.network
+    if need <= available:
+        return None
+    text = (
+        f"{len(largest.seeds)} seeds of depth {network.depth} and width {network.width} trained together take about "
+        f"{need / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
+    )
+    if need <= UNSURE * available:
+        return text
+    hint = "a smaller --stack-size (seeds trained together), --width, --batch-size or --probe"
+    raise UserError(Problem("memory", text, hint=hint))
 
 
 def largest_first(stacks: Sequence[Stack]) -> list[Stack]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from multiprocessing import connection as connections
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from gradlab.plan import Stack
-from gradlab.sweep.cost import largest_first
+from gradlab.sweep.cost import available_memory, largest_first, memory
 from gradlab.sweep.interrupt import Interrupt
 from gradlab.sweep.job import Keep, Say, Watch
 from gradlab.train.result import StackResult
@@ -48,9 +49,15 @@ def train_in_workers(
     waiting = largest_first(stacks)[::-1]  # the next one is the last
     deaths: Counter[str] = Counter()
     running: list[_Worker] = []
+    free = available_memory() or inf
+
+    def fits(stack: Stack, others: Sequence[_Worker]) -> bool:
+        """Whether a stack fits into memory beside others; alone it is tried in any case."""
+        return not others or memory(stack) + sum(memory(other.stack) for other in others) <= free
+
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and len(running) < workers and fits(waiting[-1], running):
                 interrupt.check()
                 running.append(_start(context, waiting.pop(), keep))
             ready = connections.wait([worker.connection for worker in running], POLL_SECONDS)
@@ -71,7 +78,11 @@ def train_in_workers(
                         waiting.append(stack)
                         continue
                     message = f"its worker process died {ATTEMPTS} times ({_end_of(worker.process)})"
-                elif not waiting or not _send(worker, waiting[-1], keep):
+                elif (
+                    not waiting
+                    or not fits(waiting[-1], [other for other in running if other is not worker])
+                    or not _send(worker, waiting[-1], keep)
+                ):
                     running.remove(worker)
                     worker.connection.close()  # which tells it to end
                 else:

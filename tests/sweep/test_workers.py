@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sweep.small_plans import Notes, plan_of, table_bytes
 
+from gradlab.errors import UserError
 from gradlab.experiment import execute
 from gradlab.plan import Cell
 from gradlab.sweep import cost
@@ -181,6 +182,59 @@ def test_the_largest_stacks_come_first(tmp_path: Path) -> None:
     stacks = plan_of(tmp_path, activation="relu", depth=[5, 50, 20], width=[32, 256]).stacks()
     ordered = [(s.cell.network.depth, s.cell.network.width) for s in cost.largest_first(stacks)]
     assert ordered[0] == (50, 256) and ordered[-1] == (5, 32)
+
+
+def test_stacks_wait_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for one and a half of them, no two train at once, whatever --workers says."""
+    from gradlab.sweep import workers
+
+    plan = plan_of(tmp_path / "out", workers=3)
+    largest = max(map(cost.memory, plan.stacks()))
+    monkeypatch.setattr(workers, "available_memory", lambda: largest * 3 // 2)
+    most = [0]
+
+    class Counting(Notes):
+        def record(self, cell: Cell, step: int, layers: Mapping[str, Any]) -> None:
+            most[0] = max(most[0], len(multiprocessing.active_children()))
+
+    outcome = execute(plan, Counting())
+    assert most[0] == 1 and len(outcome.summary) == 4
+
+
+def test_what_cannot_fit_is_refused_with_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path / "out")
+    largest = max(map(cost.memory, plan.stacks()))
+    monkeypatch.setattr(cost, "available_memory", lambda: largest // 3)
+    with pytest.raises(UserError, match=r"2 seeds of depth 3 and width 8 .* GiB, and .* GiB are free"):
+        execute(plan)
+    notes = Notes()
+    monkeypatch.setattr(cost, "available_memory", lambda: largest - 1)
+    execute(plan, notes)
+    assert len(notes.messages) == 1 and notes.messages[0].startswith("warning: 2 seeds of depth 3")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width": 512, "depth": 10, "seeds": 4},
+        {"width": 512, "depth": 6, "seeds": 4, "optimizer": "adam", "dtype": "float64"},
+        {"width": 64, "depth": 50, "seeds": 8, "batch_size": 1024},
+    ],
+)
+def test_the_memory_of_a_stack_is_known_within_a_factor_of_two(settings: dict[str, Any]) -> None:
+    code = (
+        "import resource, sys; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path; from sweep.small_plans import plan_of; from gradlab.sweep import cost\n"
+        "from gradlab.train.loop import train_stack; import torch; torch.set_num_threads(1)\n"
+        f"small, large = ({{'activation': 'relu', 'depth': 2, 'steps': 2}} | more for more in ({{}}, {settings!r}))\n"
+        "for settings in (small, large):\n"
+        "    stack = plan_of(Path('unused'), **settings).stacks()[0]; train_stack(stack, stack.cell.dataset())\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, cost.memory(stack))\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    (before, _), (after, guessed) = (map(int, line.split()) for line in done.stdout.splitlines())
+    assert 0.5 < guessed / (after - before) < 2.2
 
 
 def test_a_containers_share_of_processor_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
