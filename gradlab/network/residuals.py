@@ -46,6 +46,12 @@ class Residual:
         """Whether hidden layer `layer` (from 1) is the last of a block; the stem is in none."""
         return self.name != "none" and layer > 1 and (layer - 1) % self.block == 0
 
+    def branch_factor(self, depth: int) -> float:
+        """What a branch is multiplied by at the start, before it meets the stream."""
+        if self.name in ("rezero", "skipinit"):
+            return 0.0
+        return float(self.blocks(depth) ** -0.5) if self.name == "scaled" else 1.0
+
     def weight_factor(self, layer: int, depth: int) -> float:
         """What the drawn weights of a hidden layer are multiplied by: 1 but for Fixup's branches."""
         if self.name != "fixup" or layer == 1:

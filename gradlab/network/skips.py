@@ -104,7 +104,7 @@ def build_skip(residual: Residual, layer: int, depth: int, replicas: int) -> Ski
         case "pre":
             return PreSkip(stem=stem, ends=ends)
         case "scaled":
-            return PreSkip(stem=stem, ends=ends, factor=residual.blocks(depth) ** -0.5)
+            return PreSkip(stem=stem, ends=ends, factor=residual.branch_factor(depth))
         case "rezero":
             return ReZeroSkip(stem=stem, ends=ends, replicas=replicas)
         case "skipinit":

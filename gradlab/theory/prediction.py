@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -121,7 +122,14 @@ def predict(
     )
 
 
-def delta_rms(prediction: Prediction, top: ArrayLike) -> Array:
+class HasFactor(Protocol):
+    """A prediction with `factor`, [samples, depth]: E||delta||^2 per unit of each layer over the readout's."""
+
+    @property
+    def factor(self) -> Array: ...
+
+
+def delta_rms(prediction: HasFactor, top: ArrayLike) -> Array:
     """delta_rms of every layer, [depth + 1], the readout last, from the readout's own.
 
     top: delta_rms of the readout: one number, or one for each of the prediction's inputs (over the readout's units),
