@@ -8,11 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from gradlab.errors import ConfigError, DataError, GradlabError, Problem, nearest
+from gradlab.report.figures import FORMATS as PICTURES
 from gradlab.report.saved import SavedResult, load
 
-FORMATS = ("html", "png", "svg", "pdf", "md", "latex")
+FORMATS = ("html", *PICTURES, "md", "latex")
 DEFAULT = ("html", "png")
-PICTURES = ("png", "svg", "pdf")
 
 
 @dataclass(frozen=True)

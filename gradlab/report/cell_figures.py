@@ -8,11 +8,15 @@ import numpy as np
 
 from gradlab.report import axes, frames
 from gradlab.report.axes import Decades
-from gradlab.report.frames import Frames, Profile
+from gradlab.report.frames import Array, Frames, Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+LOSSES = {"train_loss": "training batch", "val_loss": "validation"}
+ACCURACIES = {"train_accuracy": "training batch", "val_accuracy": "validation"}
 
 
 def title_of(data: Frames) -> str:
@@ -112,16 +116,38 @@ def units(data: Frames) -> Figure | None:
     return figure
 
 
-def draw_course(ax: Axes, data: Frames, columns: dict[str, str], title: str) -> None:
-    """Quantities of steps.csv against step."""
+def needs_decades(values: Array) -> bool:
+    """Whether a linear axis would hide something: values over two decades, or what is not finite."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    return bool(np.isinf(values).any()) or bool(positive.size and positive.max() > 100 * positive.min())
+
+
+def draw_loss(ax: Axes, data: Frames) -> None:
+    """Loss against step: on a linear axis, or in decades where it blew up."""
+    courses = {label: frames.course(data.steps, column) for column, label in LOSSES.items()}
+    courses = {label: found for label, found in courses.items() if not np.isnan(found.median).all()}
+    drawn = [v for found in courses.values() for v in (found.median, found.low, found.high)]
+    scale = Decades.of(*drawn) if drawn and needs_decades(np.concatenate(drawn)) else None
     at = np.empty(0)
-    for nth, (column, label) in enumerate(columns.items()):
+    for nth, (label, found) in enumerate(courses.items()):
+        axes.draw_profile(ax, found, nth, label, scale)
+        at = found.at
+    axes.dress(ax, "loss", "step")
+    if scale:
+        scale.dress(ax)
+    axes.step_axis(ax, at)
+    axes.legend(ax)
+
+
+def draw_accuracy(ax: Axes, data: Frames) -> None:
+    """Accuracy against step, from 0 to 1."""
+    for nth, (column, label) in enumerate(ACCURACIES.items()):
         found = frames.course(data.steps, column)
         if np.isfinite(found.median).any():
             axes.draw_profile(ax, found, nth, label)
-            at = found.at
-    axes.dress(ax, title, "step")
-    axes.step_axis(ax, at)
+    axes.dress(ax, "accuracy", "step")
+    axes.step_axis(ax, np.asarray(data.steps["step"], dtype=np.float64))
+    ax.set_ylim(-0.02, 1.02)
     axes.legend(ax)
 
 
@@ -131,9 +157,8 @@ def learning(data: Frames) -> Figure | None:
         return None
     figure = axes.new_figure(2.8)
     left, right = figure.subplots(1, 2)
-    draw_course(left, data, {"train_loss": "training batch", "val_loss": "validation"}, "loss")
-    draw_course(right, data, {"train_accuracy": "training batch", "val_accuracy": "validation"}, "accuracy")
-    right.set_ylim(0, 1.02)
+    draw_loss(left, data)
+    draw_accuracy(right, data)
     figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
     return figure
 
@@ -171,10 +196,7 @@ def overview(data: Frames) -> Figure | None:
     draw_gradient(panels[0, 0], data, "delta_rms", r"back-propagated error $\delta$ (rms)")
     draw_delta_map(panels[0, 1], data, figure)
     draw_gradient(panels[1, 0], data, "weight_grad_norm", r"weight gradient $\|\partial L/\partial W\|_2$")
-    draw_course(
-        panels[1, 1], data, {"train_accuracy": "training batch", "val_accuracy": "validation"}, "accuracy"
-    )
-    panels[1, 1].set_ylim(0, 1.02)
+    draw_accuracy(panels[1, 1], data)
     row = frames.rows_of(data.summary)[0]
     verdict = str(row["verdict"]).replace(",", ", ") if isinstance(row["verdict"], str) else ""
     figure.suptitle(f"{title_of(data)}: {verdict}" if verdict else title_of(data), fontsize=axes.FONT + 2)

@@ -1,7 +1,7 @@
 """What every renderer reads from the three tables: cells and their names, records, profiles over layers.
 
-Seeds are summed up by their median, and their spread is the whole range from lowest to highest. A NaN counts
-as infinite where the row says that entries were not finite; a value that does not apply stays NaN.
+Seeds are summed up by their median, and their spread is the whole range from lowest to highest. A NaN that was
+measured counts as infinite; one that stands for a value that does not apply stays NaN.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
+GRADIENTS = ("delta_rms", "weight_grad_norm", "bias_grad_norm")
+LOSSES = ("train_loss", "val_loss")
 
 
 class Frames(Protocol):
@@ -137,11 +139,16 @@ def first_middle_last(steps: list[int]) -> list[int]:
     return sorted({steps[0], middle, steps[-1]})
 
 
-def counted(layers: pd.DataFrame, column: str) -> pd.Series[float]:
-    """A column as floats; NaN has become infinite where the row counts entries that are not finite."""
-    values = layers[column].astype(float)
-    if "nonfinite" in layers:
-        values = values.mask(values.isna() & (layers["nonfinite"].fillna(0) > 0), np.inf)
+def counted(rows: pd.DataFrame, column: str) -> pd.Series[float]:
+    """A column as floats, in which a NaN that was measured has become infinite; one that does not apply stays NaN.
+
+    A gradient's NaN is measured where the row counts entries that are not finite, a loss's wherever any loss is there.
+    """
+    values = rows[column].astype(float)
+    if column in GRADIENTS and "nonfinite" in rows:
+        return values.mask(values.isna() & (rows["nonfinite"].fillna(0) > 0), np.inf)
+    if column in LOSSES and values.notna().any():
+        return values.fillna(np.inf)
     return values
 
 

@@ -90,6 +90,14 @@ def number(value: float) -> str:
     return f"{value:.3g}" if 1e-2 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
+def power_of_ten(exponent: float) -> str:
+    """10 to a finite exponent as `number` writes it, far beyond what a float holds too."""
+    if abs(exponent) < 300:
+        return number(10.0**exponent)
+    whole = int(exponent // 1)
+    return f"{10.0 ** (exponent - whole):.1f}e{whole:+d}"
+
+
 def percent(value: float) -> str:
     """A share as whole percent, empty where it does not apply; only 0 shows as 0 and only 1 as 100."""
     if isnan(value):

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradlab.report import frames, page_data
 from gradlab.report.frames import Tables
-from gradlab.report.glyphs import number, percent
+from gradlab.report.glyphs import number, percent, power_of_ten
 from gradlab.report.grid_figures import chosen, families
 from gradlab.report.saved import SavedResult
 from gradlab.report.shape_figures import known, sample
@@ -160,7 +160,7 @@ def statement(data: Tables) -> list[str]:
             said.append("No back-propagated error reaches the first layer: it is exactly 0 there.")
         elif np.isfinite(attenuation):
             said.append(
-                f"At step 0 the back-propagated error of layer 1 is {number(10**attenuation)} times that of the top "
+                f"At step 0 the back-propagated error of layer 1 is {power_of_ten(attenuation)} times that of the top "
                 f"hidden layer"
                 + ("." if np.isnan(decay) else f", a factor of {decay:.3g} a layer")
                 + _theory(row)
@@ -225,6 +225,8 @@ def ranking_table(data: Tables) -> dict[str, Any]:
             for v in own
         ]
         fields += [Number.of(float(row[column]), text(float(row[column]))) for _, column, text in COLUMNS]
+        if np.isnan(row["train_loss_mean"]):  # measured, unlike an interval of one seed
+            fields[len(differ) + 2] = Number("nan", "inf")
         stands = against.get(str(row["cell"]), "")
         fields.insert(len(differ) + 2, Number(stands, stands))
         rows.append(

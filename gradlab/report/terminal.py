@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gradlab.report import frames
 from gradlab.report.frames import Frames, Profile
-from gradlab.report.glyphs import Glyphs, number, percent
+from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     loss, accuracy = frames.course(steps, "train_loss"), frames.course(steps, "val_accuracy")
     text = f"training loss {number(loss.median[0])}"
     if len(loss.at) > 1:
-        text += f" → {number(row['train_loss_mean'])}{_interval(row['train_loss_ci95'])}"
+        text += f" → {measured(row['train_loss_mean'])}{_interval(row['train_loss_ci95'])}"
     if np.isfinite(accuracy.median).any():
         text += f"; validation accuracy {accuracy.median[0]:.3f}"
         if len(accuracy.at) > 1:
@@ -165,7 +165,9 @@ def _factor(attenuation: float) -> str:
     """`×1.2e-16 (attenuation -15.9)`; an infinite one in words."""
     if attenuation == -np.inf:
         return "0: nothing arrives (attenuation -inf)"
-    return f"×{number(10.0**attenuation) or 'inf'} (attenuation {attenuation:.1f})"
+    if attenuation == np.inf:
+        return "without bound (attenuation inf)"
+    return f"×{power_of_ten(attenuation)} (attenuation {_plain(attenuation, 1)})"
 
 
 @dataclass(frozen=True)
@@ -318,11 +320,11 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
     merge = needed > width // 2
     room = width - 5 - (max(16, width // 2) if merge else needed) - 7 - 12
     numbers: list[tuple[str, int, Callable[[dict[str, Any]], str]]] = [
-        ("atten.", 7, lambda row: f"{row['attenuation_mean'] + 0.0:.1f}".replace("-0.0", "0.0")),
+        ("atten.", 7, lambda row: _plain(row["attenuation_mean"], 1)),
         ("decay", 7, lambda row: number(row["decay_per_layer_mean"])),
         ("theory", 7, lambda row: number(row["decay_per_layer_predicted"])),
         ("±", 6, lambda row: _plain(row["val_accuracy_ci95"], 3)),
-        ("loss", 7, lambda row: number(row["train_loss_mean"])),
+        ("loss", 7, lambda row: measured(row["train_loss_mean"])),
         ("dead%", 6, lambda row: percent(row["dead_fraction_max"])),
         ("sat.%", 6, lambda row: percent(row["saturated_fraction_max"])),
     ]
@@ -351,7 +353,7 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
             f"{'=' if against.get(str(row['cell'])) == 'tied' else ''}{place + 1}",
             *(glyphs.text(text) for text in label),
             _plain(row["val_accuracy_mean"], 3),
-            *(blank_nan(cell(row)) for _, _, cell in kept),
+            *(cell(row) for _, _, cell in kept),
             verdict_text(row["verdict"] if isinstance(row["verdict"], str) else "", glyphs),
         )
     return table
@@ -427,16 +429,17 @@ def _count(count: Any, noun: str) -> str:
     return f"{int(count)} {noun}" + ("" if int(count) == 1 else "s")
 
 
+def measured(value: float) -> str:
+    """A number that was measured whatever it is: NaN is said."""
+    return "nan" if np.isnan(value) else number(value)
+
+
 def _plain(value: float, digits: int) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}f}"
+    """A number with so many digits, without a negative zero; nothing for NaN."""
+    return "" if np.isnan(value) else f"{value:z.{digits}f}"
 
 
 def _interval(value: float, digits: int | None = None) -> str:
     if np.isnan(value):
         return ""
     return f" ± {number(value) if digits is None else format(value, f'.{digits}f')}"
-
-
-def blank_nan(text: str) -> str:
-    """The text, but nothing for a number that does not apply."""
-    return "" if text == "nan" else text

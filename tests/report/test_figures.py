@@ -57,6 +57,18 @@ def test_zeros_and_infinities_have_a_named_strip_of_their_own_and_no_line_throug
     assert np.isnan(lines(ax)["step 1000"][1][:2]).all() and np.isfinite(lines(ax)["step 1000"][1][2:]).all()
 
 
+def test_a_loss_that_blew_up_is_drawn_in_decades_with_its_infinities() -> None:
+    steps = RUN.steps.copy()
+    steps.loc[steps["step"] == 100, "train_loss"] = 1e9
+    steps.loc[steps["step"] == 1000, "train_loss"] = np.nan
+    ax = figures.plot(replace(RUN, steps=steps), "learning").axes[0]
+    names = [text.get_text() for text in ax.get_yticklabels()]
+    assert "inf, nan" in names and "$10^{4}$" in names
+    np.testing.assert_allclose(lines(ax)["training batch"][1][-2:], [9.0, np.nan])
+    plain = figures.plot(RUN, "learning").axes[0]
+    np.testing.assert_allclose(lines(plain)["training batch"][1][0], 2.31)
+
+
 def test_decades_keep_denormal_and_huge_values_apart_and_ticks_are_few() -> None:
     scale = Decades.of(np.array([5e-324, 1.0, 1e308]))
     np.testing.assert_allclose(scale.place(np.array([1e-300, 1.0])), [-300, 0])

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from synthetic_results import STEPS, Made, delta, make
 
-from gradlab.report.glyphs import Glyphs, number, percent
+from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.terminal import print_compare, print_run, shown_layers
 
 GRID = make(("sigmoid", "relu", "tanh"), (5, 20))
@@ -66,6 +66,19 @@ def test_exact_zeros_and_infinities_are_said_and_have_no_bar() -> None:
     }
     assert rows["1"].split()[1:3] == ["0", "0"]
     assert "inf" in rows["2"] and "!!" in rows["2"]
+
+
+def test_a_diverged_run_says_nan_and_shares_that_do_not_apply_stay_empty() -> None:
+    made = make()
+    layers, steps, summary = made.layers.copy(), made.steps.copy(), made.summary.copy()
+    last = layers["step"] == 1000
+    layers.loc[last, ["delta_rms", "weight_grad_norm", "nonfinite"]] = [np.nan, np.nan, 9]
+    steps.loc[steps["step"] == 1000, ["train_loss", "val_loss"]] = np.nan
+    summary[["train_loss_mean", "train_loss_ci95"]] = np.nan
+    text = shown(print_run, replace(made, layers=layers, steps=steps, summary=summary), 130)
+    assert "training loss 2.31 → nan;" in text
+    output = next(line for line in text.splitlines() if line.startswith("output"))
+    assert "inf" in output and "100" not in output  # not a share of dead units
 
 
 def test_a_deep_net_keeps_both_ends_and_says_what_it_left_out() -> None:
@@ -136,6 +149,10 @@ def test_numbers_and_shares_never_round_to_another_statement() -> None:
         "0.123",
     ]
     assert [percent(x) for x in (0.0, 1e-4, 0.5, 0.9999, 1.0, np.nan)] == ["0", "<1", "50", "99", "100", ""]
+
+
+def test_powers_of_ten_beyond_a_float() -> None:
+    assert [power_of_ten(x) for x in (-15.92, -400.5, 0.0)] == ["1.2e-16", "3.2e-401", "1"]
 
 
 def test_sparkline_marks_zeros_and_what_is_not_finite() -> None:

@@ -215,6 +215,15 @@
     }));
   }
 
+  // Where a loss is not finite the plot says so: a shaded strip over those records.
+  function broken(course) {
+    if (!course) return [];
+    const at = course.x.filter((_, i) => typeof course.m[i] === "string");
+    return at.length ? [{ type: "rect", xref: "x", yref: "paper", x0: at[0], x1: at[at.length - 1], y0: 0, y1: 1,
+      fillcolor: theme().bad, opacity: 0.6, line: { width: 0 }, layer: "below",
+      label: { text: "inf or nan", font: { color: theme().text } } }] : [];
+  }
+
   function coursePlot(id, names, title, range) {
     draw(id, () => {
       const traces = [];
@@ -231,12 +240,14 @@
         traces.push({ x: ends, y: [current.chance, current.chance], name: "the commonest class", mode: "lines", type: "scatter",
           line: { color: theme().theory, width: 1, dash: "dot" }, hovertemplate: "%{y:.3f}<extra>always guessing the commonest class</extra>" });
       }
+      const values = traces.flatMap((trace) => trace.y || []).filter((v) => typeof v === "number" && v > 0);
+      const steep = !range && values.length && Math.max(...values) > 100 * Math.min(...values);
       const shown = Object.keys(names).map((c) => current.course[c]).find((c) => c);
       const last = shown ? shown.m[shown.m.length - 1] : null;
       return {
-        traces, layout: { xaxis: { title: { text: "step" } }, yaxis: { ...(range ? { range } : {}) },
+        traces, layout: { xaxis: { title: { text: "step" } }, yaxis: range ? { range } : { type: steep ? "log" : "linear", exponentformat: "power" },
           shapes: [{ type: "line", xref: "x", yref: "paper", x0: current.steps[record], x1: current.steps[record],
-            y0: 0, y1: 1, line: { color: theme().text, width: 1, dash: "dot" } }] },
+            y0: 0, y1: 1, line: { color: theme().text, width: 1, dash: "dot" } }, ...broken(shown)] },
         label: `${title} against step, ${last === null ? "" : `${last} at the last record`}`,
       };
     });
