@@ -17,7 +17,8 @@ from rich.text import Text
 from gradlab.report import frames
 from gradlab.report.frames import Array
 from gradlab.report.glyphs import Glyphs, number
-from gradlab.report.terminal import shown_layers, verdict_text
+from gradlab.report.layer_table import shown_layers
+from gradlab.report.terminal import verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

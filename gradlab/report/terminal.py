@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab.report import frames
-from gradlab.report.frames import Frames, Profile
+from gradlab.report.frames import Frames
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
+from gradlab.report.layer_table import layer_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-MOST_LAYERS = 24
 MOST_CELLS = 60
 STYLES = {
     "healthy": "green",
@@ -60,7 +59,7 @@ def print_run(outcome: Outcome, console: Console) -> None:
     _line(console, glyphs, _headline(row, outcome), "bold")
     steps = frames.records(outcome.layers) if len(outcome.layers) else []
     if steps:
-        table, note = _layer_table(outcome.layers, steps, console.width, glyphs)
+        table, note = layer_table(outcome.layers, steps, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
         _line(console, glyphs, note, "dim")
     console.print()
@@ -168,132 +167,6 @@ def _factor(attenuation: float) -> str:
     if attenuation == np.inf:
         return "without bound (attenuation inf)"
     return f"×{power_of_ten(attenuation)} (attenuation {_plain(attenuation, 1)})"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Which columns a width has room for. `bars`: of delta first, last, weight gradient first, last."""
-
-    bars: int
-    gradients: int
-    both_shares: bool
-    ratio: bool
-
-    def fixed(self, number_width: int) -> int:
-        """Columns of text needed beside the bars, the blanks between the columns included."""
-        barred_gradients = max(self.bars - 2, 0)
-        plain = self.gradients - barred_gradients + (1 if self.bars < 2 else 0)
-        shares = 2 * 8 + 1 if self.both_shares else 2 * 5
-        return 7 + 9 * self.bars + (number_width + 1) * plain + shares + (6 if self.ratio else 0)
-
-
-LAYOUTS = (
-    _Layout(4, 2, True, True),
-    _Layout(2, 2, True, True),
-    _Layout(2, 2, True, False),
-    _Layout(2, 1, False, False),
-    _Layout(1, 0, False, False),
-)
-
-
-def shown_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
-    """Which of `count` rows (0-based, ascending, the last one the readout) to show in about `most`.
-
-    The first layer, every k-th for the smallest round k that fits, the top hidden layer, and the readout.
-    """
-    if count <= most:
-        return list(range(count))
-    strides = (k * 10**power for power in range(9) for k in (2, 5, 10))
-    stride = next(k for k in strides if (count - 1) // k + 3 <= max(most, 4))
-    return sorted({0, *range(stride - 1, count - 1, stride), count - 2, count - 1})
-
-
-def _layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyphs) -> tuple[Table, str]:
-    """The layers as rows, the readout on top, as the gradient meets them; and a note on scale and rows."""
-    ends = [steps[0], steps[-1]] if steps[-1] != steps[0] else [steps[0]]
-    numbers = max(7, len(f"step {ends[-1]}"))
-    layout = next((lay for lay in LAYOUTS if width - lay.fixed(numbers) >= 6 * lay.bars), LAYOUTS[-1])
-    bar_width = max(2, min((width - layout.fixed(numbers)) // layout.bars, 20))
-
-    def of(column: str) -> list[Profile]:
-        return [frames.profile(layers, step, column) for step in ends]
-
-    delta, gradient, dead, saturated = map(
-        of, ("delta_rms", "weight_grad_norm", "dead_fraction", "saturated_fraction")
-    )
-    names = dict(zip(layers["layer"], layers["name"], strict=True))
-    scale = frames.decades(*(p.median for p in delta))
-    gradient_scale = frames.decades(*(p.median for p in gradient))
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
-    cells: list[Callable[[int], Text | str]] = []
-
-    def add(head: str, cell: Callable[[int], Text | str], min_width: int, left: bool = False) -> None:
-        table.add_column(
-            head, justify="left" if left else "right", no_wrap=True, min_width=min_width, overflow="crop"
-        )
-        cells.append(cell)
-
-    def add_quantity(
-        head: str, profiles: list[Profile], bars: int, used: tuple[int, int], which: range
-    ) -> None:
-        for nth in which:
-            values = profiles[nth].median
-            text = f"{head}\nstep {ends[nth]}"
-            if nth < bars:
-                add(
-                    text,
-                    lambda i, v=values: Text(  # type: ignore[misc]
-                        f"{glyphs.log_bar(v[i], used, bar_width)} {number(v[i]):>7}", style=_bar_style(v[i])
-                    ),
-                    bar_width + 8,
-                    left=True,
-                )
-            else:
-                add(text, lambda i, v=values: number(v[i]), 7)  # type: ignore[misc]
-
-    positions = delta[0].at
-    add("\nlayer", lambda i: _layer_name(int(positions[i]), names), 6)
-    add_quantity("delta", delta, layout.bars, scale, range(len(ends)))
-    skip = max(len(ends) - layout.gradients, 0)
-    add_quantity(
-        "weight grad" if layout.bars > 2 else "w. grad",
-        gradient,
-        layout.bars - 2,
-        gradient_scale,
-        range(skip, len(ends)),
-    )
-    shares = ("dead", dead), ("satur.", saturated) if layout.both_shares else ("sat.", saturated)
-    for head, profiles in shares:
-        used = profiles if layout.both_shares else profiles[-1:]
-        add(
-            f"{head}\n%",
-            lambda i, used=used: glyphs.text("→".join(percent(p.median[i]) for p in used).strip("→")),  # type: ignore[misc]
-            4,
-        )
-    note = f"delta bars: log scale 1e{scale[0]} to 1e{scale[1]}"
-    if layout.ratio and "delta_rms_predicted" in layers:
-        predicted = frames.profile(layers, steps[0], "delta_rms_predicted").median
-        if np.isfinite(predicted).any():
-            ratio = np.divide(
-                delta[0].median, predicted, out=np.full_like(predicted, np.nan), where=predicted > 0
-            )
-            add("meas.\n/pred.", lambda i: number(round(float(ratio[i]), 3)), 5)
-    shown = shown_layers(len(positions))
-    for i in reversed(shown):
-        table.add_row(*(cell(i) for cell in cells))
-    if len(shown) < len(positions):
-        note += f"; {len(shown)} of {len(positions)} layers shown, all are in layers.csv"
-    seeds = layers["seed"].nunique() if "seed" in layers else 1
-    return table, note + (f"; medians over {seeds} seeds" if seeds > 1 else "")
-
-
-def _layer_name(layer: int, names: dict[int, str]) -> str:
-    name = str(names.get(layer, layer))
-    return str(layer) if name.startswith("hidden_") else name[-12:]
-
-
-def _bar_style(value: float) -> str:
-    return "bold red" if value == 0 or not np.isfinite(value) else "cyan"
 
 
 # ---- many cells
