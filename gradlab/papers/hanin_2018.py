@@ -112,4 +112,5 @@ def _moment(activation: str, width: int, power: int) -> float:
     if activation == "linear":
         return chi_squared(width) / float(width) ** power
     binomial = [comb(width, k) / 2**width for k in range(width + 1)]
-    return sum(share * chi_squared(k) for k, share in enumerate(binomial)) * float((2 / width) ** power)
+    scale: float = (2 / width) ** power
+    return sum(share * chi_squared(k) for k, share in enumerate(binomial)) * scale
