@@ -18,11 +18,21 @@ import sys
 import tempfile
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import canned
 
-COLUMNS = ("cells", "plan s", "first s", "stacks/s", "resume s", "show s", "memory MB", "journal MB")
+COLUMNS = (
+    "cells",
+    "plan s",
+    "first s",
+    "stacks/s",
+    "cpu ms/stack",
+    "resume s",
+    "show s",
+    "memory MB",
+    "journal MB",
+)
 
 
 def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, float]:
@@ -45,7 +55,9 @@ def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, floa
     settings = {"lr": rates, "activation": "relu", "out": str(out), "workers": workers}
     plan = make(resolve(file=None, environment={}, flags=settings, sets=(), lists=True))
     times.append(perf_counter())
+    used = process_time()
     experiment.execute(plan)
+    used = process_time() - used
     times.append(perf_counter())
     (out / folder.MANIFEST).unlink()
     for stack in plan.stacks()[::2]:
@@ -61,6 +73,7 @@ def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, floa
         "plan s": times[1] - times[0],
         "first s": times[2] - times[1],
         "stacks/s": cells / (times[2] - times[1]),
+        "cpu ms/stack": 1e3 * used / cells,
         "resume s": times[4] - times[3],
         "show s": times[5] - times[4],
         "memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
