@@ -60,7 +60,9 @@ def shown_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
 
 def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyphs) -> tuple[Table, str]:
     """The layers as rows, the readout on top, as the gradient meets them; and a note on scale and rows."""
+    names = dict(zip(layers["layer"], layers["name"], strict=True))
     ends = [steps[0], steps[-1]] if steps[-1] != steps[0] else [steps[0]]
+    width -= max(max(map(len, (_layer_name(*item) for item in names.items()))) - 6, 0)
     numbers = max(7, len(f"step {ends[-1]}"))
     layout = next((lay for lay in LAYOUTS if width - lay.fixed(numbers) >= 6 * lay.bars), LAYOUTS[-1])
     bar_width = max(2, min((width - layout.fixed(numbers)) // layout.bars, 20))
@@ -71,7 +73,6 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
     delta, gradient, dead, saturated = map(
         of, ("delta_rms", "weight_grad_norm", "dead_fraction", "saturated_fraction")
     )
-    names = dict(zip(layers["layer"], layers["name"], strict=True))
     scale = frames.decades(*(p.median for p in delta))
     gradient_scale = frames.decades(*(p.median for p in gradient))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
@@ -102,7 +103,7 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
                 add(text, lambda i, v=values: number(v[i]), 7)  # type: ignore[misc]
 
     positions = delta[0].at
-    add("\nlayer", lambda i: _layer_name(int(positions[i]), names), 6)
+    add("\nlayer", lambda i: _layer_name(int(positions[i]), names.get(positions[i], "")), 6)
     add_quantity("delta", delta, layout.bars, scale, range(len(ends)))
     skip = max(len(ends) - layout.gradients, 0)
     add_quantity(
@@ -137,9 +138,9 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
     return table, note + (f"; medians over {seeds} seeds" if seeds > 1 else "")
 
 
-def _layer_name(layer: int, names: dict[int, str]) -> str:
-    name = str(names.get(layer, layer))
-    return str(layer) if name.startswith("hidden_") else name[-12:]
+def _layer_name(layer: int, name: str) -> str:
+    """The number of a hidden layer of the stacked network; else the end of the module's name."""
+    return str(layer) if not name or name.startswith("hidden_") else name[-12:]
 
 
 def _bar_style(value: float) -> str:

@@ -18,13 +18,19 @@ MOST_SHAPES = 12
 
 
 def known(names: Sequence[str]) -> list[Activation]:
-    """The elementwise activations among these texts that can be loaded here: a user's own may be elsewhere now."""
+    """The elementwise activations of the registry among these texts.
+
+    A user's own is left out: a report reads tables that may come from elsewhere, and must import nothing they name.
+    """
     from gradlab import activations
     from gradlab.errors import GradlabError
+    from gradlab.items import parse_item
 
     found = []
     for name in dict.fromkeys(names):
         try:
+            if parse_item(name, "activation").attribute is not None:
+                continue
             activation = activations.get(name, "activation")
         except GradlabError:
             continue

@@ -107,6 +107,16 @@ def test_text_of_the_user_is_escaped_everywhere() -> None:
     assert [tag for tag, _ in tags_of(page)].count("script") == 3
 
 
+def test_a_report_imports_nothing_that_a_table_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trap.py").write_text(
+        "from pathlib import Path\nPath('sprung').touch()\ndef phi(z): return z\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    build([write_folder(make(("trap:phi", "relu"), (5,)), tmp_path / "run")], ("html", "svg"))
+    assert not (tmp_path / "sprung").exists()
+
+
 def test_verdict_comes_first_then_ranking_then_cells() -> None:
     page = page_of(make(("sigmoid", "relu"), (5, 20)))
     order = [

@@ -92,6 +92,14 @@ def test_a_deep_net_keeps_both_ends_and_says_what_it_left_out() -> None:
         assert len(kept) <= 24 and {0, count - 2, count - 1} <= set(kept)
 
 
+def test_names_of_a_users_modules_fit_too() -> None:
+    made = make(depths=(4,))
+    layers = made.layers.assign(name="encoder.0." + made.layers["name"].str.replace("hidden_", "linear"))
+    text = shown(print_run, replace(made, layers=layers), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "er.0.linear3" in text and "satur." in text
+
+
 def test_one_layer_and_one_record_are_enough() -> None:
     text = shown(print_run, make(depths=(1,), steps=(0,)))
     assert "step 0" in text and "step 1000" not in text
