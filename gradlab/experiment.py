@@ -134,11 +134,13 @@ class _Execution:
             self.cells.rows[row["cell"]] = row
 
     def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
-        if warning := check_memory(stacks):
+        local = self.plan.run.executor == "local"
+        if local and (warning := check_memory(stacks)):
             self.observer.message(f"warning: {warning}")
         workers = worker_count(self.plan, stacks)
         trained = sweep.train(
             stacks,
+            self.plan.run,
             workers=workers,
             watch=self._watch,
             say=self.observer.message,

@@ -89,6 +89,12 @@ class Run(Section):
     """format of the tables"""
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """worker processes; unset means one for each core, where the work is worth it"""
+    executor: Literal["local", "ray"] = "local"
+    """where stacks train: local for this machine, ray for a Ray cluster (needs the extra ray)"""
+    ray_address: str = ""
+    """the Ray cluster, auto or HOST:PORT; empty starts Ray on this machine"""
+    gpus_per_stack: NonNegative = 0.0
+    """share of a GPU that each stack reserves on a Ray cluster"""
     on_error: Literal["continue", "stop"] = "continue"
     """when a cell fails: continue with the others, or stop"""
     checkpoint: NonNegative = 60.0

@@ -10,6 +10,18 @@ import tomli_w
 from gradlab.config.keys import KEYS, section_names
 from gradlab.config.sections import Config
 
+HOW = (
+    "out",
+    "force",
+    "workers",
+    "executor",
+    "ray_address",
+    "gpus_per_stack",
+    "on_error",
+    "checkpoint",
+)
+"""keys of [run] that change nothing in the results"""
+
 
 def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> str:
     """The text of a file that asks for the same run: every key that has a value, and the lists in [grid].
@@ -18,7 +30,7 @@ def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> 
     where to write and how to go about it, so that a run has the same text wherever it lands.
     """
     grid = grid or {}
-    left_out = {*grid, "run.out", "run.force", "run.workers", "run.on_error", "run.checkpoint"}
+    left_out = {*grid, *(f"run.{name}" for name in HOW)}
     tables: dict[str, dict[str, Any]] = {}
     for section, keys in config.model_dump(exclude_none=True).items():
         tables[section] = {name: value for name, value in keys.items() if f"{section}.{name}" not in left_out}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+from gradlab.config.sections import Run
 from gradlab.plan import Stack
 from gradlab.sweep.interrupt import Interrupt
 from gradlab.sweep.job import Keep, Say, Watch
@@ -12,6 +13,7 @@ from gradlab.train.result import StackResult
 
 def train(
     stacks: Sequence[Stack],
+    run: Run,
     *,
     workers: int,
     watch: Watch,
@@ -21,12 +23,16 @@ def train(
 ) -> Generator[tuple[Stack, StackResult | str], None, None]:
     """Train stacks and yield each with its records, or with why it failed, in the order they finish.
 
-    workers: processes; 1 is this one. watch and say are called in this process. Raises Interrupted soon after the
-    user asks to stop. Close the generator to end the workers.
+    run: where to train. workers: processes on this machine; 1 is this one. watch and say are called in this process.
+    Raises Interrupted soon after the user asks to stop. Close the generator to end the workers.
     """
     if not stacks:
         return
-    if workers == 1:
+    if run.executor == "ray":
+        from gradlab.sweep.on_ray import train_on_ray
+
+        yield from train_on_ray(stacks, run, watch, interrupt)
+    elif workers == 1:
         from gradlab.sweep.serial import train_here
 
         yield from train_here(stacks, watch, say, keep, interrupt)

@@ -1,0 +1,94 @@
+"""Stacks as tasks of a Ray cluster: the same work, its records streamed to this process, which keeps the journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradlab.config.sections import Run
+from gradlab.errors import ConfigError, GradlabError, Problem
+from gradlab.plan import Stack
+from gradlab.sweep.cost import largest_first, memory
+from gradlab.sweep.interrupt import Interrupt
+from gradlab.sweep.job import Watch, reason, work
+from gradlab.train.result import StackResult
+
+RETRIES = 2  # of a stack whose worker or node was lost
+AHEAD = 2  # tasks submitted for each core of the cluster: enough to keep it busy, few enough to hold
+POLL_SECONDS = 0.5
+
+
+def train_on_ray(
+    stacks: Sequence[Stack], run: Run, watch: Watch, interrupt: Interrupt
+) -> Iterator[tuple[Stack, StackResult | str]]:
+    """Train each stack in a task of one core. Progress comes stack by stack.
+
+    A user's data file and activation must be where they are here on every node. Raises ConfigError when Ray is not
+    installed or asked for what it cannot do, GradlabError when the cluster cannot be reached.
+    """
+    ray = _connected(run)
+    try:
+        task = ray.remote(num_cpus=1, num_gpus=run.gpus_per_stack, max_retries=RETRIES)(_train)
+        waiting = largest_first(stacks)[::-1]
+        running: dict[Any, Stack] = {}
+        while waiting or running:
+            interrupt.check()
+            cores = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+            while waiting and len(running) < AHEAD * cores:
+                stack = waiting.pop()
+                running[task.options(memory=memory(stack)).remote(stack)] = stack
+            ready, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+            for reference in ready:
+                stack = running.pop(reference)
+                try:
+                    done: StackResult | str = ray.get(reference)
+                except (
+                    ray.exceptions.RayError
+                ) as error:  # its workers or nodes were lost, more often than it is retried
+                    done = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+                if not isinstance(done, str):
+                    watch(stack, stack.cell.training.steps, stack.cell.training.steps, None)
+                yield stack, done
+    finally:
+        ray.shutdown()  # which ends the tasks of this driver
+
+
+def _train(stack: Stack) -> StackResult | str:
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        return work(stack, lambda *_: None, lambda _: None)
+    except Exception as error:
+        return reason(error)
+
+
+def _connected(run: Run) -> Any:
+    """Ray, connected to the cluster, with this very package shipped to it."""
+    if run.save_weights:
+        problem = Problem("--save-weights", "a Ray cluster sends back records alone", "--executor local")
+        raise ConfigError(problem)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        problem = Problem("--executor", "Ray is not installed", "local", "pip install 'gradlab[ray]'")
+        raise ConfigError(problem) from None
+    settings: dict[str, Any] = (
+        {"address": run.ray_address} if run.ray_address else {"include_dashboard": False}
+    )
+    package = Path(__file__).parents[1]
+    try:
+        ray.init(
+            **settings,
+            runtime_env={"py_modules": [str(package)]},
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = run.ray_address or "this machine"
+        raise GradlabError(f"no Ray cluster at {where}: {error}", "ray start --head starts one") from error
+    return ray
