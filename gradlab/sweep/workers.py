@@ -13,9 +13,11 @@ from multiprocessing import connection as connections
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from time import sleep
 from types import ModuleType
 from typing import Any
 
+from gradlab.errors import GradlabError
 from gradlab.plan import Stack
 from gradlab.sweep.cost import available_memory, largest_first, memory
 from gradlab.sweep.interrupt import Interrupt
@@ -24,6 +26,7 @@ from gradlab.train.result import StackResult
 
 ATTEMPTS = 3  # a stack whose worker died is trained again this often in all
 POLL_SECONDS = 0.2  # how soon Ctrl-C is noticed
+FAILED_STARTS = 10  # of workers, over a whole sweep, before it is given up
 PATIENCE_SECONDS = 5.0  # for a worker that has nothing left to do to end by itself
 
 
@@ -50,6 +53,7 @@ def train_in_workers(
     deaths: Counter[str] = Counter()
     running: list[_Worker] = []
     free = available_memory() or inf
+    failed_starts = 0
 
     def fits(stack: Stack, others: Sequence[_Worker]) -> bool:
         """Whether a stack fits into memory beside others; alone it is tried in any case."""
@@ -59,7 +63,19 @@ def train_in_workers(
         while waiting or running:
             while waiting and len(running) < workers and fits(waiting[-1], running):
                 interrupt.check()
-                running.append(_start(context, waiting.pop(), keep))
+                try:
+                    running.append(_start(context, waiting[-1], keep))
+                    waiting.pop()
+                except (
+                    EOFError,
+                    OSError,
+                ) as error:  # the server that forks them was killed: another is started
+                    failed_starts += 1
+                    if failed_starts > FAILED_STARTS:
+                        raise GradlabError(
+                            f"worker processes cannot be started: {error!r}", "--workers 1"
+                        ) from error
+                    sleep(POLL_SECONDS)
             ready = connections.wait([worker.connection for worker in running], POLL_SECONDS)
             interrupt.check()
             for worker in [worker for worker in running if worker.connection in ready]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sweep.small_plans import Notes, plan_of, table_bytes
 
-from gradlab.errors import UserError
+from gradlab.errors import GradlabError, UserError
 from gradlab.experiment import execute
 from gradlab.plan import Cell
 from gradlab.sweep import cost
@@ -99,6 +99,26 @@ def test_a_killed_worker_is_replaced_and_its_stack_trained_again(tmp_path: Path)
     assert observer.killed == 2 and not outcome.failed
     assert table_bytes(tmp_path / "out") == table_bytes(tmp_path / "alone")
     assert not multiprocessing.active_children()
+
+
+def test_a_killed_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies while it is asked for a worker; the sweep does not. One that never starts is an error in words."""
+    from gradlab.sweep import workers
+
+    start, left = workers._start, [2]
+
+    def failing(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise EOFError("unexpected EOF")
+        return start(*given)
+
+    monkeypatch.setattr(workers, "_start", failing)
+    monkeypatch.setattr(workers, "sleep", lambda seconds: None)
+    assert len(execute(plan_of(tmp_path / "out", workers=2)).summary) == 4
+    left[0] = 1000
+    with pytest.raises(GradlabError, match="cannot be started"):
+        execute(plan_of(tmp_path / "none", workers=2))
 
 
 @pytest.mark.usefixtures("users_own")

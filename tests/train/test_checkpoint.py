@@ -53,7 +53,7 @@ def stopped_after(checkpoint: Checkpoint, stack: Stack, step: int) -> None:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "sgd": {},
+    "sgd, several passes over the data": {"batch_size": 300},
     "momentum and clipping": {"optimizer": "momentum", "clip": 0.5},
     "adam, batch norm": {"optimizer": "adam", "norm": "batch"},
     "adamw, float64, cosine": {
