@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ class Result:
     layers:  one row per cell, seed, recorded step and layer (columns: `gradlab list metrics`)
     steps:   one row per cell, seed and recorded step
     summary: one row per cell
+    jacobian: one row per cell, seed, recorded step and Jacobian; None unless jacobian=True
     out:     the results folder; files: what it holds
     """
 
@@ -29,6 +31,7 @@ class Result:
         self.layers: pd.DataFrame = outcome.layers
         self.steps: pd.DataFrame = outcome.steps
         self.summary: pd.DataFrame = outcome.summary
+        self.jacobian: pd.DataFrame | None = outcome.jacobian
         self.out: Path = outcome.out
         self.files: tuple[Path, ...] = outcome.files
 
@@ -80,7 +83,11 @@ def _execute(
     lists: bool,
 ) -> Result:
     request = resolve(
-        file=None if config is None else Path(config), environment={}, flags=settings, sets=(), lists=lists
+        file=None if config is None else Path(config),
+        environment=os.environ,
+        flags=settings,
+        sets=(),
+        lists=lists,
     )
     outcome = experiment.execute(make(request, best_over=best_over), observer)
     if outcome.failed:
