@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def _connected(run: Run) -> Any:
     except ImportError:
         problem = Problem("--executor", "Ray is not installed", "local", "pip install 'gradlab[ray]'")
         raise ConfigError(problem) from None
+    if run.ray_address and not _answers(run.ray_address):
+        raise GradlabError(f"no Ray cluster at {run.ray_address}", "ray start --head starts one")
     settings: dict[str, Any] = (
         {"address": run.ray_address} if run.ray_address else {"include_dashboard": False}
     )
@@ -92,3 +95,15 @@ def _connected(run: Run) -> Any:
         where = run.ray_address or "this machine"
         raise GradlabError(f"no Ray cluster at {where}: {error}", "ray start --head starts one") from error
     return ray
+
+
+def _answers(address: str) -> bool:
+    """Whether anything listens at HOST:PORT; Ray itself would wait for minutes. Other addresses are Ray's to judge."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+        return True
+    except OSError:
+        return False
