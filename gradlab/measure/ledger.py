@@ -132,6 +132,17 @@ class Ledger:
             self._rows += [(record.step, key, record.batch.get(key), rows[key]) for key in record.order]
         self._waiting = []
 
+    def latest(self) -> tuple[int, dict[str, float]]:
+        """Step and numbers of the newest record, by `gradlab/<column>/<module>`; with several replicas their mean."""
+        self.flush()
+        step = self._rows[-1][0]
+        rows = [(key, found) for at, key, _, found in self._rows if at == step]
+        return step, {
+            f"gradlab/{name}/{row_name(key)}": float(v.mean())
+            for key, found in rows
+            for name, v in found.items()
+        }
+
     def table(self) -> Table:
         """The rows by seed, then step, then layer; layers are numbered in order of execution."""
         self.flush()

@@ -55,10 +55,13 @@ def nonfinite(x: Tensor, norm: Tensor | None = None) -> Tensor | None:
 
 
 class BatchMeter:
-    """Measures the forward and backward pass of a recorded training step."""
+    """Measures the forward and backward pass of a recorded training step.
 
-    def __init__(self, view: View) -> None:
-        self.view = view
+    reduction, accumulation: how the loss combines the samples (see `Recorder`)
+    """
+
+    def __init__(self, view: View, reduction: Reduction, accumulation: int) -> None:
+        self.view, self.reduction, self.accumulation = view, reduction, accumulation
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
         self._warned = False
@@ -116,7 +119,7 @@ class BatchMeter:
             handle.remove()
         self._handles = []
 
-    def commit(self, passes: list[Pass], record: Record, reduction: Reduction, scale: Tensor | None) -> None:
+    def commit(self, passes: list[Pass], record: Record, scale: Tensor | None) -> None:
         """Put the step's numbers into the record: the samples of its forward passes taken together.
 
         scale: what the loss was multiplied by before the backward pass. A forward pass that no backward pass went
@@ -131,7 +134,7 @@ class BatchMeter:
                 calls.setdefault(key, []).append((forward, call))
         for key, parts in calls.items():
             record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
-            self._commit_delta(key, parts, record, reduction, whole, scale)
+            self._commit_delta(key, parts, record, whole, scale)
             kept = [call.kept for _, call in parts]
             record.known.append((key, "nonfinite", 0.0))
             for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
@@ -149,7 +152,7 @@ class BatchMeter:
                 record.put(key, "alpha", kept[0]["alpha"])
 
     def _commit_delta(
-        self, key: Key, parts: list[tuple[Pass, Call]], record: Record, reduction: Reduction, whole: int,
+        self, key: Key, parts: list[tuple[Pass, Call]], record: Record, whole: int,
         scale: Tensor | None,
     ) -> None:  # fmt: skip
         """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each."""
@@ -163,9 +166,7 @@ class BatchMeter:
             self._warned = True
             return
         taken = [
-            (self._samples(forward, reduction, whole), call.kept)
-            for forward, call in parts
-            if "delta" in call.kept
+            (self._samples(forward, whole), call.kept) for forward, call in parts if "delta" in call.kept
         ]
         if not taken:
             return
@@ -176,12 +177,11 @@ class BatchMeter:
         norm = norm if scale is None else norm / scale.to(norm.device)
         record.put(key, "delta_rms", norm, lambda length: length * factor)
 
-    @staticmethod
-    def _samples(forward: Pass, reduction: Reduction, whole: int) -> float:
+    def _samples(self, forward: Pass, whole: int) -> float:
         """What turns autograd's gradient of the loss into one sample's own."""
-        if reduction == "mean":
-            return whole if forward.replica else forward.batch or 1
-        return 1.0 if reduction == "sum" else float(reduction)
+        if self.reduction == "mean":
+            return (whole if forward.replica else forward.batch or 1) * self.accumulation
+        return 1.0 if self.reduction == "sum" else float(self.reduction)
 
 
 class ProbeMeter:

@@ -83,26 +83,32 @@ class ParameterMeter:
                     record.put(key, "nonfinite", st.nonfinite(self._whole(dense_values(gradient))))
 
     def before_update(self, updated: set[int]) -> None:
-        """Remember the weights that the optimiser is about to change; `updated`: the ids of its parameters."""
+        """Remember the weights that optimisers are about to change; `updated`: the ids of their parameters."""
         self._before = {
             key: [weight.detach().clone() for weight in weights]
             for key, weights in self.weights.items()
             if any(id(weight) in updated for weight in weights)
         }
 
-    def after_update(self, record: Record) -> None:
-        before = self._before
+    def after_update(self, record: Record, updated: set[int]) -> None:
+        """Put how far one optimiser moved the weights that it updates."""
+        before = {
+            key: kept
+            for key, kept in self._before.items()
+            if any(id(weight) in updated for weight in self.weights[key])
+        }
         updates = {
             key: torch._foreach_sub([weight.detach() for weight in self.weights[key]], kept)
             for key, kept in before.items()
         }
-        sizes = self._sizes if len(before) == sum(map(bool, self.weights.values())) else self._norms(before)
-        self._put(record, "update_ratio", [(keys, new / old) for (keys, new), (_, old) in
-                                           zip(self._norms(updates), sizes, strict=True)], None)  # fmt: skip
+        whole = len(before) == sum(map(bool, self.weights.values()))
+        sizes = self._sizes if whole else self._norms(before)
+        for (keys, new), (_, old) in zip(self._norms(updates), sizes, strict=True):
+            record.put_all(keys, "update_ratio", new / old)
         if self.metrics == "full":
             for key, update in updates.items():
                 record.put(key, "update_mean_abs", st.mean_abs(self._joined(update)))
-        self._before = {}
+        self._before = {key: kept for key, kept in self._before.items() if key not in before}
 
     def forget_update(self) -> None:
         self._before = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from time import perf_counter
@@ -55,8 +56,8 @@ class Recorder:
     steps:    number of steps of the run, so that the last one is recorded too
     metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`
     loss_reduction: how the loss combines the samples of a forward pass, so that delta is one sample's own: "mean",
-              "sum", or the number that the samples' losses are divided by (for gradients accumulated over four
-              batches of 64, each loss divided by 4: 256)
+              "sum", or the number that the samples' losses are divided by
+    accumulation: number of backward passes whose losses are averaged into one update ("mean" only)
     batch_dim: the axis of the model's inputs that counts samples
     seeds:    names of the replicas of gradlab's own stacked MLP, one a replica; one seed for any other model
     log_to:   a TensorBoard SummaryWriter, a W&B run or the mlflow module: gets every record's numbers too
@@ -78,6 +79,7 @@ class Recorder:
         steps: int | None = None,
         metrics: str = "standard",
         loss_reduction: str | float = "mean",
+        accumulation: int = 1,
         batch_dim: int = 0,
         seeds: Sequence[int] | None = None,
         log_to: object = None,
@@ -97,14 +99,14 @@ class Recorder:
             raise ConfigError(
                 Problem("seeds", f"{len(seeds)} seeds for {replicas} replicas", f"{replicas} seeds")
             )
-        self.probe, self.steps, self.loss_reduction = probe, steps, loss_reduction
+        self.probe, self.steps = probe, steps
         self.seconds = 0.0
         self._schedule = schedules.parse(schedule, "schedule")
         self._parameters = ParameterMeter(modules, stacked=stacked, metrics=metrics)
         view = View(stacked)
         batch_dim = 1 if stacked else batch_dim
         self._hooked = metrics != "gradients"
-        self._meter = BatchMeter(view)
+        self._meter = BatchMeter(view, loss_reduction, accumulation)
         self._taps = Taps(self.model, modules, self._meter, batch_dim=batch_dim, no_grad=False)
         self._probe_meter = ProbeMeter(view, metrics == "full")
         self._probe_taps = Taps(self.model, modules, self._probe_meter, batch_dim=batch_dim, no_grad=True)
@@ -176,9 +178,9 @@ class Recorder:
         """Whether the current step is being recorded."""
         return self._armed
 
-    def watching(self) -> Any:
+    def watching(self) -> AbstractContextManager[Any]:
         """A context in which activation functions count as the model's, for loops that call its parts one by one."""
-        return self._taps.watching()
+        return self._taps.watching() if self._armed and self._hooked else nullcontext()
 
     # -- what was recorded -----------------------------------------------------------------------------------
 
@@ -239,17 +241,19 @@ class Recorder:
             if not any(forward.calls for forward in passes):
                 self._nothing_seen()
                 return
-            self._meter.commit(passes, record, self.loss_reduction, delta_scale)
+            self._meter.commit(passes, record, delta_scale)
             if self.probe is not None:
                 self._run_probe(record)
         self._parameters.place(record)
         self._parameters.commit(record, gradient_scale)
         self._open = record
-        for optimizer in optimizers if self._hooked else ():
-            self._update_handles += [
-                optimizer.register_step_pre_hook(Tap(self._before_update)),
-                optimizer.register_step_post_hook(Tap(self._after_update)),
-            ]
+        if self._hooked and optimizers:
+            # now, not in a hook before the step: a step with a closure has begun already when it calls the recorder
+            self._parameters.before_update(
+                {id(p) for optimizer in optimizers for p in _parameters(optimizer)}
+            )
+            for optimizer in optimizers:
+                self._update_handles.append(optimizer.register_step_post_hook(Tap(self._after_update)))
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
@@ -276,19 +280,11 @@ class Recorder:
         finally:
             self._probe_meter.record = None
 
-    def _before_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self._open is not None:
-            started = perf_counter()
-            self._parameters.before_update(
-                {id(p) for group in optimizer.param_groups for p in group["params"]}
-            )
-            self.seconds += perf_counter() - started
-
     def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._open is not None:
             started = perf_counter()
             self._open.skipped = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
-            self._parameters.after_update(self._open)
+            self._parameters.after_update(self._open, {id(p) for p in _parameters(optimizer)})
             self.seconds += perf_counter() - started
 
     def _close_record(self) -> None:
@@ -301,7 +297,7 @@ class Recorder:
             self._ledger.add(self._open)
             self._open = None
             if self._log is not None:
-                self._log(self.table())
+                self._log(*self._ledger.latest())
 
 
 def _unwrapped(model: nn.Module, gradients_only: bool) -> nn.Module:
@@ -377,6 +373,10 @@ def _optimizers(given: Optimizer | Iterable[Optimizer] | None) -> list[Optimizer
             raise ConfigError(Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer"))
         found.append(inner)
     return found
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _scales(

@@ -166,12 +166,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
         backward(model, x)
         whole.step()
     model.zero_grad()
-    with Recorder(model, loss_reduction=12) as parts:
-        for part in (slice(0, 4), slice(4, 8), slice(8, 12)):
-            (F.cross_entropy(model(x[part]), Y[part]) / 3).backward()
-        parts.step()
-    same(rows_of(parts), rows_of(whole), rtol=1e-9)
-    assert (rows_of(parts)["batch"] == 12).all()
+    for how in ({"loss_reduction": 12}, {"accumulation": 3}):
+        model.zero_grad()
+        with Recorder(model, **how) as parts:  # type: ignore[arg-type]
+            for part in (slice(0, 4), slice(4, 8), slice(8, 12)):
+                (F.cross_entropy(model(x[part]), Y[part]) / 3).backward()
+            parts.step()
+        same(rows_of(parts), rows_of(whole), rtol=1e-9)
+        assert (rows_of(parts)["batch"] == 12).all()
 
 
 def test_a_summed_loss() -> None:
@@ -201,6 +203,28 @@ def test_a_scaled_loss_gives_the_true_gradients(unscale: bool) -> None:
     rows = rows_of(recorder)
     same(rows, expected, without=("update_ratio",))
     assert (rows["update_ratio"] > 0).all()
+
+
+def test_several_optimisers_and_a_step_with_a_closure() -> None:
+    model = net()
+    one = torch.optim.SGD([*model[0].parameters()], lr=0.1)
+    other = torch.optim.SGD([*model[2].parameters()], lr=0.2)
+    with Recorder(model) as recorder:
+
+        def closure() -> Tensor:
+            loss = F.cross_entropy(model(X), Y)
+            loss.backward()
+            recorder.step(optimizer=[one, other])
+            return loss
+
+        before = [model[i].weight.detach().clone() for i in (0, 2)]
+        one.step(closure)  # the gradients come from inside the step
+        other.step()
+    rows = rows_of(recorder)
+    for i, old in zip((0, 2), before, strict=True):
+        expected = float((model[i].weight - old).norm() / old.norm())
+        assert rows.loc[str(i), "update_ratio"] == pytest.approx(expected, rel=1e-5)
+    assert np.isnan(rows.loc["4", "update_ratio"])
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -1,0 +1,1 @@
+"""The recorder where users train: Lightning, Hugging Face's Trainer, and experiment trackers."""
