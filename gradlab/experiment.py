@@ -68,6 +68,11 @@ class Outcome:
         return frame(self.cells.steps())
 
     @cached_property
+    def jacobian(self) -> pd.DataFrame | None:
+        """None where it was not asked for."""
+        return frame(self.cells.jacobian()) if self.plan.recording.jacobian else None
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
         return frame(self.cells.summary())
 
@@ -211,6 +216,7 @@ class _Execution:
                 *self._write("layers", cells.layers()),
                 *self._write("steps", cells.steps()),
                 *self._write("summary", cells.summary()),
+                *(self._write("jacobian", cells.jacobian()) if plan.recording.jacobian else ()),
                 *self._write_failures(),
                 "config.toml",
             ]

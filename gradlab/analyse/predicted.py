@@ -46,6 +46,32 @@ def predicted_delta(cell: Cell, result: StackResult) -> Array | None:
     return predicted
 
 
+def predicted_jacobian(cell: Cell, result: StackResult, x: Array) -> Array | None:
+    """singular_sq_mean at step 0 of each row of jacobian.csv, [depth + 1], the whole net first; None without Jacobians.
+
+    E||J||_F^2 over the number of singular values: for layer l sigma_w^2 E[phi'^2] fan_out / min(fan_in, fan_out), chi_1
+    in a square layer, and the product of the layers' for the whole net (Pennington, Schoenholz & Ganguli 2017, eqs. 5
+    and 16). With layer or rms norm the slope is over the norm's scale, all wide (`theory.normed`). NaN for batch norm,
+    which in eval mode has not seen a batch at step 0, and for residual schemes.
+
+    x: [row, feature], the training rows
+    """
+    if result.jacobian is None:
+        return None
+    silent = np.full(len(result.names), np.nan)
+    net = _Net.of(cell, result)
+    if net is None or net.norm.name == "batch" or net.residual.name != "none":
+        return silent
+    prediction = net.predict(np.square(x[: result.jacobian_samples]).mean(axis=1), 0)
+    if prediction is None:
+        return silent
+    gain = prediction.slope_sq_samples if isinstance(prediction, Prediction) else prediction.gain
+    fan_in, fan_out = np.array(net.fans).T
+    layers = np.square(net.sigma_w[:-1]) * gain.mean(axis=0) * fan_out[:-1] / np.minimum(fan_in, fan_out)[:-1]
+    whole = net.sigma_w[0] ** 2 * fan_out[0] * prediction.factor[:, 0].mean() / min(fan_in[0], fan_out[-1])
+    return np.append(whole, layers)
+
+
 @dataclass(frozen=True)
 class _Net:
     """The random net of a cell, as the theory takes it."""

@@ -85,6 +85,7 @@ def _metrics() -> Rows:
     from gradlab.store import schema
 
     tables = {"every table": schema.CELL, **schema.TABLES, "layers (--metrics full)": schema.LAYERS_FULL}
+    tables["jacobian (--jacobian)"] = schema.JACOBIAN
     return [
         {
             "name": column.name,

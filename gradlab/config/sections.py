@@ -6,9 +6,9 @@ of `gradlab.items`; the component checks them when a plan is made.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -70,6 +70,16 @@ class Recording(Section):
     """training rows held for dead units and signal statistics: a number, or all"""
     metrics: Literal["standard", "full"] = "standard"
     """full adds the columns that published rules ask for"""
+    jacobian: bool = False
+    """singular values of the layers' Jacobians, in jacobian.csv; slow for wide nets"""
+
+    @model_serializer(mode="wrap")
+    def _asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not asked for: a run without Jacobians has the same identity and files as ever."""
+        values: dict[str, Any] = dump(self)
+        if not self.jacobian:
+            del values["jacobian"]
+        return values
 
 
 class Run(Section):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gradlab.store import schema
 
-STATIC = ("seed", "step", "layer", "name", "fan_in", "fan_out", "batch")  # known without measuring
-DERIVED = ("delta_rms_predicted",)  # the theory's, added after the run
+STATIC = ("seed", "step", "layer", "name", "fan_in", "fan_out", "batch", "samples")  # known without measuring
+DERIVED = ("delta_rms_predicted", "singular_sq_mean_predicted")  # the theory's, added after the run
 
 
 def layer_columns(metrics: str) -> tuple[str, ...]:
@@ -15,3 +15,5 @@ def layer_columns(metrics: str) -> tuple[str, ...]:
 
 
 STEP_COLUMNS = tuple(name for name in schema.names(schema.STEPS) if name not in STATIC)
+
+JACOBIAN_COLUMNS = tuple(name for name in schema.names(schema.JACOBIAN) if name not in STATIC + DERIVED)

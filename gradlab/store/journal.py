@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from gradlab.measure.columns import STEP_COLUMNS
+from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS
 from gradlab.plan import Stack
 from gradlab.store import atomic
 from gradlab.store.schema import SCHEMA_VERSION
@@ -26,6 +26,8 @@ KINDS = {
     "predicted": "f",
 }
 """array -> the kind of its numbers"""
+JACOBIAN_KINDS = {"jacobian": "f", "jacobian_predicted": "f"}
+"""arrays that are there only where they were asked for"""
 
 
 class Unusable(Exception):
@@ -34,7 +36,7 @@ class Unusable(Exception):
 
 def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
     """Put one stack's records on disk; after a crash the file is whole or absent. Raises OSError."""
-    plain = {key: value for key, value in asdict(result).items() if key not in KINDS}
+    plain = {key: value for key, value in asdict(result).items() if key not in KINDS | JACOBIAN_KINDS}
     header = {
         "gradlab": "stack",
         "schema": SCHEMA_VERSION,
@@ -46,6 +48,11 @@ def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
         arrays: dict[str, Any] = {name: getattr(result, name) for name in KINDS}
         if result.predicted is None:
             arrays["predicted"] = np.full((len(result.seeds), len(result.names)), np.nan)
+        if result.jacobian is not None:
+            arrays["jacobian"] = result.jacobian
+            silent = np.full(len(result.names), np.nan)
+            found = result.jacobian_predicted
+            arrays["jacobian_predicted"] = silent if found is None else found
         np.savez(handle, header=np.array(json.dumps(header)), **arrays)
 
     atomic.write(path, fill)
@@ -59,7 +66,8 @@ def read_stack(path: Path, stack: Stack) -> StackResult | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
-            arrays = {name: archive[name] for name in KINDS}
+            asked = JACOBIAN_KINDS if stack.recording.jacobian else {}
+            arrays = {name: archive[name] for name in KINDS | asked}
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -92,6 +100,8 @@ def _consistent(result: StackResult) -> bool:
     replicas, columns, layers = len(result.seeds), len(result.layer_columns), len(result.names)
     if any(getattr(result, name).dtype.kind != kind for name, kind in KINDS.items()):
         return False
+    if not _consistent_jacobian(result):
+        return False
     records, recorded = len(result.steps), len(result.layers)
     return recorded in (0, records) and (
         result.layers.shape == (recorded, layers, replicas, columns)
@@ -102,4 +112,16 @@ def _consistent(result: StackResult) -> bool:
         and result.predicted is not None
         and result.predicted.shape == (replicas, layers)
         and len(result.fan_in) == len(result.fan_out) == layers
+    )
+
+
+def _consistent_jacobian(result: StackResult) -> bool:
+    found, predicted = result.jacobian, result.jacobian_predicted
+    if found is None or predicted is None:
+        return found is predicted
+    rows = len(result.names)
+    return (
+        found.dtype.kind == predicted.dtype.kind == "f"
+        and found.shape == (len(result.layers), rows, len(result.seeds), len(JACOBIAN_COLUMNS))
+        and predicted.shape == (rows,)
     )

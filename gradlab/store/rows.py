@@ -1,14 +1,15 @@
-"""From a stack's arrays to the rows of layers.csv and steps.csv: by seed, then step, then layer."""
+"""From a stack's arrays to the rows of layers.csv, steps.csv and jacobian.csv: by seed, then step, then layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.measure.columns import STEP_COLUMNS
+from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS
 from gradlab.store.tables import Table, repeated
 from gradlab.train.result import StackResult
 
@@ -23,13 +24,7 @@ def layer_rows(cell: Mapping[str, Any], result: StackResult, predicted: NDArray[
     """
     records, layers, replicas, _ = result.layers.shape
     shape = (replicas, records, layers)
-
-    def flat(array: Array, axis: int) -> Array:
-        """An array along one of (replica, record, layer), repeated over the others."""
-        view = [1, 1, 1]
-        view[axis] = len(array)
-        return np.broadcast_to(array.reshape(view), shape).reshape(-1)
-
+    flat = partial(_along, shape)
     size = replicas * records * layers
     columns = {
         **repeated(cell, size),
@@ -49,6 +44,13 @@ def layer_rows(cell: Mapping[str, Any], result: StackResult, predicted: NDArray[
             columns["delta_rms_predicted"] = _first_record(predicted, shape)
             applies["delta_rms_predicted"] = ~np.isnan(columns["delta_rms_predicted"])
     return Table(columns, applies)
+
+
+def _along(shape: tuple[int, int, int], array: Array, axis: int) -> Array:
+    """An array along one axis of (replica, record, layer), repeated over the others."""
+    view = [1, 1, 1]
+    view[axis] = len(array)
+    return np.broadcast_to(array.reshape(view), shape).reshape(-1)
 
 
 def _first_record(predicted: NDArray[np.float64] | None, shape: tuple[int, int, int]) -> Array:
@@ -71,3 +73,25 @@ def step_rows(cell: Mapping[str, Any], result: StackResult) -> Table:
         columns[name] = result.scalars[..., place].T.reshape(-1)
         applies[name] = np.tile(result.scalar_applies[:, place], replicas)
     return Table(columns, applies)
+
+
+def jacobian_rows(cell: Mapping[str, Any], result: StackResult) -> Table:
+    """One row per seed, recorded step and Jacobian: the whole net's (layer 0), then each hidden layer's."""
+    assert result.jacobian is not None
+    records, rows, replicas, _ = result.jacobian.shape
+    shape = (replicas, records, rows)
+    flat = partial(_along, shape)
+    size = replicas * records * rows
+    columns = {
+        **repeated(cell, size),
+        "seed": flat(np.array(result.seeds), 0),
+        "step": flat(result.steps if records else np.empty(0, dtype=np.int64), 1),
+        "layer": flat(np.arange(rows), 2),
+        "name": flat(np.array(["input_output", *result.names[:-1]], dtype=object), 2),
+        "samples": np.full(size, result.jacobian_samples),
+    }
+    for place, name in enumerate(JACOBIAN_COLUMNS):
+        columns[name] = result.jacobian[..., place].transpose(2, 0, 1).reshape(-1)
+    predicted = _first_record(result.jacobian_predicted, shape)
+    columns["singular_sq_mean_predicted"] = predicted
+    return Table(columns, {"singular_sq_mean_predicted": ~np.isnan(predicted)})

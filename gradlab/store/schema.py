@@ -106,6 +106,28 @@ STEPS = (
     ),
 )
 
+JACOBIAN = (
+    *RECORD,
+    Column("layer", "int", "", "hidden layer from 1, or the end of its residual block; 0 is the whole net"),
+    Column("name", "str", "", "hidden_1 ... hidden_L, and input_output for d z_output / d x"),
+    Column(
+        "samples", "int", "samples", "first rows of the probe, on which the Jacobians are taken in eval mode"
+    ),
+    *_floats(
+        ("singular_mean", "", "mean of the Jacobians' singular values, over samples"),
+        ("singular_min", "", "smallest singular value of any sample"),
+        ("singular_max", "", "largest singular value of any sample"),
+        ("singular_p05", "", "5th percentile of the singular values"),
+        ("singular_p25", "", "25th percentile of the singular values"),
+        ("singular_p50", "", "median of the singular values"),
+        ("singular_p75", "", "75th percentile of the singular values"),
+        ("singular_p95", "", "95th percentile of the singular values"),
+        ("singular_sq_mean", "", "mean square of the singular values"),
+        ("condition", "", "largest over smallest singular value, the median sample; inf where a value is 0"),
+        ("singular_sq_mean_predicted", "", "mean-field prediction of singular_sq_mean at step 0"),
+    ),
+)
+
 SUMMARY = (
     Column("seeds", "int", "", "number of seeds"),
     *_floats(

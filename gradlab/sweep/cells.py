@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.plan import Cell, Plan, Stack
-from gradlab.store.rows import layer_rows, step_rows
-from gradlab.store.schema import CELL, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
+from gradlab.store.rows import jacobian_rows, layer_rows, step_rows
+from gradlab.store.schema import CELL, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
 from gradlab.store.tables import Table, join, repeated
 from gradlab.train.result import StackResult
 
@@ -87,6 +87,12 @@ class Cells:
         yield self._empty(names(STEPS))
         for cell in self.kept():
             yield _steps(cell, self._results(cell))
+
+    def jacobian(self) -> Iterator[Table]:
+        """The rows of jacobian.csv, cell by cell; at least one table, which may be empty."""
+        yield self._empty(names(JACOBIAN))
+        for cell in self.kept():
+            yield join([jacobian_rows(cell.columns(), result) for result in self._results(cell)])
 
     def summary(self) -> Iterator[Table]:
         """The rows of summary.csv, cell by cell; at least one table, which may be empty."""

@@ -45,7 +45,7 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
     """
     import torch
 
-    from gradlab.analyse.predicted import predicted_delta
+    from gradlab.analyse.predicted import predicted_delta, predicted_jacobian
     from gradlab.train.checkpoint import Checkpoint
     from gradlab.train.loop import train_stack
 
@@ -64,8 +64,9 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
             raise GradlabError(f"cannot write {error.filename or weights}: {error.strerror}") from error
     started = perf_counter()
     predicted = predicted_delta(stack.cell, result)
+    jacobian = predicted_jacobian(stack.cell, result, dataset.x_train)
     timings = {**result.timings, "prediction_seconds": perf_counter() - started}
-    return replace(result, predicted=predicted, timings=timings)
+    return replace(result, predicted=predicted, jacobian_predicted=jacobian, timings=timings)
 
 
 def reason(error: Exception) -> str:

@@ -78,6 +78,7 @@ class Checkpoint:
             "layer_applies": np.array(training.layer_applies),
             "scalars": np.concatenate(training.scalars),
             "input_sq": training.input_sq,
+            "jacobians": np.array(training.jacobians),
         }
 
         def fill(handle: IO[bytes]) -> None:
@@ -147,6 +148,7 @@ def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) 
     torch.set_rng_state(torch.from_numpy(arrays["random"]))
     training.scalars = [arrays["scalars"]]
     training.input_sq = arrays["input_sq"]
+    training.jacobians = list(arrays["jacobians"])
     training.steps = list(facts["steps"])
     training.seconds, training.counts = facts["seconds"], facts["counts"]
 

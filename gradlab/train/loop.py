@@ -16,7 +16,8 @@ from gradlab import activations
 from gradlab.data import Dataset
 from gradlab.measure import schedule as schedules
 from gradlab.measure import statistics as st
-from gradlab.measure.columns import STEP_COLUMNS, layer_columns
+from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS, layer_columns
+from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian_record
 from gradlab.measure.stack import StackRecorder
 from gradlab.network import inits, norms, residuals
 from gradlab.network.lsuv import scale_to_unit_variance
@@ -115,6 +116,9 @@ class Training:
         activation = activations.get(cell.network.activation)
         probe = self.x_train[: parse_probe(stack.recording.probe)]
         self.recorder = StackRecorder(self.mlp, activation, probe, metrics) if self.schedule else None
+        wanted = self.schedule and stack.recording.jacobian
+        self.jacobian_at = probe[:JACOBIAN_SAMPLES] if wanted else None
+        self.jacobians: list[NDArray[np.float64]] = []
         self.steps: list[int] = []
         self.layers: list[NDArray[np.float64]] = []
         self.layer_applies: list[NDArray[np.bool_]] = []
@@ -154,6 +158,8 @@ class Training:
         if step == 0:
             self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
         scalars = self._evaluate() if recorded else None
+        if recorded and self.jacobian_at is not None:
+            self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
         if recorder:
             recorder.begin()
         with recorder.training_step() if recorder else nullcontext():
@@ -250,4 +256,12 @@ class Training:
             batch=self.training.batch_size,
             input_sq=self.input_sq,
             timings=timings,
+            jacobian=self._jacobian(),
+            jacobian_samples=0 if self.jacobian_at is None else len(self.jacobian_at),
         )
+
+    def _jacobian(self) -> NDArray[np.float64] | None:
+        if not self.stack.recording.jacobian:
+            return None
+        rows, replicas = len(self.mlp.linears), len(self.stack.seeds)
+        return np.array(self.jacobians).reshape(-1, rows, replicas, len(JACOBIAN_COLUMNS))

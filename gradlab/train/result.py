@@ -25,6 +25,10 @@ class StackResult:
     timings:       seconds and counts by name; not part of any table
     predicted:     float64 [replica, layer], mean-field delta_rms at step 0, NaN where the theory is silent; None
                    before it was asked
+    jacobian:      float64 [record, row, replica, column], columns `measure.columns.JACOBIAN_COLUMNS`, row 0 the whole
+                   net, row l hidden layer l; None where it was not asked for
+    jacobian_samples:   rows of the probe that it was taken on
+    jacobian_predicted: float64 [row], mean-field singular_sq_mean at step 0, NaN where the theory is silent
     """
 
     cell: str
@@ -42,3 +46,6 @@ class StackResult:
     input_sq: NDArray[np.float64]
     timings: Mapping[str, float]
     predicted: NDArray[np.float64] | None = None
+    jacobian: NDArray[np.float64] | None = None
+    jacobian_samples: int = 0
+    jacobian_predicted: NDArray[np.float64] | None = None

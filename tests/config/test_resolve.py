@@ -91,6 +91,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "recording.record": ("every:5", "every:5"),
     "recording.probe": ("all", "all"),
     "recording.metrics": ("full", "full"),
+    "recording.jacobian": ("true", True),
     "run.seeds": ("5", 5),
     "run.first_seed": ("3", 3),
     "run.dtype": ("float64", "float64"),
