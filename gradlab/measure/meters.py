@@ -49,7 +49,7 @@ def nonfinite(x: Tensor, norm: Tensor | None = None) -> Tensor | None:
 
     norm: the norm of x, if it is known. Elsewhere asking would wait for the device.
     """
-    if x.device.type == "cpu" and isfinite(float((x if norm is None else norm).sum().abs())):
+    if x.device.type == "cpu" and isfinite(abs((x if norm is None else norm).sum().item())):
         return None
     return st.nonfinite(x)
 

@@ -87,10 +87,8 @@ class Recorder:
         self.model = _unwrapped(model, metrics == "gradients")
         stacked = isinstance(self.model, StackedMLP)
         problems = _problems(self.model, metrics, loss_reduction)
-        modules: dict[str, nn.Module] = {}
-        if not problems:
-            modules = {name: m for name, m in self.model.named_modules() if own_parameters(m)}
-            modules = _chosen(modules, layers, problems)
+        every = {} if problems else {name: m for name, m in self.model.named_modules() if own_parameters(m)}
+        modules = _chosen(every, layers, problems) if every else {}
         if problems:
             raise ConfigError(problems)
         replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
@@ -107,9 +105,11 @@ class Recorder:
         batch_dim = 1 if stacked else batch_dim
         self._hooked = metrics != "gradients"
         self._meter = BatchMeter(view, loss_reduction, accumulation)
-        self._taps = Taps(self.model, modules, self._meter, batch_dim=batch_dim, no_grad=False)
+        self._taps = Taps(self.model, every, modules, self._meter, batch_dim=batch_dim, no_grad=False)
         self._probe_meter = ProbeMeter(view, metrics == "full")
-        self._probe_taps = Taps(self.model, modules, self._probe_meter, batch_dim=batch_dim, no_grad=True)
+        self._probe_taps = Taps(
+            self.model, every, modules, self._probe_meter, batch_dim=batch_dim, no_grad=True
+        )
         self._ledger = Ledger(
             seeds, {name: found for name, m in modules.items() if (found := fans(m)) is not None}, metrics
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -29,7 +29,10 @@ Key = tuple[str, int]
 
 @dataclass
 class Call:
-    """One call of one module in a forward pass, and what the meter keeps of it on the device."""
+    """One call of one module in a forward pass, and what the meter keeps of it on the device.
+
+    axis: of the units in z, which has so many axes; activated: its activation was found, or none is wanted
+    """
 
     key: Key
     axis: int
@@ -86,16 +89,17 @@ class Tap:
 class Taps(AbstractContextManager["Taps"]):
     """The taps of one model, attached between `attach` and `detach`.
 
-    modules:   the modules to watch, by path
+    modules:   the modules to watch, by path, so that every activation finds the one it follows
+    chosen:    the paths of those that are measured
     no_grad:   whether a forward pass without gradients counts (a probe) or is an evaluation to be left alone
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
 
     def __init__(
-        self, root: nn.Module, modules: Mapping[str, nn.Module], meter: Meter, *,
+        self, root: nn.Module, modules: Mapping[str, nn.Module], chosen: Collection[str], meter: Meter, *,
         batch_dim: int, no_grad: bool,
     ) -> None:  # fmt: skip
-        self.root, self.modules, self.meter = root, modules, meter
+        self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
         self.batch_dim, self.no_grad = batch_dim, no_grad
         self.passes: list[Pass] = []
         self.seconds = 0.0
@@ -216,10 +220,12 @@ class Taps(AbstractContextManager["Taps"]):
         if forward.batch is None:
             forward.batch = batch_size(args, self.batch_dim) or 1
         forward.counts[name] = number = forward.counts.get(name, 0) + 1
-        call = Call((name, number), unit_axis(module, z), z.dim())
-        forward.calls[call.key] = forward.latest = call
+        call = Call((name, number), unit_axis(module, z), z.dim(), activated=name not in self.chosen)
+        forward.latest = call
         forward.made[id(z)] = (weakref.ref(z), call)
-        self.meter.output(forward, call, outputs)
+        if name in self.chosen:
+            forward.calls[call.key] = call
+            self.meter.output(forward, call, outputs)
 
     def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
         """A checkpointed segment runs again in the backward pass: only a reentrant one brings its gradients now."""

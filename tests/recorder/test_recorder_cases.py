@@ -586,6 +586,16 @@ def test_layers_schedule_and_last_step() -> None:
     assert rows["name"].unique().tolist() == ["0", "4"]
 
 
+def test_a_row_keeps_to_its_own_activation_when_others_are_left_out() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    chosen = once(model, probe=X, layers=["0", "3"])
+    model.zero_grad()
+    every = once(model, probe=X)
+    same(chosen.drop(columns="layer"), every.loc[["0", "3"]].drop(columns="layer"), rtol=0)
+    assert np.isnan(chosen.loc["0", "slope_sq"])
+
+
 def test_a_frozen_norm_stays_in_its_own_mode() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4))
