@@ -329,3 +329,16 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
         first.kill()
     run(plan_of(out))
     assert (out / "manifest.json").exists()
+
+
+def test_results_that_came_after_the_look_are_not_overwritten(tmp_path: Path) -> None:
+    """Two commands start at once on an empty place; the one that gets the lock second looks again."""
+    out = tmp_path / "out"
+    second = folders.ResultsFolder(plan_of(out, lr=0.5))
+    assert second.state() == "new"
+    run(plan_of(out))
+    before = table_bytes(out)
+    with pytest.raises(UserError, match="another configuration"):
+        second.prepare()
+    second.close()
+    assert table_bytes(out) == before
