@@ -229,6 +229,8 @@ class Recorder:
         self._armed = self._due()
         if self._armed and self._hooked:
             self._taps.attach()
+        else:
+            self._taps.detach()
 
     def _take(self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None) -> None:
         """Everything but the update of this step's record."""
@@ -237,7 +239,7 @@ class Recorder:
         if self._hooked:
             passes = self._taps.passes
             self._meter.release()
-            self._taps.detach()
+            self._taps.forget()
             if not any(forward.calls for forward in passes):
                 self._nothing_seen()
                 return

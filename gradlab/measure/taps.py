@@ -79,9 +79,6 @@ class Tap:
         if self.function is not None:
             self.function(*args)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tap:
-        return Tap()
-
     def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
         return Tap, ()
 
@@ -108,6 +105,9 @@ class Taps(AbstractContextManager["Taps"]):
         self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
 
     def attach(self) -> None:
+        """Attach the hooks, where they are not yet."""
+        if self._handles:
+            return
         add = self._handles.append
         add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
         for name, module in self.modules.items():
@@ -122,6 +122,10 @@ class Taps(AbstractContextManager["Taps"]):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, with the hooks as they are."""
         for mode in self._modes():
             _remove_mode(mode)
         self.passes, self._loose = [], None
