@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradlab.analyse.agreement import agreement
 from gradlab.report import axes, frames
 from gradlab.report.axes import Decades
 from gradlab.report.frames import Array, Frames, Profile
@@ -183,6 +184,18 @@ def prediction(data: Frames) -> Figure | None:
     ax = figure.subplots()
     axes.draw_profile(ax, ratio, 0, r"measured / predicted $\delta$, step 0")
     ax.axhline(1.0, color="black", linestyle=":", linewidth=1.2, label="theory")
+    found = agreement(data.layers)
+    if found is not None and np.isfinite(found.high).any():
+        known = np.isfinite(found.high)
+        ax.fill_between(
+            found.layers[known],
+            found.low[known],
+            found.high[known],
+            color="black",
+            alpha=0.08,
+            linewidth=0,
+            label="finite width, 4 sigma (mean of the seeds)",
+        )
     axes.dress(ax, title_of(data), "layer (input at the left)", "measured / predicted")
     axes.layer_ticks(ax, int(ratio.at[-1]), readout=has_readout(data))
     axes.legend(ax)

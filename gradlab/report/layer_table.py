@@ -46,6 +46,14 @@ LAYOUTS = (
 )
 
 
+def _outside_band(layers: pd.DataFrame) -> set[int]:
+    """The layers whose delta is further from the prediction than nets of this width scatter."""
+    from gradlab.analyse.agreement import agreement
+
+    found = agreement(layers)
+    return set() if found is None else {int(layer) for layer in found.layers[found.outside]}
+
+
 def shown_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
     """Which of `count` rows (0-based, ascending, the last one the readout) to show in about `most`.
 
@@ -128,7 +136,15 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
             ratio = np.divide(
                 delta[0].median, predicted, out=np.full_like(predicted, np.nan), where=predicted > 0
             )
-            add("meas.\n/pred.", lambda i: number(round(float(ratio[i]), 3)), 5)
+            outside = _outside_band(layers)
+            mark = {True: "!", False: ""}
+            add(
+                "meas.\n/pred.",
+                lambda i: number(round(float(ratio[i]), 3)) + mark[positions[i] in outside],
+                5,
+            )
+            if outside:
+                note += "; ! = not explained by finite width (4 sigma)"
     shown = shown_layers(len(positions))
     for i in reversed(shown):
         table.add_row(*(cell(i) for cell in cells))
