@@ -52,7 +52,7 @@ def non_linearity(quick: bool) -> Iterator[Finding]:
                 for (d, n), m in margin.items()
             ),
             (
-                f"linear stays near chance on spirals ({accuracy['spirals', 'linear'].value:.2f}, under 0.7)",
+                f"linear stays under 0.7 on spirals ({accuracy['spirals', 'linear'].value:.2f})",
                 accuracy["spirals", "linear"].value < 0.7,
             ),
         ],

@@ -113,4 +113,4 @@ def _moment(activation: str, width: int, power: int) -> float:
         return chi_squared(width) / float(width) ** power
     binomial = [comb(width, k) / 2**width for k in range(width + 1)]
     scale: float = (2 / width) ** power
-    return sum(share * chi_squared(k) for k, share in enumerate(binomial)) * scale
+    return scale * float(sum(share * chi_squared(k) for k, share in enumerate(binomial)))

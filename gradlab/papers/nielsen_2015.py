@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,14 @@ from gradlab.papers.training import trained
 
 PAPER = "Nielsen 2015, chapter 5"
 SPEEDS = {2: (0.07, 0.31), 3: (0.012, 0.060, 0.283), 4: (0.003, 0.017, 0.070, 0.285)}
-INIT = "gaussian:sigma_w=1:sigma_b=1"
+SETTINGS: dict[str, Any] = {
+    "activation": "sigmoid",
+    "width": 30,
+    "init": "gaussian:sigma_w=1:sigma_b=1",
+    "loss": "mse",
+    "steps": 0,
+    "batch_size": 256,
+}
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
@@ -33,16 +41,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         source=PAPER,
         provenance="D",
     )
-    result = trained(
-        activation="sigmoid",
-        depth=list(SPEEDS),
-        width=30,
-        init=INIT,
-        loss="mse",
-        steps=0,
-        batch_size=256,
-        seeds=8 if quick else 24,
-    )
+    result = trained(depth=list(SPEEDS), seeds=8 if quick else 24, **SETTINGS)
     series = []
     for depth, printed in SPEEDS.items():
         cell = result.layers[(result.layers["depth"] == depth) & (result.layers["layer"] <= depth)]

@@ -8,6 +8,7 @@ C_b = sigma_b^2 of that point follow from quadrature alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isnan, nan
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def reproduce(quick: bool) -> Iterator[Finding]:
     for activation, (weight, bias, kernel) in POINTS.items():
         critical = theory.critical(activation)
         found = critical.half_stable
-        assert found is not None
+        if found is None:  # what a broken quadrature would say: every row below then fails on nan
+            found = theory.HalfStable(nan, nan, nan)
         values = (found.sigma_w**2, found.sigma_b**2, found.q)
         for name, expected, value in zip(("C_W", "C_b", "K*"), (weight, bias, kernel), values, strict=True):
             yield Row(
@@ -38,12 +40,12 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 source=PAPER,
                 provenance="D",
             )
-        slope = theory.slope_map(activation, found.q, sigma_w=found.sigma_w)
+        slope = nan if isnan(found.q) else float(theory.slope_map(activation, found.q, sigma_w=found.sigma_w))
         yield Row(
             row=f"chi_1 of {activation}",
             statement="the gradient's factor a layer at that point",
             published=1.0,
-            measured=exactly(float(slope)),
+            measured=exactly(slope),
             tolerance=absolute(1.0, 1e-9, "it defines the point"),
             source=PAPER,
             provenance="D",
@@ -57,6 +59,8 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             source=PAPER,
             provenance="D",
         )
+        if isnan(found.q):
+            continue
         q = np.linspace(0.5, 2, 25) * found.q
         image = theory.length_map(activation, q, sigma_w=found.sigma_w, sigma_b=found.sigma_b)
         panels.append(Series(activation, list(q / found.q), list((image - q) / found.q)))

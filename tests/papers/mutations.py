@@ -1,0 +1,353 @@
+"""Ways to break the physics, each a context manager: what a reproduction must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+Mutation = Callable[[], AbstractContextManager[None]]
+MUTATIONS: dict[str, Mutation] = {}
+
+
+def mutation(change: Callable[[pytest.MonkeyPatch], None]) -> Mutation:
+    @contextmanager
+    def broken() -> Iterator[None]:
+        from gradlab.network import inits
+
+        with pytest.MonkeyPatch.context() as patch:
+            # what is kept for the life of a process must not outlive the break, nor hide it
+            patch.setattr(import_module("gradlab.theory.fixed_points"), "_CURVES", {})
+            patch.setattr(inits, "_derivations", {})
+            change(patch)
+            yield
+
+    MUTATIONS[change.__name__] = broken
+    return broken
+
+
+def _weights(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    from gradlab.network.mlp import StackedLinear
+
+    original = StackedLinear.__init__
+    patch.setattr(StackedLinear, "__init__", lambda self, weight, bias: original(self, change(weight), bias))
+
+
+@mutation
+def wrong_gain(patch: pytest.MonkeyPatch) -> None:
+    """Weights a quarter too large."""
+    _weights(patch, lambda weight: weight * 1.25)
+
+
+@mutation
+def positive_weights(patch: pytest.MonkeyPatch) -> None:
+    """The sign of the draw is lost."""
+    _weights(patch, torch.Tensor.abs)
+
+
+@mutation
+def half_of_the_weights(patch: pytest.MonkeyPatch) -> None:
+    """Weights of half the size."""
+    _weights(patch, lambda weight: weight * 0.5)
+
+
+@mutation
+def tied_units(patch: pytest.MonkeyPatch) -> None:
+    """Two units of every layer are the same: fewer independent ones than fan_in says."""
+    _weights(
+        patch,
+        lambda weight: weight[..., : (weight.shape[-1] + 1) // 2].repeat_interleave(2, -1)[
+            ..., : weight.shape[-1]
+        ],
+    )
+
+
+def _rooms(*names: str) -> list[Any]:
+    """Modules of the theory: the package's attributes of these names are functions."""
+    return [import_module(f"gradlab.theory.{name}") for name in names]
+
+
+def _theory(patch: pytest.MonkeyPatch, change: Callable[..., Any]) -> None:
+    """Wrap the quadrature wherever it is used."""
+    moments, correlation, band, quadrature = _rooms("moments", "correlation", "band", "quadrature")
+    original = quadrature.gaussian_mean
+    for module in (moments, correlation, band):
+        patch.setattr(module, "gaussian_mean", lambda *a, **k: change(original, *a, **k))
+
+
+@mutation
+def gauss_hermite(patch: pytest.MonkeyPatch) -> None:
+    """180 Gauss-Hermite nodes that know nothing of kinks."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(180)
+    weights = weights / weights.sum()
+
+    def plain(_: object, integrand: Any, mean: Any, deviation: Any, **__: object) -> Any:
+        x = np.broadcast_to(nodes, (len(mean), len(nodes)))
+        z = mean[:, None] + deviation[:, None] * x
+        value = (integrand(z, x) * weights).sum(axis=-1)
+        return value, np.zeros_like(value)
+
+    _theory(patch, plain)
+
+
+@mutation
+def density_too_large(patch: pytest.MonkeyPatch) -> None:
+    """The normal density integrates to 1.01."""
+
+    def scaled(original: Any, *args: Any, **options: Any) -> Any:
+        value, error = original(*args, **options)
+        return 1.01 * value, error
+
+    _theory(patch, scaled)
+
+
+@mutation
+def signals_too_different(patch: pytest.MonkeyPatch) -> None:
+    """Expectations over two inputs are taken at nine tenths of their correlation."""
+    from gradlab import theory
+
+    (correlation,) = _rooms("correlation")
+    original = correlation.pair_means
+
+    def pair_means(activation: Any, q: float, c: float, **options: Any) -> tuple[float, float]:
+        signal, slope = original(activation, q, 0.9 * c, **options)
+        return signal, 0.9 * slope
+
+    patch.setattr(correlation, "pair_means", pair_means)
+    patch.setattr(theory, "pair_means", pair_means)
+
+
+@mutation
+def slope_too_large(patch: pytest.MonkeyPatch) -> None:
+    """phi' two per cent too large in the theory."""
+    moments, correlation, band = _rooms("moments", "correlation", "band")
+    original = moments.elementwise
+
+    def elementwise(*args: Any, **options: Any) -> Any:
+        found, phi, slope = original(*args, **options)
+        return found, phi, lambda z: 1.02 * slope(z)
+
+    for module in (moments, correlation, band):
+        patch.setattr(module, "elementwise", elementwise)
+
+
+@mutation
+def steeper_slope_map(patch: pytest.MonkeyPatch) -> None:
+    """chi without one of its hundredths."""
+    from gradlab import theory
+
+    original = theory.slope_map
+    patch.setattr(theory, "slope_map", lambda *a, **k: 0.99 * original(*a, **k))
+
+
+@mutation
+def flat_length_map(patch: pytest.MonkeyPatch) -> None:
+    """The derivative of the length map halved: unstable points look stable."""
+    from dataclasses import replace
+
+    (fixed_points,) = _rooms("fixed_points")
+    original = fixed_points.moments
+
+    def moments(*args: Any, **options: Any) -> Any:
+        found = original(*args, **options)
+        return replace(found, phi_sq_by_q=found.phi_sq_by_q / 2)
+
+    patch.setattr(fixed_points, "moments", moments)
+
+
+@mutation
+def flipped_sign(patch: pytest.MonkeyPatch) -> None:
+    """Activations of the nets with the sign of their input flipped, and a third of the input added."""
+    from gradlab.activations.modules import Elementwise
+
+    patch.setattr(Elementwise, "forward", lambda self, z: self.kernel(-z) + z / 3)
+
+
+@mutation
+def correlated_cotangent(patch: pytest.MonkeyPatch) -> None:
+    """The output itself goes back instead of an independent cotangent."""
+    from gradlab.papers import random_nets
+
+    original = torch.autograd.grad
+
+    def grad(outputs: Any, inputs: Any, cotangent: Any = None, **options: Any) -> Any:
+        if isinstance(inputs, list) and cotangent is not None:
+            cotangent = outputs.detach()
+        return original(outputs, inputs, cotangent, **options)
+
+    patch.setattr(random_nets.torch.autograd, "grad", grad)
+
+
+@mutation
+def lost_gradient(patch: pytest.MonkeyPatch) -> None:
+    """Every linear map's gradient with respect to its weight loses a part that depends on the layer."""
+    from gradlab.papers import random_nets
+
+    original = random_nets.forward_backward
+
+    def broken(mlp: Any, x: Any, **options: Any) -> Any:
+        from dataclasses import replace
+
+        found = original(mlp, x, **options)
+        weights = [g * (1 + 0.5 * layer) for layer, g in enumerate(found.weight_gradients)]
+        delta = [d * 1.08**layer for layer, d in enumerate(found.delta)]
+        return replace(found, weight_gradients=weights, delta=delta)
+
+    names = "random_nets du_2018 he_2015 glorot_2010 marginal_tanh schoenholz_2017 yang_2019 xiao_2018 klambauer_2017"
+    modules = [import_module(f"gradlab.papers.{name}") for name in [*names.split(), "hayou_2019"]]
+    for module in modules:
+        patch.setattr(module, "forward_backward", broken)
+
+
+@mutation
+def no_training(patch: pytest.MonkeyPatch) -> None:
+    """The optimiser never moves anything."""
+    from gradlab.train.optimizers import Optimizer
+
+    patch.setattr(Optimizer, "step", lambda self, gradients, lr: None)
+
+
+@mutation
+def always_he(patch: pytest.MonkeyPatch) -> None:
+    """Every training starts from the same sound initialisation, whatever was asked for."""
+    from gradlab.train import loop
+
+    original = loop.inits.get
+
+    def get(text: str, activation: Any, where: str = "init") -> Any:
+        square = "he" if activation.name == "relu" else "gaussian:sigma_w=1.33:sigma_b=0.2"
+        return original(square, activation, where)
+
+    class Inits:
+        pass
+
+    Inits.get = staticmethod(get)  # type: ignore[attr-defined]
+    patch.setattr(loop, "inits", Inits)
+
+
+@mutation
+def tanh_for_sigmoid(patch: pytest.MonkeyPatch) -> None:
+    """Training confuses sigmoid with tanh and normalised with standard weights."""
+    from gradlab.train import loop
+
+    original = loop.build_mlp
+
+    def build_mlp(**options: Any) -> Any:
+        from gradlab import activations
+        from gradlab.network import inits
+
+        phi = activations.get("tanh")
+        return original(**options | {"activation": phi, "init": inits.get("glorot", phi)})
+
+    patch.setattr(loop, "build_mlp", build_mlp)
+
+
+@mutation
+def open_branches(patch: pytest.MonkeyPatch) -> None:
+    """Branches that should start at 0 start at 1."""
+    from gradlab.network import skips
+    from gradlab.network.residuals import Residual
+
+    for skip in (skips.ReZeroSkip, skips.LearnedPreSkip):
+        original = skip.__init__
+
+        def init(self: Any, original: Any = original, **options: Any) -> None:
+            original(self, **options)
+            if self.scale is not None:
+                torch.nn.init.ones_(self.scale)
+
+        patch.setattr(skip, "__init__", init)
+    patch.setattr(Residual, "weight_factor", lambda self, layer, depth: 1.0)
+
+
+@mutation
+def one_block_more(patch: pytest.MonkeyPatch) -> None:
+    """Paths are counted through 57 blocks."""
+    from math import comb
+
+    from gradlab.papers import residual_schemes
+
+    patch.setattr(residual_schemes, "comb", lambda n, k: comb(n + 3, k))
+
+
+@mutation
+def no_scaling(patch: pytest.MonkeyPatch) -> None:
+    """Layer-sequential unit variance does nothing."""
+    from gradlab.train import loop
+
+    patch.setattr(loop, "scale_to_unit_variance", lambda *args: None)
+
+
+@mutation
+def other_constants(patch: pytest.MonkeyPatch) -> None:
+    """SELU's two constants, each two per cent off."""
+    from gradlab.activations import registry
+
+    patch.setattr(registry, "SELU_ALPHA", registry.SELU_ALPHA * 1.02)
+    patch.setattr(registry, "SELU_SCALE", registry.SELU_SCALE * 1.02)
+
+
+@mutation
+def leaking_zero(patch: pytest.MonkeyPatch) -> None:
+    """phi' two per cent too large and phi lifted by a hundredth, in the functions themselves."""
+    import dataclasses
+
+    from gradlab import activations
+
+    original = activations.get
+
+    def get(text: str, where: str = "activation") -> Any:
+        found = original(text, where)
+        if found.phi is None:
+            return found
+        phi, slope = found.phi, found.slope
+        return dataclasses.replace(found, phi=lambda z: phi(z) + 0.01, slope=lambda z: 1.02 * slope(z))
+
+    patch.setattr(activations, "get", get)
+
+
+@mutation
+def bent_softmax(patch: pytest.MonkeyPatch) -> None:
+    """Softmax over the wrong temperature, not normalised."""
+    from gradlab.activations.modules import Elementwise
+
+    original = Elementwise.forward
+    patch.setattr(Elementwise, "forward", lambda self, z: original(self, z * 1.1) * 1.01 + 0.01 * z**2)
+
+
+@mutation
+def batch_of_three_less(patch: pytest.MonkeyPatch) -> None:
+    """Batch norm divides by a standard deviation that is taken as given: no gradient goes through it."""
+    from gradlab.network.norm_modules import BatchNorm
+
+    def forward(self: Any, z: torch.Tensor) -> torch.Tensor:
+        var, mean = torch.var_mean(z, dim=1, keepdim=True, correction=0)
+        return (z - mean.detach()) * torch.rsqrt(var.detach() + self.eps)
+
+    patch.setattr(BatchNorm, "forward", forward)
+
+
+@mutation
+def late_zeros(patch: pytest.MonkeyPatch) -> None:
+    """The recorder counts |h| < 0.3 as zero."""
+    from gradlab.measure import stack
+
+    def after(self: Any, layer: int, _: Any, args: Any, h: torch.Tensor) -> None:
+        self._put(layer, "zero_fraction", stack.st.share(h.detach().abs() < 0.3))
+
+    patch.setattr(stack.StackRecorder, "_batch_after", after)
+
+
+@mutation
+def orthogonal_weights(patch: pytest.MonkeyPatch) -> None:
+    """Every square draw comes out orthogonal."""
+
+    def change(weight: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.qr(weight)[0] if weight.shape[-1] == weight.shape[-2] else weight
+
+    _weights(patch, change)

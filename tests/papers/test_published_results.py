@@ -1,0 +1,111 @@
+"""The published results at their reduced sizes; and that none of them passes when the physics is broken."""
+
+import pytest
+from mutations import MUTATIONS
+
+from gradlab.papers.registry import PAPERS
+from gradlab.papers.reproduction import Reproduction, reproduce
+
+QUICKEST = ["cho-saul-2009", "williams-1998", "roberts-2022", "saxe-2014", "lu-2019"]
+
+# Which break makes which rows fail: between them, every asserted row of a result.
+CATCHES = {
+    "glorot-2010": ["wrong_gain", "lost_gradient", "half_of_the_weights", "tanh_for_sigmoid", "no_training"],
+    "he-2015": ["lost_gradient", "slope_too_large", "leaking_zero", "always_he", "no_training", "wrong_gain"],
+    "du-2018": ["lost_gradient"],
+    "poole-2016": [
+        "density_too_large",
+        "signals_too_different",
+        "slope_too_large",
+        "wrong_gain",
+        "positive_weights",
+    ],
+    "schoenholz-2017": [
+        "density_too_large",
+        "signals_too_different",
+        "lost_gradient",
+        "no_training",
+        "always_he",
+    ],
+    "marginal-tanh": ["density_too_large", "wrong_gain", "lost_gradient"],
+    "saxe-2014": ["wrong_gain", "orthogonal_weights"],
+    "pennington-2017": ["tied_units"],
+    "xiao-2018": ["slope_too_large", "steeper_slope_map", "wrong_gain", "orthogonal_weights"],
+    "lu-2019": ["positive_weights", "density_too_large"],
+    "hanin-2018": ["tied_units", "wrong_gain"],
+    "yang-2019": ["batch_of_three_less", "lost_gradient"],
+    "klambauer-2017": ["other_constants", "gauss_hermite", "wrong_gain", "lost_gradient"],
+    "hayou-2019": ["slope_too_large", "wrong_gain"],
+    "residual-schemes": ["open_branches", "one_block_more", "wrong_gain"],
+    "nielsen-2015": ["density_too_large", "lost_gradient", "half_of_the_weights", "tanh_for_sigmoid"],
+    "roberts-2022": ["slope_too_large", "steeper_slope_map", "flat_length_map"],
+    "balduzzi-2017": ["signals_too_different", "flipped_sign"],
+    "cho-saul-2009": ["density_too_large", "wrong_gain"],
+    "williams-1998": ["density_too_large"],
+    "glorot-2011": ["late_zeros"],
+    "mishkin-2016": ["no_scaling"],
+    "activations-article": [
+        "wrong_gain",
+        "slope_too_large",
+        "leaking_zero",
+        "bent_softmax",
+        "slope_too_large",
+    ],
+}
+
+
+def failed(found: Reproduction) -> set[str]:
+    return {timed.row.row for timed in found.rows if timed.row.outcome == "fail"}
+
+
+def asserted(found: Reproduction) -> set[str]:
+    return {timed.row.row for timed in found.rows if timed.row.tolerance is not None}
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICKEST, *(pytest.param(n, marks=pytest.mark.slow) for n in PAPERS if n not in QUICKEST)]
+)
+def test_every_asserted_row_passes_at_reduced_size(name: str) -> None:
+    found = reproduce(PAPERS[name], quick=True)
+    assert not failed(found), [str(timed.row) for timed in found.rows if timed.row.outcome == "fail"]
+    assert asserted(found) and found.panels
+    for timed in found.rows:
+        text = str(timed.row.tolerance)
+        assert timed.row.source and (timed.row.tolerance is None or text.partition(":")[2].strip())
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "rows"),
+    [
+        ("saxe-2014", "wrong_gain", {"orthogonal linear net", "Gaussian linear net, mean"}),
+        (
+            "klambauer-2017",
+            "gauss_hermite",
+            {"growth of the gradient", "spectral norm", "fixed point, variance"},
+        ),
+        ("balduzzi-2017", "flipped_sign", {"nets, 1 layers", "nets, 5 layers"}),
+        ("lu-2019", "positive_weights", {"one input, N=2 L=10", "whole line, N=5 L=50"}),
+    ],
+)
+def test_broken_physics_makes_rows_fail(name: str, broken: str, rows: set[str]) -> None:
+    with MUTATIONS[broken]():
+        assert rows <= failed(reproduce(PAPERS[name], quick=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CATCHES))
+def test_every_asserted_row_fails_under_some_break(name: str) -> None:
+    caught: set[str] = set()
+    rows: set[str] = set()
+    for broken in CATCHES[name]:
+        with MUTATIONS[broken]():
+            found = reproduce(PAPERS[name], quick=True)
+        caught |= failed(found)
+        rows |= asserted(found)
+    assert rows == caught, rows - caught
+
+
+def test_every_result_has_breaks_to_catch() -> None:
+    assert set(CATCHES) == set(PAPERS) and all(
+        name in MUTATIONS for names in CATCHES.values() for name in names
+    )

@@ -1,0 +1,89 @@
+"""`gradlab reproduce` as it is typed: what it lists, writes, prints and ends with."""
+
+import csv
+import json
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gradlab.cli.main import main
+from gradlab.papers import registry
+from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly
+
+
+@pytest.fixture(autouse=True)
+def _empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One result that costs nothing, with a row that passes and one that fails."""
+
+    def reproduce(quick: bool) -> Iterator[Finding]:
+        for name, value in (("right", 1.0), ("<wrong>", 2.0 if quick else 1.0)):
+            yield Row(
+                row=name,
+                statement="1 is 1",
+                published=1.0,
+                measured=exactly(value),
+                tolerance=absolute(1.0, 0.1, "a tenth"),
+                source="nobody",
+                provenance="D",
+            )
+        yield Panel("title", "x", "y", [Series("line", [1.0, 2.0], [1.0, 4.0])], log_y=True)
+
+    monkeypatch.setitem(
+        __import__("sys").modules, "gradlab.papers.small", types.SimpleNamespace(reproduce=reproduce)
+    )
+    monkeypatch.setattr(registry, "PAPERS", {"small": registry.Paper("small", "a <title>", "Nobody 1900")})
+
+
+def test_list_names_every_result_and_measures_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(registry.PAPERS)
+    assert main(["reproduce", "--list", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(registry.PAPERS)
+    assert not list(Path().iterdir())
+
+
+def test_no_name_and_a_wrong_name_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce"]) == 2
+    assert "--all" in capsys.readouterr().err
+    assert main(["reproduce", "lu-2018"]) == 2
+    assert "lu-2019" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_small")
+def test_all_rows_right_ends_with_0_and_a_wrong_one_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--all", "--quiet"]) == 0
+    assert "2 rows pass, 0 fail" in capsys.readouterr().out
+    assert main(["reproduce", "small", "--quick", "--report"]) == 1
+    shown = capsys.readouterr()
+    assert "FAILED <wrong>" in shown.out and "small" in shown.err
+    folder = Path("results/reproduce")
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "small.csv", "small.png"]
+    rows = list(csv.DictReader((folder / "small.csv").open(encoding="utf-8")))
+    assert [row["outcome"] for row in rows] == ["pass", "fail"]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert (
+        "&lt;wrong&gt;" in page and "<wrong>" not in page and "data:image/png" in page and "http" not in page
+    )
+
+
+@pytest.mark.usefixtures("_small")
+def test_json_is_one_document_with_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--quick", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (paper,) = document["papers"]
+    assert document["failed"] == 1 and paper["paper"] == "small"
+    assert paper["rows"][1]["measured"] == 2.0 and paper["rows"][0]["ci_low"] is None
+    assert [Path(file).name for file in document["files"]] == ["small.csv", "small.png"]
+
+
+def test_a_real_result_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "williams-1998", "--quick"]) == 0
+    assert "4 rows pass" in capsys.readouterr().out
