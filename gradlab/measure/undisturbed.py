@@ -26,16 +26,12 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     states = (torch.random.get_rng_state(), np.random.get_state(), random.getstate())
     devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
-    fast = torch.backends.mha.get_fastpath_enabled()
     try:
         for module, _, _ in attributes:
             module.training = False
-        # torch's fused encoder layer calls none of its parts, so there would be nothing to see
-        torch.backends.mha.set_fastpath_enabled(False)
         with torch.no_grad():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for module, before, own in attributes:
             _restore(module.__dict__, before)
             _restore(module._buffers, own)

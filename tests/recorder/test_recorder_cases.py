@@ -596,6 +596,20 @@ def test_a_row_keeps_to_its_own_activation_when_others_are_left_out() -> None:
     assert np.isnan(chosen.loc["0", "slope_sq"])
 
 
+def test_an_activation_belongs_to_the_module_whose_output_it_is_applied_to() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value, self.gate, self.out = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            value, gate = self.value(x), self.gate(x)
+            return self.out(torch.relu(value) * gate)
+
+    rows = once(Gated(), probe=X)
+    assert rows["slope_sq"].notna().tolist() == [True, False, False]
+
+
 def test_a_frozen_norm_stays_in_its_own_mode() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.BatchNorm1d(4))
@@ -619,10 +633,12 @@ def test_a_model_that_keeps_state_between_batches_keeps_it() -> None:
                 0,
             )
             self.register_buffer("seen", torch.zeros(()))
+            self.register_buffer("total", torch.zeros(()))
 
         def forward(self, x: Tensor) -> Tensor:
             self.calls += 1
             self.seen = self.seen + 1
+            self.total += 1
             out, state = self.rnn(x[:, None], self.state if self.state is None or len(x) == 12 else None)
             self.state = state.detach()
             return self.fc(F.dropout(out[:, -1]))
@@ -631,7 +647,7 @@ def test_a_model_that_keeps_state_between_batches_keeps_it() -> None:
     with Recorder(model, probe=X[:5]) as recorder:
         backward(model)
         recorder.step()
-    assert model.calls == 1 and int(model.seen) == 1 and model.state.shape[1] == 12
+    assert model.calls == 1 and int(model.seen) == int(model.total) == 1 and model.state.shape[1] == 12
 
 
 def test_parts_called_one_by_one() -> None:
