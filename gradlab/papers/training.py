@@ -1,4 +1,4 @@
-"""Training for a reproduction: `gradlab.compare` into a folder that is thrown away, so that nothing is read back."""
+"""Training for a reproduction: a comparison into a folder that is thrown away, so that nothing is read back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gradlab.library import Result, compare
+from gradlab.config import resolve
+from gradlab.errors import GradlabError
+from gradlab.experiment import execute
+from gradlab.library import Result
+from gradlab.plan import make
 
 
 def trained(**settings: Any) -> Result:
-    """The tables of `gradlab.compare(**settings)`, measured now; its files are gone when this returns."""
+    """The tables of `gradlab.compare(**settings)`, trained now in this process; its files are gone afterwards.
+
+    The environment's settings are left out: a reproduction is the same for everyone.
+    """
     with TemporaryDirectory(prefix="gradlab-reproduce-") as folder:
-        return compare(out=str(Path(folder) / "run"), **settings)
+        flags = {"out": str(Path(folder) / "run"), "workers": 1, **settings}
+        outcome = execute(make(resolve(file=None, environment={}, flags=flags, sets=(), lists=True)))
+    if outcome.failed:
+        raise GradlabError("; ".join(failure.message for failure in outcome.failed))
+    return Result(outcome)
 
 
 def last(result: Result, column: str, **cell: Any) -> list[float]:

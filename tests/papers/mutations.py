@@ -213,38 +213,26 @@ def no_training(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutation
-def always_he(patch: pytest.MonkeyPatch) -> None:
-    """Every training starts from the same sound initialisation, whatever was asked for."""
-    from gradlab.train import loop
-
-    original = loop.inits.get
-
-    def get(text: str, activation: Any, where: str = "init") -> Any:
-        square = "he" if activation.name == "relu" else "gaussian:sigma_w=1.33:sigma_b=0.2"
-        return original(square, activation, where)
-
-    class Inits:
-        pass
-
-    Inits.get = staticmethod(get)  # type: ignore[attr-defined]
-    patch.setattr(loop, "inits", Inits)
+def isometry(patch: pytest.MonkeyPatch) -> None:
+    """Every net that is trained is linear and orthogonal."""
+    _built_as(patch, "linear", "orthogonal")
 
 
 @mutation
 def tanh_for_sigmoid(patch: pytest.MonkeyPatch) -> None:
     """Training confuses sigmoid with tanh and normalised with standard weights."""
+    _built_as(patch, "tanh", "glorot")
+
+
+def _built_as(patch: pytest.MonkeyPatch, activation: str, init: str) -> None:
+    from gradlab import activations
+    from gradlab.network import inits
     from gradlab.train import loop
 
     original = loop.build_mlp
-
-    def build_mlp(**options: Any) -> Any:
-        from gradlab import activations
-        from gradlab.network import inits
-
-        phi = activations.get("tanh")
-        return original(**options | {"activation": phi, "init": inits.get("glorot", phi)})
-
-    patch.setattr(loop, "build_mlp", build_mlp)
+    phi = activations.get(activation)
+    other = {"activation": phi, "init": inits.get(init, phi)}
+    patch.setattr(loop, "build_mlp", lambda **options: original(**options | other))
 
 
 @mutation
