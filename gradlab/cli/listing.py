@@ -123,6 +123,12 @@ def _first_line(module: ModuleType) -> str:
     return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
+def _papers() -> Rows:
+    from gradlab.papers.registry import PAPERS
+
+    return [{"name": each.name, "summary": each.title, "citation": each.citation} for each in PAPERS.values()]
+
+
 KINDS: dict[str, Callable[[], Rows]] = {
     "activations": _activations,
     "inits": _inits,
@@ -132,6 +138,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "datasets": _datasets,
     "metrics": _metrics,
     "rulesets": _rulesets,
+    "papers": _papers,
 }
 
 

@@ -53,12 +53,12 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             provenance="D",
         )
         small, growth = 1e-4, GROWTH[activation]
-        image = float(theory.length_map(activation, small, sigma_w=2.0))
+        after = float(theory.length_map(activation, small, sigma_w=2.0))
         yield Row(
             row=f"{activation} without biases",
             statement="at sigma_w = 2, where chi_1(0) = 1, q grows just above 0: (q' / q - 1) / q",
             published=growth,
-            measured=exactly((image / small - 1) / small),
+            measured=exactly((after / small - 1) / small),
             tolerance=relative(growth, 1e-3, "the next order of the series, at q = 1e-4"),
             source=PAPER,
             provenance="D",
