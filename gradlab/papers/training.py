@@ -21,9 +21,9 @@ def trained(**settings: Any) -> Result:
     with TemporaryDirectory(prefix="gradlab-reproduce-") as folder:
         flags = {"out": str(Path(folder) / "run"), "workers": 1, **settings}
         outcome = execute(make(resolve(file=None, environment={}, flags=flags, sets=(), lists=True)))
-    if outcome.failed:
-        raise GradlabError("; ".join(failure.message for failure in outcome.failed))
-    return Result(outcome)
+        if outcome.failed:
+            raise GradlabError("; ".join(failure.message for failure in outcome.failed))
+        return Result(outcome)  # it reads the tables, which needs the folder
 
 
 def last(result: Result, column: str, **cell: Any) -> list[float]:
