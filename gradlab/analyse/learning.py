@@ -26,6 +26,11 @@ class Learning(NamedTuple):
     best_step: int
     given: bool = False
 
+    @property
+    def fell(self) -> bool:
+        """Whether it lost more than half of the accuracy that it had gained; False where no accuracy is known."""
+        return self.end - self.start < at.KEPT * (self.best - self.start)
+
     def __str__(self) -> str:
         if self.learned is None:
             return "too few updates were made to say whether it learns"

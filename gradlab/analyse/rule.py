@@ -64,9 +64,10 @@ def judge_replica(records: Records, seed: int, chance: float | None = None) -> R
         learned: bool | None = False
     else:
         learned = learning.learned
+    unharmed = learned and not learning.fell
     harmless: dict[str, Fault] = {}
     for verdict, weak, strong, layer in _severities(records, seed, recorded):
-        fault = _lasting(weak, strong, layer, recorded, learned)
+        fault = _lasting(weak, strong, layer, recorded, unharmed, ends_itself=verdict == "exploding")
         if fault is not None:
             faults[verdict] = fault
         elif fault := _lasting(weak, weak | strong, layer, recorded, False):
@@ -78,11 +79,18 @@ def judge_replica(records: Records, seed: int, chance: float | None = None) -> R
 
 
 def _lasting(
-    weak: Bools, strong: Bools, layer: NDArray[np.int64], recorded: Bools, learned: bool | None
+    weak: Bools,
+    strong: Bools,
+    layer: NDArray[np.int64],
+    recorded: Bools,
+    learned: bool | None,
+    ends_itself: bool = False,
 ) -> Fault | None:
     """The fault that holds at the end of the records, or at birth in a net that does not learn.
 
-    A weak one counts unless the net learns all the same.
+    A weak one counts unless the net learns all the same. One that ends itself (an explosion throws the weights into
+    saturation or death, and then the gradient vanishes) counts when it was strong at any record of a net that does
+    not learn.
     """
     holds = strong if learned else weak | strong
     when = np.flatnonzero(recorded)
@@ -91,7 +99,8 @@ def _lasting(
     now = holds[when]
     recent = now[-at.RECENT :]
     lasts = recent.sum() * 2 > len(recent)
-    if not lasts and not (now[0] and not learned):
+    passed = ends_itself and learned is False and bool(strong[when].any())
+    if not lasts and not passed and not (now[0] and not learned):
         return None
     if now[0]:
         return Fault(int(when[0]), _at(layer, int(when[0])), True, int(when[0]))

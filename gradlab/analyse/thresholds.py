@@ -63,6 +63,10 @@ LOSS_SHARE = 0.5
 LOSS_FALL = 0.05
 """Without accuracies: the relative fall of the loss, beyond twice its scatter, that counts as learning."""
 
+KEPT = 0.5
+"""Share of its best gain in accuracy that a net must end with for a weak fault to be forgiven: one that fell below
+half was hurt. Evaluations of nets that learn scatter by a few points in 0.8."""
+
 BLOW_UP = 10.0
 """A training loss this many times its first value, in a net that then does not learn, is a divergence: the
 cross-entropy of a guess is ln K, and no batch strays ten times from it."""

@@ -206,6 +206,36 @@ def test_a_fault_at_birth_that_passed_counts_in_a_net_that_does_not_learn(cell) 
 
 
 @pytest.mark.parametrize(
+    ("decades", "learns", "counts"), [(5.2, False, True), (4.8, False, False), (9, True, False)]
+)
+def test_an_explosion_that_ended_in_saturation_is_the_first_cause(cell, decades, learns, counts) -> None:  # type: ignore[no-untyped-def]
+    def explode_then_saturate(layers, steps):  # type: ignore[no-untyped-def]
+        low = layers["layer"] <= 5
+        layers.loc[(layers["step"] == 64) & low, "delta_rms"] *= 10.0**decades
+        layers.loc[(layers["step"] > 64) & low, "saturated_fraction"] = 0.9
+
+    (diagnosis,) = diagnose(*cell(learns=learns, change=explode_then_saturate))
+    assert diagnosis.verdicts[: 2 if counts else 1] == (
+        ("exploding", "saturated") if counts else ("saturated",)
+    )
+    assert ("exploding" in diagnosis.verdicts) == counts
+    if counts:
+        assert (diagnosis.findings[0].step, diagnosis.findings[0].at_birth) == (64, False)
+
+
+@pytest.mark.parametrize(("end", "counts"), [(0.2, True), (0.48, True), (0.6, False)])
+def test_a_weak_fault_is_not_forgiven_in_a_net_that_lost_most_of_what_it_had_learned(
+    cell, end, counts
+) -> None:  # type: ignore[no-untyped-def]
+    def explode_and_fall(layers, steps):  # type: ignore[no-untyped-def]
+        layers.loc[(layers["step"] >= 250) & (layers["layer"] <= 5), "delta_rms"] *= 10.0**3
+        steps.loc[steps["step"] == 128, "val_accuracy"] = 0.9
+        steps.loc[steps["step"] >= 250, "val_accuracy"] = end
+
+    assert verdicts(cell(change=explode_and_fall)) == (("exploding",) if counts else ("healthy",))
+
+
+@pytest.mark.parametrize(
     ("losses", "learns", "expected"),
     [
         ([2.3, 24.0, 2.4], False, "diverged"),  # a spike of more than ten times, and nothing learned
