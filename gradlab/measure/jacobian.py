@@ -36,7 +36,7 @@ def jacobian_record(mlp: StackedMLP, x: Tensor) -> Tensor:
     try:
         with torch.random.fork_rng(devices=[]):
             inputs = x.expand(replicas, -1, -1)
-            maps: list[tuple[Map, Tensor]] = [(mlp, inputs), *_layer_maps(mlp, inputs)]
+            maps: list[tuple[Map, Tensor]] = [(mlp, inputs), *layer_maps(mlp, inputs)]
             return torch.stack([statistics(singular_values(jacobian(function, at))) for function, at in maps])
     finally:
         mlp.train(training)
@@ -86,7 +86,7 @@ def statistics(values: Tensor) -> Tensor:
     return torch.stack([found[name] for name in JACOBIAN_COLUMNS], dim=1)
 
 
-def _layer_maps(mlp: StackedMLP, x: Tensor) -> Iterator[tuple[Map, Tensor]]:
+def layer_maps(mlp: StackedMLP, x: Tensor) -> Iterator[tuple[Map, Tensor]]:
     """The map of each hidden layer with the point it is taken at, [replica, row, in]."""
     layers = mlp.layers
     start = 0  # the first layer of the block

@@ -30,6 +30,7 @@ def page() -> str:
         f"{full}: further columns": schema.LAYERS_FULL,
         "steps.csv: one row per cell, seed and recorded step": schema.STEPS,
         "summary.csv: one row per cell": schema.SUMMARY,
+        "jacobian.csv (--jacobian): one row per cell, seed, recorded step and Jacobian": schema.JACOBIAN,
     }
     return INTRODUCTION + "".join(f"\n## {title}\n\n{_table(rows)}" for title, rows in tables.items())
 

@@ -74,6 +74,7 @@ def assert_close(pair, per_layer: float) -> None:  # type: ignore[no-untyped-def
     assert np.all(off < per_layer * passed[~zero]), off / passed[~zero]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["layer", "rms", "layer:position=post", "rms:position=post"])
 @pytest.mark.parametrize(("activation", "init"), [("relu", "he"), ("tanh", "torch"), ("gelu", "lecun")])
 def test_norms_over_units(norm: str, activation: str, init: str) -> None:
@@ -92,7 +93,7 @@ def test_batch_norm_after_the_activation() -> None:
 @pytest.mark.parametrize(
     "residual", ["pre", "pre:block=3", "scaled:block=2", "skipinit", "fixup:block=3", "rezero"]
 )
-@pytest.mark.parametrize("norm", ["none", "layer", "rms:position=post"])
+@pytest.mark.parametrize("norm", ["none", "layer", pytest.param("rms:position=post", marks=pytest.mark.slow)])
 def test_residual_schemes(residual: str, norm: str) -> None:
     assert_close(both("relu", norm, residual), 0.03)
 

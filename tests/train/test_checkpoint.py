@@ -56,6 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sgd, several passes over the data": {"batch_size": 300},
     "momentum and clipping": {"optimizer": "momentum", "clip": 0.5},
     "adam, batch norm": {"optimizer": "adam", "norm": "batch"},
+    "jacobians": {"jacobian": True},
     "adamw, float64, cosine": {
         "optimizer": "adamw",
         "dtype": "float64",
