@@ -49,6 +49,7 @@ def _draw(ax: Axes, panel: Panel) -> None:
         ax.set_xscale("log")
     if panel.log_y:
         ax.set_yscale("log")
+    ax.tick_params(which="minor", labelsize=axes.FONT - 1.5)
     axes.legend(ax)
 
 

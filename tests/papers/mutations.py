@@ -339,3 +339,12 @@ def orthogonal_weights(patch: pytest.MonkeyPatch) -> None:
         return torch.linalg.qr(weight)[0] if weight.shape[-1] == weight.shape[-2] else weight
 
     _weights(patch, change)
+
+
+@mutation
+def heavier_loss(patch: pytest.MonkeyPatch) -> None:
+    """The one-logit loss counts a tenth too much."""
+    from gradlab.papers import article_shapes
+
+    original = article_shapes.binary_cross_entropy
+    patch.setattr(article_shapes, "binary_cross_entropy", lambda *args: 1.1 * original(*args))
