@@ -16,15 +16,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gradlab import theory as theory
     from gradlab.analyse import diagnose as diagnose
-    from gradlab.library import Result as Result
-    from gradlab.library import compare as compare
-    from gradlab.library import run as run
+    from gradlab.api import Result as Result
+    from gradlab.api import compare as compare
+    from gradlab.api import run as run
     from gradlab.measure.recorder import Recorder as Recorder
 
 _HOME = {
-    "run": "gradlab.library",
-    "compare": "gradlab.library",
-    "Result": "gradlab.library",
+    "run": "gradlab.api",
+    "compare": "gradlab.api",
+    "Result": "gradlab.api",
     "Recorder": "gradlab.measure.recorder",
     "diagnose": "gradlab.analyse",
 }

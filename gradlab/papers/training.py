@@ -9,7 +9,7 @@ from typing import Any
 from gradlab.config import resolve
 from gradlab.errors import GradlabError
 from gradlab.experiment import execute
-from gradlab.library import Result
+from gradlab.api import Result
 from gradlab.plan import make
 
 
