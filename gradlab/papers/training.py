@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gradlab.api import Result
 from gradlab.config import resolve
 from gradlab.errors import GradlabError
 from gradlab.experiment import execute
-from gradlab.api import Result
 from gradlab.plan import make
 
 

@@ -116,7 +116,8 @@ def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[
         "import torch\n"
         "def snake(x, a=1.0):\n    return x + torch.sin(a * x) ** 2 / a\n"
         "class Scaled(torch.nn.Module):\n"
-        "    def __init__(self):\n        super().__init__()\n        self.scale = torch.nn.Parameter(torch.randn(()))\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.scale = torch.nn.Parameter(torch.randn(()))\n"
         "    def forward(self, x):\n        return self.scale * torch.tanh(x)\n"
         "def normed(x):\n    return x / x.norm(dim=-1, keepdim=True)\n"
     )

@@ -155,7 +155,8 @@ def test_a_shipped_configuration_is_valid_and_says_what_it_asks(
     assert "valid" in capsys.readouterr().out
     text = file.read_text()
     assert text.startswith("# ") and "?" in text.split("\n")[0], "its first line is its question"
-    assert f"gradlab compare --config configs/{file.name}" in text
+    command = "compare" if "[grid]" in text else "run"
+    assert f"gradlab {command} --config configs/{file.name}" in text
 
 
 def test_the_shipped_configurations_are_there() -> None:
