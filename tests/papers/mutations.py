@@ -348,3 +348,17 @@ def heavier_loss(patch: pytest.MonkeyPatch) -> None:
 
     original = article_shapes.binary_cross_entropy
     patch.setattr(article_shapes, "binary_cross_entropy", lambda *args: 1.1 * original(*args))
+
+
+@mutation
+def shortcuts(patch: pytest.MonkeyPatch) -> None:
+    """Every net that is trained has skip connections and starts as the identity."""
+    from gradlab.network import residuals
+    from gradlab.train import loop
+
+    original = loop.build_mlp
+
+    def build_mlp(**options: Any) -> Any:
+        return original(**options | {"residual": residuals.get("rezero", options["depth"])})
+
+    patch.setattr(loop, "build_mlp", build_mlp)

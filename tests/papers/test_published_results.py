@@ -20,7 +20,7 @@ CATCHES = {
         "wrong_gain",
         "positive_weights",
     ],
-    "schoenholz-2017": ["density_too_large", "lost_gradient", "no_training", "isometry"],
+    "schoenholz-2017": ["density_too_large", "lost_gradient", "no_training", "shortcuts"],
     "marginal-tanh": ["density_too_large", "wrong_gain", "lost_gradient"],
     "saxe-2014": ["wrong_gain", "orthogonal_weights"],
     "pennington-2017": ["tied_units"],
