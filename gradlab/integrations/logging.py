@@ -12,7 +12,7 @@ from typing import Any
 
 from gradlab.errors import ConfigError, Problem
 
-Sink = Callable[[int, Mapping[str, float]], None]
+Sink = Callable[[int, Mapping[str, float]], object]
 
 
 def sink(target: Any) -> Sink:

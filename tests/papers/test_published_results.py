@@ -32,7 +32,7 @@ CATCHES = {
     "hayou-2019": ["slope_too_large", "wrong_gain"],
     "residual-schemes": ["open_branches", "one_block_more", "wrong_gain", "flipped_sign"],
     "nielsen-2015": ["density_too_large", "lost_gradient", "half_of_the_weights", "tanh_for_sigmoid"],
-    "roberts-2022": ["slope_too_large", "steeper_slope_map", "flat_length_map"],
+    "roberts-2022": ["slope_too_large", "steeper_slope_map", "flat_length_map", "density_too_large"],
     "balduzzi-2017": ["signals_too_different", "flipped_sign"],
     "cho-saul-2009": ["density_too_large", "wrong_gain"],
     "williams-1998": ["density_too_large"],
