@@ -42,8 +42,8 @@ CATCHES = {
         "wrong_gain",
         "slope_too_large",
         "leaking_zero",
+        "heavier_loss",
         "bent_softmax",
-        "slope_too_large",
     ],
 }
 
