@@ -58,6 +58,7 @@ def _bound(name: str, definition: Definition, values: Mapping[str, Value]) -> Ac
         slope_sup=None if slope_sup is None else slope_sup(values),
         kinks=definition.kinks(values),
         flats=definition.flats(values),
+        pieces=definition.pieces(values),
         negative_slope=definition.negative_slope(values),
         kernel=None if kernel is None else partial(_load_kernel, definition, values),
         build=partial(_build_prelu, values) if definition.learned else None,

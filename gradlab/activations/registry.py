@@ -37,17 +37,18 @@ def _clipped_line(slope: float, cut: float, low: float, high: float, summary: st
     middle = (low + high) / 2
 
     def kernel(torch: ModuleType, _: Parameters) -> Kernel:
-        return lambda z: torch.clamp(z, -cut, cut) * slope + middle
+        return lambda z: torch.nn.functional.hardtanh(z, -cut, cut) * slope + middle
 
     return Definition(
         family="logistic",
         summary=summary,
         phi=lambda z, _: np.clip(slope * z + middle, low, high),
-        slope=lambda z, _: np.where(np.abs(z) <= cut, slope, 0.0),
+        slope=lambda z, _: np.where(np.abs(z) < cut, slope, 0.0),
         slope_sup=lambda _: slope,
         kernel=kernel,
         kinks=lambda _: (-cut, cut),
         flats=lambda _: ((-inf, -cut), (cut, inf)),
+        pieces=lambda _: (((-inf, -cut), (cut, inf)), 0.0, slope),
     )
 
 
@@ -100,6 +101,7 @@ REGISTRY: dict[str, Definition] = {
         slope_sup=lambda _: 1.0,
         negative_slope=lambda _: 1.0,
         kernel=lambda torch, _: lambda z: z,
+        pieces=lambda _: ((), 0.0, 1.0),
     ),
     "sigmoid": Definition(
         family="logistic",
@@ -136,6 +138,7 @@ REGISTRY: dict[str, Definition] = {
         kernel=lambda torch, _: torch.nn.functional.hardtanh,
         kinks=lambda _: (-1.0, 1.0),
         flats=lambda _: ((-inf, -1.0), (1.0, inf)),
+        pieces=lambda _: (((-inf, -1.0), (1.0, inf)), 0.0, 1.0),
     ),
     "softsign": Definition(
         family="logistic",
@@ -163,6 +166,7 @@ REGISTRY: dict[str, Definition] = {
         kernel=lambda torch, _: torch.relu,
         kinks=lambda _: (0.0,),
         flats=lambda _: _flat_below(0.0),
+        pieces=lambda _: (_flat_below(0.0), 0.0, 1.0),
     ),
     "relu6": Definition(
         family="rectifier",
@@ -173,6 +177,7 @@ REGISTRY: dict[str, Definition] = {
         kernel=lambda torch, _: torch.nn.functional.relu6,
         kinks=lambda _: (0.0, 6.0),
         flats=lambda _: ((-inf, 0.0), (6.0, inf)),
+        pieces=lambda _: (((-inf, 0.0), (6.0, inf)), 0.0, 1.0),
     ),
     "leaky_relu": Definition(
         family="rectifier",
@@ -184,6 +189,7 @@ REGISTRY: dict[str, Definition] = {
         kernel=lambda torch, p: lambda z: torch.nn.functional.leaky_relu(z, _number(p, "negative_slope")),
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["negative_slope"] == 0 else (),
+        pieces=lambda p: (_flat_below(0.0), _number(p, "negative_slope"), 1.0),
         parameters={"negative_slope": Parameter(default=0.01, meaning="phi' below 0")},
     ),
     "prelu": Definition(
@@ -196,6 +202,7 @@ REGISTRY: dict[str, Definition] = {
         kernel=None,
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["init"] == 0 else (),
+        pieces=lambda p: (_flat_below(0.0), _number(p, "init"), 1.0),
         parameters={
             "init": Parameter(default=0.25, meaning="the slope below 0 before training"),
             "per": Parameter(default="layer", choices=("layer", "unit"), meaning="what shares one slope"),
@@ -211,6 +218,7 @@ REGISTRY: dict[str, Definition] = {
         kernel=lambda torch, p: lambda z: torch.nn.functional.threshold(z, _number(p, "theta"), 0.0),
         kinks=lambda p: (_number(p, "theta"),),
         flats=lambda p: _flat_below(_number(p, "theta")),
+        pieces=lambda p: (_flat_below(_number(p, "theta")), 0.0, 1.0),
         parameters={"theta": Parameter(default=1.0, low=0, meaning="the threshold")},
     ),
     "elu": Definition(

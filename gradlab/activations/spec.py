@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Family = Literal["logistic", "rectifier", "linear", "other"]
 Interval = tuple[float, float]
+Pieces = tuple[tuple[Interval, ...], float, float]
 Kernel = Callable[["Tensor"], "Tensor"]
 
 
@@ -33,6 +34,8 @@ class Activation:
     kinks:          the points where phi or one of its derivatives jumps, ascending: quadrature must split there
     kinks_known:    False for a user's own activation, whose kinks nobody declared
     flats:          closed intervals on which phi is constant, so that a unit inside passes no gradient at all
+    pieces:         where phi' takes two values alone: the closed intervals of the first, the first, the second (for
+                    PReLU as it starts); None where it takes others
     negative_slope: phi' far below 0, as He's gain uses it
     kernel:         kernel() loads torch and returns the function of a tensor; None when phi carries parameters or state
     build:          build(replicas, width, seeds) returns the nn.Module for a stack; set where `kernel` is None
@@ -51,6 +54,7 @@ class Activation:
     kinks: tuple[float, ...] = ()
     kinks_known: bool = True
     flats: tuple[Interval, ...] = ()
+    pieces: Pieces | None = None
     negative_slope: float = 0.0
     kernel: Callable[[], Kernel] | None = None
     build: Callable[[int, int, tuple[int, ...]], nn.Module] | None = None
@@ -85,6 +89,7 @@ class Definition:
     kernel: Callable[[ModuleType, Parameters], Kernel] | None
     kinks: Callable[[Parameters], tuple[float, ...]] = _nothing
     flats: Callable[[Parameters], tuple[Interval, ...]] = _nothing
+    pieces: Callable[[Parameters], Pieces | None] = lambda _: None
     negative_slope: Callable[[Parameters], float] = lambda _: 0.0
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     learned: bool = False

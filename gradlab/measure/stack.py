@@ -2,28 +2,39 @@
 
 A record is taken in three moments: a forward pass of the probe in eval mode (signal and dead units), the training
 step's own forward and backward pass (delta and the batch's zeros), and around the update. Signals are reduced
-inside the hook, because an in-place activation may overwrite them right after. Nothing is synchronised.
+inside the hook, because an in-place activation may overwrite them right after. Nothing waits for a device.
+
+The probe dominates the cost, so its reductions make few passes over memory: masks are written as 0 and 1 in float32
+into one buffer (boolean ones take three times as long to write and to count), and a registered activation's slope
+comes from its backward kernel applied to ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import inf
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations import Activation
-from gradlab.activations.modules import StackedPReLU, in_flat_part, slope_of
+from gradlab.activations.kernels import kernels_of
+from gradlab.activations.modules import StackedPReLU, slope_of
+from gradlab.activations.spec import Interval
 from gradlab.measure import statistics as st
 from gradlab.measure.columns import layer_columns
 from gradlab.network.mlp import StackedMLP
 
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
+BY_COMPARISON = ("slope_sq", "saturated_fraction", "dead_fraction", "low_activity_fraction")
 
 
 class StackRecorder:
@@ -33,10 +44,8 @@ class StackRecorder:
     activation: the specification its activation modules were built from
     probe:      [row, feature], the rows held for the whole run
     metrics:    "standard" or "full"
-
-    `values` is [layer, replica, column] float64 of the record being taken, `applies` [layer, column] says which
-    of its columns mean something; columns are `layer_columns(metrics)`, layer 0 is the first hidden layer and
-    the last the readout.
+    `dead`:     the dead units of the newest record, boolean [hidden layer, replica, unit]
+    `seconds`:  of the host inside hooks; whoever reads them may set them back to 0
     """
 
     def __init__(
@@ -49,41 +58,76 @@ class StackRecorder:
         self.columns = {name: place for place, name in enumerate(layer_columns(metrics))}
         self.linears = mlp.linears
         self.replicas = self.linears[0].weight.shape[0]
-        wide = st.wide_dtype(probe)
-        self._shape = (len(self.linears), self.replicas, len(self.columns))
-        self._wide = wide
-        self.values = self._empty()
-        self.applies = np.zeros((self._shape[0], self._shape[2]), dtype=bool)
-        self.dead: list[Tensor | None] = [None] * len(self.linears)
-        self._weights_before: list[Tensor] = []
+        self.dead: Tensor | None = None
+        self.seconds = 0.0
+        self._kernels = kernels_of(activation)
+        self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
+        self._inside: list[Tensor] = []
+        self._z: list[Tensor] = []
+        self._phi_inputs: list[Tensor] = []
+        self._h: list[Tensor] = []
+        self._deltas: list[tuple[int, Tensor]] = []
+        self._weights_before: list[tuple[Tensor, Tensor]] = []
+        self._buffers: dict[tuple[Any, ...], Tensor] = {}
         shapes = [linear.weight.shape for linear in self.linears]
         # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
         self._alike = [[i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
 
-    def _empty(self) -> Tensor:
-        return torch.full(self._shape, torch.nan, dtype=self._wide, device=self.probe.device)
+    def finish(self) -> tuple[Tensor, NDArray[np.bool_]]:
+        """The record: its numbers [layer, replica, column], wide, and [layer, column], which of them mean something.
 
-    def _put(self, layer: int, column: str, numbers: Tensor) -> None:
-        place = self.columns[column]
-        self.values[layer, :, place] = numbers
-        self.applies[layer, place] = True
+        Columns are `layer_columns(metrics)`; layer 0 is the first hidden layer, the last is the readout.
+        """
+        shape = (len(self.linears), self.replicas, len(self.columns))
+        wide = st.wide_dtype(self.probe)
+        values = torch.full(shape, torch.nan, dtype=wide, device=self.probe.device)
+        applies = np.zeros((shape[0], shape[2]), dtype=bool)
+        for name, parts in self._taken.items():
+            place = self.columns[name]
+            layers = [layer for found, _ in parts for layer in found]
+            numbers = torch.cat([x.reshape(-1) for _, x in parts]).to(wide).view(-1, self.replicas)
+            if name == "nonfinite":  # counted in several tensors of a layer
+                counts = torch.zeros(shape[:2], dtype=wide, device=values.device)
+                where = torch.tensor(layers, device=values.device)
+                values[:, :, place] = counts.index_add_(0, where, numbers)
+            else:
+                values[layers, :, place] = numbers
+            applies[layers, place] = True
+        # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.
+        known = values[:, :, self.columns["z_std"]].isfinite()
+        for name in BY_COMPARISON:
+            column = values[:, :, self.columns[name]]
+            column.copy_(torch.where(known, column, torch.nan))
+        self._taken = {}
+        return values, applies
+
+    def _put(self, layers: int | Sequence[int], column: str, numbers: Tensor) -> None:
+        """Numbers of one layer, [replica], or of several, [layer * replica] or [layer, replica]."""
+        places = [layers] if isinstance(layers, int) else layers
+        self._taken.setdefault(column, []).append((places, numbers))
+
+    def _buffer(self, like: Tensor, dtype: torch.dtype | None = None, fill: float | None = None) -> Tensor:
+        """A tensor of a shape and format that is kept for the run: scratch, unless it is filled."""
+        key = (like.shape, dtype or like.dtype, fill)
+        if key not in self._buffers:
+            made = torch.empty(like.shape, dtype=dtype or like.dtype, device=like.device)
+            self._buffers[key] = made if fill is None else made.fill_(fill)
+        return self._buffers[key]
 
     # -- the probe -------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start a record: run the probe through the net in eval mode, without a graph."""
-        self.values = self._empty()
-        self.applies = np.zeros_like(self.applies)
-        training = self.mlp.training
-        self.mlp.eval()
-        try:
-            with torch.no_grad(), self._hooked(self._probe_linear, self._probe_before, self._probe_after):
-                self.mlp(self.probe.unsqueeze(0).expand(self.replicas, -1, -1))
-        finally:
-            self.mlp.train(training)
-        for layer, hidden in enumerate(self.mlp.layers):
-            if isinstance(hidden.activation, StackedPReLU):
-                self._put(layer, "alpha", st.mean(hidden.activation.alpha.detach()))
+        self._taken, self._inside = {}, []
+        every = range(len(self.linears))
+        self._put(every, "nonfinite", torch.zeros(len(every), self.replicas, device=self.probe.device))
+        before = self._probe_before if self.activation.elementwise else None
+        with self.mlp.evaluating(), self._hooked(self._probe_linear, before, self._probe_after):
+            self.mlp(self.probe.unsqueeze(0).expand(self.replicas, -1, -1))
+        if self._inside:
+            inside, pieces = torch.stack(self._inside), self.activation.pieces
+            self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
+        self.seconds = 0.0
 
     def _probe_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
         mean, std = st.mean_std(z)
@@ -91,130 +135,215 @@ class StackRecorder:
         self._put(layer, "z_std", std)
 
     def _probe_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if not self.activation.elementwise:
-            return
         z = args[0]
-        slope = slope_of(module, z)
-        self._put(layer, "slope_sq", st.rms(slope).square())
-        # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.
-        finite = self.values[layer, :, self.columns["z_std"]].isfinite()
-        saturated = slope.abs() < SATURATED_BELOW * self._slope_sup(module)
-        self._put_where(finite, layer, "saturated_fraction", st.share(saturated))
-        rows = z.shape[1]
-        inactive = self._samples_in_flat_part(module, z)
-        dead = inactive == rows
-        low = rows - inactive < LOW_ACTIVITY_BELOW * rows
-        self._put_where(finite, layer, "dead_fraction", st.share(dead))
-        self._put_where(finite, layer, "low_activity_fraction", st.share(low))
-        before = self.dead[layer]
-        if before is not None:
-            self._put(layer, "deaths", (dead & ~before).sum(dim=1).to(self._wide))
-            self._put(layer, "revivals", (before & ~dead).sum(dim=1).to(self._wide))
-        self.dead[layer] = dead
+        pieces = self.activation.pieces
+        self._inside.append(self._samples_inside(self.activation.flats if pieces is None else pieces[0], z))
+        if pieces is None and not (self._kernels and self._kernels.of_output):
+            self._slopes(layer, self._slope(module, z, z))
 
-    def _put_where(self, known: Tensor, layer: int, column: str, numbers: Tensor) -> None:
-        """As `_put`, NaN for the replicas where nothing is known; known: boolean [replica]."""
-        self._put(layer, column, torch.where(known, numbers, torch.nan))
-
-    def _probe_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+    def _probe_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+        if self.activation.pieces is None and self._kernels and self._kernels.of_output:
+            self._slopes(layer, self._slope(module, args[0], h))
         self._put(layer, "h_mean", st.mean(h))
         self._put(layer, "h_rms", st.rms(h))
         if self.full:
             self._put(layer, "h_p95_abs", st.percentile(h.abs(), 0.95))
 
-    def _slope_sup(self, module: nn.Module) -> Tensor | float:
-        if isinstance(module, StackedPReLU):  # its slope below 0 moves, and may pass 1
-            return module.alpha.detach().abs().clamp(min=1.0)
-        assert self.activation.slope_sup is not None
-        return self.activation.slope_sup
+    def _slope(self, module: nn.Module, z: Tensor, kept: Tensor) -> Tensor:
+        """phi'(z); kept: what the kernels keep of a forward pass."""
+        if self._kernels is None:
+            return slope_of(module, z)
+        slope = self._buffer(z)
+        self._kernels.backward(self._buffer(z, fill=1.0), kept, slope)
+        return slope
 
-    def _samples_in_flat_part(self, module: nn.Module, z: Tensor) -> Tensor:
-        """On how many samples each unit sits in a flat part of phi: [replica, unit]."""
-        if isinstance(module, StackedPReLU):  # flat below 0 where its slope is exactly 0
-            return st.samples((z <= 0) & (module.alpha.detach() == 0))
-        if not self.activation.flats:
-            return torch.zeros(z.shape[0], z.shape[2], dtype=torch.int64, device=z.device)
-        return st.samples(in_flat_part(self.activation.flats, z))
+    def _slopes(self, layer: int, slope: Tensor) -> None:
+        """slope: phi'(z), which is written over."""
+        assert self.activation.slope_sup is not None
+        self._put(layer, "slope_sq", st.rms(slope).square())
+        edge = SATURATED_BELOW * self.activation.slope_sup
+        flat = torch.lt(slope.abs_(), edge, out=self._buffer(slope, torch.float32))
+        self._put(layer, "saturated_fraction", st.mean(flat))
+
+    def _count_two_slopes(self, inside: Tensor, first: float, second: float) -> Tensor:
+        """As `_slopes` for all layers, where phi' is `first` on some samples of a unit and `second` on the rest.
+
+        inside: how many, [hidden layer, replica, unit]. Returns on how many phi is flat, in the same shape.
+        """
+        hidden = range(len(inside))
+        slope = torch.full((1, 1, 1), first, dtype=st.wide_dtype(inside), device=inside.device)
+        learned = self._learned_slopes()
+        if learned is not None:
+            slope = learned.to(slope.dtype)
+            self._put(hidden, "alpha", slope.mean(dim=2))
+        inside = inside.to(slope.dtype)
+        rest, edge = len(self.probe) - inside, SATURATED_BELOW * slope.abs().clamp(min=abs(second))
+        squares = inside * slope.square() + rest * second**2
+        saturated = inside * (slope.abs() < edge) + rest * (edge > abs(second))
+        entries = len(self.probe) * inside.shape[2]
+        self._put(hidden, "slope_sq", squares.sum(dim=2) / entries)
+        self._put(hidden, "saturated_fraction", saturated.sum(dim=2) / entries)
+        return inside * (slope == 0)
+
+    def _learned_slopes(self) -> Tensor | None:
+        """PReLU's slopes below 0: [hidden layer, replica, unit or 1]."""
+        modules = [layer.activation for layer in self.mlp.layers]
+        slopes = [module.alpha.detach().squeeze(1) for module in modules if isinstance(module, StackedPReLU)]
+        return torch.stack(slopes) if slopes else None
+
+    def _count_dead(self, inactive: Tensor) -> None:
+        """inactive: samples of the probe on which phi is flat for a unit, [hidden layer, replica, unit]."""
+        rows, hidden = len(self.probe), range(len(inactive))
+        dead = inactive == rows
+        low = rows - inactive < LOW_ACTIVITY_BELOW * rows
+        for column, mask in (("dead_fraction", dead), ("low_activity_fraction", low)):
+            self._put(hidden, column, mask.sum(dim=2).to(st.wide_dtype(inactive)) / mask.shape[2])
+        if self.dead is not None:
+            self._put(hidden, "deaths", (dead & ~self.dead).sum(dim=2))
+            self._put(hidden, "revivals", (self.dead & ~dead).sum(dim=2))
+        self.dead = dead
+
+    def _samples_inside(self, intervals: Sequence[Interval], z: Tensor) -> Tensor:
+        """On how many samples each unit sits in one of the intervals: [replica, unit]."""
+        mask = self._buffer(z, torch.float32)
+        total = torch.zeros(z.shape[0], z.shape[2], device=z.device)
+        for low, high in intervals:
+            if low == -inf:
+                torch.le(z, high, out=mask)
+            elif high == inf:
+                torch.ge(z, low, out=mask)
+            else:
+                mask.copy_((z >= low) & (z <= high))
+            total += mask.sum(dim=1)
+        return total
 
     # -- the training step -----------------------------------------------------------------------------------
 
     @contextmanager
     def training_step(self) -> Iterator[None]:
-        """Around the forward and backward pass of a recorded step."""
-        with self._hooked(self._batch_linear, self._batch_before, self._batch_after):
+        """Around the forward and backward pass of a recorded step.
+
+        The hooks only keep what passes by (z of an activation that may work in place as a copy), and all layers are
+        reduced together behind the backward pass: a batch is small, and a call costs more than its arithmetic.
+        """
+        self._z, self._phi_inputs, self._h, self._deltas = [], [], [], []
+        before = self._batch_before if self.activation.source else None
+        with self._hooked(self._batch_linear, before, self._batch_after):
             yield
+        started = perf_counter()
+        self._reduce_batch()
+        self.seconds += perf_counter() - started
 
     def _batch_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
-        self._put(layer, "nonfinite", st.nonfinite(z.detach()))
+        self._z.append(self._kept(z))
         if z.requires_grad:
-            z.register_hook(partial(self._take_delta, layer, z.shape[1]))  # type: ignore[no-untyped-call]
+            hook = self._timed(partial(self._take_delta, layer))
+            z.register_hook(hook)  # type: ignore[no-untyped-call]
 
-    def _take_delta(self, layer: int, batch: int, gradient: Tensor) -> None:
-        # The training loss is a mean over the batch: one sample's own error is the gradient times the batch size.
-        self._put(layer, "delta_rms", st.rms(gradient) * batch)
-        self._add_nonfinite([layer], st.nonfinite(gradient))
+    def _take_delta(self, layer: int, gradient: Tensor) -> None:
+        self._deltas.append((layer, gradient.detach()))
 
     def _batch_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if self.activation.elementwise:
-            z = args[0].detach()
-            dead = self._samples_in_flat_part(module, z) == z.shape[1]
-            self._put(layer, "batch_dead_fraction", st.share(dead))
+        self._phi_inputs.append(self._kept(args[0]))
 
-    def _batch_after(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
-        self._put(layer, "zero_fraction", st.share(h.detach() == 0))
+    def _batch_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+        if not self.activation.source:
+            self._phi_inputs.append(args[0].detach())
+        self._h.append(h.detach())
+
+    def _kept(self, z: Tensor) -> Tensor:
+        return z.detach().clone() if self.activation.source else z.detach()
+
+    def _reduce_batch(self) -> None:
+        hidden = range(len(self._h))
+        for layer, z in enumerate(self._z):
+            self._count_nonfinite([layer], z)
+        if self.activation.elementwise:
+            inputs, learned = torch.cat(self._phi_inputs), self._learned_slopes()
+            if learned is None:
+                inactive = self._samples_inside(self.activation.flats, inputs)
+            else:  # flat below 0 where the slope there is exactly 0
+                below = self._samples_inside(((-inf, 0.0),), inputs)
+                inactive = below * (learned == 0).flatten(0, 1)
+            self._put(hidden, "batch_dead_fraction", st.share(inactive == inputs.shape[1]))
+        h = torch.cat(self._h)
+        self._put(hidden, "zero_fraction", st.mean(torch.eq(h, 0, out=self._buffer(h, torch.float32))))
+        alike: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        for layer, gradient in self._deltas:
+            alike.setdefault(gradient.shape, []).append((layer, gradient))
+        for shape, found in alike.items():
+            layers = [layer for layer, _ in found]
+            delta = torch.cat([gradient for _, gradient in found])
+            # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
+            self._put(layers, "delta_rms", st.rms(delta) * shape[1])
+            self._count_nonfinite(layers, delta)
+        self._z, self._phi_inputs, self._h, self._deltas = [], [], [], []
 
     def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
+        self._weights_before = []
         for layers in self._alike:
             weight = torch.cat([gradients[self.linears[layer].weight] for layer in layers])
             bias = torch.cat([gradients[self.linears[layer].bias] for layer in layers])
-            self._put_all(layers, "weight_grad_norm", st.norm(weight))
-            self._put_all(layers, "bias_grad_norm", st.norm(bias))
-            self._put_all(layers, "weight_grad_mean_abs", st.mean_abs(weight))
-            self._put_all(layers, "grad_zero_fraction", st.share(weight == 0))
-            self._add_nonfinite(layers, st.nonfinite(weight) + st.nonfinite(bias))
+            self._put(layers, "weight_grad_norm", st.norm(weight))
+            self._put(layers, "bias_grad_norm", st.norm(bias))
+            self._put(layers, "weight_grad_mean_abs", st.mean_abs(weight))
+            self._count_nonfinite(layers, weight)
+            self._count_nonfinite(layers, bias)
             if self.full:
-                self._put_all(layers, "weight_grad_p05", st.percentile(weight, 0.05))
-                self._put_all(layers, "weight_grad_p95", st.percentile(weight, 0.95))
-            self._put_all(layers, "weight_norm", st.norm(self._weights(layers)))
-
-    def before_update(self) -> None:
-        """Remember the weights, just before the optimiser changes them."""
-        self._weights_before = [self._weights(layers) for layers in self._alike]
+                self._put(layers, "weight_grad_p05", st.percentile(weight, 0.05))
+                self._put(layers, "weight_grad_p95", st.percentile(weight, 0.95))
+            zeros = torch.eq(weight, 0, out=self._buffer(weight, torch.float32))
+            self._put(layers, "grad_zero_fraction", st.mean(zeros))
+            before = self._weights(layers)
+            size = st.norm(before)
+            self._put(layers, "weight_norm", size)
+            self._weights_before.append((before, size))
 
     def after_update(self) -> None:
-        """Compare with the weights that `before_update` kept."""
-        for layers, before in zip(self._alike, self._weights_before, strict=True):
-            update = self._weights(layers) - before
-            self._put_all(layers, "update_ratio", st.norm(update) / st.norm(before))
+        """Compare with the weights as they were in `take_gradients`."""
+        for layers, (before, size) in zip(self._alike, self._weights_before, strict=True):
+            update = self._weights(layers).sub_(before)
+            self._put(layers, "update_ratio", st.norm(update) / size)
             if self.full:
-                self._put_all(layers, "update_mean_abs", st.mean_abs(update))
-        self._weights_before = []
+                self._put(layers, "update_mean_abs", st.mean_abs(update))
 
     def _weights(self, layers: Sequence[int]) -> Tensor:
         """A copy of the weights of layers of one shape: [layer * replica, in, out]."""
         return torch.cat([self.linears[layer].weight.detach() for layer in layers])
 
-    def _put_all(self, layers: Sequence[int], column: str, numbers: Tensor) -> None:
-        """Several layers at once; numbers: [layer * replica]."""
-        place = self.columns[column]
-        self.values[layers, :, place] = numbers.reshape(len(layers), self.replicas)
-        self.applies[layers, place] = True
-
-    def _add_nonfinite(self, layers: Sequence[int], numbers: Tensor) -> None:
-        self.values[layers, :, self.columns["nonfinite"]] += numbers.reshape(len(layers), self.replicas)
+    def _count_nonfinite(self, layers: Sequence[int], x: Tensor) -> None:
+        """x: [layer * replica, ...]. All zeros are there already."""
+        if not st.surely_finite(x):
+            self._put(layers, "nonfinite", st.nonfinite(x))
 
     # -- hooks -----------------------------------------------------------------------------------------------
 
+    def _timed(self, hook: Callable[..., None]) -> Callable[..., None]:
+        def timed(*args: Any) -> None:
+            started = perf_counter()
+            hook(*args)
+            self.seconds += perf_counter() - started
+
+        return timed
+
     @contextmanager
-    def _hooked(self, on_linear, before_activation, after_activation) -> Iterator[None]:  # type: ignore[no-untyped-def]
+    def _hooked(
+        self,
+        on_linear: Callable[..., None],
+        before_activation: Callable[..., None] | None,
+        after_activation: Callable[..., None],
+    ) -> Iterator[None]:
         handles: list[RemovableHandle] = []
         try:
             for layer, linear in enumerate(self.linears):
-                handles.append(linear.register_forward_hook(partial(on_linear, layer)))
+                handles.append(linear.register_forward_hook(self._timed(partial(on_linear, layer))))
             for layer, hidden in enumerate(self.mlp.layers):
-                handles.append(hidden.activation.register_forward_pre_hook(partial(before_activation, layer)))
-                handles.append(hidden.activation.register_forward_hook(partial(after_activation, layer)))
+                phi = hidden.activation
+                if before_activation is not None:
+                    hook = self._timed(partial(before_activation, layer))
+                    handles.append(phi.register_forward_pre_hook(hook))
+                handles.append(phi.register_forward_hook(self._timed(partial(after_activation, layer))))
             yield
         finally:
             for handle in handles:

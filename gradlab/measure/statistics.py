@@ -9,13 +9,15 @@ is taken out first.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, isfinite, sqrt
 
 import torch
 from torch import Tensor
 
 # A float32 square loses at most 1e-45 to underflow: one part in 10^9 of a mean square of this size.
 SMALLEST_MEAN_SQUARE = 1e-36
+# The difference of mean square and squared mean keeps float32's precision where it is this share of the mean square.
+CLEAR_VARIANCE = 0.25
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
@@ -32,12 +34,13 @@ def _norm(flat: Tensor) -> Tensor:
     """L2 norm of each row of [replica, n], wide."""
     if not (_summed_narrow(flat) and flat.shape[1]):
         return _wide_norm(flat.to(wide_dtype(flat)), flat)
-    squares = flat.square().sum(dim=1).to(torch.float64)
-    lengths = squares.sqrt()
-    sound = (squares > flat.shape[1] * SMALLEST_MEAN_SQUARE) & squares.isfinite()
-    if bool(sound.all()):
+    squares = flat.square().sum(dim=1)
+    least = flat.shape[1] * SMALLEST_MEAN_SQUARE
+    sound = [least < square < inf for square in squares.tolist()]
+    lengths = squares.to(torch.float64).sqrt_()
+    if all(sound):
         return lengths
-    return torch.where(sound, lengths, _wide_norm(flat.to(torch.float64), flat))
+    return torch.where(torch.tensor(sound), lengths, _wide_norm(flat.to(torch.float64), flat))
 
 
 def _summed_narrow(x: Tensor) -> bool:
@@ -69,9 +72,9 @@ def mean(x: Tensor) -> Tensor:
     """Mean of everything behind the replica axis: [replica, ...] -> [replica], wide."""
     flat = x.reshape(x.shape[0], -1)
     if _summed_narrow(flat):
-        totals = flat.sum(dim=1).to(torch.float64)
-        if bool(totals.isfinite().all()):
-            return totals / flat.shape[1]
+        totals = flat.sum(dim=1)
+        if all(map(isfinite, totals.tolist())):
+            return totals.to(torch.float64).div_(flat.shape[1])
     return flat.to(wide_dtype(x)).mean(dim=1)
 
 
@@ -86,12 +89,19 @@ def mean_std(x: Tensor) -> tuple[Tensor, Tensor]:
     flat = x.reshape(x.shape[0], -1)
     average = mean(flat)
     if not _summed_narrow(flat):
-        wide = flat.to(wide_dtype(x))
-        return average, _wide_norm(wide - average.unsqueeze(1), x) / sqrt(flat.shape[1])
-    rest = flat - average.unsqueeze(1).to(flat.dtype)
-    off = mean(rest)  # what rounding the mean to float32 added to every entry
-    variance = (_norm(rest) / sqrt(flat.shape[1])).square() - off.square()
-    return average, variance.clamp(min=0.0).sqrt()
+        return average, _wide_deviation(flat, average)
+    square = (_norm(flat) / sqrt(flat.shape[1])).square()
+    variance = square - average.square()
+    clear = variance > CLEAR_VARIANCE * square
+    if all(clear.tolist()):
+        return average, variance.sqrt_()
+    exact = flat.to(torch.float64).mean(dim=1)
+    return average, torch.where(clear, variance.sqrt(), _wide_deviation(flat, exact))
+
+
+def _wide_deviation(flat: Tensor, average: Tensor) -> Tensor:
+    wide = flat.to(average.dtype)
+    return _wide_norm(wide - average.unsqueeze(1), flat) / sqrt(flat.shape[1])
 
 
 def mean_abs(x: Tensor) -> Tensor:
@@ -111,9 +121,14 @@ def percentile(x: Tensor, share: float) -> Tensor:
 
 def nonfinite(x: Tensor) -> Tensor:
     """Number of NaN and infinite entries: [replica, ...] -> [replica], wide."""
-    if x.device.type == "cpu" and bool(x.sum().isfinite()):  # a finite sum proves it, at a tenth of the cost
+    if surely_finite(x):
         return torch.zeros(x.shape[0], dtype=torch.float64)
     return (~x.isfinite()).reshape(x.shape[0], -1).sum(dim=1).to(wide_dtype(x))
+
+
+def surely_finite(x: Tensor) -> bool:
+    """Whether the CPU sees cheaply that every entry is finite: their sum is. Elsewhere asking would wait."""
+    return x.device.type == "cpu" and isfinite(x.sum().item())
 
 
 def samples(mask: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ Shapes: inputs and activations [replica, batch, unit], weights [replica, in, out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,7 @@ class StackedMLP(nn.Module):
         super().__init__()
         self.hidden = nn.ModuleList(hidden)
         self.readout = readout
+        self._every = tuple(self.modules())
 
     @property
     def linears(self) -> list[StackedLinear]:
@@ -85,6 +87,22 @@ class StackedMLP(nn.Module):
             for parameter in instance.parameters()
         }
         return [(parameter, alone.get(id(parameter))) for parameter in self.parameters()]
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode without gradients; afterwards every module is in the mode it was in.
+
+        The modes are set past `nn.Module.__setattr__` and without walking the tree, which take as long as some layers.
+        """
+        modes = [module.training for module in self._every]
+        try:
+            for module in self._every:
+                module.__dict__["training"] = False
+            with torch.no_grad():
+                yield
+        finally:
+            for module, mode in zip(self._every, modes, strict=True):
+                module.__dict__["training"] = mode
 
     def forward(self, x: Tensor) -> Tensor:
         """[replica, batch, feature] -> [replica, batch, class]."""

@@ -19,14 +19,12 @@ class BatchStream:
     def __init__(self, rows: int, batch_size: int, seeds: Sequence[int]) -> None:
         self.rows, self.batch_size = rows, batch_size
         self.generators = [generator(seed, "batches") for seed in seeds]
-        self.left = [torch.empty(0, dtype=torch.int64) for _ in seeds]
+        self.left = torch.empty(len(seeds), 0, dtype=torch.int64)  # drawn and not yet used, [replica, row]
 
     def next(self) -> Tensor:
         """The rows of the next batch, int64 [replica, batch]."""
-        for replica, source in enumerate(self.generators):
-            while len(self.left[replica]) < self.batch_size:
-                more = torch.randperm(self.rows, generator=source)
-                self.left[replica] = torch.cat([self.left[replica], more])
-        batch = torch.stack([rows[: self.batch_size] for rows in self.left])
-        self.left = [rows[self.batch_size :] for rows in self.left]
+        while self.left.shape[1] < self.batch_size:
+            more = torch.stack([torch.randperm(self.rows, generator=source) for source in self.generators])
+            self.left = torch.cat([self.left, more], dim=1)
+        batch, self.left = self.left[:, : self.batch_size], self.left[:, self.batch_size :]
         return batch

@@ -114,11 +114,9 @@ def _tensors(training: Training) -> Iterator[tuple[str, Tensor]]:
                 yield f"optimizer/{kind}/{place}", buffer
     for replica, generator in enumerate(training.stream.generators):
         yield f"stream/generator/{replica}", generator.get_state()
-        yield f"stream/left/{replica}", training.stream.left[replica]
-    if training.recorder:
-        for layer, dead in enumerate(training.recorder.dead):
-            if dead is not None:
-                yield f"recorder/dead/{layer}", dead
+    yield "stream/left", training.stream.left
+    if training.recorder and training.recorder.dead is not None:
+        yield "recorder/dead", training.recorder.dead
     yield "random", torch.get_rng_state()
 
 
@@ -138,11 +136,10 @@ def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) 
                 buffers[place] = buffer if kind == "counts" else buffer.to(parameter.device)
     for replica, generator in enumerate(training.stream.generators):
         generator.set_state(torch.from_numpy(arrays[f"stream/generator/{replica}"]))
-        training.stream.left[replica] = torch.from_numpy(arrays[f"stream/left/{replica}"])
+    training.stream.left = torch.from_numpy(arrays["stream/left"])
     if training.recorder:
-        for layer in range(len(training.recorder.dead)):
-            found = arrays.get(f"recorder/dead/{layer}")
-            training.recorder.dead[layer] = None if found is None else torch.from_numpy(found).to(device)
+        if "recorder/dead" in arrays:
+            training.recorder.dead = torch.from_numpy(arrays["recorder/dead"]).to(device)
         training.layers = [arrays["layers"]] if len(arrays["layers"]) else []
         training.layer_applies = list(arrays["layer_applies"])
     torch.set_rng_state(torch.from_numpy(arrays["random"]))

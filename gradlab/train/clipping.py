@@ -17,14 +17,16 @@ def gradient_norms(owners: Owners, gradients: Sequence[Tensor]) -> Tensor:
 
     owners: the parameters' replicas as `StackedMLP.owners` gives them, in the order of `gradients`.
     """
-    stacked = [g for g, (_, owner) in zip(gradients, owners, strict=True) if owner is None]
-    parts = torch.stack([st.norm(g) for g in stacked], dim=1)
+    stacked = [
+        g.reshape(len(g), -1) for g, (_, owner) in zip(gradients, owners, strict=True) if owner is None
+    ]
+    norms = st.norm(torch.cat(stacked, dim=1))
     for gradient, (_, owner) in zip(gradients, owners, strict=True):
         if owner is not None:
-            own = torch.zeros(parts.shape[0], 1, dtype=parts.dtype, device=parts.device)
-            own[owner] = st.norm(gradient.reshape(1, -1))
-            parts = torch.cat([parts, own], dim=1)
-    return st.norm(parts)
+            own = torch.zeros_like(norms)
+            own[owner] = st.norm(gradient.reshape(1, -1))[0]
+            norms = torch.hypot(norms, own)
+    return norms
 
 
 def clip(owners: Owners, gradients: Sequence[Tensor], norms: Tensor, limit: float) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS, layer_column
 from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian_record
 from gradlab.measure.stack import StackRecorder
 from gradlab.network import inits, norms, residuals
+from gradlab.network.buffered import buffered_pass
 from gradlab.network.lsuv import scale_to_unit_variance
 from gradlab.network.mlp import StackedMLP, build_mlp
 from gradlab.plan import Stack, parse_probe
@@ -27,8 +28,9 @@ from gradlab.train import rates
 from gradlab.train.batches import BatchStream
 from gradlab.train.checkpoint import Checkpoint, save_weights
 from gradlab.train.clipping import clip, gradient_norms
-from gradlab.train.losses import LOSSES, correct, readout_units
+from gradlab.train.losses import LOSSES, correct, gradient_of, readout_units
 from gradlab.train.optimizers import Optimizer
+from gradlab.train.phases import Phases
 from gradlab.train.result import StackResult
 
 EVALUATION_ROWS = 4096  # validation rows at a time: bounds memory, changes no result
@@ -37,6 +39,8 @@ REPORT_SECONDS = 0.1
 
 Shown = Mapping[str, "NDArray[np.float64]"]
 Watch = Callable[[int, int, "Shown | None"], None]
+Waiting = tuple[Tensor | None, Tensor]
+"""A record on the device: [layer, replica, column] of layers.csv, if it is recorded, [replica, column] of steps.csv."""
 
 
 def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
@@ -94,6 +98,7 @@ class Training:
         cell, training = stack.cell, stack.cell.training
         self.stack, self.training = stack, training
         self.mlp = build_stack(stack, dataset)
+        activation = activations.get(cell.network.activation)
         dtype, device = getattr(torch, cell.dtype), cell.device
         self.x_train = torch.as_tensor(dataset.x_train).to(device, dtype)
         self.y_train = torch.as_tensor(dataset.y_train).to(device)
@@ -111,9 +116,9 @@ class Training:
             weight_decay=training.weight_decay,
         )
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
+        self.buffered = buffered_pass(self.mlp, activation, training.batch_size)
         metrics = stack.recording.metrics
         self.columns = layer_columns(metrics)
-        activation = activations.get(cell.network.activation)
         probe = self.x_train[: parse_probe(stack.recording.probe)]
         self.recorder = StackRecorder(self.mlp, activation, probe, metrics) if self.schedule else None
         wanted = self.schedule and stack.recording.jacobian
@@ -123,10 +128,10 @@ class Training:
         self.layers: list[NDArray[np.float64]] = []
         self.layer_applies: list[NDArray[np.bool_]] = []
         self.scalars: list[NDArray[np.float64]] = []
-        self.waiting: list[tuple[Tensor | None, Tensor]] = []
+        self.waiting: list[Waiting] = []
         self.seconds = {"plain": 0.0, "recorded": 0.0}
         self.counts = {"plain": 0, "recorded": 0}
-        self._shown: Shown = {}
+        self.phases = Phases()
 
     def run(self, watch: Watch | None, checkpoint: Checkpoint | None) -> StackResult:
         steps = self.training.steps
@@ -135,84 +140,128 @@ class Training:
         for step in range(first, steps + 1):
             started = perf_counter()
             recorded = step in (0, steps) or bool(self.schedule and self.schedule(step))
-            self._step(step, recorded)
+            self.phases.start()
+            if recorded:
+                self._recorded_step(step)
+            else:
+                self._plain_step(step)
             kind = "recorded" if recorded else "plain"
             now = perf_counter()
             self.seconds[kind] += now - started
             self.counts[kind] += 1
             if watch and (recorded or now - last_report > REPORT_SECONDS):
-                watch(step, step - reported, self._shown if recorded else None)
+                watch(step, step - reported, self._for_display() if recorded else None)
                 reported, last_report = step, now
             if checkpoint and step < steps:
                 checkpoint.keep(self, step + 1)
         self.flush()
-        return self._result({f"{kind}_{what}": float(value[kind]) for what, value in
-                             (("seconds", self.seconds), ("steps", self.counts)) for kind in value})  # fmt: skip
+        timings = {f"{kind}_seconds": self.seconds[kind] for kind in self.seconds}
+        timings |= {f"{kind}_steps": float(self.counts[kind]) for kind in self.counts}
+        timings |= {f"{phase}_seconds": seconds for phase, seconds in self.phases.seconds.items()}
+        return self._result(timings)
 
-    def _step(self, step: int, recorded: bool) -> None:
-        """One step: batch, forward, backward, update; the last one, after the last update, is recorded alone."""
-        recorder = self.recorder if recorded else None
-        last = step == self.training.steps
-        rows = self.stream.next()
-        x, y = self.x_train[rows.to(self.x_train.device)], self.y_train[rows.to(self.y_train.device)]
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """The next batch of every replica: [replica, batch, feature] and [replica, batch]."""
+        rows = self.stream.next().to(self.x_train.device)
+        flat = rows.reshape(-1)
+        return self.x_train.index_select(0, flat).view(*rows.shape, -1), self.y_train[flat].view(rows.shape)
+
+    def _plain_step(self, step: int) -> None:
+        x, y = self._batch()
+        self.phases.lap("data")
+        if self.buffered:
+            outputs = self.buffered.forward(x)
+            self.phases.lap("forward")
+            self.buffered.backward(gradient_of(self.loss, outputs, y))
+            gradients: Sequence[Tensor] = self.buffered.gradients
+        else:
+            losses = self.loss(self.mlp(x), y)
+            self.phases.lap("forward")
+            gradients = self._backward(losses)
+        self.phases.lap("backward")
+        limit = self.training.clip
+        self._update(step, gradients, gradient_norms(self.owners, gradients) if limit else None)
+        self.phases.lap("optimizer")
+
+    def _recorded_step(self, step: int) -> None:
+        """As a plain step, through modules and hooks; the one after the last update is recorded and makes none."""
+        recorder, phases = self.recorder, self.phases
+        x, y = self._batch()
+        phases.lap("data")
         if step == 0:
             self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
-        scalars = self._evaluate() if recorded else None
-        if recorded and self.jacobian_at is not None:
+        scalars = self._evaluate()
+        if self.jacobian_at is not None:
             self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
         if recorder:
             recorder.begin()
+        phases.lap("recording")
         with recorder.training_step() if recorder else nullcontext():
             outputs = self.mlp(x)
             losses = self.loss(outputs, y)
-            gradients = torch.autograd.grad(
-                losses.sum(), self.parameters, allow_unused=True, materialize_grads=True
-            )
-        limit = self.training.clip
-        norms = gradient_norms(self.owners, gradients) if recorded or limit else None
+            phases.lap("forward", recorder)
+            gradients = self._backward(losses)
+            phases.lap("backward", recorder)
+        norms = gradient_norms(self.owners, gradients)
         if recorder:
             recorder.take_gradients(dict(zip(self.parameters, gradients, strict=True)))
+        last = step == self.training.steps
+        phases.lap("recording")
         if not last:
-            updates = clip(self.owners, gradients, norms, limit) if norms is not None and limit else gradients
-            if recorder:
-                recorder.before_update()
-            self.optimizer.step(updates, self.rate(step))
+            self._update(step, gradients, norms)
+            phases.lap("optimizer")
             if recorder:
                 recorder.after_update()
-        if scalars is not None:
-            assert norms is not None
-            scalars["train_loss"] = losses.detach()
-            scalars["train_accuracy"] = st.share(correct(outputs, y))
-            scalars["grad_norm"] = norms
-            scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
-            self._keep(step, recorder, scalars)
-            self._shown = self._for_display(recorder, scalars)
+        scalars["train_loss"] = losses.detach()
+        scalars["train_accuracy"] = st.share(correct(outputs, y))
+        scalars["grad_norm"] = norms
+        scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
+        self._keep(step, scalars)
+        phases.lap("recording")
 
-    @torch.no_grad()
+    def _backward(self, losses: Tensor) -> Sequence[Tensor]:
+        gradients: Sequence[Tensor] = torch.autograd.grad(
+            losses.sum(), self.parameters, allow_unused=True, materialize_grads=True
+        )
+        return gradients
+
+    def _update(self, step: int, gradients: Sequence[Tensor], norms: Tensor | None) -> None:
+        """One update of the optimiser; norms: [replica], needed where gradients are clipped."""
+        limit = self.training.clip
+        if limit:
+            assert norms is not None
+            gradients = clip(self.owners, gradients, norms, limit)
+        self.optimizer.step(gradients, self.rate(step))
+
     def _evaluate(self) -> dict[str, Tensor]:
         """Loss and accuracy of every replica on the whole validation split, in eval mode."""
         replicas, rows = len(self.stack.seeds), len(self.y_val)
         loss = torch.zeros(replicas, dtype=st.wide_dtype(self.x_val), device=self.x_val.device)
         right = torch.zeros_like(loss)
-        self.mlp.eval()
-        for start in range(0, rows, EVALUATION_ROWS):
-            x, y = self.x_val[start : start + EVALUATION_ROWS], self.y_val[start : start + EVALUATION_ROWS]
-            labels = y.expand(replicas, -1)
-            outputs = self.mlp(x.expand(replicas, -1, -1))
-            loss += self.loss(outputs, labels).to(loss.dtype) * len(y)
-            right += correct(outputs, labels).sum(dim=1)
-        self.mlp.train()
+        with self.mlp.evaluating():
+            for start in range(0, rows, EVALUATION_ROWS):
+                x, y = (
+                    self.x_val[start : start + EVALUATION_ROWS],
+                    self.y_val[start : start + EVALUATION_ROWS],
+                )
+                labels = y.expand(replicas, -1)
+                outputs = self.mlp(x.expand(replicas, -1, -1))
+                loss += self.loss(outputs, labels).to(loss.dtype) * len(y)
+                right += correct(outputs, labels).sum(dim=1)
         return {"val_loss": loss / rows, "val_accuracy": right / rows}
 
     # -- the records -----------------------------------------------------------------------------------------
 
-    def _keep(self, step: int, recorder: StackRecorder | None, scalars: dict[str, Tensor]) -> None:
+    def _keep(self, step: int, scalars: dict[str, Tensor]) -> None:
         wide = scalars["val_loss"].dtype
         row = torch.stack([scalars[name].to(wide) for name in STEP_COLUMNS], dim=1)
         self.steps.append(step)
-        if recorder:
-            self.layer_applies.append(recorder.applies)
-        self.waiting.append((recorder.values if recorder else None, row))
+        values = None
+        if self.recorder:
+            values, applies = self.recorder.finish()
+            self.layer_applies.append(applies)
+        self.waiting.append((values, row))
+        self._newest = (values, row)
         if len(self.waiting) >= FLUSH_EVERY:
             self.flush()
 
@@ -222,15 +271,16 @@ class Training:
             return
         if self.recorder:
             stacked = torch.stack([values for values, _ in self.waiting if values is not None])
-            self.layers.append(stacked.cpu().to(torch.float64).numpy())
-        self.scalars.append(torch.stack([row for _, row in self.waiting]).cpu().to(torch.float64).numpy())
+            self.layers.append(_to_host(stacked))
+        self.scalars.append(_to_host(torch.stack([row for _, row in self.waiting])))
         self.waiting = []
 
-    def _for_display(self, recorder: StackRecorder | None, scalars: dict[str, Tensor]) -> Shown:
+    def _for_display(self) -> Shown:
         """What a live display shows of the newest record."""
-        shown = {name: scalars[name].cpu().double().numpy() for name in ("train_loss", "val_accuracy")}
-        if recorder:
-            shown["delta_rms"] = recorder.values[:, :, recorder.columns["delta_rms"]].T.cpu().numpy()
+        values, row = self._newest
+        shown = {name: _to_host(row[:, STEP_COLUMNS.index(name)]) for name in ("train_loss", "val_accuracy")}
+        if values is not None:
+            shown["delta_rms"] = _to_host(values[:, :, self.columns.index("delta_rms")].T)
         return shown
 
     def _result(self, timings: dict[str, float]) -> StackResult:
@@ -265,3 +315,7 @@ class Training:
             return None
         rows, replicas = len(self.mlp.linears), len(self.stack.seeds)
         return np.array(self.jacobians).reshape(-1, rows, replicas, len(JACOBIAN_COLUMNS))
+
+
+def _to_host(numbers: Tensor) -> NDArray[np.float64]:
+    return numbers.cpu().to(torch.float64).numpy()

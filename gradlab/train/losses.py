@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,6 +30,13 @@ def mse(outputs: Tensor, labels: Tensor) -> Tensor:
     """Squared error against one-hot targets, summed over outputs, mean over the batch -> [replica]."""
     targets = functional.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
     return (outputs - targets).square().sum(dim=2).mean(dim=1)
+
+
+def gradient_of(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of the losses of all replicas, added up, with respect to the outputs (which are detached)."""
+    outputs = outputs.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(outputs, labels).sum(), outputs)
+    return gradient
 
 
 LOSSES: dict[str, Loss] = {

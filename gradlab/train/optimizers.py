@@ -39,7 +39,9 @@ class Optimizer:
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
         """Apply one update; `gradients` in the order of the parameters, which may be overwritten."""
         gradients = list(gradients)
-        if self.name in ("sgd", "momentum", "nesterov"):
+        if self.name == "sgd" and not self.weight_decay:  # what `sgd` below comes to, without its bookkeeping
+            torch._foreach_add_(self.parameters, gradients, alpha=-lr)
+        elif self.name in ("sgd", "momentum", "nesterov"):
             sgd(
                 self.parameters,
                 gradients,

@@ -113,7 +113,8 @@ def test_dead_is_a_matter_of_every_probe_row() -> None:
         mlp.layers[0].linear.bias[:, 0, 1] = -(probe[:, 0].sort().values[-2] + first) / 2  # active on one row
         mlp.layers[0].linear.bias[:, 0, 2] = 1.0  # always active; unit 0 sits at z = 0: slope 0, dead
     recorder.begin()
-    row = {name: recorder.values[0, 0, place].item() for name, place in recorder.columns.items()}
+    values, _ = recorder.finish()
+    row = {name: values[0, 0, place].item() for name, place in recorder.columns.items()}
     assert row["dead_fraction"] == pytest.approx(1 / 3)
     assert row["low_activity_fraction"] == pytest.approx(1 / 3), "1 of 16 rows is 6 %, not below 1 %"
     assert row["slope_sq"] == pytest.approx(17 / 48)
@@ -122,7 +123,8 @@ def test_dead_is_a_matter_of_every_probe_row() -> None:
         mlp.layers[0].linear.bias[:, 0, 2] = -1.0
         mlp.layers[0].linear.bias[:, 0, 0] = 1.0
     recorder.begin()
-    row = {name: recorder.values[0, 0, place].item() for name, place in recorder.columns.items()}
+    values, _ = recorder.finish()
+    row = {name: values[0, 0, place].item() for name, place in recorder.columns.items()}
     assert (row["deaths"], row["revivals"]) == (1.0, 1.0)
 
 
@@ -155,11 +157,12 @@ def test_hooks_are_there_for_a_recorded_step_only(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(StackedMLP, "forward", forward)
     stacks.train(record="every:3", steps=5, depth=2)
-    hooked = 3 + 2 * 2  # three linear maps; before and after each activation
+    hooked = 3 + 2  # three linear maps, two activations
+    probed = hooked + 2  # there before each activation, too
     in_training = [count for with_grad, count in counts if with_grad]
-    assert in_training == [hooked, 0, 0, hooked, 0, hooked]
+    assert in_training == [hooked, hooked, hooked], "plain steps go through buffers, not through modules"
     validation_and_probe = Counter(count for with_grad, count in counts if not with_grad)
-    assert validation_and_probe == {0: 3, hooked: 3}
+    assert validation_and_probe == {0: 3, probed: 3}
 
 
 class Broken(nn.Module):
@@ -181,7 +184,8 @@ def test_no_hook_is_left_when_the_model_raises(layer: int) -> None:
     assert hooks_on(mlp) == 0
     mlp.layers[layer].activation = intact
     recorder.begin()
-    assert torch.isfinite(recorder.values[0, :, recorder.columns["z_std"]]).all()
+    values, _ = recorder.finish()
+    assert torch.isfinite(values[0, :, recorder.columns["z_std"]]).all()
 
 
 def test_nothing_keeps_a_graph_alive() -> None:
@@ -197,13 +201,16 @@ def test_nothing_keeps_a_graph_alive() -> None:
 
 @pytest.mark.parametrize("record", ["all", "off"])
 def test_memory_does_not_grow_with_the_steps(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live tensors at the start of step 22 and of step 86, with records flushed every 16 (a shape of its own)."""
+    """Live tensors at the start of step 22 and of step 70, with records flushed every 16 (a shape of its own).
+
+    48 steps are 8 passes over the 48 rows, so as many drawn rows wait for their batch at both.
+    """
     alive: dict[int, Counter[tuple[int, ...]]] = {}
     original = loop.BatchStream.next
     taken = [0]
 
     def counted(self: loop.BatchStream) -> torch.Tensor:
-        if taken[0] in (22, 86):
+        if taken[0] in (22, 70):
             tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor) and o.dim() > 1]
             # records handed to NumPy stay: they are the result
             alive[taken[0]] = Counter(tuple(t.shape) for t in tensors if t.shape[0] != 16)
@@ -212,8 +219,8 @@ def test_memory_does_not_grow_with_the_steps(record: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(loop.BatchStream, "next", counted)
     monkeypatch.setattr(loop, "FLUSH_EVERY", 16)
-    stacks.train(record=record, steps=100, depth=1, width=3, seeds=1, activation="relu", optimizer="adam")
-    assert alive[22] == alive[86]
+    stacks.train(record=record, steps=80, depth=1, width=3, seeds=1, activation="relu", optimizer="adam")
+    assert alive[22] == alive[70]
 
 
 def test_watch_hears_of_every_step() -> None:
@@ -258,8 +265,10 @@ def test_a_users_in_place_activation_is_the_plain_one(
     plain, own = (stacks.train(activation=a, residual=residual, init="he") for a in ("relu", name))
     flat_parts = ("dead_fraction", "batch_dead_fraction", "low_activity_fraction", "deaths", "revivals")
     for column in set(plain.layer_columns) - set(flat_parts):  # a user's own flat parts are not known
-        np.testing.assert_array_equal(
-            stacks.column(own, column), stacks.column(plain, column), err_msg=column
+        # The registered ReLU's slopes are counted, a user's are squared, summed and rooted: one rounding more.
+        rtol = 2.0**-51 if column == "slope_sq" else 0.0
+        np.testing.assert_allclose(
+            stacks.column(own, column), stacks.column(plain, column), rtol, err_msg=column
         )
     np.testing.assert_array_equal(own.scalars, plain.scalars)
 
@@ -269,6 +278,7 @@ def test_a_diverged_net_is_not_called_free_of_dead_units() -> None:
     with torch.no_grad():
         mlp.linears[0].weight[1] = torch.nan
     recorder.begin()
-    for column in ("dead_fraction", "low_activity_fraction", "saturated_fraction"):
-        values = recorder.values[:2, :, recorder.columns[column]]
+    record, _ = recorder.finish()
+    for column in ("dead_fraction", "low_activity_fraction", "saturated_fraction", "slope_sq"):
+        values = record[:2, :, recorder.columns[column]]
         assert values[:, 0].isfinite().all() and values[:, 1].isnan().all(), column

@@ -217,12 +217,13 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
         with own.training_step():
             gradients = torch.autograd.grad(loss(mlp(x)), list(mlp.parameters()), materialize_grads=True)
         own.take_gradients(dict(zip(mlp.parameters(), gradients, strict=True)))
+        values, applies = own.finish()
         with Recorder(mlp, probe=probe.expand(2, -1, -1), seeds=(4, 9)) as recorder:
             loss(mlp(x)).backward()
             recorder.step()
         rows = recorder.to_frame()
         assert [*rows["seed"]] == [4] * 4 + [9] * 4
         for place, column in enumerate(layer_columns("standard")):
-            expected = np.where(own.applies[:, None, place], own.values[:, :, place].numpy(), np.nan)
+            expected = np.where(applies[:, None, place], values[:, :, place].numpy(), np.nan)
             measured = rows[column].to_numpy(float).reshape(2, 4).T
             np.testing.assert_allclose(measured, expected, rtol=1e-12, atol=1e-15, err_msg=f"{text} {column}")

@@ -52,7 +52,7 @@ def test_clipping_is_torchs_on_each_replica() -> None:
         .double().norm().item()
         for r in range(2)
     ]  # fmt: skip
-    assert norms.tolist() == pytest.approx(expected, rel=1e-12)
+    assert norms.tolist() == pytest.approx(expected, rel=2**-22)  # sums of float32 squares
     clipped = clip(owners, gradients, norms, 1.0)
     assert torch.equal(clipped[0][0], gradients[0][0]), "a replica below the limit is left alone"
     torch.testing.assert_close(clipped[0][1], gradients[0][1] / norms[1].float())

@@ -1,0 +1,136 @@
+"""The forward and backward pass of a plain stack, in buffers that are allocated once.
+
+Autograd allocates every z, h and gradient anew in every step. At the sizes of interest (80 kB a tensor) most of the
+time then goes into cache misses and page faults rather than into products. Here each layer's product, activation and
+gradient has its buffer, and one pair of buffers carries delta down all layers, so that it stays in the cache.
+
+The kernels are those that autograd runs, on the same operands in the same order: parameters after training are the
+same to the last bit whichever of the two computed a step, which is why recorded steps can go through modules and
+hooks and plain steps through here. Norms, skip connections, softmax and users' activations always go through autograd.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gradlab.activations import Activation
+from gradlab.activations.kernels import Kernels, kernels_of
+from gradlab.activations.modules import StackedPReLU
+from gradlab.network.mlp import StackedMLP
+from gradlab.network.skips import Skip
+
+
+class _Phi(Protocol):
+    """One layer's activation: h from z, and delta from the gradient of h, in place."""
+
+    def forward(self, z: Tensor) -> Tensor: ...
+
+    def backward(self, gradient: Tensor) -> None: ...
+
+
+class _Elementwise:
+    def __init__(self, kernels: Kernels, z: Tensor) -> None:
+        self.kernels = kernels
+        self.h = z if kernels.of_output else torch.empty_like(z)
+        self.kept = self.h if kernels.of_output else z
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.kernels.forward(z, self.h)
+        return self.h
+
+    def backward(self, gradient: Tensor) -> None:
+        self.kernels.backward(gradient, self.kept, gradient)
+
+
+class _PReLU:
+    """`StackedPReLU` and its backward pass; `slope` is the gradient of alpha."""
+
+    def __init__(self, module: StackedPReLU, z: Tensor, slope: Tensor) -> None:
+        self.alpha, self.z, self.slope = module.alpha, z, slope
+        self.h, self.scaled = torch.empty_like(z), torch.empty_like(z)
+        self.above = torch.empty_like(z, dtype=torch.bool)
+        self.zero = torch.zeros((), dtype=z.dtype, device=z.device)
+        self.axes = [axis for axis in (1, 2) if module.alpha.shape[axis] == 1]
+
+    def forward(self, z: Tensor) -> Tensor:
+        torch.mul(self.alpha, z, out=self.scaled)
+        torch.gt(z, 0, out=self.above)
+        return torch.where(self.above, z, self.scaled, out=self.h)
+
+    def backward(self, gradient: Tensor) -> None:
+        below = torch.where(self.above, self.zero, gradient, out=self.h)
+        torch.sum(torch.mul(below, self.z, out=self.scaled), self.axes, keepdim=True, out=self.slope)
+        torch.where(self.above, gradient, self.zero, out=gradient)
+        gradient.add_(torch.mul(below, self.alpha, out=self.scaled))
+
+
+class BufferedPass:
+    """Forward and backward passes of one stack on batches of one size.
+
+    gradients: of every parameter in the order of `mlp.parameters()`; the next pass writes over them
+    """
+
+    def __init__(self, mlp: StackedMLP, kernels: Kernels | None, batch: int) -> None:
+        weights = [linear.weight for linear in mlp.linears]
+        like = weights[0].detach()
+        self._weights = [weight.detach() for weight in weights]
+        self._biases = [linear.bias.detach() for linear in mlp.linears]
+        self._across = [weight.transpose(1, 2) for weight in self._weights]
+        self._z = [like.new_empty(len(weight), batch, weight.shape[2]) for weight in weights]
+        found = {parameter: torch.empty_like(parameter) for parameter in mlp.parameters()}
+        self.gradients = list(found.values())
+        self._weight_gradients = [found[weight] for weight in weights]
+        self._bias_gradients = [found[linear.bias] for linear in mlp.linears]
+        self._phi: list[_Phi] = []
+        for layer, z in zip(mlp.layers, self._z, strict=False):
+            if isinstance(layer.activation, StackedPReLU):
+                self._phi.append(_PReLU(layer.activation, z, found[layer.activation.alpha]))
+            else:
+                assert kernels is not None
+                self._phi.append(_Elementwise(kernels, z))
+        # The gradient on its way down, by width; two of each, since a product cannot write over its operand.
+        widths = {weight.shape[1] for weight in weights[1:]}
+        self._down = {width: [like.new_empty(len(like), batch, width) for _ in "ab"] for width in widths}
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[replica, batch, feature] -> outputs [replica, batch, unit], valid until the next pass."""
+        h = x
+        self._inputs = []
+        for place, z in enumerate(self._z):
+            self._inputs.append(h)
+            torch.baddbmm(self._biases[place], h, self._weights[place], out=z)
+            h = self._phi[place].forward(z) if place < len(self._phi) else z
+        return h
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor) -> None:
+        """Fill `gradients`, given the gradient of the last forward pass's outputs."""
+        for place in range(len(self._z) - 1, -1, -1):
+            h = self._inputs[place]
+            torch.sum(gradient, 1, keepdim=True, out=self._bias_gradients[place])
+            torch.bmm(h.transpose(1, 2), gradient, out=self._weight_gradients[place])
+            if place == 0:
+                break
+            first, second = self._down[h.shape[2]]
+            below = second if gradient is first else first
+            torch.bmm(gradient, self._across[place], out=below)
+            gradient = below
+            self._phi[place - 1].backward(gradient)
+        self._inputs = []
+
+
+def buffered_pass(mlp: StackedMLP, activation: Activation, batch: int) -> BufferedPass | None:
+    """A pass in buffers for stacks without norm and skip connections whose activation has kernels; else None."""
+    kernels = kernels_of(activation)
+    plain = all(
+        type(layer.skip) is Skip
+        and isinstance(layer.norm_before, nn.Identity)
+        and isinstance(layer.norm_after, nn.Identity)
+        and (kernels is not None or isinstance(layer.activation, StackedPReLU))
+        for layer in mlp.layers
+    )
+    return BufferedPass(mlp, kernels, batch) if plain else None

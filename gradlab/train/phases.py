@@ -1,0 +1,35 @@
+"""Where a training's time goes: a stopwatch that is pressed at the end of each phase of a step."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Protocol
+
+PHASES = ("data", "forward", "backward", "optimizer", "recording")
+
+
+class Busy(Protocol):
+    """Something that works inside other phases, such as a recorder in its hooks; `seconds` in all so far."""
+
+    seconds: float
+
+
+class Phases:
+    """Seconds of the host spent in each phase. On a GPU that is the time to queue the work, not to do it."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._last = 0.0
+
+    def start(self) -> None:
+        self._last = perf_counter()
+
+    def lap(self, phase: str, recorder: Busy | None = None) -> None:
+        """End `phase` here. What the recorder did inside it since the last lap counts as recording."""
+        now = perf_counter()
+        self.seconds[phase] += now - self._last
+        if recorder is not None:
+            self.seconds[phase] -= recorder.seconds
+            self.seconds["recording"] += recorder.seconds
+            recorder.seconds = 0.0
+        self._last = now
