@@ -30,6 +30,10 @@ class _Phi(Protocol):
 
     def backward(self, gradient: Tensor) -> None: ...
 
+    def apply(self, z: Tensor, spare: Tensor) -> None:
+        """Write h over z of any batch; `spare`, of the same shape, may be written over. Nothing is kept."""
+        ...
+
 
 class _Elementwise:
     def __init__(self, kernels: Kernels, z: Tensor) -> None:
@@ -43,6 +47,9 @@ class _Elementwise:
 
     def backward(self, gradient: Tensor) -> None:
         self.kernels.backward(gradient, self.kept, gradient)
+
+    def apply(self, z: Tensor, spare: Tensor) -> None:
+        self.kernels.forward(z, z)
 
 
 class _PReLU:
@@ -65,6 +72,9 @@ class _PReLU:
         torch.sum(torch.mul(below, self.z, out=self.scaled), self.axes, keepdim=True, out=self.slope)
         torch.where(self.above, gradient, self.zero, out=gradient)
         gradient.add_(torch.mul(below, self.alpha, out=self.scaled))
+
+    def apply(self, z: Tensor, spare: Tensor) -> None:
+        torch.where(z > 0, z, torch.mul(self.alpha, z, out=spare), out=z)
 
 
 class BufferedPass:
@@ -121,6 +131,23 @@ class BufferedPass:
             gradient = below
             self._phi[place - 1].backward(gradient)
         self._inputs = []
+
+    @torch.no_grad()
+    def infer(self, x: Tensor) -> Tensor:
+        """Outputs for a batch of any size, [replica, batch, feature]; what `forward` left behind stays."""
+        pairs = {
+            width: [x.new_empty(*x.shape[:2], width) for _ in "ab"] for width in {z.shape[2] for z in self._z}
+        }
+        h = x
+        for place, z in enumerate(self._z):
+            out, spare = pairs[z.shape[2]]
+            if out is h:
+                out, spare = spare, out
+            torch.baddbmm(self._biases[place], h, self._weights[place], out=out)
+            if place < len(self._phi):
+                self._phi[place].apply(out, spare)
+            h = out
+        return h
 
 
 def buffered_pass(mlp: StackedMLP, activation: Activation, batch: int) -> BufferedPass | None:

@@ -12,8 +12,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-import sklearn.datasets
-import sklearn.model_selection  # noqa: F401
 import torch
 
 import gradlab.analyse.predicted

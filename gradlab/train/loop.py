@@ -238,6 +238,7 @@ class Training:
         replicas, rows = len(self.stack.seeds), len(self.y_val)
         loss = torch.zeros(replicas, dtype=st.wide_dtype(self.x_val), device=self.x_val.device)
         right = torch.zeros_like(loss)
+        forward = self.buffered.infer if self.buffered else self.mlp
         with self.mlp.evaluating():
             for start in range(0, rows, EVALUATION_ROWS):
                 x, y = (
@@ -245,7 +246,7 @@ class Training:
                     self.y_val[start : start + EVALUATION_ROWS],
                 )
                 labels = y.expand(replicas, -1)
-                outputs = self.mlp(x.expand(replicas, -1, -1))
+                outputs = forward(x.expand(replicas, -1, -1))
                 loss += self.loss(outputs, labels).to(loss.dtype) * len(y)
                 right += correct(outputs, labels).sum(dim=1)
         return {"val_loss": loss / rows, "val_accuracy": right / rows}

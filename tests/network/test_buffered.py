@@ -92,6 +92,8 @@ def test_a_pass_in_buffers_is_autograds(
         outputs = mlp(x)
         expected = torch.autograd.grad(loss(outputs, y).sum(), list(mlp.parameters()))
         assert same_bits(buffered.forward(x), outputs.detach())
+        other = torch.randn(1, 3, 11, generator=draw).to(dtype).expand(replicas, -1, -1)
+        assert same_bits(buffered.infer(other), mlp(other).detach())
         buffered.backward(gradient_of(loss, outputs, y))
         for (name, _), got, wanted in zip(mlp.named_parameters(), buffered.gradients, expected, strict=True):
             assert same_bits(got, wanted), name
