@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,36 +14,38 @@ if TYPE_CHECKING:
     from gradlab.plan import Plan
 
 Profiled = Annotated[
-    bool, typer.Option("--profile", help="Print on stderr where the time went, function by function.")
+    bool, typer.Option("--profile", help="Print on stderr where the time went, phase by phase.")
 ]
-PROFILE_LINES = 15
+PHASES = {
+    "data": "drawing batches",
+    "forward": "forward passes",
+    "backward": "backward passes",
+    "optimizer": "updates",
+    "recording": "probe, validation, statistics",
+    "prediction": "theory's numbers",
+    "writing": "tables",
+}
 
 
 def execute_plan(plan: Plan, *, quiet: bool, profile: bool) -> Outcome:
-    """Execute with progress on stderr; `profile` does it under cProfile, which slows Python code."""
+    """Execute with progress on stderr; with `profile`, say then where the time went."""
     from gradlab.experiment import execute
     from gradlab.report.progress import Progress
 
-    observer = Progress(quiet=quiet)
-    if not profile:
-        return execute(plan, observer)
-    import cProfile
-    from dataclasses import replace
-
-    profiler = cProfile.Profile()
-    here = replace(plan, run=plan.run.model_copy(update={"workers": 1}))  # other processes are not profiled
-    outcome = profiler.runcall(execute, here, observer)
-    _print_profile(profiler)
+    outcome = execute(plan, Progress(quiet=quiet))
+    if profile:
+        _print_profile(outcome.timings)
     return outcome
 
 
-def _print_profile(profiler: Any) -> None:
-    import io
-    import pstats
-
-    text = io.StringIO()
-    pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(PROFILE_LINES)
-    tell(text.getvalue().strip())
+def _print_profile(timings: Mapping[str, float]) -> None:
+    spent = {phase: timings.get(f"{phase}_seconds", 0.0) for phase in PHASES}
+    total = sum(spent.values()) or 1.0
+    lines = [
+        f"{phase:10} {seconds:9.3f} s {100 * seconds / total:5.1f} %  {PHASES[phase]}"
+        for phase, seconds in spent.items()
+    ]
+    tell("\n".join(["time of all processes together:", *lines, f"wall clock {timings['seconds']:9.3f} s"]))
 
 
 def document(outcome: Outcome) -> dict[str, Any]:

@@ -82,17 +82,18 @@ class StackRecorder:
         wide = st.wide_dtype(self.probe)
         values = torch.full(shape, torch.nan, dtype=wide, device=self.probe.device)
         applies = np.zeros((shape[0], shape[2]), dtype=bool)
+        nothing = values[0, :, 0].clone()
         for name, parts in self._taken.items():
-            place = self.columns[name]
-            layers = [layer for found, _ in parts for layer in found]
-            numbers = torch.cat([x.reshape(-1) for _, x in parts]).to(wide).view(-1, self.replicas)
-            if name == "nonfinite":  # counted in several tensors of a layer
-                counts = torch.zeros(shape[:2], dtype=wide, device=values.device)
-                where = torch.tensor(layers, device=values.device)
-                values[:, :, place] = counts.index_add_(0, where, numbers)
-            else:
-                values[layers, :, place] = numbers
-            applies[layers, place] = True
+            rows: dict[int, Tensor] = {}
+            for layers, numbers in parts:
+                for layer, row in zip(layers, numbers.reshape(-1, self.replicas).unbind(), strict=True):
+                    rows[layer] = (
+                        rows[layer] + row if layer in rows else row
+                    )  # nonfinite comes in several parts
+            # Stacked rather than put by index: an index would have to be copied to the device.
+            found = [rows.get(layer, nothing).to(wide) for layer in range(shape[0])]
+            values[:, :, self.columns[name]] = torch.stack(found)
+            applies[[*rows], self.columns[name]] = True
         # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.
         known = values[:, :, self.columns["z_std"]].isfinite()
         for name in BY_COMPARISON:

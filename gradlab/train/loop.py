@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -21,6 +22,7 @@ from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian_record
 from gradlab.measure.stack import StackRecorder
 from gradlab.network import inits, norms, residuals
 from gradlab.network.buffered import buffered_pass
+from gradlab.network.captured import CapturedPass
 from gradlab.network.lsuv import scale_to_unit_variance
 from gradlab.network.mlp import StackedMLP, build_mlp
 from gradlab.plan import Stack, parse_probe
@@ -117,6 +119,7 @@ class Training:
         )
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
         self.buffered = buffered_pass(self.mlp, activation, training.batch_size)
+        self.captured: CapturedPass | None = None
         metrics = stack.recording.metrics
         self.columns = layer_columns(metrics)
         probe = self.x_train[: parse_probe(stack.recording.probe)]
@@ -169,11 +172,16 @@ class Training:
     def _plain_step(self, step: int) -> None:
         x, y = self._batch()
         self.phases.lap("data")
-        if self.buffered:
+        if self.buffered and x.is_cuda:
+            if self.captured is None:
+                self.captured = CapturedPass(self.buffered, partial(gradient_of, self.loss), x, y)
+            self.captured.run(x, y)
+            gradients: Sequence[Tensor] = self.captured.gradients
+        elif self.buffered:
             outputs = self.buffered.forward(x)
             self.phases.lap("forward")
             self.buffered.backward(gradient_of(self.loss, outputs, y))
-            gradients: Sequence[Tensor] = self.buffered.gradients
+            gradients = self.buffered.gradients
         else:
             losses = self.loss(self.mlp(x), y)
             self.phases.lap("forward")

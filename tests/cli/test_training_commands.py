@@ -1,3 +1,4 @@
+import re
 """`gradlab run` and `gradlab compare` on real tiny nets: documents, sinks, exit codes, what is written."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
+from gradlab.cli.execution import PHASES
 from gradlab.cli.main import COMMANDS
 from gradlab.store import schema
 
@@ -97,7 +99,10 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(gradlab, tmp_path) -> None
 def test_a_profile_goes_to_stderr(command: str, gradlab) -> None:  # type: ignore[no-untyped-def]
     ended = gradlab(command, *TINY, "--activation", "relu", "--profile", "--json")
     assert ended.code == 0 and ended.json["out"]
-    assert "function calls" in ended.err and "tottime" in ended.err
+    spent = {name: float(seconds) for name, seconds in re.findall(r"(?m)^(\w[\w ]*?) +([\d.]+) s", ended.err)}
+    assert [*spent] == [*PHASES, "wall clock"]
+    assert all(spent[phase] > 0 for phase in PHASES)
+    assert sum(spent[phase] for phase in PHASES) <= spent["wall clock"] + 0.01, "one process did it all"
 
 
 def test_cells_that_fail_are_exit_3_of_a_comparison_and_exit_1_of_a_run(gradlab, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,1 @@
+"""How fast gradlab is, as ratios to what a user would do instead."""

@@ -1,0 +1,238 @@
+"""What is measured: every function yields the figures of one group."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.optimize import curve_fit
+
+from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
+from gradlab.config.resolve import resolve
+from gradlab.plan import Stack, make
+from gradlab.train.loop import train_stack
+
+GRADLAB = ("-m", "gradlab")
+
+
+def compare(*flags: str) -> float:
+    """Seconds of `gradlab compare` as a command, start and tables included."""
+    with tempfile.TemporaryDirectory() as folder:
+        return seconds(lambda: command(*GRADLAB, "compare", *flags, "--out", f"{folder}/out", "--quiet"))
+
+
+def grid(pairs: int) -> Iterator[Figure]:
+    """The default comparison against what a user would write: whole commands, from start to end."""
+    here = "recorded default grid: "
+    for hooked, goal, what in (
+        (("hooked",), ">= 6", "a script with hooks and .item()"),
+        ((), ">= 3.5", "the script without any recording"),
+    ):
+        found = ratios(
+            compare, lambda h=hooked: seconds(lambda: command("-m", "benchmarks.speed.script", *h)), pairs
+        )
+        yield Figure("grid", f"{here}{what}, time over gradlab compare's", found, goal)
+    found = ratios(compare, lambda: seconds(lambda: command("-m", "benchmarks.speed.in_jax", "grid")), pairs)
+    yield Figure("grid", f"{here}JAX without recording, compilation included", found, ">= 8")
+    found = ratios(lambda: compare("--workers", "2"), lambda: compare("--workers", "1"), pairs)
+    yield Figure("grid", f"{here}one worker's time over two workers'", found, ">= 1.7")
+
+
+def jax(pairs: int) -> Iterator[Figure]:
+    """Training alone, without records, start and compilation: four cells, two processes against JAX on two cores."""
+    activations, steps = ("relu", "sigmoid", "leaky_relu", "gelu"), {64: 2000, 128: 500}
+    for width, count in steps.items():
+        flags = ("--activation", ",".join(activations), "--depth", "20", "--width", str(width), "--seeds", "5",
+                 "--record", "off", "--workers", "2")  # fmt: skip
+
+        def own(flags: tuple[str, ...] = flags, count: int = count) -> float:
+            return compare(*flags, "--steps", str(count)) - compare(*flags, "--steps", "1")
+
+        def theirs(width: int = width, count: int = count) -> float:
+            return float(
+                command("-m", "benchmarks.speed.in_jax", "steady", str(width), "64", str(count), *activations)
+            )
+
+        what = f"JAX's steady state over ours, width {width}, batch 64, depth 20, 5 seeds"
+        yield Figure("jax", what, ratios(own, theirs, pairs), ">= 1")
+
+
+def stack(**flags: object) -> Stack:
+    request = resolve(flags={name: str(value) for name, value in flags.items()})
+    return make(request).stacks()[0]
+
+
+def training(**flags: object) -> Callable[[], float]:
+    """A training of one stack on one thread, which returns its seconds."""
+    made = stack(**flags)
+    data = made.cell.dataset()
+    return lambda: seconds(lambda: train_stack(made, data))
+
+
+def overhead(pairs: int) -> Iterator[Figure]:
+    """The time of a training that records over the time of one that does not."""
+    for activation in ("sigmoid", "relu"):
+        for flags, goal, what in (
+            ({"record": "log"}, "<= 1.05", "default schedule, 1,000 steps, probe of 512"),
+            ({"record": "log", "probe": 64}, "", "default schedule, 1,000 steps, probe of 64"),
+            ({"record": "all", "steps": 50}, "<= 1.3", "every step, probe of 512"),
+            ({"record": "all", "steps": 50, "probe": 64}, "", "every step, probe of 64"),
+        ):
+            shape = {"activation": activation, "depth": 20, **flags}
+            found = ratios(training(**{**shape, "record": "off"}), training(**shape), pairs)
+            yield Figure(
+                "overhead", f"{activation}, depth 20, width 64, batch 64, 3 seeds: {what}", found, goal
+            )
+
+
+@lru_cache(maxsize=1)
+def _matrices() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.randn(2048, 2048), torch.randn(2048, 2048), torch.empty(2048, 2048)
+
+
+def matmul_rate() -> float:
+    """FLOP/s of one product of 2048 x 2048 matrices on one thread."""
+    a, b, out = _matrices()
+    return 2 * 2048**3 / min(seconds(lambda: torch.mm(a, b, out=out)) for _ in range(3))
+
+
+def limit(pairs: int) -> Iterator[Figure]:
+    """Products of the training steps alone counted, records' time included: FLOP/s over a large product's."""
+    goals = {64: ">= 0.55", 128: ">= 0.75", 256: ">= 0.85", 512: ">= 0.85"}
+    depth, batch, replicas = 20, 128, 5
+    for width, goal in goals.items():
+        # 34 records in 1,000 steps is one in 30: wider nets run fewer steps with records as dense.
+        steps = max(60, min(1000, 1000 * 64**2 // width**2))
+        record = "log" if steps == 1000 else "every:30"
+        for activation in ("relu", "sigmoid"):
+            run = training(activation=activation, depth=depth, width=width, batch_size=batch, seeds=replicas,
+                           steps=steps, record=record)  # fmt: skip
+            weights = 64 * width + (depth - 1) * width**2 + 10 * width
+            products = 3 * 2 * replicas * batch * weights * steps
+
+            def rate(run: Callable[[], float] = run, products: int = products) -> float:
+                return products / run()
+
+            what = f"{activation}, width {width}, batch {batch}, 5 seeds, {steps} steps, records {record}"
+            yield Figure(
+                "limit", f"{what}: share of a large product's FLOP/s", ratios(matmul_rate, rate, pairs), goal
+            )
+
+
+def _exponent(sizes: Sequence[int], times: Sequence[float]) -> float:
+    """p of seconds = a + b n^p, fitted in relative error."""
+    n, t = np.array(sizes, dtype=float) / sizes[-1], np.array(times)
+    start = (max(t[0] - t[-1] * n[0], 1e-6), t[-1], 1.0)
+    found, _ = curve_fit(
+        lambda n, a, b, p: a + b * n**p, n, t, p0=start, sigma=t, bounds=(0, [np.inf, np.inf, 3])
+    )
+    return float(found[2])
+
+
+def growth(pairs: int) -> Iterator[Figure]:
+    """Exponents of time and peak memory against size, each fitted beside a constant, `pairs` times."""
+    small = {"activation": "relu", "record": "log"}
+    axes: dict[str, tuple[Sequence[int], Callable[[int], Callable[[], float]], str]] = {
+        "depth": ((5, 20, 80, 300, 1000), lambda n: training(**small, depth=n, steps=30), "1.0 +- 0.05"),
+        "width": ((64, 128, 256, 512, 1024), lambda n: training(**small, depth=5, width=n, steps=20), ""),
+        "seeds": ((1, 4, 16, 64), lambda n: training(**small, depth=10, seeds=n, stack_size=64, steps=50), ""),
+        "steps": ((100, 300, 1000, 3000),
+                  lambda n: training(**{**small, "record": "every:30"}, depth=10, steps=n), "1.0 +- 0.05"),
+        "cells": ((1, 10, 100, 1000), _cells, "1.0 +- 0.05"),
+    }  # fmt: skip
+    for name, (sizes, make_run, goal) in axes.items():
+        runs = [make_run(n) for n in sizes]
+        for run in runs:
+            if name != "cells":
+                run()
+        found = [_exponent(sizes, [run() for run in runs]) for _ in range(pairs if name != "cells" else 2)]
+        span = f"{sizes[0]} to {sizes[-1]}"
+        yield Figure("growth", f"time against {name}, {span}: exponent beside a constant", found, goal)
+    for name, sizes in (("steps", (100, 3000)), ("depth", (5, 1000)), ("seeds", (1, 64))):
+        peaks = [_peak(name, n) for n in sizes]
+        what = f"peak memory at {sizes[1]:,} {name} over {sizes[0]}"
+        yield Figure("growth", what, [peaks[1] / peaks[0]], "1" if name == "steps" else "",
+                     f"{peaks[0]:.0f} and {peaks[1]:.0f} MB")  # fmt: skip
+
+
+def _cells(count: int) -> Callable[[], float]:
+    rates = ",".join(f"{0.01 + 0.00001 * k:.5f}" for k in range(count))
+    flags = (
+        "--activation",
+        "relu",
+        "--depth",
+        "2",
+        "--width",
+        "8",
+        "--lr",
+        rates,
+        "--steps",
+        "20",
+        "--seeds",
+        "1",
+    )
+    return lambda: compare(*flags, "--workers", "1")
+
+
+PEAK = """
+import resource, sys
+from benchmarks.speed.groups import training
+flags = dict(activation="relu", depth=10, steps=100, stack_size=64, record="every:30")
+flags[sys.argv[1]] = int(sys.argv[2])
+training(**flags)()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def _peak(name: str, size: int) -> float:
+    return float(command("-c", PEAK, name, str(size)))
+
+
+def start(pairs: int) -> Iterator[Figure]:
+    """How long it takes until something happens."""
+
+    def once() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return seconds(
+                lambda: command(*GRADLAB, "run", "--steps", "1", "--out", f"{folder}/out", "--quiet")
+            )
+
+    bare = [seconds(lambda: command("-c", "import torch")) for _ in range(2)][-1]
+    what = "gradlab run of one step over `import torch` alone"
+    yield Figure("start", what, ratios(lambda: seconds(lambda: command("-c", "import torch")), once, pairs), "<= 1.5",
+                 f"import torch {bare:.2f} s")  # fmt: skip
+    helps = [seconds(lambda: command(*GRADLAB, "--help")) for _ in range(pairs)]
+    yield Figure("start", "gradlab --help, seconds", helps, "< 0.3")
+    for package, spent in _imports().items():
+        yield Figure("start", f"gradlab run of one step: seconds to import {package}", [spent])
+
+
+def _imports() -> dict[str, float]:
+    """Seconds that the modules of each package take by themselves in a run of one step, the dearest packages first."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", *GRADLAB, "run", "--steps", "1", "--out", f"{folder}/out"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    spent: dict[str, float] = {}
+    for line in done.stderr.splitlines():
+        if line.startswith("import time:") and "|" in line and "self [us]" not in line:
+            own, _, module = line.removeprefix("import time:").split("|")
+            package = module.strip().split(".")[0]
+            spent[package] = spent.get(package, 0.0) + float(own) / 1e6
+    return dict(sorted(spent.items(), key=lambda pair: -pair[1])[:8])
+
+
+GROUPS: dict[str, Callable[[int], Iterator[Figure]]] = {
+    "start": start,
+    "overhead": overhead,
+    "limit": limit,
+    "jax": jax,
+    "grid": grid,
+    "growth": growth,
+}
