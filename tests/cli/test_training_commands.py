@@ -1,9 +1,9 @@
-import re
 """`gradlab run` and `gradlab compare` on real tiny nets: documents, sinks, exit codes, what is written."""
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
