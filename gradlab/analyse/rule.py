@@ -161,21 +161,16 @@ def profile(records: Records, seed: int) -> Gradient:
     delta = records.layer("delta_rms")[seed]
     readout = records.output.get("delta_rms")
     above_top = readout[seed] if readout is not None else np.full(len(delta), np.nan)
-    decades = np.full(len(delta), np.nan)
-    cut = np.full(len(delta), -1, dtype=np.int64)
+    top = delta.shape[1] - 1
+    zero = (delta == 0) & ~np.isnan(delta[:, -1:])
+    lowest = np.where(zero.any(-1), top + 1 - zero[:, ::-1].argmax(-1), 0)
+    ends = np.stack([delta[np.arange(len(delta)), np.minimum(lowest, top)], delta[:, -1]], -1)
+    decades = np.where(lowest <= top, attenuation(ends), np.nan)
+    cut = np.where((lowest == 0) | ((lowest > top) & (above_top == 0)), -1, lowest - 1)
     cause = [""] * len(delta)
-    for t, row in enumerate(delta):
-        if np.isnan(row).all() or np.isnan(row[-1]):
-            continue
-        zeros = np.flatnonzero(row == 0)
-        lowest = int(zeros[-1]) + 1 if len(zeros) else 0
-        if lowest < len(row):
-            decades[t] = attenuation(row[lowest:])
-        if not len(zeros) or (lowest == len(row) and above_top[t] == 0):
-            continue
-        cut[t] = lowest - 1
-        nearest = row[lowest] if lowest < len(row) else above_top[t]
-        cause[t] = _why_zero(records, seed, t, lowest - 1, nearest)
+    for t in np.flatnonzero(cut >= 0):
+        nearest = delta[t, lowest[t]] if lowest[t] <= top else above_top[t]
+        cause[t] = _why_zero(records, seed, int(t), int(cut[t]), nearest)
     return Gradient(decades, cut, tuple(cause))
 
 
