@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gradlab.analyse.records import Array, cell_columns_of, check_table, group_cells
+from gradlab.analyse.records import Array, cell_columns_of, check_table, rows_of_cells
 from gradlab.analyse.seeds import Difference, mean_interval, paired_difference
 
 SIGNIFICANT = 0.05
@@ -36,7 +36,7 @@ def rank(
     check_table(steps, "steps", ("seed", "step", by, *columns))
     descending = "loss" not in by if largest_first is None else largest_first
     keys = ["cell"] if "cell" in columns else columns
-    parts = list(group_cells(steps, keys).values())
+    parts = [steps.iloc[rows] for rows in rows_of_cells(steps, keys).values()]
     last = [_last(part, by) for part in parts]
     means = np.array([values.to_numpy().mean() for values in last])
     broken = ~np.isfinite(means)

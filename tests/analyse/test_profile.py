@@ -34,8 +34,7 @@ def test_every_record_is_judged_as_if_it_were_alone(
             run={},
             in_layers=present,
             in_steps=present,
-        ),
-        0,
+        )
     )
     for t, row in enumerate(delta[0]):
         decades, cut, cause = np.nan, -1, ""
@@ -48,5 +47,5 @@ def test_every_record_is_judged_as_if_it_were_alone(
             fits_its_batch = lowest == layers and above == 0
             if zeros and not fits_its_batch:
                 cut, cause = lowest - 1, "underflow" if above < 1e-30 else "dead"
-        assert (found.cut[t], found.cause[t]) == (cut, cause)
-        np.testing.assert_array_equal(found.decades[t], decades)
+        assert (found.cut[0, t], found.cause[0, t]) == (cut, cause)
+        np.testing.assert_array_equal(found.decades[0, t], decades)
