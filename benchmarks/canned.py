@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -56,3 +57,18 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         connection.send(work(stack))
+
+
+def task(stack: Stack) -> StackResult:
+    """In place of `gradlab.sweep.on_ray._train`."""
+    return work(stack)
+
+
+def ship() -> None:
+    """Have Ray's tasks do `task`; its workers do not see this file, so it goes along by value."""
+    import ray
+
+    from gradlab.sweep import on_ray
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    on_ray._train = task

@@ -1,9 +1,9 @@
 """What a comparison costs besides its training: planner, scheduler, journal and summary over canned stacks.
 
-    python benchmarks/scaling.py [--workers N] [--tables] [--small] 1000 10000 100000
+    python benchmarks/scaling.py [--workers N] [--ray] [--tables] [--small] 1000 10000 100000
 
 For each number of cells, one process of its own. --tables writes layers.csv and steps.csv too. --small has cells of
-depth 3 with 10 records; else they have the shape of the default run.
+depth 3 with 10 records; else they have the shape of the default run. --ray starts a cluster on this machine.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ COLUMNS = (
     "show s",
     "memory MB",
     "journal MB",
+    "manifest MB",
 )
 
 
-def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, float]:
+def measure(cells: int, workers: int, ray: bool, tables: bool, out: Path) -> dict[str, float]:
     from gradlab import experiment
     from gradlab.config import resolve
     from gradlab.plan import make
@@ -46,6 +47,8 @@ def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, floa
 
     serial.work = canned.work
     processes._serve = canned.serve
+    if ray:
+        canned.ship()
     if not tables:
         for name in ("layers", "steps"):
             whole = getattr(known.Cells, name)
@@ -53,12 +56,14 @@ def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, floa
     rates = [round(1e-6 * (1 + i), 6) for i in range(cells)]
     times = [perf_counter()]
     settings = {"lr": rates, "activation": "relu", "out": str(out), "workers": workers}
+    settings |= {"executor": "ray"} if ray else {}
     plan = make(resolve(file=None, environment={}, flags=settings, sets=(), lists=True))
     times.append(perf_counter())
     used = process_time()
     experiment.execute(plan)
     used = process_time() - used
     times.append(perf_counter())
+    manifest = (out / folder.MANIFEST).stat().st_size
     (out / folder.MANIFEST).unlink()
     for stack in plan.stacks()[::2]:
         (out / folder.JOURNAL / f"{stack.key}.npz").unlink()
@@ -78,6 +83,7 @@ def measure(cells: int, workers: int, tables: bool, out: Path) -> dict[str, floa
         "show s": times[5] - times[4],
         "memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "journal MB": size / 1e6,
+        "manifest MB": manifest / 1e6,
     }
 
 
@@ -87,19 +93,21 @@ def main() -> None:
     )
     parser.add_argument("cells", type=int, nargs="+")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--ray", action="store_true")
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.cells[0], given.workers, given.tables, given.one / "out")))
+        out = given.one / "out"
+        print(json.dumps(measure(given.cells[0], given.workers, given.ray, given.tables, out)))
         return
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---:|" * len(COLUMNS), flush=True)
     for cells in given.cells:
         place = tempfile.mkdtemp(prefix="gradlab-scaling-")
         try:
             command = [sys.executable, __file__, str(cells), "--workers", str(given.workers), "--one", place]
-            command += ["--tables"] if given.tables else []
+            command += [f"--{name}" for name in ("ray", "tables") if getattr(given, name)]
             environment = os.environ | ({"CANNED_SMALL": "1"} if given.small else {})
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             row = json.loads(done.stdout)

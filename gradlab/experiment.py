@@ -21,7 +21,7 @@ from gradlab.plan import Cell, Plan, Stack
 from gradlab.store import atomic
 from gradlab.store.folder import ResultsFolder
 from gradlab.store.schema import CELL, names
-from gradlab.store.tables import Table, frame, read_rows, repeated, write_csv, write_parquet
+from gradlab.store.tables import Table, frame, of_rows, read_rows, write_csv, write_parquet
 from gradlab.sweep.cells import Cells, chance
 from gradlab.sweep.cost import check_memory, worker_count
 from gradlab.sweep.interrupt import Interrupt, Interrupted
@@ -234,8 +234,8 @@ class _Execution:
             return []
         columns = [*names(CELL), *self.plan.varying, "seeds", "message"]
         rows = [{**f.cell.columns(), "seeds": _span(f.seeds), "message": f.message} for f in self.failed]
-        tables = [Table({name: repeated(row, 1)[name] for name in columns}, {}) for row in rows]
-        write_csv(self.folder.file("failures.csv"), tables)
+        found = of_rows([{name: row[name] for name in columns} for row in rows])
+        write_csv(self.folder.file("failures.csv"), Table(found, {}))
         return ["failures.csv"]
 
 

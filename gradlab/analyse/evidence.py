@@ -62,12 +62,11 @@ def _words(records: Records, verdict: str, which: Sequence[int], faults: Sequenc
 
 def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
     """`delta shrinks 0.24 x a layer (0.236 to 0.245), 1e-12 over 20 layers`."""
-    rows = np.array([records.layer("delta_rms")[i, f.reference] for i, f in zip(which, faults, strict=True)])
+    places = list(which), [fault.reference for fault in faults]
+    rows = records.layer("delta_rms")[places]
     line = fit_line(rows)
     factors = _finite(10.0**line.slope)
-    decades = _finite(
-        np.array([profile(records, i).decades[f.reference] for i, f in zip(which, faults, strict=True)])
-    )
+    decades = _finite(profile(records).decades[places])
     if rows.shape[1] < 2:
         return ""
     if not len(factors):

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gradlab.analyse.records import Array, cell_columns_of, check_table, group_cells
+from gradlab.analyse.records import Array, Ints, cell_columns_of, check_table, rows_of_cells
 from gradlab.analyse.seeds import Difference, mean_interval, paired_difference
 
 SIGNIFICANT = 0.05
 """Holm-corrected p below which a cell is told apart from the best."""
+
+Last = tuple[Ints, Array]
+"""seeds, ascending, and a value of each"""
 
 
 def rank(
@@ -36,23 +39,24 @@ def rank(
     check_table(steps, "steps", ("seed", "step", by, *columns))
     descending = "loss" not in by if largest_first is None else largest_first
     keys = ["cell"] if "cell" in columns else columns
-    parts = list(group_cells(steps, keys).values())
-    last = [_last(part, by) for part in parts]
-    means = np.array([values.to_numpy().mean() for values in last])
+    cells = list(rows_of_cells(steps, keys).values())
+    last = _last(steps, cells, by)
+    means = np.array([values.mean() for _, values in last])
     broken = ~np.isfinite(means)
     worth = np.where(broken, -np.inf, means if descending else -means)
     order = np.argsort(-worth, kind="stable")
+    named = {column: steps[column].iloc[[rows[0] for rows in cells]].array for column in columns}
     rows = []
     for place, i in enumerate(order.tolist(), start=1):
-        estimate = mean_interval(last[i].to_numpy())
+        estimate = mean_interval(last[i][1])
         behind = _behind(last[i], last[order[0]])
         rows.append(
-            {column: parts[i][column].iloc[0] for column in columns}
+            {column: values[i] for column, values in named.items()}
             | {
                 "rank": place,
                 f"{by}_mean": float(estimate.mean),
                 f"{by}_ci95": float(estimate.half_width),
-                "seeds": len(last[i]),
+                "seeds": len(last[i][0]),
                 "behind_best": behind.mean if place > 1 else 0.0,
                 "behind_best_ci95": behind.half_width if place > 1 else np.nan,
                 "p_value": behind.p_value if place > 1 else np.nan,
@@ -65,18 +69,24 @@ def rank(
     return table
 
 
-def _last(rows: pd.DataFrame, by: str) -> pd.Series[float]:
-    """The column at each seed's last record, by seed."""
-    ordered = rows.sort_values("step", kind="stable").groupby("seed", sort=True)[by]
-    return ordered.agg(lambda values: values.iloc[-1]).astype(np.float64)
+def _last(steps: pd.DataFrame, cells: Sequence[Ints], by: str) -> list[Last]:
+    """The column at each seed's last record, by seed, for each cell's rows."""
+    seed, step = (steps[column].to_numpy(np.int64) for column in ("seed", "step"))
+    values = steps[by].to_numpy(np.float64)
+    found = []
+    for rows in cells:
+        ordered = rows[np.lexsort((step[rows], seed[rows]))]  # stable: of equal steps the last row counts
+        ends = ordered[np.append(np.diff(seed[ordered]) != 0, True)]
+        found.append((seed[ends], values[ends]))
+    return found
 
 
-def _behind(values: pd.Series[float], best: pd.Series[float]) -> Difference:
+def _behind(cell: Last, best: Last) -> Difference:
     """The paired difference over the common seeds; none gives nan."""
-    common = values.index.intersection(best.index)
+    common, own, others = np.intersect1d(cell[0], best[0], assume_unique=True, return_indices=True)
     if not len(common):
         return Difference(np.nan, np.nan, np.nan, 0)
-    return paired_difference(values[common].to_numpy(), best[common].to_numpy())
+    return paired_difference(cell[1][own], best[1][others])
 
 
 def holm(p_values: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from gradlab.errors import DataError, Problem
 from gradlab.store.schema import CELL, LAYERS, LAYERS_FULL, STEPS, names
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 LAYER_COLUMNS = frozenset(names(LAYERS) + names(LAYERS_FULL))
 STEP_COLUMNS = frozenset(names(STEPS))
@@ -58,16 +60,20 @@ class Records:
 
     def layer(self, column: str) -> Array:
         """[S, T, L] of a column of layers.csv over the hidden layers; all nan where the table has no such column."""
+        found = self.hidden.get(column)
         shape = (len(self.seeds), len(self.steps), len(self.layers))
-        return self.hidden.get(column, np.full(shape, np.nan))
+        return np.full(shape, np.nan) if found is None else found
 
     def step(self, column: str) -> Array:
         """[S, T] of a column of steps.csv; all nan where there is none."""
-        return self.run.get(column, np.full((len(self.seeds), len(self.steps)), np.nan))
+        found = self.run.get(column)
+        return np.full((len(self.seeds), len(self.steps)), np.nan) if found is None else found
 
     def every_layer(self, column: str) -> Array:
         """[S, T, L + 1]: the hidden layers and, last, the readout (nan where none is recorded)."""
-        readout = self.output.get(column, np.full((len(self.seeds), len(self.steps)), np.nan))
+        readout = self.output.get(column)
+        if readout is None:
+            readout = np.full((len(self.seeds), len(self.steps)), np.nan)
         return np.concatenate([self.layer(column), readout[..., None]], axis=-1)
 
 
@@ -93,31 +99,25 @@ def split_cells(
     keys = ["cell"] if "cell" in columns else columns
     if steps is not None:
         check_table(steps, "steps", INDEX)
-    parts = group_cells(layers, keys)
+    parts = rows_of_cells(layers, keys)
     shared = [key for key in keys if steps is not None and key in steps.columns]
     if steps is not None and len(parts) > 1 and shared != keys:
         lost = ", ".join(key for key in keys if key not in shared)
         raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
-    of_steps = group_cells(steps, shared) if steps is not None else {}
+    of_steps = rows_of_cells(steps, shared) if steps is not None else {}
+    table, run = _Layers.of(layers), None if steps is None else _Steps.of(steps)
+    first = {column: layers[column].iloc[[rows[0] for rows in parts.values()]].array for column in columns}
     found = []
-    for key, rows in parts.items():
-        own = of_steps.get(key if shared else (), None)
-        cell = {column: rows[column].iloc[0] for column in columns}
-        found.append(_arrays(cell, rows, own))
+    for place, (key, rows) in enumerate(parts.items()):
+        cell = {column: values[place] for column, values in first.items()}
+        own = of_steps.get(key if shared else ())
+        found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
     return found
 
 
 def worst(values: Array) -> Array:
     """The largest over the layers, [..., L] -> [...], nan where the column is empty in every layer."""
     return np.where(np.isnan(values).all(-1), np.nan, np.max(np.nan_to_num(values, nan=-np.inf), -1))
-
-
-def group_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], pd.DataFrame]:
-    if not keys:
-        return {(): frame}
-    texts = [frame[key].astype(str) for key in keys]  # so that an empty value is a value like any other
-    grouped = frame.groupby(texts, sort=False)
-    return {key if isinstance(key, tuple) else (key,): part for key, part in grouped}
 
 
 def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
@@ -140,46 +140,81 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
         raise DataError(problems)
 
 
-def _arrays(cell: Mapping[str, object], rows: pd.DataFrame, own: pd.DataFrame | None) -> Records:
-    readout = _is_readout(rows)
+class _Steps(NamedTuple):
+    """The rows of steps.csv as arrays [row]; `values` by column, numbers alone."""
+
+    seed: Ints
+    step: Ints
+    values: dict[str, Array]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Steps:
+        known = [column for column in frame.columns if column in STEP_COLUMNS and column not in INDEX]
+        return cls(_integers(frame, "seed"), _integers(frame, "step"), _numbers(frame, known))
+
+    def at(self, rows: Ints) -> _Steps:
+        """Some of the rows."""
+        return _Steps(self.seed[rows], self.step[rows], {k: v[rows] for k, v in self.values.items()})
+
+
+class _Layers(NamedTuple):
+    """The rows of layers.csv as arrays [row]; `name` is None where the table has no such column."""
+
+    seed: Ints
+    step: Ints
+    layer: Ints
+    readout: NDArray[np.bool_]
+    name: NDArray[np.object_] | None
+    values: dict[str, Array]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Layers:
+        name = frame["name"].to_numpy(object) if "name" in frame.columns else None
+        values = _numbers(frame, [column for column in frame.columns if _is_value(column)])
+        seed, step, layer = (_integers(frame, column) for column in (*INDEX, "layer"))
+        return cls(seed, step, layer, _is_readout(frame), name, values)
+
+    def at(self, rows: Ints) -> _Layers:
+        """Some of the rows."""
+        name = None if self.name is None else self.name[rows]
+        values = {column: v[rows] for column, v in self.values.items()}
+        return _Layers(self.seed[rows], self.step[rows], self.layer[rows], self.readout[rows], name, values)
+
+
+def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
+    readout = rows.readout
     if readout.all():
         raise DataError(Problem("layers", f"cell {cell.get('cell', '')}: no hidden layer, only the readout"))
-    seeds, seed_at = np.unique(rows["seed"].to_numpy(np.int64), return_inverse=True)
-    every = [rows["step"].to_numpy(np.int64)] + ([] if own is None else [own["step"].to_numpy(np.int64)])
-    steps = np.unique(np.concatenate(every))
-    step_at = np.searchsorted(steps, every[0])
-    number = rows["layer"].to_numpy(np.int64)
-    layers = np.unique(number[~readout])
-    layer_at = np.where(readout, len(layers), np.searchsorted(layers, number))
+    seeds, seed_at = np.unique(rows.seed, return_inverse=True)
+    steps = np.unique(rows.step if own is None else np.concatenate([rows.step, own.step]))
+    step_at = np.searchsorted(steps, rows.step)
+    layers = np.unique(rows.layer[~readout])
+    layer_at = np.where(readout, len(layers), np.searchsorted(layers, rows.layer))
     place = (seed_at * len(steps) + step_at) * (len(layers) + 1) + layer_at
     if len(np.unique(place)) != len(place):
         hint = "tables of several cells need a column that tells them apart, left of `seed`"
         raise DataError(Problem("layers", "several rows for the same seed, step and layer", hint=hint))
     shape = (len(seeds), len(steps), len(layers) + 1)
-    full = {column: _place(rows, column, place, shape) for column in rows.columns if _is_value(column)}
+    full = {column: _placed(values, place, shape) for column, values in rows.values.items()}
     in_layers = np.zeros((len(seeds), len(steps)), dtype=bool)
     in_layers[seed_at, step_at] = True
     in_steps = np.zeros_like(in_layers)
     run: dict[str, Array] = {}
     if own is not None:
-        known = own[own["seed"].isin(seeds)]
-        where = np.searchsorted(seeds, known["seed"].to_numpy(np.int64)) * len(steps) + np.searchsorted(
-            steps, known["step"].to_numpy(np.int64)
-        )
+        own = own.at(np.flatnonzero(np.isin(own.seed, seeds)))
+        where = np.searchsorted(seeds, own.seed) * len(steps) + np.searchsorted(steps, own.step)
         if len(np.unique(where)) != len(where):
             raise DataError(Problem("steps", "several rows for the same seed and step"))
         in_steps.ravel()[where] = True
-        for column in known.columns:
-            if column in STEP_COLUMNS and column not in INDEX:
-                run[column] = _place(known, column, where, shape[:2])
-    first = rows.assign(_at=layer_at).drop_duplicates("_at").set_index("_at")
-    names_at = first["name"] if "name" in first.columns else pd.Series(dtype=object)
+        run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
+    at, first = np.unique(layer_at, return_index=True)
+    named = {} if rows.name is None else dict(zip(at.tolist(), rows.name[first], strict=True))
     return Records(
         cell=cell,
         seeds=seeds,
         steps=steps,
         layers=layers,
-        names=tuple(str(names_at.get(i, f"layer {n}")) for i, n in enumerate(layers)),
+        names=tuple(str(named.get(i, f"layer {n}")) for i, n in enumerate(layers)),
         hidden={column: values[..., :-1] for column, values in full.items()},
         output={column: values[..., -1] for column, values in full.items()} if readout.any() else {},
         run=run,
@@ -208,7 +243,30 @@ def _is_readout(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return last
 
 
-def _place(rows: pd.DataFrame, column: str, place: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
-    values = np.full(int(np.prod(shape)), np.nan)
-    values[place] = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return values.reshape(shape)
+def rows_of_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], Ints]:
+    """The numbers of each cell's rows, ascending, cells in the order in which they appear."""
+    if not keys:
+        return {(): np.arange(len(frame))}
+    texts = [frame[key].astype(str) for key in keys]  # so that an empty value is a value like any other
+    number = frame.groupby(texts, sort=False).ngroup().to_numpy()
+    rows = np.argsort(number, kind="stable")
+    parts = np.split(rows, np.flatnonzero(np.diff(number[rows])) + 1)
+    firsts = [part[0] for part in parts]
+    return dict(zip(zip(*(text.iloc[firsts] for text in texts), strict=True), parts, strict=True))
+
+
+def _integers(frame: pd.DataFrame, column: str) -> Ints:
+    return frame[column].to_numpy(np.int64)
+
+
+def _numbers(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Array]:
+    return {
+        column: pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        for column in columns
+    }
+
+
+def _placed(values: Array, place: Ints, shape: tuple[int, ...]) -> Array:
+    result = np.full(int(np.prod(shape)), np.nan)
+    result[place] = values
+    return result.reshape(shape)

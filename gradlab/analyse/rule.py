@@ -6,6 +6,7 @@ probe, saturation by phi', and each by what it does to learning (`thresholds` ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class Replica:
 
 
 class Gradient(NamedTuple):
-    """The profile of delta_rms at each record [T].
+    """The profile of delta_rms at each record of each seed [S, T].
 
     decades:  change from the top hidden layer down to layer 1, or to the lowest layer above an exact 0
     cut:      index of the topmost hidden layer whose delta_rms is exactly 0 while that above is not; -1 for none
@@ -49,10 +50,25 @@ class Gradient(NamedTuple):
 
     decades: Array
     cut: NDArray[np.int64]
-    cause: tuple[str, ...]
+    cause: NDArray[np.str_]
 
 
-def judge_replica(records: Records, seed: int, chance: float | None = None) -> Replica:
+class Severity(NamedTuple):
+    """Of one verdict, at each record of each seed [S, T]: whether it holds weakly, strongly, and where it begins."""
+
+    verdict: str
+    weak: Bools
+    strong: Bools
+    layer: NDArray[np.int64]
+
+
+def judge_replicas(records: Records, chance: float | None = None) -> list[Replica]:
+    """The faults of every seed."""
+    severities = _severities(records)
+    return [_replica(records, severities, seed, chance) for seed in range(len(records.seeds))]
+
+
+def _replica(records: Records, severities: Sequence[Severity], seed: int, chance: float | None) -> Replica:
     """The faults of replica number `seed` (an index into records.seeds)."""
     learning = judge_learning(records, seed, chance)
     broken = _divergence(records, seed, learning)
@@ -66,7 +82,8 @@ def judge_replica(records: Records, seed: int, chance: float | None = None) -> R
         learned = learning.learned
     unharmed = learned and not learning.fell
     harmless: dict[str, Fault] = {}
-    for verdict, weak, strong, layer in _severities(records, seed, recorded):
+    for verdict, *of_seeds in severities:
+        weak, strong, layer = (of_seed[seed] for of_seed in of_seeds)
         fault = _lasting(weak, strong, layer, recorded, unharmed, ends_itself=verdict == "exploding")
         if fault is not None:
             faults[verdict] = fault
@@ -115,80 +132,65 @@ def _at(layer: NDArray[np.int64], record: int) -> int | None:
     return int(layer[record]) if layer[record] >= 0 else None
 
 
-def _severities(
-    records: Records, seed: int, recorded: Bools
-) -> list[tuple[str, Bools, Bools, NDArray[np.int64]]]:
-    """(verdict, weak, strong, layer) at each record: [T] whether it holds weakly, strongly, and where it begins."""
-    delta = records.layer("delta_rms")[seed]
-    gradient = profile(records, seed)
-    causes = np.array(gradient.cause)
+def _severities(records: Records) -> list[Severity]:
+    delta = records.layer("delta_rms")
+    gradient = profile(records)
     decades = gradient.decades
-    dead = records.layer("dead_fraction")[seed]
-    flat = _saturation(records, seed)
+    dead = records.layer("dead_fraction")
     sided = s_shaped(records)
+    flat = _saturation(records, sided)
     with np.errstate(invalid="ignore"):
-        lost = np.isin(causes, ("underflow", "unknown"))
-        forward = _forward_growth(records, seed)
+        cut = {cause: gradient.cause == cause for cause in ("dead", "saturated", "underflow", "unknown")}
+        lost = cut["underflow"] | cut["unknown"]
+        forward = _forward_growth(records)
         down = (decades <= -at.WEAK_DECADES) | lost
         up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
         far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
-        cut = {cause: causes == cause for cause in ("dead", "saturated", "underflow")}
-        alive = (1 - dead) * records.layer("fan_out")[seed]
+        alive = (1 - dead) * records.layer("fan_out")
         starved = (dead >= at.WEAK_DEAD) | ((alive < at.FEW_ALIVE) & (dead > 0))
         weak_dead, strong_dead = _any(starved), _any(dead >= at.STRONG_DEAD)
         weak_flat = _any(flat >= at.WEAK_SATURATED) & sided
         strong_flat = _any(flat >= (at.STRONG_SATURATED if sided else at.LEAKING))
+        from_flat = _first_layer(flat >= (at.WEAK_SATURATED if sided else at.LEAKING), gradient.cut)
+    far_down = (decades <= -at.STRONG_DECADES) | lost
     return [
-        ("dead", weak_dead, strong_dead | cut["dead"], _first_layer(starved, gradient.cut)),
-        (
-            "saturated",
-            weak_flat,
-            strong_flat | cut["saturated"],
-            _first_layer(flat >= (at.WEAK_SATURATED if sided else at.LEAKING), gradient.cut),
-        ),
-        ("exploding", up, far_up, _crossing(delta, at.WEAK_DECADES)),
-        ("vanishing", down, (decades <= -at.STRONG_DECADES) | lost, _crossing(delta, -at.WEAK_DECADES)),
-        ("underflow", cut["underflow"], cut["underflow"], gradient.cut),
+        Severity("dead", weak_dead, strong_dead | cut["dead"], _first_layer(starved, gradient.cut)),
+        Severity("saturated", weak_flat, strong_flat | cut["saturated"], from_flat),
+        Severity("exploding", up, far_up, _crossing(delta, at.WEAK_DECADES)),
+        Severity("vanishing", down, far_down, _crossing(delta, -at.WEAK_DECADES)),
+        Severity("underflow", cut["underflow"], cut["underflow"], gradient.cut),
     ]
 
 
-def profile(records: Records, seed: int) -> Gradient:
-    """The gradient's way down at each record of a replica; `decades` is nan where there is none to judge.
+def profile(records: Records) -> Gradient:
+    """The gradient's way down at each record of each seed; `decades` is nan where there is none to judge.
 
     An exact 0 ends the way: underflow below a delta_rms under 1e-30, else what the layer's own units say. Where the
     readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong.
     """
-    delta = records.layer("delta_rms")[seed]
-    readout = records.output.get("delta_rms")
-    above_top = readout[seed] if readout is not None else np.full(len(delta), np.nan)
-    decades = np.full(len(delta), np.nan)
-    cut = np.full(len(delta), -1, dtype=np.int64)
-    cause = [""] * len(delta)
-    for t, row in enumerate(delta):
-        if np.isnan(row).all() or np.isnan(row[-1]):
-            continue
-        zeros = np.flatnonzero(row == 0)
-        lowest = int(zeros[-1]) + 1 if len(zeros) else 0
-        if lowest < len(row):
-            decades[t] = attenuation(row[lowest:])
-        if not len(zeros) or (lowest == len(row) and above_top[t] == 0):
-            continue
-        cut[t] = lowest - 1
-        nearest = row[lowest] if lowest < len(row) else above_top[t]
-        cause[t] = _why_zero(records, seed, t, lowest - 1, nearest)
-    return Gradient(decades, cut, tuple(cause))
+    every = records.every_layer("delta_rms")
+    delta, above_top = every[..., :-1], every[..., -1]
+    top = delta.shape[-1] - 1
+    zero = (delta == 0) & ~np.isnan(delta[..., -1:])
+    lowest = np.where(_any(zero), top + 1 - zero[..., ::-1].argmax(-1), 0)
+    above = np.take_along_axis(every, lowest[..., None], -1)[..., 0]  # the layer above the topmost 0
+    decades = np.where(lowest <= top, attenuation(np.stack([above, delta[..., -1]], -1)), np.nan)
+    cut = np.where((lowest == 0) | ((lowest > top) & (above_top == 0)), -1, lowest - 1)
+    cause = np.full(cut.shape, "", dtype="<U9")
+    for place in zip(*np.nonzero(cut >= 0), strict=True):
+        cause[place] = _why_zero(records, (*place, cut[place]), above[place])
+    return Gradient(decades, cut, cause)
 
 
-def _why_zero(records: Records, seed: int, t: int, layer: int, nearest: float) -> str:
-    if nearest < at.UNDERFLOW:
+def _why_zero(records: Records, place: tuple[int, ...], above: float) -> str:
+    """Why delta_rms is 0 at (seed, record, layer), below a layer where it is `above`."""
+    if above < at.UNDERFLOW:
         return "underflow"
-    dead = [
-        records.layer(c)[seed, t, layer] for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")
-    ]
+    dead = [records.layer(c)[place] for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")]
     if max(dead, key=lambda share: -1.0 if np.isnan(share) else share) >= at.ALL:
         return "dead"
-    flat = records.layer("saturated_fraction")[seed, t, layer] >= at.ALL
-    return "saturated" if flat or records.layer("slope_sq")[seed, t, layer] == 0 else "unknown"
+    flat = records.layer("saturated_fraction")[place] >= at.ALL
+    return "saturated" if flat or records.layer("slope_sq")[place] == 0 else "unknown"
 
 
 def s_shaped(records: Records) -> bool:
@@ -200,26 +202,24 @@ def s_shaped(records: Records) -> bool:
     return name in activations.names() and activations.get(text).family == "logistic"
 
 
-def _saturation(records: Records, seed: int) -> Array:
+def _saturation(records: Records, sided: bool) -> Array:
     """saturated_fraction; without an S-shape less the outputs that are exactly 0, which `dead` judges."""
-    flat: Array = records.layer("saturated_fraction")[seed]
-    if not s_shaped(records):
-        flat = flat - np.nan_to_num(records.layer("zero_fraction")[seed])
-    return flat
+    flat = records.layer("saturated_fraction")
+    return flat if sided else flat - np.nan_to_num(records.layer("zero_fraction"))
 
 
-def _forward_growth(records: Records, seed: int) -> Array:
-    """[T]: decades that z_std grows from layer 1 to the last layer where it is finite, where delta_rms is not a number.
+def _forward_growth(records: Records) -> Array:
+    """[S, T]: decades that z_std grows from layer 1 to the last where it is finite, where delta_rms is not a number.
 
     A forward pass that leaves the number format at birth leaves no delta to judge, but it grew before it did.
     """
-    z = records.every_layer("z_std")[seed]
-    lost = ~np.isfinite(records.layer("delta_rms")[seed]).any(-1)
-    growth = np.full(len(z), np.nan)
-    for t in np.flatnonzero(lost):
-        finite = z[t][np.isfinite(z[t]) & (z[t] > 0)]
+    z = records.every_layer("z_std")
+    lost = ~np.isfinite(records.layer("delta_rms")).any(-1)
+    growth = np.full(lost.shape, np.nan)
+    for place in zip(*np.nonzero(lost), strict=True):
+        finite = z[place][np.isfinite(z[place]) & (z[place] > 0)]
         if len(finite) > 1:
-            growth[t] = np.log10(finite[-1] / finite[0])
+            growth[place] = np.log10(finite[-1] / finite[0])
     return growth
 
 
@@ -256,14 +256,14 @@ def _any(holds: Bools) -> Bools:
 
 
 def _first_layer(holds: Bools, cut: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[T, L] -> [T]: index of the lowest layer that holds, else where the gradient is cut, else -1."""
+    """[S, T, L] -> [S, T]: index of the lowest layer that holds, else where the gradient is cut, else -1."""
     return np.where(holds.any(-1), holds.argmax(-1), cut)
 
 
 def _crossing(delta: Array, decades: float) -> NDArray[np.int64]:
-    """[T, L] -> [T]: index of the first layer, going down, that is `decades` away from the top; -1 for none."""
+    """[S, T, L] -> [S, T]: index of the first layer, going down, that is `decades` away from the top; -1 for none."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.log10(delta) - np.log10(delta[:, -1:])
+        change = np.log10(delta) - np.log10(delta[..., -1:])
         beyond = change <= decades if decades < 0 else change >= decades
-    last = delta.shape[1] - 1 - beyond[:, ::-1].argmax(-1)
+    last = delta.shape[-1] - 1 - beyond[..., ::-1].argmax(-1)
     return np.where(beyond.any(-1), last, -1)

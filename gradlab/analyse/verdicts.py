@@ -13,7 +13,7 @@ from gradlab.analyse.evidence import describe, harmless_note, healthy_notes
 from gradlab.analyse.findings import VERDICTS, Diagnosis, Finding
 from gradlab.analyse.records import Records, split_cells
 from gradlab.analyse.remedies import advice_for
-from gradlab.analyse.rule import Fault, Replica, judge_replica
+from gradlab.analyse.rule import Fault, Replica, judge_replicas
 from gradlab.errors import ConfigError, Problem, nearest
 
 RULESETS = ("gradlab", "smdebug", "autotrainer", "deepchecker")
@@ -62,7 +62,7 @@ def diagnose(
 def judge(records: Records, chance: Chance = None) -> Diagnosis:
     """gradlab's own verdicts on one cell."""
     level = chance.get(str(records.cell.get("cell", ""))) if isinstance(chance, Mapping) else chance
-    replicas = [judge_replica(records, seed, level) for seed in range(len(records.seeds))]
+    replicas = judge_replicas(records, level)
     count = len(replicas)
     findings = sorted(
         (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +36,7 @@ class Unusable(Exception):
 
 def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
     """Put one stack's records on disk; after a crash the file is whole or absent. Raises OSError."""
-    plain = {key: value for key, value in asdict(result).items() if key not in KINDS | JACOBIAN_KINDS}
+    plain = {key: value for key, value in vars(result).items() if key not in KINDS | JACOBIAN_KINDS}
     header = {
         "gradlab": "stack",
         "schema": SCHEMA_VERSION,
@@ -53,7 +53,9 @@ def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
             silent = np.full(len(result.names), np.nan)
             found = result.jacobian_predicted
             arrays["jacobian_predicted"] = silent if found is None else found
-        np.savez(handle, header=np.array(json.dumps(header)), **arrays)
+        archive = io.BytesIO()  # written in one piece: the archive goes back and forth over its own file
+        np.savez(archive, header=np.array(json.dumps(header)), **arrays)
+        handle.write(archive.getbuffer())
 
     atomic.write(path, fill)
 

@@ -37,21 +37,33 @@ class Table:
 
         return pd.DataFrame(dict(self.columns))
 
-    def texts(self, name: str) -> list[str]:
-        """A column as it is written: floats so that they read back the same, nothing where none exists."""
-        values, applies = self.columns[name], self.applies.get(name)
-        texts = _texts(values, KINDS.get(name))
-        if applies is None:
-            return texts
-        return [text if there else "" for text, there in zip(texts, applies, strict=True)]
+    def fields(self, name: str) -> list[str]:
+        """A column as it stands in a CSV file: floats so that they read back the same, nothing where none exists."""
+        fields = _fields(self.columns[name], KINDS.get(name))
+        if name in self.applies:
+            fields[~self.applies[name]] = ""
+        found: list[str] = fields.tolist()
+        return found
 
 
-def _texts(values: NDArray[Any], kind: str | None) -> list[str]:
+def _fields(values: NDArray[Any], kind: str | None) -> NDArray[np.object_]:
+    """Each value as a field. Most columns hold few values many times, so each distinct one is written once."""
     if values.dtype == object or values.dtype.kind in "US":
-        return [str(value) for value in values.tolist()]
-    if kind == "int" and values.dtype.kind == "f":
-        return [str(int(v)) if np.isfinite(v) else repr(v) for v in values.tolist()]
-    return [repr(value) for value in values.tolist()]
+        texts = [str(value) for value in values.tolist()]
+        quoted = {text: _quoted(text) for text in set(texts)}
+        return np.array([quoted[text] for text in texts], dtype=object)
+    bits = np.ascontiguousarray(values).view(f"u{values.itemsize}")  # tells -0.0 from 0.0
+    _, first, place = np.unique(bits, return_index=True, return_inverse=True)
+    whole = kind == "int" and values.dtype.kind == "f"
+    distinct = [str(int(v)) if whole and np.isfinite(v) else repr(v) for v in values[first].tolist()]
+    return np.array(distinct, dtype=object)[place]
+
+
+def _quoted(text: str) -> str:
+    """A text as a field of a CSV file, in quotes where it needs them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([text, ""])
+    return line.getvalue()[: -len(",\n")]
 
 
 def join(tables: Sequence[Table]) -> Table:
@@ -66,6 +78,16 @@ def join(tables: Sequence[Table]) -> Table:
         {name: np.concatenate([table.columns[name] for table in tables]) for name in names},
         {name: np.concatenate([mask(table, name) for table in tables]) for name in names if name in masked},
     )
+
+
+def of_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """The columns of one row or more, all of the same keys."""
+    return {name: _column([row[name] for row in rows]) for name in rows[0]}
+
+
+def _column(values: Sequence[Any]) -> NDArray[Any]:
+    numbers = len({type(value) for value in values}) == 1 and not isinstance(values[0], str | None)
+    return np.array(values, dtype=None if numbers else object)
 
 
 def repeated(row: Mapping[str, Any], length: int) -> dict[str, NDArray[Any]]:
@@ -90,11 +112,11 @@ def write_csv(path: Path, tables: Table | Iterable[Table]) -> None:
 
     def fill(handle: IO[bytes]) -> None:
         text = io.TextIOWrapper(handle, encoding="utf-8", newline="")
-        writer = csv.writer(text, lineterminator="\n")
         for place, table in enumerate([tables] if isinstance(tables, Table) else tables):
             if place == 0:
-                writer.writerow(table.columns)
-            writer.writerows(zip(*(table.texts(name) for name in table.columns), strict=True))
+                text.write(",".join(map(_quoted, table.columns)) + "\n")
+            rows = zip(*(table.fields(name) for name in table.columns), strict=True)
+            text.writelines(f"{','.join(row)}\n" for row in rows)
         text.detach()
 
     atomic.write(path, fill)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from gradlab.plan import Cell, Plan, Stack
 from gradlab.store.rows import jacobian_rows, layer_rows, step_rows
 from gradlab.store.schema import CELL, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
-from gradlab.store.tables import Table, join, repeated
+from gradlab.store.tables import Table, join, of_rows
 from gradlab.train.result import StackResult
 
 OPTIONAL = {
@@ -95,11 +95,11 @@ class Cells:
             yield join([jacobian_rows(cell.columns(), result) for result in self._results(cell)])
 
     def summary(self) -> Iterator[Table]:
-        """The rows of summary.csv, cell by cell; at least one table, which may be empty."""
+        """The rows of summary.csv; at least one table, which may be empty."""
         yield self._empty(names(SUMMARY))
         optional = OF_LAYERS if self.plan.recording.record == "off" else OPTIONAL
-        for cell in self.kept():
-            yield _summary(self.rows[cell.id], optional)
+        if rows := [self.rows[cell.id] for cell in self.kept()]:
+            yield _summary(rows, optional)
 
     def _results(self, cell: Cell) -> list[StackResult]:
         found = [self._read(stack) for stack in self._stacks[cell.id]]
@@ -126,12 +126,8 @@ def _steps(cell: Cell, results: Iterable[StackResult]) -> Table:
     return join([step_rows(columns, result) for result in results])
 
 
-def _summary(row: Mapping[str, Any], optional: Set[str]) -> Table:
-    """A row of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
-    columns = repeated(row, 1)
-    missing = {
-        name
-        for name, value in row.items()
-        if isinstance(value, float) and np.isnan(value) and (name.endswith("_ci95") or name in optional)
-    }
-    return Table(columns, {name: np.array([name not in missing]) for name in columns})
+def _summary(rows: Sequence[Mapping[str, Any]], optional: Set[str]) -> Table:
+    """Rows of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
+    columns = of_rows(rows)
+    may_lack = {name for name in columns if name.endswith("_ci95") or name in optional}
+    return Table(columns, {name: ~np.isnan(columns[name]) for name in may_lack})

@@ -78,6 +78,19 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     lock.release()
 
 
+def test_a_lock_that_finds_no_room_for_its_holders_name_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space"):
+            Lock(tmp_path / "lock")
+    Lock(tmp_path / "lock").release()
+
+
 def test_a_lock_file_with_other_contents_still_locks(tmp_path: Path) -> None:
     lock = Lock(tmp_path / "lock")
     (tmp_path / "lock").write_text("not json")

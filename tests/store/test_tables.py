@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from pathlib import Path
 
@@ -9,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
-from gradlab.store.tables import Table, frame, join, read_rows, write_csv, write_parquet
+from gradlab.store.tables import Table, frame, join, of_rows, read_rows, write_csv, write_parquet
 
 NUMBERS = some.floats(width=64)
 
@@ -56,6 +58,40 @@ def test_the_texts_of_a_csv(tmp_path: Path) -> None:
         b"0123abc,3,inf,2\n"
         b"0123abc,4,,1\n"
     )
+
+
+FIELD_TEXTS = some.text(some.characters(codec="utf-8"), max_size=4) | some.sampled_from(
+    ['"', ",", "a\n", "\r"]
+)
+
+
+@given(
+    numbers=some.lists(NUMBERS | some.sampled_from([0.0, -0.0, math.nan, math.inf, 1e16, 1e-5]), max_size=12),
+    texts=some.lists(FIELD_TEXTS, min_size=12, max_size=12),
+    applies=some.lists(some.booleans(), min_size=12, max_size=12),
+)
+@example(numbers=[0.0, -0.0, math.nan], texts=["a"] * 12, applies=[True] * 12)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_each_field_is_as_pythons_own_csv_writer_has_it(
+    numbers: list[float], texts: list[str], applies: list[bool], tmp_path: Path
+) -> None:
+    """The reference writes value by value; here each distinct value of a column is written once."""
+    numbers, texts, applies = numbers * 2, (texts * 2)[: 2 * len(numbers)], (applies * 2)[: 2 * len(numbers)]
+    columns = {"activation": np.array(texts, dtype=object), "delta_rms": np.array(numbers, dtype=np.float64)}
+    write_csv(tmp_path / "t.csv", Table(columns, {"delta_rms": np.array(applies, dtype=bool)}))
+    reference = io.StringIO()
+    writer = csv.writer(reference, lineterminator="\n")
+    writer.writerow(columns)
+    for text, number, there in zip(texts, numbers, applies, strict=True):
+        writer.writerow([text, repr(number) if there else ""])
+    assert (tmp_path / "t.csv").read_bytes() == reference.getvalue().encode()
+
+
+def test_rows_become_columns_of_one_kind_each() -> None:
+    rows = [{"a": 1, "b": 0.5, "c": "x", "d": None}, {"a": 2, "b": math.nan, "c": "y", "d": 0.9}]
+    columns = of_rows(rows)
+    assert [columns[name].dtype.kind for name in "abcd"] == ["i", "f", "O", "O"]
+    assert columns["d"].tolist() == [None, 0.9]
 
 
 def test_a_text_with_commas_quotes_and_lines_reads_back(tmp_path: Path) -> None:

@@ -31,13 +31,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, byt
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_ctrl_c_keeps_what_is_finished(
-    tmp_path: Path, workers: int, undisturbed: tuple[dict[str, bytes], float]
+    tmp_path: Path, sent: signal.Signals, workers: int, undisturbed: tuple[dict[str, bytes], float]
 ) -> None:
     out = tmp_path / "out"
     process = start(out, "--workers", str(workers))
     wait_for_stacks(out, 1, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to workers too
+    os.killpg(process.pid, sent)  # as a terminal or a scheduler sends it: to workers too
     code, _, err = finish(process)
     assert code == 130
     assert "the same command continues" in err and "Traceback" not in err
