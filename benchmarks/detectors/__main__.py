@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.detectors.cases import Case, all_cases
+from benchmarks.detectors.case import Case
+from benchmarks.detectors.cases import all_cases
 from benchmarks.detectors.making import records
 from benchmarks.detectors.scoring import score
 from benchmarks.detectors.truth import FAULTS, outcome, truth
@@ -60,7 +61,7 @@ def judged(case: Case, folder: Path) -> dict[str, object]:
     cell = stack.cell.columns()
     layers, steps = frame([layer_rows(cell, result, None)]), frame([step_rows(cell, result)])
     said = diagnose(layers, steps, ruleset="all", chance=chance(stack.cell))
-    found = outcome(result)
+    found = outcome(result, stack.cell.dataset().classes)
     labels = truth(case, found)
     return {
         "name": case.name,
