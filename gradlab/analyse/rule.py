@@ -64,7 +64,7 @@ def judge_replica(records: Records, seed: int, chance: float | None = None) -> R
         learned: bool | None = False
     else:
         learned = learning.learned
-    unharmed = learned and not learning.fell
+    unharmed = learned and learning.excuses
     harmless: dict[str, Fault] = {}
     for verdict, weak, strong, layer in _severities(records, seed, recorded):
         fault = _lasting(weak, strong, layer, recorded, unharmed, ends_itself=verdict == "exploding")
@@ -201,11 +201,15 @@ def s_shaped(records: Records) -> bool:
 
 
 def _saturation(records: Records, seed: int) -> Array:
-    """saturated_fraction; without an S-shape less the outputs that are exactly 0, which `dead` judges."""
-    flat: Array = records.layer("saturated_fraction")[seed]
+    """saturated_fraction without what `dead` judges: of the living units in an S-shape, else less the exact zeros."""
+    flat = records.layer("saturated_fraction")[seed]
     if not s_shaped(records):
-        flat = flat - np.nan_to_num(records.layer("zero_fraction")[seed])
-    return flat
+        less_zeros: Array = flat - np.nan_to_num(records.layer("zero_fraction")[seed])
+        return less_zeros
+    dead = np.nan_to_num(records.layer("dead_fraction")[seed])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        living: Array = np.where(dead < 1, (flat - dead) / (1 - dead), 0.0)
+    return np.where(np.isnan(flat), np.nan, living)
 
 
 def _forward_growth(records: Records, seed: int) -> Array:
@@ -233,7 +237,7 @@ def _divergence(records: Records, seed: int, learning: Learning) -> Fault | None
     count = records.every_layer("nonfinite")[seed]
     delta = records.layer("delta_rms")[seed]
     layer_bad = (np.nan_to_num(count) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
-    no_delta = in_layers & np.isnan(delta).any(-1) & np.isfinite(records.layer("delta_rms")).any()
+    no_delta = (records.rows[seed] & np.isnan(delta)).any(-1) & np.isfinite(records.layer("delta_rms")).any()
     bad = bad_loss | layer_bad.any(-1) | no_delta
     known = in_layers | in_steps
     if bad.any() and bad[np.flatnonzero(known)[-1]]:
