@@ -182,10 +182,13 @@ def profile(records: Records, seed: int) -> Gradient:
 def _why_zero(records: Records, seed: int, t: int, layer: int, nearest: float) -> str:
     if nearest < at.UNDERFLOW:
         return "underflow"
-    dead = [
-        records.layer(c)[seed, t, layer] for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")
-    ]
-    if max(dead, key=lambda share: -1.0 if np.isnan(share) else share) >= at.ALL:
+    dead, in_batch, zeros = (
+        float(records.layer(c)[seed, t, layer])
+        for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")
+    )
+    # Outputs that are exactly 0 speak only where no slope is known: a smooth phi rounds to 0 and is not dead.
+    shares = [zeros] if np.isnan(dead) and np.isnan(in_batch) else [dead, in_batch]
+    if any(share >= at.ALL for share in shares):
         return "dead"
     flat = records.layer("saturated_fraction")[seed, t, layer] >= at.ALL
     return "saturated" if flat or records.layer("slope_sq")[seed, t, layer] == 0 else "unknown"

@@ -155,6 +155,20 @@ def test_zero_slope_by_rounding_of_a_smooth_phi_is_saturation(cell) -> None:  # 
     assert diagnosis.verdicts == ("saturated", "not-learning") and diagnosis.findings[0].layer == 3
 
 
+def test_zero_outputs_by_rounding_of_a_smooth_phi_are_saturation_too(cell) -> None:  # type: ignore[no-untyped-def]
+    def saturate(layers, steps):  # type: ignore[no-untyped-def]
+        flat = layers["layer"] == 3
+        layers.loc[flat, ["saturated_fraction", "slope_sq", "zero_fraction"]] = [1.0, 0.0, 1.0]
+        layers.loc[layers["layer"] <= 3, "delta_rms"] = 0.0
+
+    tables = cell(learns=False, activation="gelu", change=saturate)
+    assert verdicts(tables) == ("saturated", "not-learning")
+    unknown = tables[0].drop(columns=["dead_fraction", "batch_dead_fraction"])
+    assert verdicts((unknown, tables[1])) == ("dead", "not-learning"), (
+        "of an unknown phi zeros are all there is"
+    )
+
+
 def test_half_flat_is_normal_for_a_rectifier_and_not_for_an_s_shape(cell) -> None:  # type: ignore[no-untyped-def]
     more = {"saturated_fraction": 0.6}
     assert verdicts(cell(layers_more=more, learns=False, activation="leaky_relu")) == ("not-learning",)
