@@ -211,7 +211,7 @@ class _Execution:
         if self.finished:
             files, timings = folder.files(), dict(folder.manifest()["timings"])
         else:
-            timings = _timings(cells.timings, perf_counter() - self.started)
+            began = perf_counter()
             written = [
                 *self._write("layers", cells.layers()),
                 *self._write("steps", cells.steps()),
@@ -222,6 +222,8 @@ class _Execution:
             ]
             try:
                 atomic.write_text(folder.file("config.toml"), to_toml(plan.request.base, plan.request.grid))
+                now = perf_counter()
+                timings = {**_timings(cells.timings, now - self.started), "writing_seconds": now - began}
                 files = folder.finish(_manifest(plan, self.failed, timings), written)
             except OSError as error:
                 raise folder.unwritable(error) from error

@@ -1,12 +1,12 @@
 """python -m benchmarks.detectors: train the labelled nets, judge them by every ruleset, write the tables.
 
-Training takes some ten minutes on a free core; what is trained is kept, and an interrupted run goes on.
+Training takes some fifteen minutes on a free core; what is trained is kept, and an interrupted run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -14,15 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.detectors.cases import Case, all_cases
-from benchmarks.detectors.making import records
-from benchmarks.detectors.scoring import score
-from benchmarks.detectors.truth import FAULTS, outcome, truth
-from gradlab import diagnose
+from benchmarks.detectors.cases import all_cases
+from benchmarks.detectors.judging import judged
+from benchmarks.detectors.scoring import Score, score
+from benchmarks.detectors.truth import FAULTS
 from gradlab.analyse.verdicts import RULESETS
-from gradlab.store.rows import layer_rows, step_rows
-from gradlab.store.tables import frame
-from gradlab.sweep.cells import chance
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
@@ -54,60 +50,50 @@ def main() -> None:
         document.write_text(head + BEGIN + text + END + rest.split(END)[1], encoding="utf-8")
 
 
-def judged(case: Case, folder: Path) -> dict[str, object]:
-    """One net's row: its name, part, outcome, truth, and the verdicts of every ruleset."""
-    stack, result = records(case, folder)
-    cell = stack.cell.columns()
-    layers, steps = frame([layer_rows(cell, result, None)]), frame([step_rows(cell, result)])
-    said = diagnose(layers, steps, ruleset="all", chance=chance(stack.cell))
-    found = outcome(result)
-    labels = truth(case, found)
-    return {
-        "name": case.name,
-        "family": case.family,
-        "part": case.part,
-        "made": case.made,
-        "accuracy": " ".join(f"{value:.3f}" for value in found.accuracy),
-        "broken": " ".join(str(int(value)) for value in found.broken),
-        "true": _joined(fault for fault in FAULTS if labels[fault]),
-        "neither": _joined(fault for fault in FAULTS if labels[fault] is None),
-        **{diagnosis.ruleset: _joined(diagnosis.verdicts) for diagnosis in said},
-    }
-
-
-def _joined(words: Iterable[str]) -> str:
-    return ",".join(words)
-
-
 def markdown(nets: pd.DataFrame) -> str:
-    """The scores of every part as tables."""
+    """The scores of every part as tables, and F1 of what is new in the second round."""
+    held = nets[nets["part"] == "held"]
+    parts = {"held": held, "chosen": nets[nets["part"] == "chosen"]}
     lines = []
-    for part in [part for part in ("held", "chosen") if (nets["part"] == part).any()]:
-        own = nets[nets["part"] == part]
-        lines += [f"\n**{part}**: {len(own)} nets. F1 with its 95 % interval; below, precision and recall.\n"]
-        lines += [
-            "| fault | nets with it | " + " | ".join(RULESETS) + " |",
-            "|---" * (2 + len(RULESETS)) + "|",
-        ]
-        details = []
+    for name, own in parts.items():
+        if not len(own):
+            continue
+        lines += [f"\n**{name}**: {len(own)} nets. F1 with its 95 % interval; below, precision and recall.\n"]
+        lines += _f1_table(own)
+        lines += ["", "| fault | ruleset | precision | recall |", "|---|---|---|---|"]
         for fault in (*FAULTS, "healthy"):
-            scores = [
-                score(_truth(own, fault), [fault in v.split(",") for v in own[rules]]) for rules in RULESETS
-            ]
-            cells = [_interval(one.f1) for one in scores]
-            lines.append(f"| {fault} | {scores[0].examples} | " + " | ".join(cells) + " |")
-            for rules, one in zip(RULESETS, scores, strict=True):
-                details.append(
-                    f"| {fault} | {rules} | {_interval(one.precision)} | {_interval(one.recall)} |"
-                )
-        lines += ["", "| fault | ruleset | precision | recall |", "|---|---|---|---|", *details]
-        sound = own[(own["true"] == "") & (own["neither"] == "")]
-        counts = [
-            f"{rules} {sum(bool({'vanishing', 'exploding'} & set(v.split(','))) for v in sound[rules])}"
-            for rules in RULESETS
-        ]
-        lines += [f"\nOf {len(sound)} healthy nets called vanishing or exploding: {', '.join(counts)}.\n"]
+            for rules in RULESETS:
+                one = _score(own, fault, rules)
+                lines.append(f"| {fault} | {rules} | {_interval(one.precision)} | {_interval(one.recall)} |")
+        lines.append(f"\n{_false_alarms(own)}\n")
+    new = held[held["round"] == 2]
+    if len(new):
+        lines += [f"\n**held, second round alone**: {len(new)} nets, F1.\n", *_f1_table(new)]
+        lines.append(f"\n{_false_alarms(new)}\n")
     return "\n".join(lines)
+
+
+def _f1_table(own: pd.DataFrame) -> list[str]:
+    head = " | ".join(RULESETS)
+    lines = [f"| fault | nets with it | {head} |", "|---" * (2 + len(RULESETS)) + "|"]
+    for fault in (*FAULTS, "healthy"):
+        scores = [_score(own, fault, rules) for rules in RULESETS]
+        cells = " | ".join(_interval(one.f1) for one in scores)
+        lines.append(f"| {fault} | {scores[0].examples} | {cells} |")
+    return lines
+
+
+def _score(own: pd.DataFrame, fault: str, rules: str) -> Score:
+    return score(_truth(own, fault), [fault in verdicts.split(",") for verdicts in own[rules]])
+
+
+def _false_alarms(own: pd.DataFrame) -> str:
+    sound = own[(own["true"] == "") & (own["neither"] == "")]
+    counts = [
+        f"{rules} {sum(bool({'vanishing', 'exploding'} & set(v.split(','))) for v in sound[rules])}"
+        for rules in RULESETS
+    ]
+    return f"Of {len(sound)} healthy nets called vanishing or exploding: {', '.join(counts)}."
 
 
 def _truth(nets: pd.DataFrame, fault: str) -> Sequence[bool | None]:

@@ -1,112 +1,30 @@
-"""The labelled nets: what each was made with, chosen before any ruleset saw it."""
+"""The labelled nets: what each was made with, chosen before any ruleset saw it; `harder` has the second round."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import cycle, product
+from itertools import product
 from math import log10, sqrt
 from typing import Any
 
-S_SHAPED = ("sigmoid", "tanh", "hard_tanh", "softsign", "erf")
-LATE = 200
-"""Step at which a late fault is made."""
-MILD = 3.0
-"""Decades up to which a made change of the gradient counts as mild: a net that learns with it is healthy."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """Something done to a net that its configuration cannot say.
-
-    kind:  "weights" (times `amount`), "kill" (bias of a share `amount` of the units to -1000), "rate" (times
-           `amount` from then on), "loss" (times `amount`), "inputs" (times `amount`), "labels" (shuffled)
-    where: all, first, middle or top hidden layer; step: when
-    """
-
-    kind: str
-    amount: float = 1.0
-    where: str = "all"
-    step: int = 0
-
-
-@dataclass(frozen=True)
-class Case:
-    """One net and what is known of it from its making.
-
-    made:    the fault it was made with, "" for none
-    mild:    a net that learns well with it is healthy; else it is neither
-    certain: the fault is there by construction, whatever the net learns
-    allowed: verdicts that may follow from what was made, counted neither as hit nor as miss
-    sound:   nothing is wrong with the net itself, even where it does not learn (its rate or its labels are)
-    flags:   of `gradlab run`
-    """
-
-    name: str
-    family: str
-    made: str
-    flags: Mapping[str, Any]
-    changes: tuple[Change, ...] = ()
-    mild: bool = False
-    certain: bool = False
-    allowed: frozenset[str] = frozenset()
-    sound: bool = False
-
-    @property
-    def part(self) -> str:
-        """`chosen`, on which thresholds may be chosen, or `held`, on which none may: two cases in five, three."""
-        return "chosen" if int(sha256(self.name.encode()).hexdigest()[:8], 16) % 5 < 2 else "held"
-
-
-@dataclass
-class _Maker:
-    """Collects cases; widths and batches go round so that each fault meets many."""
-
-    cases: list[Case] = field(default_factory=list)
-    widths: Iterator[int] = field(default_factory=lambda: cycle((64, 32, 48, 16, 64, 128, 32)))
-    batches: Iterator[int] = field(default_factory=lambda: cycle((64, 32, 128, 16)))
-
-    def add(
-        self,
-        family: str,
-        made: str,
-        activation: str,
-        depth: int,
-        *changes: Change,
-        mild: bool = False,
-        certain: bool = False,
-        allowed: tuple[str, ...] = (),
-        sound: bool = False,
-        width: int | None = None,
-        **flags: Any,
-    ) -> None:
-        width = width or (next(self.widths) if depth <= 50 else min(next(self.widths), 64))
-        given = {"activation": activation, "depth": depth, "width": width, "batch_size": next(self.batches)}
-        given |= {"lr": 0.03, "steps": 200, **flags}
-        if any(change.step for change in changes):
-            given["steps"] = LATE + 100
-        done = [f"{c.kind}*{c.amount:g}@{c.where}" + (f"@{c.step}" if c.step else "") for c in changes]
-        texts = [f"{key}={value}" for key, value in given.items()]
-        name = " ".join([family, *texts, *done])
-        self.cases.append(Case(name, family, made, given, changes, mild, certain, frozenset(allowed), sound))
+from benchmarks.detectors import harder
+from benchmarks.detectors.case import LATE, MILD, Case, Change, Maker, gaussian
 
 
 def all_cases() -> list[Case]:
     """Every case, in an order that mixes the families."""
-    make = _Maker()
+    make = Maker()
     for build in (_vanishing, _exploding, _dead, _saturated, _diverged, _underflow, _healthy, _unlearnable):
+        build(make)
+    make.round = 2
+    for build in harder.BUILDERS:
         build(make)
     names = [case.name for case in make.cases]
     assert len(set(names)) == len(names), "every case has its own name"
     return sorted(make.cases, key=lambda case: sha256(case.name.encode()).hexdigest())
 
 
-def _gaussian(sigma_w: float, sigma_b: float = 0.0) -> str:
-    return f"gaussian:sigma_w={sigma_w:g}" + (f":sigma_b={sigma_b:g}" if sigma_b else "")
-
-
-def _vanishing(make: _Maker) -> None:
+def _vanishing(make: Maker) -> None:
     scale = {"glorot": 1.0, "torch": 1 / sqrt(3), "he": sqrt(2)}
     for depth, (init, sigma_w) in product((8, 10, 15, 20, 40), scale.items()):
         # A sigmoid's slope is at most 1/4, so delta_rms changes by sigma_w / 4 a layer.
@@ -117,7 +35,7 @@ def _vanishing(make: _Maker) -> None:
         # Uniform in +-1/sqrt(fan_in) has sigma_w^2 = 1/3: below 0.58 a layer, 0.41 for ReLU.
         make.add("torch init", "vanishing", activation, depth, init="torch")
     for activation, sigma_w, depth in product(("tanh", "softsign", "linear", "selu"), (0.4, 0.6), (25,)):
-        make.add("small weights", "vanishing", activation, depth, init=_gaussian(sigma_w))
+        make.add("small weights", "vanishing", activation, depth, init=gaussian(sigma_w))
     for activation, factor, depth in product(("relu", "tanh", "gelu"), (1e-4, 1e-6), (10, 20)):
         change = Change("weights", factor, "middle")
         make.add("one small layer", "vanishing", activation, depth, change)
@@ -128,16 +46,16 @@ def _vanishing(make: _Maker) -> None:
         make.add("sigmoid, scaled loss", "vanishing", "sigmoid", depth, change, lr=0.03 / factor)
 
 
-def _exploding(make: _Maker) -> None:
+def _exploding(make: Maker) -> None:
     for activation, sigma_w, depth in product(("tanh", "erf"), (3.0, 4.0), (30, 50)):
         allowed = ("saturated", "vanishing", "underflow", "diverged")
-        make.add("chaotic", "exploding", activation, depth, init=_gaussian(sigma_w), allowed=allowed)
+        make.add("chaotic", "exploding", activation, depth, init=gaussian(sigma_w), allowed=allowed)
     for activation, (sigma_w, depth), lr in product(
         ("relu", "leaky_relu", "elu", "selu", "linear", "gelu"), ((2.5, 20), (2.3, 30)), (0.03,)
     ):
         follows = ("diverged", "dead") if activation == "relu" else ("diverged",)
         make.add(
-            "large weights", "exploding", activation, depth, init=_gaussian(sigma_w), lr=lr, allowed=follows
+            "large weights", "exploding", activation, depth, init=gaussian(sigma_w), lr=lr, allowed=follows
         )
     for depth, width in product((60, 80), (32, 48)):
         # Batch norm after a linear map multiplies the gradient by about 1.21 a layer (Yang et al. 2019).
@@ -163,7 +81,7 @@ def _exploding(make: _Maker) -> None:
         )
 
 
-def _dead(make: _Maker) -> None:
+def _dead(make: Maker) -> None:
     follows = ("vanishing",)
     for activation, depth, where in product(("relu", "relu6"), (5, 10, 20), ("first", "middle", "top")):
         change = Change("kill", 1.0, where)
@@ -184,7 +102,7 @@ def _dead(make: _Maker) -> None:
         )
 
 
-def _saturated(make: _Maker) -> None:
+def _saturated(make: Maker) -> None:
     follows = ("vanishing", "underflow", "exploding", "diverged")
     scales = {
         "tanh": (15, 30, 100),
@@ -196,7 +114,7 @@ def _saturated(make: _Maker) -> None:
     for activation, sigmas in scales.items():
         for sigma_w, depth in product(sigmas, (3, 5, 10)):
             allowed = (*follows, "dead") if activation == "hard_tanh" else follows
-            make.add("huge weights", "saturated", activation, depth, init=_gaussian(sigma_w), allowed=allowed)
+            make.add("huge weights", "saturated", activation, depth, init=gaussian(sigma_w), allowed=allowed)
     for (activation, bias), depth in product((("sigmoid", 12), ("tanh", 5)), (3, 5, 10)):
         make.add("large bias", "saturated", activation, depth, init=f"glorot:bias={bias}", allowed=follows)
     for activation, depth in product(("tanh", "erf"), (5, 10, 20)):
@@ -209,7 +127,7 @@ def _saturated(make: _Maker) -> None:
         make.add("raw inputs", "saturated", activation, depth, Change("inputs", 1e3), allowed=follows)
 
 
-def _diverged(make: _Maker) -> None:
+def _diverged(make: Maker) -> None:
     def followers(activation: str) -> tuple[str, ...]:
         return ("exploding", "vanishing", *(("dead",) if activation == "relu" else ()))
 
@@ -229,15 +147,15 @@ def _diverged(make: _Maker) -> None:
         make.add("rate late", "diverged", activation, depth, change, allowed=followers(activation))
 
 
-def _underflow(make: _Maker) -> None:
+def _underflow(make: Maker) -> None:
     # Below 1.4e-45 float32 ends; these are made to pass 1e-53.
-    for (init, depth), width in product((("glorot", 95), ("torch", 70), (_gaussian(0.1), 38)), (16, 32)):
+    for (init, depth), width in product((("glorot", 95), ("torch", 70), (gaussian(0.1), 38)), (16, 32)):
         make.add("sigmoid, deep", "underflow", "sigmoid", depth, init=init, width=width, certain=True)
     # Biases keep the signal alive where small weights shrink the gradient to 0.02 and less a layer.
     activations = ("tanh", "relu", "gelu", "elu", "silu", "erf", "softsign", "leaky_relu")
     for activation, depth, width in product(activations, (32, 40), (32, 48)):
         allowed = ("dead",) if activation == "relu" else ()  # a unit is its bias: half are never active
-        init = _gaussian(0.02, 0.5)
+        init = gaussian(0.02, 0.5)
         make.add(
             "small weights, biases",
             "underflow",
@@ -249,11 +167,11 @@ def _underflow(make: _Maker) -> None:
             allowed=allowed,
         )
     for activation, depth in product(("sigmoid", "tanh", "gelu"), (35, 45)):
-        init = _gaussian(0.1) if activation == "sigmoid" else _gaussian(0.02, 0.5)
+        init = gaussian(0.1) if activation == "sigmoid" else gaussian(0.02, 0.5)
         make.add("float64", "vanishing", activation, depth, init=init, width=32, dtype="float64")
 
 
-def _healthy(make: _Maker) -> None:
+def _healthy(make: Maker) -> None:
     def add(family: str, activation: str, depth: int, *changes: Change, **more: Any) -> None:
         make.add(family, "", activation, depth, *changes, **{"steps": 300, "lr": 0.05, **more})
 
@@ -291,7 +209,7 @@ def _healthy(make: _Maker) -> None:
         add("torch init, shallow", activation, depth, init="torch", lr=0.3)
 
 
-def _unlearnable(make: _Maker) -> None:
+def _unlearnable(make: Maker) -> None:
     for activation, depth in product(("relu", "tanh", "gelu", "elu"), (5, 10)):
         make.add("tiny rate", "", activation, depth, lr=1e-6, sound=True)
     for activation, depth in product(("relu", "tanh", "selu"), (5, 10)):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.detectors.cases import Case, Change
+from benchmarks.detectors.case import Case, Change
 from gradlab.config import resolve
 from gradlab.data import Dataset
 from gradlab.network.mlp import StackedLinear
@@ -22,7 +22,8 @@ from gradlab.train.result import StackResult
 SEEDS = 2
 RECORDED = frozenset((0, 1, 2, 3, 5, 9, 20, 50, 100, 150, 200, 220, 250, 300))
 """A third of the default records: enough for every rule, at a third of their cost."""
-FAR_BELOW = -1000.0
+FAR = 1000.0
+"""A bias that no input reaches: below a rectifier's kink, or in either flat part of a hard sigmoid."""
 
 
 class Tampered(Training):
@@ -50,8 +51,11 @@ class Tampered(Training):
         for linear in self._where(change.where):
             if change.kind == "weights":
                 linear.weight.mul_(change.amount)
-            elif change.kind == "kill":
-                linear.bias[..., : round(change.amount * linear.bias.shape[-1])] = FAR_BELOW
+            elif change.kind in ("kill", "lift"):
+                some = linear.bias[..., : round(change.amount * linear.bias.shape[-1])]
+                some.fill_(-FAR if change.kind == "kill" else FAR)
+            elif change.kind == "bias":
+                linear.bias.fill_(change.amount)
 
     def _where(self, where: str) -> list[StackedLinear]:
         hidden = self.mlp.linears[:-1]
@@ -60,7 +64,7 @@ class Tampered(Training):
 
 
 def stack_of(case: Case) -> Stack:
-    flags = {**case.flags, "seeds": SEEDS, "metrics": "full", "probe": "256", "data": "digits"}
+    flags = {"data": "digits", **case.flags, "seeds": SEEDS, "metrics": "full", "probe": "256"}
     request = resolve(file=None, environment={}, flags=flags, sets=(), lists=False)
     return make(request).stacks()[0]
 

@@ -44,4 +44,5 @@ def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Re
         run=dict(zip(STEP_COLUMNS, scalars, strict=True)),
         in_layers=present if full else np.zeros_like(present),
         in_steps=present,
+        rows=np.broadcast_to(present[..., None], (*present.shape, len(one.names) - 1)),
     )

@@ -32,6 +32,7 @@ class Records:
     hidden: column of layers.csv -> [S, T, L]; output: the readout's -> [S, T] (empty mapping where none is recorded)
     run:    column of steps.csv -> [S, T]
     in_layers, in_steps: [S, T], whether the table has that record of that seed
+    rows:   [S, T, L], whether layers.csv has that row: where it has and delta_rms is nan, the gradient is not a number
     """
 
     cell: Mapping[str, object]
@@ -44,6 +45,7 @@ class Records:
     run: Mapping[str, Array]
     in_layers: NDArray[np.bool_]
     in_steps: NDArray[np.bool_]
+    rows: NDArray[np.bool_]
 
     def first(self, column: str) -> Array:
         """[S, L]: the column at each seed's first record."""
@@ -92,7 +94,9 @@ def split_cells(
 
     layers, steps: tables as in layers.csv and steps.csv. cell_columns: what identifies a cell; by default every
     column left of `seed`. Raises DataError for an empty table, a missing column, a column that is not numeric, several
-    rows for the same seed, step and layer, and a `steps` table without the columns that tell the cells apart.
+    rows for the same seed, step and layer, a cell without any delta_rms, and a `steps` table without the columns that
+    tell the cells apart. A layer that never has a delta_rms, though nothing in it is not finite, is left out: it has
+    parameters and no output of its own.
     """
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
     check_table(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
@@ -134,8 +138,12 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
             shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
             problems.append(Problem(f"{table}: {column}", f"not a column of numbers{shown}"))
-        elif column in INDEX and frame[column].isna().any():
-            problems.append(Problem(f"{table}: {column}", "a row has no value"))
+        elif column in (*INDEX, "layer"):
+            values = frame[column].to_numpy(np.float64, na_value=np.nan)
+            if np.isnan(values).any():
+                problems.append(Problem(f"{table}: {column}", "a row has no value"))
+            elif (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
+                problems.append(Problem(f"{table}: {column}", f"not a whole number ({odd[0]:g})"))
     if problems:
         raise DataError(problems)
 
@@ -198,6 +206,9 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
     full = {column: _placed(values, place, shape) for column, values in rows.values.items()}
     in_layers = np.zeros((len(seeds), len(steps)), dtype=bool)
     in_layers[seed_at, step_at] = True
+    there = np.zeros(int(np.prod(shape)), dtype=bool)
+    there[place] = True
+    kept = _with_delta(cell, full, there.reshape(shape))
     in_steps = np.zeros_like(in_layers)
     run: dict[str, Array] = {}
     if own is not None:
@@ -213,14 +224,32 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         cell=cell,
         seeds=seeds,
         steps=steps,
-        layers=layers,
-        names=tuple(str(named.get(i, f"layer {n}")) for i, n in enumerate(layers)),
-        hidden={column: values[..., :-1] for column, values in full.items()},
+        layers=layers[kept],
+        names=tuple(str(named.get(i, f"layer {n}")) for i, n in enumerate(layers) if kept[i]),
+        hidden={column: values[..., :-1][..., kept] for column, values in full.items()},
         output={column: values[..., -1] for column, values in full.items()} if readout.any() else {},
         run=run,
         in_layers=in_layers,
         in_steps=in_steps,
+        rows=there.reshape(shape)[..., :-1][..., kept],
     )
+
+
+def _with_delta(
+    cell: Mapping[str, object], full: Mapping[str, Array], there: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """[L]: whether a hidden layer has a delta_rms anywhere, or one that is not a number. Raises DataError for none."""
+    has = np.asarray(~np.isnan(full["delta_rms"]).all((0, 1)))
+    counts = full.get("nonfinite")
+    lost = np.zeros_like(has) if counts is None else np.asarray((np.nan_to_num(counts) > 0).any((0, 1)))
+    if not (has | lost)[:-1].any():
+        message = f"cell {cell['cell']}: " if "cell" in cell else ""
+        raise DataError(
+            Problem("layers: delta_rms", f"{message}no row of a hidden layer has a value to judge")
+        )
+    uncounted = np.asarray((there & (True if counts is None else np.isnan(counts))).any((0, 1)))
+    kept: NDArray[np.bool_] = (has | lost | uncounted)[:-1]
+    return kept
 
 
 def _last_true(present: NDArray[np.bool_]) -> NDArray[np.int64]:

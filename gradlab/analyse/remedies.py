@@ -24,6 +24,8 @@ DEEP = 30
 NARROW = 32
 """Width below which a ReLU net is first made wider: at 32 units and depth 15 no layer is ever born dead."""
 
+GROWING_SKIPS = ("post", "pre")
+"""Residual schemes whose sum x + F(x) doubles the signal's variance, and the gradient's, at every block."""
 
 USUAL_RATE = {
     "sgd": 0.03,
@@ -135,10 +137,10 @@ def _vanishing(network: Network, training: Training) -> Iterator[Remedy]:
     if network.depth > DEEP:
         yield from _skips(network, training)
     if name in S_SHAPED:
-        if name not in NOT_CENTRED and network.init != "lecun":
+        if name not in NOT_CENTRED:
             yield Remedy(
-                {"network.init": "lecun"},
-                "sigma_w = 1 is the edge of chaos of tanh, where chi_1 = 1 and delta keeps its size",
+                _edge_of_chaos(name),
+                "sigma_w phi'(0) = 1 is the edge of chaos, where chi_1 = 1 and delta keeps its size",
                 "Schoenholz et al. 2017",
             )
         yield Remedy(
@@ -166,10 +168,12 @@ def _vanishing(network: Network, training: Training) -> Iterator[Remedy]:
 
 def _exploding(network: Network, training: Training) -> Iterator[Remedy]:
     name = network.activation.partition(":")[0]
+    if network.residual.partition(":")[0] in GROWING_SKIPS:
+        yield from _skips(network, training)
     if name in S_SHAPED and name not in NOT_CENTRED:
         yield Remedy(
-            {"network.init": "lecun"},
-            "above sigma_w = 1 tanh nets are chaotic and delta grows with every layer",
+            _edge_of_chaos(name),
+            "where sigma_w phi'(0) is above 1 the net is chaotic and delta grows with every layer",
             "Poole et al. 2016; Schoenholz et al. 2017",
         )
     yield Remedy(
@@ -245,7 +249,7 @@ def _diverged(network: Network, training: Training) -> Iterator[Remedy]:
         yield Remedy(
             {"training.lr": _tidy(training.lr / factor)},
             f"a step {factor} times smaller stays inside the region where the loss is close to its tangent",
-            "Goodfellow et al. 2016, section 4.3; AutoTrainer (Zhang et al. 2021)",
+            "Goodfellow et al. 2016, section 4.3",
         )
     yield _clip(training)
     yield Remedy(
@@ -292,7 +296,7 @@ FOR = {
 
 
 def _skips(network: Network, training: Training) -> Iterator[Remedy]:
-    if network.depth < 2 or network.residual != "none":
+    if network.depth < 2 or network.residual.partition(":")[0] not in ("none", *GROWING_SKIPS):
         return
     activation = network.activation.partition(":")[0]
     shallow = network.model_copy(
@@ -305,6 +309,11 @@ def _skips(network: Network, training: Training) -> Iterator[Remedy]:
         "He et al. 2016; Hayou et al. 2021",
         ROOM,
     )
+
+
+def _edge_of_chaos(name: str) -> dict[str, str | float]:
+    """The initialiser with sigma_w phi'(0) = 1: LeCun's has sigma_w = 1, and erf alone has another slope at 0."""
+    return {"network.init": "critical" if name == "erf" else "lecun"}
 
 
 def _batch_norm() -> Remedy:

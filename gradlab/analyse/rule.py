@@ -80,7 +80,7 @@ def _replica(records: Records, severities: Sequence[Severity], seed: int, chance
         learned: bool | None = False
     else:
         learned = learning.learned
-    unharmed = learned and not learning.fell
+    unharmed = learned and learning.excuses
     harmless: dict[str, Fault] = {}
     for verdict, *of_seeds in severities:
         weak, strong, layer = (of_seed[seed] for of_seed in of_seeds)
@@ -186,8 +186,12 @@ def _why_zero(records: Records, place: tuple[int, ...], above: float) -> str:
     """Why delta_rms is 0 at (seed, record, layer), below a layer where it is `above`."""
     if above < at.UNDERFLOW:
         return "underflow"
-    dead = [records.layer(c)[place] for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")]
-    if max(dead, key=lambda share: -1.0 if np.isnan(share) else share) >= at.ALL:
+    dead, in_batch, zeros = (
+        float(records.layer(c)[place]) for c in ("dead_fraction", "batch_dead_fraction", "zero_fraction")
+    )
+    # Outputs that are exactly 0 speak only where no slope is known: a smooth phi rounds to 0 and is not dead.
+    shares = [zeros] if np.isnan(dead) and np.isnan(in_batch) else [dead, in_batch]
+    if any(share >= at.ALL for share in shares):
         return "dead"
     flat = records.layer("saturated_fraction")[place] >= at.ALL
     return "saturated" if flat or records.layer("slope_sq")[place] == 0 else "unknown"
@@ -203,9 +207,15 @@ def s_shaped(records: Records) -> bool:
 
 
 def _saturation(records: Records, sided: bool) -> Array:
-    """saturated_fraction; without an S-shape less the outputs that are exactly 0, which `dead` judges."""
+    """saturated_fraction without what `dead` judges: of the living units in an S-shape, else less the exact zeros."""
     flat = records.layer("saturated_fraction")
-    return flat if sided else flat - np.nan_to_num(records.layer("zero_fraction"))
+    if not sided:
+        less_zeros: Array = flat - np.nan_to_num(records.layer("zero_fraction"))
+        return less_zeros
+    dead = np.nan_to_num(records.layer("dead_fraction"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        living: Array = np.where(dead < 1, (flat - dead) / (1 - dead), 0.0)
+    return np.where(np.isnan(flat), np.nan, living)
 
 
 def _forward_growth(records: Records) -> Array:
@@ -233,7 +243,7 @@ def _divergence(records: Records, seed: int, learning: Learning) -> Fault | None
     count = records.every_layer("nonfinite")[seed]
     delta = records.layer("delta_rms")[seed]
     layer_bad = (np.nan_to_num(count) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
-    no_delta = in_layers & np.isnan(delta).any(-1) & np.isfinite(records.layer("delta_rms")).any()
+    no_delta = (records.rows[seed] & np.isnan(delta)).any(-1) & np.isfinite(records.layer("delta_rms")).any()
     bad = bad_loss | layer_bad.any(-1) | no_delta
     known = in_layers | in_steps
     if bad.any() and bad[np.flatnonzero(known)[-1]]:

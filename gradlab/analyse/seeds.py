@@ -66,3 +66,20 @@ def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> D
     if error == 0:
         return Difference(float(mean), 0.0, 1.0 if mean == 0 else 0.0, n)
     return Difference(float(mean), float(half), float(2 * stdtr(n - 1, -abs(mean) / error)), n)
+
+
+def paired_p_values(values: Array, other: Array, common: NDArray[np.bool_]) -> Array:
+    """[cell]: the p_value of `paired_difference` of many cells against one, over the seeds that each shares with it.
+
+    values: [cell, seed]; other: [seed]; common: [cell, seed]
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        d = np.where(common, values - other, 0.0)
+        n = common.sum(1)
+        mean = d.sum(1) / n
+        deviation = np.where(common, d - mean[:, None], 0.0)
+        error = np.sqrt((deviation**2).sum(1) / (n - 1) / n)
+        p: Array = 2 * stdtr(n - 1.0, -np.abs(mean) / error)
+    p[error == 0] = np.where(mean[error == 0] == 0, 1.0, 0.0)
+    p[(n < 2) | ~np.isfinite(error)] = np.nan
+    return p

@@ -86,7 +86,11 @@ def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
 def repair_text(repair: Repair) -> str:
     """A line for each attempt with its paired effects, and where the repaired configuration is."""
     sick = ", ".join(repair.verdicts)
-    lines = [f"remedies for {sick}, on the same seeds (differences are paired by seed, with 95 % intervals):"]
+    pairs = max((attempt.gain.pairs for attempt in repair.attempts), default=0)
+    how = (
+        "a single seed: no interval" if pairs == 1 else "differences are paired by seed, with 95 % intervals"
+    )
+    lines = [f"remedies for {sick}, on the same seeds ({how}):"]
     for number, attempt in enumerate(repair.attempts, start=1):
         changes = " ".join(f"{key}={value}" for key, value in attempt.changes.items())
         lines += [

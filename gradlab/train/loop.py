@@ -144,10 +144,7 @@ class Training:
             started = perf_counter()
             recorded = step in (0, steps) or bool(self.schedule and self.schedule(step))
             self.phases.start()
-            if recorded:
-                self._recorded_step(step)
-            else:
-                self._plain_step(step)
+            self._step(step, recorded)
             kind = "recorded" if recorded else "plain"
             now = perf_counter()
             self.seconds[kind] += now - started
@@ -162,6 +159,12 @@ class Training:
         timings |= {f"{kind}_steps": float(self.counts[kind]) for kind in self.counts}
         timings |= {f"{phase}_seconds": seconds for phase, seconds in self.phases.seconds.items()}
         return self._result(timings)
+
+    def _step(self, step: int, recorded: bool) -> None:
+        if recorded:
+            self._recorded_step(step)
+        else:
+            self._plain_step(step)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """The next batch of every replica: [replica, batch, feature] and [replica, batch]."""

@@ -34,6 +34,7 @@ def test_every_record_is_judged_as_if_it_were_alone(
             run={},
             in_layers=present,
             in_steps=present,
+            rows=np.ones((1, records, layers), dtype=bool),
         )
     )
     for t, row in enumerate(delta[0]):

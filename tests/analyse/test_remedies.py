@@ -62,6 +62,27 @@ def test_a_rate_goes_along_and_is_no_remedy_of_its_own() -> None:
         assert set(remedy.changes) != {"training.lr"}
 
 
+def test_a_sum_that_doubles_the_variance_is_scaled_and_a_scaled_one_is_left() -> None:
+    for residual in ("post", "pre:block=2"):
+        network = Network(activation="relu", depth=21, residual=residual)
+        assert remedies(["exploding"], network, Training())[0].changes["network.residual"] == "scaled"
+    scaled = Network(activation="relu", depth=21, residual="scaled")
+    for verdict in VERDICTS:
+        for remedy in remedies([verdict], scaled, Training()):
+            assert "network.residual" not in remedy.changes
+
+
+def test_the_edge_of_chaos_is_where_the_slope_at_0_says() -> None:
+    for name in ("tanh", "hard_tanh", "softsign", "erf"):
+        activation = activations.get(name)
+        network = Network(activation=name, depth=20, init="gaussian:sigma_w=3")
+        (init,) = remedies(["exploding"], network, Training())[0].changes.values()
+        sigma_w = inits.get(str(init), activation).sigma_w
+        assert sigma_w is not None
+        slope = (activation.phi(1e-6) - activation.phi(-1e-6)) / 2e-6
+        assert sigma_w(64, 64) * slope == pytest.approx(1, rel=1e-4)
+
+
 def test_advice_is_one_sentence_with_flags_and_none_for_the_healthy() -> None:
     cell = {"activation": "relu", "depth": 10, "init": "torch", "optimizer": "sgd", "lr": 0.03}
     assert advice_for(["vanishing"], cell).startswith("try --init auto: ")

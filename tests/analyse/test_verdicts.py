@@ -58,6 +58,21 @@ def test_a_net_may_attenuate_and_still_learn_and_both_are_said(cell) -> None:  #
     assert "it learns: validation accuracy" in strong.findings[0].evidence
 
 
+@pytest.mark.parametrize(("end", "counts"), [(0.4, True), (0.5, False)])
+def test_learning_a_little_does_not_excuse_a_weak_fault(cell, end, counts) -> None:  # type: ignore[no-untyped-def]
+    def a_little(layers, steps):  # type: ignore[no-untyped-def]
+        done = (steps["val_accuracy"] - 0.1) / 0.83
+        steps["val_accuracy"] = 0.1 + (end - 0.1) * done
+        steps["train_loss"] = 2.3 - 0.8 * done
+
+    tables = cell(decay=1.8, change=a_little)  # 2.3 decades; its last three records average 0.37 or 0.46
+    (diagnosis,) = diagnose(*tables)
+    assert diagnosis.verdicts == (("exploding",) if counts else ("healthy",))
+    assert verdicts(cell(change=a_little)) == ("healthy",)
+    if counts:
+        assert "it learns: validation accuracy" in diagnosis.findings[0].evidence
+
+
 def test_without_steps_the_gradient_is_judged_and_learning_is_not(cell) -> None:  # type: ignore[no-untyped-def]
     layers, _ = cell(decay=0.5)
     (diagnosis,) = diagnose(layers)
@@ -140,6 +155,20 @@ def test_zero_slope_by_rounding_of_a_smooth_phi_is_saturation(cell) -> None:  # 
     assert diagnosis.verdicts == ("saturated", "not-learning") and diagnosis.findings[0].layer == 3
 
 
+def test_zero_outputs_by_rounding_of_a_smooth_phi_are_saturation_too(cell) -> None:  # type: ignore[no-untyped-def]
+    def saturate(layers, steps):  # type: ignore[no-untyped-def]
+        flat = layers["layer"] == 3
+        layers.loc[flat, ["saturated_fraction", "slope_sq", "zero_fraction"]] = [1.0, 0.0, 1.0]
+        layers.loc[layers["layer"] <= 3, "delta_rms"] = 0.0
+
+    tables = cell(learns=False, activation="gelu", change=saturate)
+    assert verdicts(tables) == ("saturated", "not-learning")
+    unknown = tables[0].drop(columns=["dead_fraction", "batch_dead_fraction"])
+    assert verdicts((unknown, tables[1])) == ("dead", "not-learning"), (
+        "of an unknown phi zeros are all there is"
+    )
+
+
 def test_half_flat_is_normal_for_a_rectifier_and_not_for_an_s_shape(cell) -> None:  # type: ignore[no-untyped-def]
     more = {"saturated_fraction": 0.6}
     assert verdicts(cell(layers_more=more, learns=False, activation="leaky_relu")) == ("not-learning",)
@@ -152,6 +181,17 @@ def test_half_flat_is_normal_for_a_rectifier_and_not_for_an_s_shape(cell) -> Non
     assert verdicts(cell(layers_more=relu, activation="relu")) == ("healthy",), (
         "its zeros are `dead`'s business"
     )
+
+
+def test_saturation_is_that_of_the_living_units(cell) -> None:  # type: ignore[no-untyped-def]
+    def flat(share, dead, learns=True):  # type: ignore[no-untyped-def]
+        more = {"saturated_fraction": share, "dead_fraction": dead}
+        return verdicts(cell(layers_more=more, learns=learns, activation="hard_tanh"))
+
+    assert flat(0.85, 0.0) == ("saturated",)
+    assert flat(0.85, 0.5) == ("healthy",)  # 0.7 of the living half
+    assert flat(0.92, 0.5) == ("saturated",)
+    assert flat(1.0, 1.0, learns=False) == ("dead", "not-learning")
 
 
 def test_exact_zero_below_a_tiny_delta_is_underflow_and_implies_vanishing(cell) -> None:  # type: ignore[no-untyped-def]
@@ -317,7 +357,68 @@ def test_no_column_of_layers_breaks_the_rule_when_it_is_not_finite(cell, column,
             assert diagnosis.verdicts
             assert diagnosis.as_dict()
     if column == "delta_rms":
-        assert verdicts((layers, steps)) == ("diverged",)
+        assert verdicts((layers, steps)) == (("healthy",) if np.isnan(value) else ("diverged",))
+
+
+@pytest.mark.parametrize(("step", "count"), [(10, 0), (10, 5), (0, 5)])
+def test_a_delta_that_is_no_number_any_more_is_a_divergence(cell, step, count) -> None:  # type: ignore[no-untyped-def]
+    layers, steps = cell(steps=(0, 10, 200), seeds=2)
+    layers.loc[(layers["layer"] == 3) & (layers["step"] >= step), ["delta_rms", "nonfinite"]] = [
+        np.nan,
+        count,
+    ]
+    (diagnosis,) = diagnose(layers, steps)
+    assert diagnosis.verdicts == ("diverged",) and diagnosis.findings[0].step == step
+
+
+def test_a_layer_that_never_has_a_delta_is_left_out(cell) -> None:  # type: ignore[no-untyped-def]
+    """A module whose parameters are used without a call of its own has gradients alone."""
+    layers, steps = cell(decay=0.3, learns=False)
+    for layer in (5, 10):
+        silent = layers.copy()
+        silent.loc[silent["layer"] == layer, "delta_rms"] = np.nan
+        (diagnosis,) = diagnose(silent, steps)
+        assert diagnosis.verdicts == ("vanishing", "not-learning")
+        assert "over 9 layers" in diagnosis.findings[0].evidence
+    lone = silent[["seed", "step", "layer", "name", "delta_rms"]]
+    assert verdicts((lone, None)) == ("diverged",), (
+        "without a count of what is not finite a nan is taken at its word"
+    )
+
+
+def test_rows_that_are_missing_are_no_values_that_are_not_numbers(cell) -> None:  # type: ignore[no-untyped-def]
+    layers, steps = cell(decay=0.3, learns=False)
+    gone = (layers["layer"] == 3) & ((layers["seed"] == 1) | (layers["step"] == 1000))
+    assert verdicts((layers[~gone], steps)) == ("vanishing", "not-learning")
+
+
+def test_a_table_without_any_delta_is_an_error_and_not_healthy(cell) -> None:  # type: ignore[no-untyped-def]
+    layers, steps = cell(steps=(0, 200))
+    for empty in (layers, layers[["seed", "step", "layer", "name", "delta_rms"]]):
+        with pytest.raises(DataError, match="no row of a hidden layer has a value"):
+            diagnose(empty.assign(delta_rms=np.nan), steps)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.5])
+@pytest.mark.parametrize("column", ["seed", "step", "layer"])
+def test_what_numbers_a_row_is_a_whole_number(cell, column, value) -> None:  # type: ignore[no-untyped-def]
+    for which in (0, 1):
+        tables = cell(steps=(0, 200))
+        if column in tables[which]:
+            tables[which][column] = tables[which][column].astype(float)
+            tables[which].loc[1, column] = value
+            with pytest.raises(DataError, match=f"{('layers', 'steps')[which]}: {column}"):
+                diagnose(*tables)
+
+
+def test_any_column_may_be_missing_but_what_is_judged(cell) -> None:  # type: ignore[no-untyped-def]
+    layers, steps = cell(steps=(0, 10, 200), seeds=2, learns=False, decay=0.3)
+    for column in layers.columns.difference(["seed", "step", "layer", "delta_rms"]):
+        (own, *published) = diagnose(layers.drop(columns=column), steps, "all")
+        assert own.verdicts == ("vanishing", "not-learning") and all(other.verdicts for other in published)
+    for column in steps.columns.difference(["seed", "step"]):
+        (own, *published) = diagnose(layers, steps.drop(columns=column), "all")
+        assert own.verdicts == ("vanishing", "not-learning") and all(other.verdicts for other in published)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

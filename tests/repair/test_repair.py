@@ -10,6 +10,7 @@ import pytest
 from gradlab import config, plan
 from gradlab.analyse.decay import decay_per_layer
 from gradlab.cli.main import main
+from gradlab.cli.repairing import repair_text
 from gradlab.experiment import execute
 from gradlab.repair import REPAIRED, cell_config, try_remedies, with_changes
 
@@ -64,6 +65,13 @@ def test_the_search_stops_at_its_limit_and_keeps_the_best(tmp_path: Path) -> Non
     assert found.best is not None and found.file is not None and found.file.exists()
     assert all(attempt.changes for attempt in found.attempts)
     assert [attempt.out.name for attempt in found.attempts] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("seeds", "says"), [(1, "a single seed: no interval"), (2, "with 95 % intervals")])
+def test_a_single_seed_is_labelled_as_one(tmp_path: Path, seeds: int, says: str) -> None:
+    sick = run(tmp_path / "sick", activation="sigmoid", depth=10, steps=0, seeds=seeds)
+    text = repair_text(repair(sick, most=1))
+    assert says in text.splitlines()[0] and ("±" in text) == (seeds > 1)
 
 
 def test_changes_are_checked_like_any_configuration() -> None:

@@ -58,15 +58,17 @@ def poor_weight_initialization(records: Records, seed: int) -> Answer:
     loss that does not fall for 5 steps."""
     early = records.steps < INITIAL_STEPS
     if str(records.cell.get("norm", "none")) == "none":
-        variance = records.layer("z_std")[seed] ** 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = variance.max(-1) / variance.min(-1)
+        spread = records.layer("z_std")[seed]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = (spread.max(-1) / spread.min(-1)) ** 2  # the variance itself may leave float64
         if (early & (ratio > VARIANCE_RATIO)).any():
             t = int((early & (ratio > VARIANCE_RATIO)).argmax())
             return Hit(t, None, f"variances of the layers' inputs {ratio[t]:.3g} times apart")
-    spread = records.every_layer("weight_grad_p95")[seed] - records.every_layer("weight_grad_p05")[seed]
-    narrow = (spread < GRADIENT_RANGE) & early[:, None]
-    if hit := first_hit(narrow, lambda t, i: f"gradient p95 - p5 = {spread[t, i]:.2g} < {GRADIENT_RANGE:g}"):
+    high, low = (records.every_layer(f"weight_grad_{name}")[seed] for name in ("p95", "p05"))
+    with np.errstate(invalid="ignore"):
+        reach = high - low
+    narrow = (reach < GRADIENT_RANGE) & early[:, None]
+    if hit := first_hit(narrow, lambda t, i: f"gradient p95 - p5 = {reach[t, i]:.2g} < {GRADIENT_RANGE:g}"):
         return hit
     loss = records.step("train_loss")[seed]
     best, since = np.inf, 0
