@@ -75,12 +75,28 @@ class BatchMeter:
             if tensor.requires_grad:
                 hook = partial(self._delta, forward, call, place)
                 self._handles.append(tensor.register_hook(hook))  # type: ignore[no-untyped-call]
+                base = tensor._base
+                if base is not None and base.numel() == tensor.numel() and base.grad_fn is not None:
+                    # such as a linear map of [batch, time, feature]
+                    hook = partial(self._beneath, forward, call, place, tensor.detach(), tensor._version)
+                    self._handles.append(base.register_hook(hook))  # type: ignore[no-untyped-call]
+
+    def _beneath(
+        self, forward: Pass, call: Call, place: int, mark: Tensor, version: int, gradient: Tensor | None
+    ) -> None:
+        """An operation in place on a view gives the view a new past, and the hook on it hears nothing of the old one:
+        then the same numbers come from the tensor beneath, which the view covers. `mark` shares their version."""
+        if mark._version != version:
+            call.kept.pop("place", None)
+            if call.kept.get("final") == torch._C._current_graph_task_id():
+                call.kept["final"] = None
+            self._delta(forward, call, place, gradient)
 
     def _delta(self, forward: Pass, call: Call, place: int, gradient: Tensor | None) -> None:
         """Keep the gradient's norm: of the first output that the loss depends on (a recurrent layer's last state,
         where its outputs are not used), from the last backward pass."""
         kept = call.kept
-        if gradient is None or place > kept.get("place", place):
+        if gradient is None or gradient.numel() == 0 or place > kept.get("place", place):
             return
         started = perf_counter()
         task = torch._C._current_graph_task_id()
@@ -98,6 +114,8 @@ class BatchMeter:
         self.seconds += perf_counter() - started
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
+        if z.numel() == 0:  # an expert that no token was sent to
+            return
         call.kept["dead"] = self._dead(call, z.detach(), shape)
         if shape.alpha is not None:
             call.kept["alpha"] = st.mean(self.view.whole(shape.alpha))
@@ -109,6 +127,8 @@ class BatchMeter:
         return self.view.units(in_flats(shape, z), call).all(dim=1)
 
     def after(self, call: Call, h: Tensor) -> None:
+        if h.numel() == 0:
+            return
         h = self.view.whole(h).flatten(1)
         call.kept["nonzeros"] = torch.count_nonzero(h, dim=1) if len(h) > 1 else torch.count_nonzero(h)[None]
         call.kept["h_entries"] = h.shape[1]
@@ -140,16 +160,18 @@ class BatchMeter:
             for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
                 if count is not None:
                     record.put(key, "nonfinite", count)
-            if all("nonzeros" in each for each in kept):
-                counts = [each["nonzeros"] for each in kept]
+            counted = [each for each in kept if "nonzeros" in each]
+            if counted:
+                counts = [each["nonzeros"] for each in counted]
                 nonzeros = counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
-                record.put(key, "zero_fraction", nonzeros, rest_of(sum(each["h_entries"] for each in kept)))
+                record.put(key, "zero_fraction", nonzeros, rest_of(sum(e["h_entries"] for e in counted)))
             dead = [each["dead"] for each in kept if "dead" in each]
             if dead and all(each.shape == dead[0].shape for each in dead):
                 everywhere = dead[0] if len(dead) == 1 else torch.stack(dead).all(dim=0)
                 record.put(key, "batch_dead_fraction", everywhere.sum(dim=1), share_of(everywhere.shape[1]))
-            if "alpha" in kept[0]:
-                record.put(key, "alpha", kept[0]["alpha"])
+            alphas = [each["alpha"] for each in kept if "alpha" in each]
+            if alphas:
+                record.put(key, "alpha", alphas[0])
 
     def _commit_delta(
         self, key: Key, parts: list[tuple[Pass, Call]], record: Record, whole: int,
@@ -194,6 +216,8 @@ class ProbeMeter:
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
         z = self.view.whole(outputs[0])
+        if z.numel() == 0:
+            return
         if z.is_complex():
             self._put(call, "z_std", st.rms((z - z.mean(dim=1, keepdim=True)).abs()))
             return
@@ -206,6 +230,8 @@ class ProbeMeter:
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         z = z.detach()
+        if z.numel() == 0:
+            return
         flat = self.view.units(in_flats(shape, z), call)
         samples, inactive = flat.shape[1], st.samples(flat)
         units = inactive.shape[1]
@@ -232,6 +258,8 @@ class ProbeMeter:
 
     def after(self, call: Call, h: Tensor) -> None:
         h = self.view.whole(h)
+        if h.numel() == 0:
+            return
         self._put(call, "h_mean", st.mean(h))
         self._put(call, "h_rms", st.rms(h))
         if self.full:

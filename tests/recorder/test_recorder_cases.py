@@ -297,26 +297,9 @@ def test_a_checkpointed_segment_counts_once(reentrant: bool) -> None:
     assert (rows["batch"] == 12).all()
 
 
-def test_a_compiled_model_is_refused_unless_gradients_alone_are_wanted() -> None:
-    model = net()
-    compiled = torch.compile(model, backend="eager")
-    with pytest.raises(ConfigError, match="compiled graph runs no hooks"):
-        Recorder(compiled)
-    outer = nn.Sequential(nn.Linear(8, 8))
-    outer[0].compile(backend="eager")
-    with pytest.raises(ConfigError, match="0 is compiled"):
-        Recorder(outer)
-    with Recorder(compiled, metrics="gradients") as recorder:
-        backward(compiled)
-        recorder.step()
-    assert rows_of(recorder)["weight_grad_norm"].tolist() == pytest.approx(
-        once(net())["weight_grad_norm"].tolist()
-    )
-
-
 def test_a_step_in_which_nothing_was_seen_is_an_error_not_silence() -> None:
     model = net()
-    step = torch.compile(lambda x: model(x), backend="eager")
+    step = torch.compile(lambda x: model(x), backend="eager", fullgraph=True)
     with Recorder(model) as recorder, pytest.raises(GradlabError, match="no module of the model was seen"):
         F.cross_entropy(step(X), Y).backward()
         recorder.step()
