@@ -74,14 +74,38 @@ def test_percentile_of_what_is_not_a_number() -> None:
     assert torch.isnan(low[0]) and low[1].item() == pytest.approx(1.15)
 
 
-def test_means_accumulate_beyond_float32() -> None:
-    """20 million ones and a half: float32 stops counting at 2^24, a mean in float64 does not."""
+# A pairwise float32 sum of n entries errs by about log2(n) halves of a unit in the last place, 2^-24 each; the blocks
+# that are summed one after another within it are 16 vectors long. 2^-20 covers both for every n used here.
+PAIRWISE = 2.0**-20
+
+
+def test_means_do_not_stop_counting_where_a_running_float32_sum_does() -> None:
+    """20 million ones: a running float32 sum stops at 2^24, a pairwise one does not."""
     x = torch.ones(1, 1, 1000, dtype=torch.float32).expand(1, 20000, 1000)
     assert st.mean(x).item() == 1.0
-    offset = torch.from_numpy(1e4 + X).float()
-    mean, std = st.mean_std(offset)
-    np.testing.assert_allclose(mean.numpy(), offset.double().numpy().mean(axis=(1, 2)), rtol=1e-15)
-    np.testing.assert_allclose(std.numpy(), offset.double().numpy().std(axis=(1, 2)), rtol=1e-12)
+    assert st.norm(x * 0.1).item() == pytest.approx(np.float32(0.1) * 20e6**0.5, rel=PAIRWISE)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4, -1e6])
+def test_mean_and_deviation_keep_a_small_spread_about_a_large_mean(offset: float) -> None:
+    x = torch.from_numpy(offset + X).float()
+    mean, std = st.mean_std(x)
+    exact = x.double().numpy().reshape(3, -1)
+    scale = np.abs(exact).mean(axis=1)
+    np.testing.assert_array_less(np.abs(mean.numpy() - exact.mean(axis=1)), PAIRWISE * scale)
+    np.testing.assert_allclose(std.numpy(), exact.std(axis=1), rtol=PAIRWISE)
+
+
+def test_the_spread_of_a_constant_is_zero() -> None:
+    assert st.mean_std(torch.full((2, 9, 5), 0.1))[1].tolist() == [0.0, 0.0]
+
+
+def test_sums_beyond_float32_are_taken_in_float64() -> None:
+    x = torch.full((2, 4, 5), 3e38)
+    x[1] = 1.0
+    np.testing.assert_allclose(st.mean(x).numpy(), [3e38, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(st.mean_abs(-x).numpy(), [3e38, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(st.norm(x).numpy(), [3e38 * 20**0.5, 20**0.5], rtol=1e-6)
 
 
 def test_mean_of_float32_entries_below_its_normal_range() -> None:
