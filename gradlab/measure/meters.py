@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import inf, isfinite, sqrt
+from math import hypot, inf, isfinite, sqrt
 from time import perf_counter
 from warnings import warn
 
@@ -21,6 +21,7 @@ from gradlab.measure.ledger import Finish, Record, rest_of, share_of
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
 from gradlab.measure.taps import Call, Key, Pass
 from gradlab.measure.units import by_unit, real
+from gradlab.measure.workspace import Workspace
 
 Reduction = str | float
 
@@ -44,12 +45,10 @@ class View:
         return by_unit(x, call.axis if x.dim() == call.axes else x.dim() - 1)
 
 
-def nonfinite(x: Tensor, norm: Tensor | None = None) -> Tensor | None:
-    """Number of NaN and infinite entries, [replica]; None where the CPU shows cheaply that there are none.
-
-    norm: the norm of x, if it is known. Elsewhere asking would wait for the device.
-    """
-    if x.device.type == "cpu" and isfinite(abs((x if norm is None else norm).sum().item())):
+def nonfinite(x: Tensor) -> Tensor | None:
+    """Number of NaN and infinite entries of [replica, ...], [replica]; None where the CPU sees cheaply that there are
+    none. Elsewhere asking would wait for the device."""
+    if x.device.type == "cpu" and isfinite(abs(x.sum().item())):
         return None
     return st.nonfinite(x)
 
@@ -62,6 +61,7 @@ class BatchMeter:
 
     def __init__(self, view: View, reduction: Reduction, accumulation: int) -> None:
         self.view, self.reduction, self.accumulation = view, reduction, accumulation
+        self._workspace = Workspace()
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
         self._warned = False
@@ -106,8 +106,10 @@ class BatchMeter:
         )  # a pass for a gradient penalty: the training loss's comes after it
         if place < kept.get("place", place) or kept.get("final") is None:
             gradient = real(self.view.whole(gradient))
-            kept["delta"], kept["delta_entries"] = st.norm(gradient), gradient[0].numel()
-            kept["delta_nonfinite"] = nonfinite(gradient, kept["delta"])
+            norm = kept["delta"] = self._number(self._workspace.norm(gradient.flatten(1)))
+            kept["delta_entries"] = gradient[0].numel()
+            known = isinstance(norm, float) and isfinite(norm)
+            kept["delta_nonfinite"] = None if known else st.nonfinite(gradient)
             kept["place"], kept["final"] = place, None if with_graph else task
         elif not with_graph and kept["final"] != task:
             kept["several"] = True
@@ -130,8 +132,19 @@ class BatchMeter:
         if h.numel() == 0:
             return
         h = self.view.whole(h).flatten(1)
-        call.kept["nonzeros"] = torch.count_nonzero(h, dim=1) if len(h) > 1 else torch.count_nonzero(h)[None]
+        finite = (
+            h.device.type == "cpu" and call.kept["nonfinite"] is None
+        )  # what no activation turns into NaN
+        call.kept["nonzeros"] = self._number(self._workspace.nonzeros(h, finite))
         call.kept["h_entries"] = h.shape[1]
+
+    def _number(self, numbers: Tensor) -> Tensor | float:
+        """[replica] as a number on the host, where it is one and costs no waiting."""
+        return numbers if self.view.stacked or numbers.device.type != "cpu" else numbers.item()
+
+    def rest(self) -> None:
+        """Give back the memory that is kept from record to record."""
+        self._workspace.clear()
 
     def release(self) -> None:
         """Take the hooks off the step's tensors."""
@@ -152,26 +165,29 @@ class BatchMeter:
             record.saw([*forward.calls])
             for key, call in forward.calls.items():
                 calls.setdefault(key, []).append((forward, call))
+        dead: dict[torch.Size, list[tuple[Key, Tensor]]] = {}
         for key, parts in calls.items():
             record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
             self._commit_delta(key, parts, record, whole, scale)
             kept = [call.kept for _, call in parts]
-            record.known.append((key, "nonfinite", 0.0))
             for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
                 if count is not None:
                     record.put(key, "nonfinite", count)
             counted = [each for each in kept if "nonzeros" in each]
             if counted:
-                counts = [each["nonzeros"] for each in counted]
-                nonzeros = counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
-                record.put(key, "zero_fraction", nonzeros, rest_of(sum(e["h_entries"] for e in counted)))
-            dead = [each["dead"] for each in kept if "dead" in each]
-            if dead and all(each.shape == dead[0].shape for each in dead):
-                everywhere = dead[0] if len(dead) == 1 else torch.stack(dead).all(dim=0)
-                record.put(key, "batch_dead_fraction", everywhere.sum(dim=1), share_of(everywhere.shape[1]))
+                zeros = rest_of(sum(each["h_entries"] for each in counted))
+                _put(record, key, "zero_fraction", [each["nonzeros"] for each in counted], zeros)
+            flat = [each["dead"] for each in kept if "dead" in each]
+            if flat and all(each.shape == flat[0].shape for each in flat):
+                everywhere = flat[0] if len(flat) == 1 else torch.stack(flat).all(dim=0)
+                dead.setdefault(everywhere.shape, []).append((key, everywhere))
             alphas = [each["alpha"] for each in kept if "alpha" in each]
             if alphas:
                 record.put(key, "alpha", alphas[0])
+        record.know([*calls], "nonfinite", 0.0)
+        for shape, found in dead.items():
+            units = torch.stack([each for _, each in found]).sum(dim=-1)
+            record.put_all([key for key, _ in found], "batch_dead_fraction", units, share_of(shape[-1]))
 
     def _commit_delta(
         self, key: Key, parts: list[tuple[Pass, Call]], record: Record, whole: int,
@@ -192,18 +208,34 @@ class BatchMeter:
         ]
         if not taken:
             return
-        samples, norm = taken[0][0], taken[0][1]["delta"]
-        for each, kept in taken[1:]:
-            norm = torch.hypot(norm, kept["delta"] * (each / samples))
-        factor = samples / sqrt(sum(kept["delta_entries"] for _, kept in taken))
+        samples = taken[0][0]
+        entries = sum(kept["delta_entries"] for _, kept in taken)
+        norms = [kept["delta"] for _, kept in taken]
+        if all(isinstance(norm, float) for norm in norms):
+            whole_norm = hypot(*(norm * each for norm, (each, _) in zip(norms, taken, strict=True)))
+            true = 1.0 if scale is None else float(scale)
+            record.know((key,), "delta_rms", whole_norm / true / sqrt(entries))
+            return
+        norm = torch.as_tensor(norms[0])
+        for other, (each, _) in zip(norms[1:], taken[1:], strict=True):
+            norm = torch.hypot(norm, other * (each / samples))
         norm = norm if scale is None else norm / scale.to(norm.device)
-        record.put(key, "delta_rms", norm, lambda length: length * factor)
+        record.put(key, "delta_rms", norm, lambda total: total * samples / sqrt(entries))
 
     def _samples(self, forward: Pass, whole: int) -> float:
         """What turns autograd's gradient of the loss into one sample's own."""
         if self.reduction == "mean":
             return (whole if forward.replica else forward.batch or 1) * self.accumulation
         return 1.0 if self.reduction == "sum" else float(self.reduction)
+
+
+def _put(record: Record, key: Key, column: str, counts: list[Tensor | float], finish: Finish) -> None:
+    """The sum of counts, each on the host or on a device."""
+    on_host = [count for count in counts if isinstance(count, float | int)]
+    if len(on_host) == len(counts):
+        record.know((key,), column, finish(sum(on_host)))
+    else:
+        record.put(key, column, torch.stack([torch.as_tensor(count) for count in counts]).sum(dim=0), finish)
 
 
 class ProbeMeter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -143,6 +144,7 @@ class Recorder:
             self._taps.detach()
             self._eager.off()
             self._parameters.forget_update()
+            self._rest()
             self._entered = self._armed = False
             self._elapsed += perf_counter() - self._started
 
@@ -230,6 +232,8 @@ class Recorder:
 
     def _arm(self) -> None:
         self._armed = self._due()
+        if not self._armed and self._open is None:
+            self._rest()
         if self._armed and self._hooked:
             self._taps.attach()
             if is_compiled(self._given):
@@ -237,6 +241,11 @@ class Recorder:
         else:
             self._taps.detach()
             self._eager.off()
+
+    def _rest(self) -> None:
+        """Between records no memory is held but the numbers'."""
+        self._meter.rest()
+        self._parameters.rest()
 
     def _take(self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None) -> None:
         """Everything but the update of this step's record."""
@@ -258,10 +267,11 @@ class Recorder:
         if self._hooked and optimizers:
             # now, not in a hook before the step: a step with a closure has begun already when it calls the recorder
             self._parameters.before_update(
-                {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
+                {id(p) for p in parameters_of(optimizer)} for optimizer in optimizers
             )
-            for optimizer in optimizers:
-                self._update_handles.append(optimizer.register_step_post_hook(Tap(self._after_update)))
+            for which, optimizer in enumerate(optimizers):
+                hook = Tap(partial(self._after_update, which))
+                self._update_handles.append(optimizer.register_step_post_hook(hook))
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
@@ -288,11 +298,11 @@ class Recorder:
         finally:
             self._probe_meter.record = None
 
-    def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._open is not None:
             started = perf_counter()
             self._open.skipped = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
-            self._parameters.after_update(self._open, {id(p) for p in parameters_of(optimizer)})
+            self._parameters.after_update(self._open, which)
             self.seconds += perf_counter() - started
 
     def _close_record(self) -> None:
