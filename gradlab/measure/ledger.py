@@ -51,14 +51,14 @@ class Record:
         self.batch: dict[Key, int] = {}
         self.order: list[Key] = []
         self.skipped: Tensor | None = None
-        self.known: list[tuple[Sequence[Key], str, float]] = []
+        self.known: list[tuple[Sequence[Key], str, float | Sequence[float]]] = []
         self.blocks: list[tuple[Sequence[Key], str, Finish | None, Tensor]] = []
         self.away: list[
             tuple[Tensor, list[int]]
         ] = []  # numbers laid together, and the places of their blocks
 
-    def know(self, keys: Sequence[Key], column: str, value: float) -> None:
-        """A number that is on the host already, the same in every replica."""
+    def know(self, keys: Sequence[Key], column: str, value: float | Sequence[float]) -> None:
+        """A number that is on the host already, one for all keys or one for each, the same in every replica."""
         self.known.append((keys, column, value))
 
     def put(self, key: Key, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
@@ -89,7 +89,8 @@ class Record:
     def fetch(self) -> None:
         """Move what was laid together to the host, each format in one piece."""
         for whole, places in self.away:
-            parts = whole.cpu().split([len(self.blocks[place][0]) for place in places])
+            lengths = [len(self.blocks[place][0]) for place in places]
+            parts = torch.split(whole.cpu(), lengths)
             for place, part in zip(places, parts, strict=True):
                 self.blocks[place] = (*self.blocks[place][:3], part)
         self.away = []
@@ -103,6 +104,7 @@ def _elsewhere(numbers: Tensor) -> bool:
 def _merge(order: list[Key], keys: Sequence[Key]) -> None:
     if not order:
         order.extend(keys)
+    if order == keys:
         return
     known = set(order)
     previous: Key | None = None
@@ -139,6 +141,8 @@ class Ledger:
         self.order: list[Key] = []
         self.records = 0
         self._place = {name: place for place, name in enumerate(self.columns)}
+        self._keys: tuple[Key, ...] | None = None
+        self._row: dict[Key, int] = {}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []
 
@@ -159,26 +163,28 @@ class Ledger:
             self._rows.append(self._settled(record))
 
     def _settled(self, record: Record) -> Rows:
-        row = {key: place for place, key in enumerate(record.order)}
-        values = np.zeros((len(row), len(self.columns), len(self.seeds)))
-        applies = np.zeros(values.shape[:2], dtype=bool)
-        skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
-        for keys, column, value in record.known:
-            place = self._place[column]
-            rows = row[keys[0]] if len(keys) == 1 else [row[key] for key in keys]
-            values[rows, place] += value
-            applies[rows, place] = True
-        for keys, column, finish, numbers in record.blocks:
-            if skipped and column in UPDATE_COLUMNS:
-                continue
-            host = numbers.to(torch.float64).numpy()
-            rows, place = [row[key] for key in keys], self._place[column]
-            values[rows, place] += host if finish is None else finish(host)
-            applies[rows, place] = True
-        values[~applies] = np.nan
         keys = tuple(record.order)
         if self._rows and self._rows[-1].keys == keys:
             keys = self._rows[-1].keys
+        if keys is not self._keys:
+            self._keys, self._row = keys, {key: place for place, key in enumerate(keys)}
+        row = self._row
+        values = np.zeros((len(row), len(self.columns), len(self.seeds)))
+        applies = np.zeros(values.shape[:2], dtype=bool)
+        skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
+        for named, column, value in record.known:
+            place = self._place[column]
+            rows = [row[key] for key in named]
+            values[rows, place] += np.reshape(value, (-1, 1))
+            applies[rows, place] = True
+        for named, column, finish, numbers in record.blocks:
+            if skipped and column in UPDATE_COLUMNS:
+                continue
+            host = numbers.to(torch.float64).numpy()
+            rows, place = [row[key] for key in named], self._place[column]
+            values[rows, place] += host if finish is None else finish(host)
+            applies[rows, place] = True
+        values[~applies] = np.nan
         batch = np.array([record.batch.get(key, -1) for key in keys], dtype=np.int64)
         return Rows(record.step, keys, batch, values, applies)
 

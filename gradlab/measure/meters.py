@@ -21,7 +21,7 @@ from gradlab.measure.ledger import Finish, Record, rest_of, share_of
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
 from gradlab.measure.taps import Call, Key, Pass
 from gradlab.measure.units import by_unit, real
-from gradlab.measure.workspace import Workspace
+from gradlab.measure.workspace import EXACT_COUNT, EXACT_SUMS, Workspace
 
 Reduction = str | float
 
@@ -39,18 +39,14 @@ class View:
         x = x.detach()
         return x if self.stacked else x.reshape(1, -1)
 
+    def on_host(self, x: Tensor) -> bool:
+        """Whether a reduction to one number may become a number at once: it is one, and nothing waits for it."""
+        return not self.stacked and x.device.type == "cpu"
+
     def units(self, x: Tensor, call: Call) -> Tensor:
         if self.stacked:
             return x
         return by_unit(x, call.axis if x.dim() == call.axes else x.dim() - 1)
-
-
-def nonfinite(x: Tensor) -> Tensor | None:
-    """Number of NaN and infinite entries of [replica, ...], [replica]; None where the CPU sees cheaply that there are
-    none. Elsewhere asking would wait for the device."""
-    if x.device.type == "cpu" and isfinite(abs(x.sum().item())):
-        return None
-    return st.nonfinite(x)
 
 
 class BatchMeter:
@@ -67,7 +63,11 @@ class BatchMeter:
         self._warned = False
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
-        call.kept["nonfinite"] = nonfinite(self.view.whole(outputs[0]))
+        z = outputs[0].detach()
+        if self.view.on_host(z) and isfinite(abs(z.sum().item())):
+            call.kept["nonfinite"] = None
+        else:
+            call.kept["nonfinite"] = st.nonfinite(self.view.whole(z))
         self.recomputed(forward, call, outputs)
 
     def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
@@ -105,11 +105,14 @@ class BatchMeter:
             torch.is_grad_enabled()
         )  # a pass for a gradient penalty: the training loss's comes after it
         if place < kept.get("place", place) or kept.get("final") is None:
-            gradient = real(self.view.whole(gradient))
-            norm = kept["delta"] = self._number(self._workspace.norm(gradient.flatten(1)))
-            kept["delta_entries"] = gradient[0].numel()
-            known = isinstance(norm, float) and isfinite(norm)
-            kept["delta_nonfinite"] = None if known else st.nonfinite(gradient)
+            gradient = real(gradient.detach())
+            if self.view.on_host(gradient):
+                norm = kept["delta"] = self._workspace.length(gradient)
+                finite = isfinite(norm)
+            else:
+                kept["delta"], finite = st.norm(self.view.whole(gradient)), False
+            kept["delta_entries"] = gradient[0].numel() if self.view.stacked else gradient.numel()
+            kept["delta_nonfinite"] = None if finite else st.nonfinite(self.view.whole(gradient))
             kept["place"], kept["final"] = place, None if with_graph else task
         elif not with_graph and kept["final"] != task:
             kept["several"] = True
@@ -118,7 +121,10 @@ class BatchMeter:
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         if z.numel() == 0:  # an expert that no token was sent to
             return
-        call.kept["dead"] = self._dead(call, z.detach(), shape)
+        # where phi rectifies, its output says which units are flat
+        call.kept["rectified"] = shape.rectifies and self.view.on_host(z)
+        if not call.kept["rectified"]:
+            call.kept["dead"] = self._dead(call, z.detach(), shape)
         if shape.alpha is not None:
             call.kept["alpha"] = st.mean(self.view.whole(shape.alpha))
 
@@ -131,16 +137,15 @@ class BatchMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel() == 0:
             return
+        call.kept["h_entries"] = h[0].numel() if self.view.stacked else h.numel()
+        if call.kept["rectified"] and h.dtype in EXACT_SUMS and h.numel() < EXACT_COUNT:
+            call.kept["active"] = self.view.units(self._workspace.active(h.detach()), call).sum(dim=1)
+            return
+        if call.kept["rectified"]:
+            call.kept["dead"] = self.view.units(h.detach() == 0, call).all(dim=1)
         h = self.view.whole(h).flatten(1)
-        finite = (
-            h.device.type == "cpu" and call.kept["nonfinite"] is None
-        )  # what no activation turns into NaN
-        call.kept["nonzeros"] = self._number(self._workspace.nonzeros(h, finite))
-        call.kept["h_entries"] = h.shape[1]
-
-    def _number(self, numbers: Tensor) -> Tensor | float:
-        """[replica] as a number on the host, where it is one and costs no waiting."""
-        return numbers if self.view.stacked or numbers.device.type != "cpu" else numbers.item()
+        nonzeros = self._workspace.nonzeros(h)
+        call.kept["nonzeros"] = nonzeros if self.view.stacked or h.device.type != "cpu" else nonzeros.item()
 
     def rest(self) -> None:
         """Give back the memory that is kept from record to record."""
@@ -165,18 +170,26 @@ class BatchMeter:
             record.saw([*forward.calls])
             for key, call in forward.calls.items():
                 calls.setdefault(key, []).append((forward, call))
+        deltas: dict[Key, float] = {}
         dead: dict[torch.Size, list[tuple[Key, Tensor]]] = {}
+        rectified: dict[tuple[torch.Size, torch.dtype, int], list[tuple[Key, Tensor]]] = {}
         for key, parts in calls.items():
             record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
-            self._commit_delta(key, parts, record, whole, scale)
+            delta = self._commit_delta(key, parts, record, whole, scale)
+            if delta is not None:
+                deltas[key] = delta
             kept = [call.kept for _, call in parts]
             for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
                 if count is not None:
                     record.put(key, "nonfinite", count)
-            counted = [each for each in kept if "nonzeros" in each]
-            if counted:
-                zeros = rest_of(sum(each["h_entries"] for each in counted))
-                _put(record, key, "zero_fraction", [each["nonzeros"] for each in counted], zeros)
+            active = [each["active"] for each in kept if "active" in each]
+            entries = sum(each.get("h_entries", 0) for each in kept)
+            if active and all(each.shape == active[0].shape for each in active):
+                total = active[0] if len(active) == 1 else torch.stack(active).sum(dim=0)
+                rectified.setdefault((total.shape, total.dtype, entries), []).append((key, total))
+            counts = [each["nonzeros"] for each in kept if "nonzeros" in each]
+            if counts:
+                _put(record, key, "zero_fraction", counts, rest_of(entries))
             flat = [each["dead"] for each in kept if "dead" in each]
             if flat and all(each.shape == flat[0].shape for each in flat):
                 everywhere = flat[0] if len(flat) == 1 else torch.stack(flat).all(dim=0)
@@ -185,15 +198,23 @@ class BatchMeter:
             if alphas:
                 record.put(key, "alpha", alphas[0])
         record.know([*calls], "nonfinite", 0.0)
+        record.know([*deltas], "delta_rms", [*deltas.values()])
         for shape, found in dead.items():
             units = torch.stack([each for _, each in found]).sum(dim=-1)
             record.put_all([key for key, _ in found], "batch_dead_fraction", units, share_of(shape[-1]))
+        for (shape, _, entries), counted in rectified.items():  # the units' numbers of entries above 0
+            keys, whole_counts = [key for key, _ in counted], torch.stack([each for _, each in counted])
+            record.put_all(
+                keys, "zero_fraction", whole_counts.sum(dim=-1, dtype=torch.float64), rest_of(entries)
+            )
+            record.put_all(keys, "batch_dead_fraction", (whole_counts == 0).sum(dim=-1), share_of(shape[-1]))
 
     def _commit_delta(
         self, key: Key, parts: list[tuple[Pass, Call]], record: Record, whole: int,
         scale: Tensor | None,
-    ) -> None:  # fmt: skip
-        """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each."""
+    ) -> float | None:  # fmt: skip
+        """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each: what is on the
+        host already is returned, the rest put."""
         if any("several" in call.kept for _, call in parts):
             if not self._warned:
                 warn(
@@ -202,25 +223,25 @@ class BatchMeter:
                     stacklevel=4,
                 )
             self._warned = True
-            return
+            return None
         taken = [
             (self._samples(forward, whole), call.kept) for forward, call in parts if "delta" in call.kept
         ]
         if not taken:
-            return
+            return None
         samples = taken[0][0]
         entries = sum(kept["delta_entries"] for _, kept in taken)
         norms = [kept["delta"] for _, kept in taken]
         if all(isinstance(norm, float) for norm in norms):
             whole_norm = hypot(*(norm * each for norm, (each, _) in zip(norms, taken, strict=True)))
             true = 1.0 if scale is None else float(scale)
-            record.know((key,), "delta_rms", whole_norm / true / sqrt(entries))
-            return
+            return whole_norm / true / sqrt(entries)
         norm = torch.as_tensor(norms[0])
         for other, (each, _) in zip(norms[1:], taken[1:], strict=True):
             norm = torch.hypot(norm, other * (each / samples))
         norm = norm if scale is None else norm / scale.to(norm.device)
         record.put(key, "delta_rms", norm, lambda total: total * samples / sqrt(entries))
+        return None
 
     def _samples(self, forward: Pass, whole: int) -> float:
         """What turns autograd's gradient of the loss into one sample's own."""

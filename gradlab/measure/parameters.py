@@ -20,7 +20,7 @@ from gradlab.measure.workspace import Workspace
 
 Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
-BLOCK_ENTRIES = 1 << 17  # of everything put side by side: half a megabyte stays in the processor's cache
+BLOCK_ENTRIES = 1 << 18  # of everything put side by side: few calls, and a megabyte of float32
 
 
 @dataclass
@@ -60,6 +60,9 @@ class ParameterMeter:
 
     def place(self, record: Record) -> None:
         """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
+        if not record.order:
+            record.order += self.weights
+            return
         called = set(record.order)
         for key in self.weights:
             if key in called:
@@ -75,9 +78,9 @@ class ParameterMeter:
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
         for block in self._blocks(_gradients(self.weights)):
-            finite = self._commit_gradient(record, block, "weight_grad_norm", scale)
+            self._commit_gradient(record, block, "weight_grad_norm", scale)
             if self.metrics != "gradients" and block.entries:
-                self._commit_entries(record, block, scale, finite)
+                self._commit_entries(record, block, scale)
         for block in self._blocks(_gradients(self.biases)):
             self._commit_gradient(record, block, "bias_grad_norm", scale)
         if self.metrics == "gradients":
@@ -88,18 +91,16 @@ class ParameterMeter:
             self._sizes.append((block, sizes))
             record.put_all(block.keys, "weight_norm", sizes)
 
-    def _commit_gradient(self, record: Record, block: Block, column: str, scale: Tensor | None) -> bool:
-        """Norm and, if wanted, the entries that are not finite; whether it is known that all are."""
+    def _commit_gradient(self, record: Record, block: Block, column: str, scale: Tensor | None) -> None:
+        """The norm and, if wanted, the entries that are not finite."""
         norms = block.over(self._workspace.norm)
         record.put_all(block.keys, column, _unscaled(norms, scale))
-        finite = norms.device.type == "cpu" and isfinite(norms.sum().item())
         if self.metrics != "gradients":
             record.know(block.keys, "nonfinite", 0.0)
-            if not finite:  # elsewhere than on the CPU asking would wait for the device
+            if norms.device.type != "cpu" or not isfinite(norms.sum().item()):  # elsewhere asking would wait
                 record.put_all(block.keys, "nonfinite", block.over(st.nonfinite))
-        return finite
 
-    def _commit_entries(self, record: Record, block: Block, scale: Tensor | None, finite: bool) -> None:
+    def _commit_entries(self, record: Record, block: Block, scale: Tensor | None) -> None:
         """What takes the entries of weight gradients one by one."""
         stored = block.rows.shape[2]
         rows = real(block.rows)
@@ -109,7 +110,7 @@ class ParameterMeter:
         else:
             means = block.over(st.norm)  # 0: a sparse gradient without a row
         record.put_all(block.keys, "weight_grad_mean_abs", _unscaled(means, scale))
-        count = block.over(lambda x: self._workspace.nonzeros(x, finite))
+        count = block.over(self._workspace.nonzeros)
         record.put_all(block.keys, "grad_zero_fraction", count, rest_of(block.entries))
         if self.metrics == "full":
             whole = self._whole_rows(block)
