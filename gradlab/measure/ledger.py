@@ -19,6 +19,7 @@ from gradlab.store.tables import Table
 Key = tuple[str, int]
 Array = NDArray[np.float64]
 Finish = Callable[[Any], Any]  # of a number, or of an array of them
+GRADIENT_COLUMNS = ("weight_grad_norm", "bias_grad_norm")  # all there is with metrics="gradients"
 UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")
 FLUSH_EVERY = 64  # records
 NOTHING = torch.empty(0)
@@ -140,7 +141,8 @@ class Ledger:
         self.columns = layer_columns("full" if metrics == "full" else "standard")
         self.order: list[Key] = []
         self.records = 0
-        self._place = {name: place for place, name in enumerate(self.columns)}
+        self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.columns
+        self._place = {name: place for place, name in enumerate(self._kept)}
         self._keys: tuple[Key, ...] | None = None
         self._row: dict[Key, int] = {}
         self._waiting: list[Record] = []
@@ -169,7 +171,7 @@ class Ledger:
         if keys is not self._keys:
             self._keys, self._row = keys, {key: place for place, key in enumerate(keys)}
         row = self._row
-        values = np.zeros((len(row), len(self.columns), len(self.seeds)))
+        values = np.zeros((len(row), len(self._kept), len(self.seeds)))
         applies = np.zeros(values.shape[:2], dtype=bool)
         skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
         for named, column, value in record.known:
@@ -193,7 +195,7 @@ class Ledger:
         self.flush()
         rows = self._rows[-1]
         return rows.step, {
-            f"gradlab/{self.columns[place]}/{row_name(rows.keys[row])}": float(rows.values[row, place].mean())
+            f"gradlab/{self._kept[place]}/{row_name(rows.keys[row])}": float(rows.values[row, place].mean())
             for row, place in np.argwhere(rows.applies).tolist()
         }
 
@@ -206,7 +208,7 @@ class Ledger:
         layer = np.array([number[key] for key in keys], dtype=np.int64)
         sort = np.lexsort((layer, step))
         keys = [keys[place] for place in sort]
-        count, width, replicas = len(keys), len(self.columns), len(self.seeds)
+        count, width, replicas = len(keys), len(self._kept), len(self.seeds)
         values = np.concatenate([np.zeros((0, width, replicas)), *(rows.values for rows in self._rows)])[sort]
         there = np.concatenate([np.zeros((0, width), dtype=bool), *(rows.applies for rows in self._rows)])[
             sort
