@@ -266,6 +266,10 @@ class ProbeMeter:
         self.view, self.full = view, full
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
+        self._workspace = Workspace()
+        self._units: list[tuple[Key, int, Tensor, bool]] = []  # samples, inactive ones [replica, unit], line
+        self.columns: dict[str, dict[Key, float]] = {}  # numbers that are on the host already
+        self.forget()
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
         z = self.view.whole(outputs[0])
@@ -273,6 +277,9 @@ class ProbeMeter:
             return
         if z.is_complex():
             self._put(call, "z_std", st.rms((z - z.mean(dim=1, keepdim=True)).abs()))
+            return
+        if self.view.on_host(z) and (found := self._workspace.mean_std(z)) is not None:
+            self.columns["z_mean"][call.key], self.columns["z_std"][call.key] = found
             return
         mean, std = st.mean_std(z)
         self._put(call, "z_mean", mean)
@@ -285,38 +292,77 @@ class ProbeMeter:
         z = z.detach()
         if z.numel() == 0:
             return
-        flat = self.view.units(in_flats(shape, z), call)
-        samples, inactive = flat.shape[1], st.samples(flat)
-        units = inactive.shape[1]
-        if shape.line:
-            total, entries = inactive.sum(dim=1), samples * units
-            self._put(call, "slope_sq", total, rest_of(entries))
-            self._put(call, "saturated_fraction", total, share_of(entries))
-        else:
+        call.kept["rectified"] = shape.rectifies and self.view.on_host(z) and z.dtype in EXACT_SUMS
+        if not call.kept["rectified"]:
+            flat = self.view.units(in_flats(shape, z), call)
+            self._units.append((call.key, flat.shape[1], st.samples(flat), shape.line))
+        if not shape.line:
             slope = self.view.whole(_slope(phi, z))
             self._put(call, "slope_sq", st.rms(slope).square())
             edge = SATURATED_BELOW * shape.slope_sup
             if isinstance(edge, Tensor):
                 edge = self.view.whole(edge.expand_as(z))
             self._put(call, "saturated_fraction", st.share(slope.abs() < edge))
-        dead = inactive == samples
-        self._put(call, "dead_fraction", dead.sum(dim=1), share_of(units))
-        rarely = (samples - inactive < LOW_ACTIVITY_BELOW * samples).sum(dim=1)
-        self._put(call, "low_activity_fraction", rarely, share_of(units))
-        before = self.dead.get(call.key)
-        if before is not None and before.shape == dead.shape:
-            self._put(call, "deaths", (dead & ~before).sum(dim=1))
-            self._put(call, "revivals", (before & ~dead).sum(dim=1))
-        self.dead[call.key] = dead
 
     def after(self, call: Call, h: Tensor) -> None:
-        h = self.view.whole(h)
         if h.numel() == 0:
             return
-        self._put(call, "h_mean", st.mean(h))
-        self._put(call, "h_rms", st.rms(h))
+        if call.kept["rectified"]:  # its zeros are its flat part; NaN is no zero
+            active = self.view.units(self._workspace.active(h.detach()), call)
+            inactive = active.shape[1] - active.sum(dim=1, dtype=torch.float64)
+            self._units.append((call.key, active.shape[1], inactive, True))
+        whole = self.view.whole(h)
+        mean = h.detach().sum().item() / h.numel() if self.view.on_host(h) else inf
+        if isfinite(mean) and h.dtype in EXACT_SUMS:
+            self.columns["h_mean"][call.key] = mean
+            self.columns["h_rms"][call.key] = self._workspace.length(h.detach()) / sqrt(h.numel())
+        else:
+            self._put(call, "h_mean", st.mean(whole))
+            self._put(call, "h_rms", st.rms(whole))
         if self.full:
-            self._put(call, "h_p95_abs", st.percentile(h.abs(), 0.95))
+            self._put(call, "h_p95_abs", st.percentile(whole.abs(), 0.95))
+
+    def finish(self) -> None:
+        """What is counted by unit, of calls of one shape together, once the probe went through."""
+        record = self.record
+        assert record is not None
+        alike: dict[object, list[tuple[Key, Tensor]]] = {}
+        for key, samples, inactive, line in self._units:
+            group = (samples, line, inactive.shape, inactive.dtype, inactive.device)
+            alike.setdefault(group, []).append((key, inactive))
+        lines = {key: (samples, line) for key, samples, _, line in self._units}
+        for found in alike.values():
+            keys, inactive = [key for key, _ in found], torch.stack([each for _, each in found])
+            (samples, line), units = lines[keys[0]], inactive.shape[-1]
+            if line:
+                total, entries = inactive.sum(dim=-1), samples * units
+                record.put_all(keys, "slope_sq", total, rest_of(entries))
+                record.put_all(keys, "saturated_fraction", total, share_of(entries))
+            dead = inactive == samples
+            record.put_all(keys, "dead_fraction", dead.sum(dim=-1), share_of(units))
+            rarely = samples - inactive < LOW_ACTIVITY_BELOW * samples
+            record.put_all(keys, "low_activity_fraction", rarely.sum(dim=-1), share_of(units))
+            self._changes(record, keys, dead)
+        for column, values in self.columns.items():
+            record.know([*values], column, [*values.values()])
+        self.forget()
+
+    def _changes(self, record: Record, keys: list[Key], dead: Tensor) -> None:
+        """Units that died and revived since the last record."""
+        known = [
+            place
+            for place, key in enumerate(keys)
+            if (before := self.dead.get(key)) is not None and before.shape == dead[place].shape
+        ]
+        if known:
+            now, before = dead[known], torch.stack([self.dead[keys[place]] for place in known])
+            record.put_all([keys[place] for place in known], "deaths", (now & ~before).sum(dim=-1))
+            record.put_all([keys[place] for place in known], "revivals", (before & ~now).sum(dim=-1))
+        self.dead.update(zip(keys, dead.unbind(), strict=True))
+
+    def forget(self) -> None:
+        self._units, self.columns = [], {name: {} for name in ("z_mean", "z_std", "h_mean", "h_rms")}
+        self._workspace.clear()
 
     def _put(self, call: Call, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
         assert self.record is not None

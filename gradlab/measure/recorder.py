@@ -295,7 +295,9 @@ class Recorder:
                     self.model(self.probe)
                 for forward in self._probe_taps.passes:
                     record.saw([*forward.calls])
+                self._probe_meter.finish()
         finally:
+            self._probe_meter.forget()
             self._probe_meter.record = None
 
     def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradlab.measure import statistics as st
 
 EXACT_COUNT = 1 << 24  # up to here sums of ones are exact in float32
+CLEAR_VARIANCE = 0.25  # of the mean square: the difference keeps float32's precision then
 EXACT_SUMS = (torch.float32, torch.float64)
 
 
@@ -64,6 +65,14 @@ class Workspace:
             if x.numel() * st.SMALLEST_MEAN_SQUARE < squares < inf:
                 return sqrt(squares)
         return float(st.norm(x.reshape(1, -1)))
+
+    def mean_std(self, x: Tensor) -> tuple[float, float] | None:
+        """Mean and standard deviation of float32 on the CPU, where sums in float32 tell them; None where not."""
+        if x.dtype != torch.float32:
+            return None
+        mean, square = x.sum().item() / x.numel(), self.length(x) ** 2 / x.numel()
+        variance = square - mean * mean
+        return (mean, sqrt(variance)) if variance > CLEAR_VARIANCE * square and variance < inf else None
 
     def active(self, x: Tensor) -> Tensor:
         """1 where x, without gradient, is not 0, else 0, in the format of x; until the next call."""
