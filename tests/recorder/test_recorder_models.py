@@ -194,7 +194,7 @@ def watched_for(name: str, steps: int, schedule: str, look: tuple[int, ...]) -> 
 @pytest.mark.parametrize("name", CASES)
 def test_no_tensor_is_left_and_their_number_stays_the_same(name: str) -> None:
     counts, left = watched_for(name, 20, "all", (4, 10, 16))
-    assert counts[0] == counts[1] == counts[2]
+    assert counts[0] >= counts[1] >= counts[2]  # what other tests left may go meanwhile
     assert left == 0
 
 
@@ -202,5 +202,5 @@ def test_no_tensor_is_left_and_their_number_stays_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_memory_is_flat_over_a_thousand_steps(name: str) -> None:
     counts, left = watched_for(name, 1001, "every:5", (321, 641, 961))
-    assert counts[0] == counts[1] == counts[2]
+    assert counts[0] >= counts[1] >= counts[2]  # what other tests left may go meanwhile
     assert left == 0
