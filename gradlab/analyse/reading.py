@@ -57,7 +57,7 @@ def read_saved(path: Path) -> Saved:
         layers_path=layers_path,
         steps_path=steps_path,
         chance={} if folder is None else _chance(folder / "manifest.json"),
-        finished=folder is None or (folder / "manifest.json").exists(),
+        finished=folder is None or _finished(folder / "manifest.json"),
     )
 
 
@@ -121,6 +121,16 @@ def _is_layers(frame: pd.DataFrame, path: Path) -> None:
             "; ".join(close) or None,
         )
     )
+
+
+def _finished(manifest: Path) -> bool:
+    """Whether there is a manifest, and it does not say that the training was interrupted."""
+    try:
+        return json.loads(manifest.read_text(encoding="utf-8")).get("finished") is not False
+    except OSError:
+        return False
+    except (ValueError, AttributeError):
+        return True
 
 
 def _chance(manifest: Path) -> dict[str, float]:

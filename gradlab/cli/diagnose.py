@@ -38,7 +38,7 @@ def diagnose(
 
     saved = read_saved(results)
     if not (saved.finished or quiet):
-        tell(f"{saved.path} has no manifest: the run is unfinished, and only its finished cells are here")
+        tell(f"{saved.path}: the run is unfinished, and only what was done until then is here")
     if saved.steps is None and not quiet:
         tell("no steps table beside it: nothing can be said about learning")
     found = diagnose_saved(saved, ruleset)

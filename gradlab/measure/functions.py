@@ -26,13 +26,15 @@ Interval = tuple[float, float]
 @dataclass(frozen=True)
 class Shape:
     """flats: closed intervals where phi is constant; slope_sup: sup|phi'|, a number or a tensor that fits z;
-    alpha: the learned slope below 0, fitting z; line: phi' is 1 outside the flat parts and needs no differentiation.
+    alpha: the learned slope below 0, fitting z; line: phi' is 1 outside the flat parts and needs no differentiation;
+    rectifies: phi(z) is max(z, 0), so that its zeros are its flat part.
     """
 
     flats: Sequence[Interval]
     slope_sup: float | Tensor
     alpha: Tensor | None = None
     line: bool = False
+    rectifies: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -40,7 +42,7 @@ def _registered(name: str, line: bool = False, **parameters: float) -> Shape:
     text = ":".join([name, *(f"{key}={value!r}" for key, value in parameters.items())])
     known = activations.get(text)
     assert known.slope_sup is not None
-    return Shape(known.flats, known.slope_sup, line=line)
+    return Shape(known.flats, known.slope_sup, line=line, rectifies=name == "relu")
 
 
 Arguments = Mapping[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from gradlab.store.tables import Table
 
 Key = tuple[str, int]
 Array = NDArray[np.float64]
-Finish = Callable[[Array], Array]
-Place = tuple[Key, str, Finish | None]
+Finish = Callable[[Any], Any]  # of a number, or of an array of them
+GRADIENT_COLUMNS = ("weight_grad_norm", "bias_grad_norm")  # all there is with metrics="gradients"
 UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")
 FLUSH_EVERY = 64  # records
+NOTHING = torch.empty(0)
 
 
 def share_of(entries: int) -> Finish:
@@ -36,13 +38,12 @@ def rest_of(entries: int) -> Finish:
 class Record:
     """One record in the making.
 
-    Every number is [replica]; `put_all` takes [key, replica] at once. Numbers put into the same place add up: the
+    Numbers are [replica], or [key, replica] for several keys at once. Those put into the same place add up: the
     entries that are not finite come from several tensors. What is left to do with a number (a count over its entries)
     is a function that runs on the host, since a small operation on the device costs as much as a reduction.
 
     batch:   samples behind a key's batch columns
     order:   keys in the order in which they were executed
-    known:   numbers that are the same in every replica and never were on the device
     skipped: above 0 where the optimiser turned out to leave the weights alone
     """
 
@@ -51,39 +52,61 @@ class Record:
         self.batch: dict[Key, int] = {}
         self.order: list[Key] = []
         self.skipped: Tensor | None = None
-        self.known: list[tuple[Key, str, float]] = []
-        self._single: list[tuple[Place, Tensor]] = []
-        self._blocks: list[tuple[list[Place], Tensor]] = []
+        self.known: list[tuple[Sequence[Key], str, float | Sequence[float]]] = []
+        self.blocks: list[tuple[Sequence[Key], str, Finish | None, Tensor]] = []
+        self.away: list[
+            tuple[Tensor, list[int]]
+        ] = []  # numbers laid together, and the places of their blocks
+
+    def know(self, keys: Sequence[Key], column: str, value: float | Sequence[float]) -> None:
+        """A number that is on the host already, one for all keys or one for each, the same in every replica."""
+        self.known.append((keys, column, value))
 
     def put(self, key: Key, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
-        self._single.append(((key, column, finish), numbers))
+        self.put_all((key,), column, numbers.unsqueeze(0), finish)
 
-    def put_all(self, keys: Sequence[Key], column: str, numbers: Tensor) -> None:
-        self._blocks.append(([(key, column, None) for key in keys], numbers))
+    def put_all(
+        self, keys: Sequence[Key], column: str, numbers: Tensor, finish: Finish | None = None
+    ) -> None:
+        self.blocks.append((keys, column, finish, numbers))
 
     def saw(self, keys: Sequence[Key]) -> None:
         """Keep the order of execution; a key that was not seen before goes behind the one it followed."""
         _merge(self.order, keys)
 
-    def close(self) -> list[tuple[list[Place], Tensor]]:
-        """The numbers of each device as one tensor [number, replica], with their places."""
-        singles: dict[tuple[torch.device, torch.dtype], list[tuple[Place, Tensor]]] = {}
-        for place, numbers in self._single:
-            singles.setdefault((numbers.device, numbers.dtype), []).append((place, numbers))
-        blocks = [
-            ([place for place, _ in part], torch.stack([x for _, x in part])) for part in singles.values()
-        ]
-        devices: dict[torch.device, list[tuple[list[Place], Tensor]]] = {}
-        for places, block in blocks + self._blocks:
-            devices.setdefault(block.device, []).append((places, block.to(wide_dtype(block))))
-        self._single, self._blocks = [], []
-        return [
-            ([place for places, _ in part for place in places], torch.cat([block for _, block in part]))
-            for part in devices.values()
-        ]
+    def gather(self) -> bool:
+        """Lay the numbers that are on another device together, by format; whether there are such."""
+        alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for place, (_, _, _, numbers) in enumerate(self.blocks):
+            if _elsewhere(numbers):
+                alike.setdefault((numbers.device, numbers.dtype), []).append(place)
+        for places in alike.values():
+            whole = torch.cat([self.blocks[place][3] for place in places])
+            self.away.append((whole.to(wide_dtype(whole)), places))
+            for place in places:
+                self.blocks[place] = (*self.blocks[place][:3], NOTHING)
+        return bool(alike)
+
+    def fetch(self) -> None:
+        """Move what was laid together to the host, each format in one piece."""
+        for whole, places in self.away:
+            lengths = [len(self.blocks[place][0]) for place in places]
+            parts = torch.split(whole.cpu(), lengths)
+            for place, part in zip(places, parts, strict=True):
+                self.blocks[place] = (*self.blocks[place][:3], part)
+        self.away = []
+
+
+def _elsewhere(numbers: Tensor) -> bool:
+    """Whether reading them would wait for a device."""
+    return numbers.device.type != "cpu"
 
 
 def _merge(order: list[Key], keys: Sequence[Key]) -> None:
+    if not order:
+        order.extend(keys)
+    if order == keys:
+        return
     known = set(order)
     previous: Key | None = None
     for key in keys:
@@ -91,6 +114,20 @@ def _merge(order: list[Key], keys: Sequence[Key]) -> None:
             order.insert(order.index(previous) + 1 if previous is not None else 0, key)
             known.add(key)
         previous = key
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A record on the host. values: [row, column, replica]; applies: [row, column]; batch: [row], -1 where empty.
+
+    Few objects, however many numbers: Python's garbage collector looks at each of them again and again.
+    """
+
+    step: int
+    keys: tuple[Key, ...]
+    batch: NDArray[np.int64]
+    values: Array
+    applies: NDArray[np.bool_]
 
 
 class Ledger:
@@ -104,77 +141,106 @@ class Ledger:
         self.columns = layer_columns("full" if metrics == "full" else "standard")
         self.order: list[Key] = []
         self.records = 0
-        self._waiting: list[tuple[Record, list[tuple[list[Place], Tensor]]]] = []
-        self._rows: list[tuple[int, Key, int | None, dict[str, Array]]] = []
+        self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.columns
+        self._place = {name: place for place, name in enumerate(self._kept)}
+        self._keys: tuple[Key, ...] | None = None
+        self._row: dict[Key, int] = {}
+        self._waiting: list[Record] = []
+        self._rows: list[Rows] = []
 
     def add(self, record: Record) -> None:
-        """Take a finished record; its numbers stay on the device until `flush`."""
+        """Take a finished record; numbers on another device stay there until `flush`."""
         _merge(self.order, record.order)
-        self._waiting.append((record, record.close()))
         self.records += 1
-        if len(self._waiting) >= FLUSH_EVERY:
+        away = record.gather()
+        self._waiting.append(record)
+        if not away or len(self._waiting) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
         """Move the waiting numbers to the host."""
-        for record, blocks in self._waiting:
-            rows: dict[Key, dict[str, Array]] = {key: {} for key in record.order}
-            skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
-            for key, column, value in record.known:
-                rows[key][column] = np.full(len(self.seeds), value)
-            for places, numbers in blocks:
-                host = numbers.cpu().to(torch.float64).numpy()
-                for (key, column, finish), values in zip(places, host, strict=True):
-                    if skipped and column in UPDATE_COLUMNS:
-                        continue
-                    values = values if finish is None else finish(values)
-                    rows[key][column] = rows[key].get(column, 0.0) + values
-            self._rows += [(record.step, key, record.batch.get(key), rows[key]) for key in record.order]
-        self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        for record in waiting:
+            record.fetch()
+            self._rows.append(self._settled(record))
+
+    def _settled(self, record: Record) -> Rows:
+        keys = tuple(record.order)
+        if self._rows and self._rows[-1].keys == keys:
+            keys = self._rows[-1].keys
+        if keys is not self._keys:
+            self._keys, self._row = keys, {key: place for place, key in enumerate(keys)}
+        row = self._row
+        values = np.zeros((len(row), len(self._kept), len(self.seeds)))
+        applies = np.zeros(values.shape[:2], dtype=bool)
+        skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
+        for named, column, value in record.known:
+            place = self._place[column]
+            rows = [row[key] for key in named]
+            values[rows, place] += np.reshape(value, (-1, 1))
+            applies[rows, place] = True
+        for named, column, finish, numbers in record.blocks:
+            if skipped and column in UPDATE_COLUMNS:
+                continue
+            host = numbers.to(torch.float64).numpy()
+            rows, place = [row[key] for key in named], self._place[column]
+            values[rows, place] += host if finish is None else finish(host)
+            applies[rows, place] = True
+        values[~applies] = np.nan
+        batch = np.array([record.batch.get(key, -1) for key in keys], dtype=np.int64)
+        return Rows(record.step, keys, batch, values, applies)
 
     def latest(self) -> tuple[int, dict[str, float]]:
         """Step and numbers of the newest record, by `gradlab/<column>/<module>`; with several replicas their mean."""
         self.flush()
-        step = self._rows[-1][0]
-        rows = [(key, found) for at, key, _, found in self._rows if at == step]
-        return step, {
-            f"gradlab/{name}/{row_name(key)}": float(v.mean())
-            for key, found in rows
-            for name, v in found.items()
+        rows = self._rows[-1]
+        return rows.step, {
+            f"gradlab/{self._kept[place]}/{row_name(rows.keys[row])}": float(rows.values[row, place].mean())
+            for row, place in np.argwhere(rows.applies).tolist()
         }
 
     def table(self) -> Table:
         """The rows by seed, then step, then layer; layers are numbered in order of execution."""
         self.flush()
         number = {key: place for place, key in enumerate(self.order, start=1)}
-        rows = [
-            (seed, step, number[key], key, batch, {name: values[replica] for name, values in found.items()})
-            for replica, seed in enumerate(self.seeds)
-            for step, key, batch, found in self._rows
+        keys = [key for rows in self._rows for key in rows.keys]
+        step = np.array([rows.step for rows in self._rows for _ in rows.keys], dtype=np.int64)
+        layer = np.array([number[key] for key in keys], dtype=np.int64)
+        sort = np.lexsort((layer, step))
+        keys = [keys[place] for place in sort]
+        count, width, replicas = len(keys), len(self._kept), len(self.seeds)
+        values = np.concatenate([np.zeros((0, width, replicas)), *(rows.values for rows in self._rows)])[sort]
+        there = np.concatenate([np.zeros((0, width), dtype=bool), *(rows.applies for rows in self._rows)])[
+            sort
         ]
-        rows.sort(key=lambda row: row[:3])
+        batch = np.concatenate([np.zeros(0, dtype=np.int64), *(rows.batch for rows in self._rows)])[sort]
+
+        def repeated(column: NDArray[Any]) -> NDArray[Any]:
+            return np.tile(column, replicas)
+
         columns: dict[str, NDArray[Any]] = {
-            "seed": np.array([row[0] for row in rows], dtype=np.int64),
-            "step": np.array([row[1] for row in rows], dtype=np.int64),
-            "layer": np.array([row[2] for row in rows], dtype=np.int64),
-            "name": np.array([row_name(row[3]) for row in rows], dtype=object),
+            "seed": np.repeat(np.array(self.seeds, dtype=np.int64), count),
+            "step": repeated(step[sort]),
+            "layer": repeated(layer[sort]),
+            "name": repeated(np.array([row_name(key) for key in keys], dtype=object)),
         }
-        numbers: dict[str, list[float | None]] = {
-            "fan_in": [float(self.fans[row[3][0]][0]) if row[3][0] in self.fans else None for row in rows],
-            "fan_out": [float(self.fans[row[3][0]][1]) if row[3][0] in self.fans else None for row in rows],
-            "batch": [None if row[4] is None else float(row[4]) for row in rows],
-        }
+        applies: dict[str, NDArray[np.bool_]] = {}
+        fans = np.array([self.fans.get(key[0], (-1, -1)) for key in keys], dtype=np.int64).reshape(-1, 2)
+        for name, whole in (("fan_in", fans[:, 0]), ("fan_out", fans[:, 1]), ("batch", batch)):
+            applies[name] = repeated(whole >= 0)
+            full = whole if (whole >= 0).all() else np.where(whole >= 0, whole, np.nan)
+            columns[name] = repeated(full)
         wanted = [name for name in schema.names(schema.LAYERS) if name in self.columns or name in DERIVED]
         for name in (*wanted, *(name for name in self.columns if name not in wanted)):
-            numbers[name] = [row[5].get(name) for row in rows]
-        applies = {}
-        for name, found in numbers.items():
-            columns[name] = np.array(
-                [np.nan if value is None else value for value in found], dtype=np.float64
-            )
-            applies[name] = np.array([value is not None for value in found], dtype=bool)
-            if name in ("fan_in", "fan_out", "batch") and applies[name].all():
-                columns[name] = columns[name].astype(np.int64)
+            place = self._place.get(name)
+            if place is None:
+                columns[name], applies[name] = (
+                    np.full(count * replicas, np.nan),
+                    np.zeros(count * replicas, bool),
+                )
+            else:
+                columns[name] = values[:, place].T.reshape(-1)
+                applies[name] = repeated(there[:, place])
         return Table(columns, applies)
 
 

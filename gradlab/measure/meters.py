@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from math import inf, isfinite, sqrt
+from math import hypot, inf, isfinite, sqrt
 from time import perf_counter
 from warnings import warn
 
@@ -21,6 +21,7 @@ from gradlab.measure.ledger import Finish, Record, rest_of, share_of
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
 from gradlab.measure.taps import Call, Key, Pass
 from gradlab.measure.units import by_unit, real
+from gradlab.measure.workspace import EXACT_COUNT, EXACT_SUMS, Workspace
 
 Reduction = str | float
 
@@ -38,20 +39,14 @@ class View:
         x = x.detach()
         return x if self.stacked else x.reshape(1, -1)
 
+    def on_host(self, x: Tensor) -> bool:
+        """Whether a reduction to one number may become a number at once: it is one, and nothing waits for it."""
+        return not self.stacked and x.device.type == "cpu"
+
     def units(self, x: Tensor, call: Call) -> Tensor:
         if self.stacked:
             return x
         return by_unit(x, call.axis if x.dim() == call.axes else x.dim() - 1)
-
-
-def nonfinite(x: Tensor, norm: Tensor | None = None) -> Tensor | None:
-    """Number of NaN and infinite entries, [replica]; None where the CPU shows cheaply that there are none.
-
-    norm: the norm of x, if it is known. Elsewhere asking would wait for the device.
-    """
-    if x.device.type == "cpu" and isfinite(abs((x if norm is None else norm).sum().item())):
-        return None
-    return st.nonfinite(x)
 
 
 class BatchMeter:
@@ -62,12 +57,17 @@ class BatchMeter:
 
     def __init__(self, view: View, reduction: Reduction, accumulation: int) -> None:
         self.view, self.reduction, self.accumulation = view, reduction, accumulation
+        self._workspace = Workspace()
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
         self._warned = False
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
-        call.kept["nonfinite"] = nonfinite(self.view.whole(outputs[0]))
+        z = outputs[0].detach()
+        if self.view.on_host(z) and isfinite(abs(z.sum().item())):
+            call.kept["nonfinite"] = None
+        else:
+            call.kept["nonfinite"] = st.nonfinite(self.view.whole(z))
         self.recomputed(forward, call, outputs)
 
     def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
@@ -75,12 +75,28 @@ class BatchMeter:
             if tensor.requires_grad:
                 hook = partial(self._delta, forward, call, place)
                 self._handles.append(tensor.register_hook(hook))  # type: ignore[no-untyped-call]
+                base = tensor._base
+                if base is not None and base.numel() == tensor.numel() and base.grad_fn is not None:
+                    # such as a linear map of [batch, time, feature]
+                    hook = partial(self._beneath, forward, call, place, tensor.detach(), tensor._version)
+                    self._handles.append(base.register_hook(hook))  # type: ignore[no-untyped-call]
+
+    def _beneath(
+        self, forward: Pass, call: Call, place: int, mark: Tensor, version: int, gradient: Tensor | None
+    ) -> None:
+        """An operation in place on a view gives the view a new past, and the hook on it hears nothing of the old one:
+        then the same numbers come from the tensor beneath, which the view covers. `mark` shares their version."""
+        if mark._version != version:
+            call.kept.pop("place", None)
+            if call.kept.get("final") == torch._C._current_graph_task_id():
+                call.kept["final"] = None
+            self._delta(forward, call, place, gradient)
 
     def _delta(self, forward: Pass, call: Call, place: int, gradient: Tensor | None) -> None:
         """Keep the gradient's norm: of the first output that the loss depends on (a recurrent layer's last state,
         where its outputs are not used), from the last backward pass."""
         kept = call.kept
-        if gradient is None or place > kept.get("place", place):
+        if gradient is None or gradient.numel() == 0 or place > kept.get("place", place):
             return
         started = perf_counter()
         task = torch._C._current_graph_task_id()
@@ -89,16 +105,26 @@ class BatchMeter:
             torch.is_grad_enabled()
         )  # a pass for a gradient penalty: the training loss's comes after it
         if place < kept.get("place", place) or kept.get("final") is None:
-            gradient = real(self.view.whole(gradient))
-            kept["delta"], kept["delta_entries"] = st.norm(gradient), gradient[0].numel()
-            kept["delta_nonfinite"] = nonfinite(gradient, kept["delta"])
+            gradient = real(gradient.detach())
+            if self.view.on_host(gradient):
+                norm = kept["delta"] = self._workspace.length(gradient)
+                finite = isfinite(norm)
+            else:
+                kept["delta"], finite = st.norm(self.view.whole(gradient)), False
+            kept["delta_entries"] = gradient[0].numel() if self.view.stacked else gradient.numel()
+            kept["delta_nonfinite"] = None if finite else st.nonfinite(self.view.whole(gradient))
             kept["place"], kept["final"] = place, None if with_graph else task
         elif not with_graph and kept["final"] != task:
             kept["several"] = True
         self.seconds += perf_counter() - started
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
-        call.kept["dead"] = self._dead(call, z.detach(), shape)
+        if z.numel() == 0:  # an expert that no token was sent to
+            return
+        # where phi rectifies, its output says which units are flat
+        call.kept["rectified"] = shape.rectifies and self.view.on_host(z)
+        if not call.kept["rectified"]:
+            call.kept["dead"] = self._dead(call, z.detach(), shape)
         if shape.alpha is not None:
             call.kept["alpha"] = st.mean(self.view.whole(shape.alpha))
 
@@ -109,9 +135,21 @@ class BatchMeter:
         return self.view.units(in_flats(shape, z), call).all(dim=1)
 
     def after(self, call: Call, h: Tensor) -> None:
+        if h.numel() == 0:
+            return
+        call.kept["h_entries"] = h[0].numel() if self.view.stacked else h.numel()
+        if call.kept["rectified"] and h.dtype in EXACT_SUMS and h.numel() < EXACT_COUNT:
+            call.kept["active"] = self.view.units(self._workspace.active(h.detach()), call).sum(dim=1)
+            return
+        if call.kept["rectified"]:
+            call.kept["dead"] = self.view.units(h.detach() == 0, call).all(dim=1)
         h = self.view.whole(h).flatten(1)
-        call.kept["nonzeros"] = torch.count_nonzero(h, dim=1) if len(h) > 1 else torch.count_nonzero(h)[None]
-        call.kept["h_entries"] = h.shape[1]
+        nonzeros = self._workspace.nonzeros(h)
+        call.kept["nonzeros"] = nonzeros if self.view.stacked or h.device.type != "cpu" else nonzeros.item()
+
+    def rest(self) -> None:
+        """Give back the memory that is kept from record to record."""
+        self._workspace.clear()
 
     def release(self) -> None:
         """Take the hooks off the step's tensors."""
@@ -132,30 +170,51 @@ class BatchMeter:
             record.saw([*forward.calls])
             for key, call in forward.calls.items():
                 calls.setdefault(key, []).append((forward, call))
+        deltas: dict[Key, float] = {}
+        dead: dict[torch.Size, list[tuple[Key, Tensor]]] = {}
+        rectified: dict[tuple[torch.Size, torch.dtype, int], list[tuple[Key, Tensor]]] = {}
         for key, parts in calls.items():
             record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
-            self._commit_delta(key, parts, record, whole, scale)
+            delta = self._commit_delta(key, parts, record, whole, scale)
+            if delta is not None:
+                deltas[key] = delta
             kept = [call.kept for _, call in parts]
-            record.known.append((key, "nonfinite", 0.0))
             for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
                 if count is not None:
                     record.put(key, "nonfinite", count)
-            if all("nonzeros" in each for each in kept):
-                counts = [each["nonzeros"] for each in kept]
-                nonzeros = counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
-                record.put(key, "zero_fraction", nonzeros, rest_of(sum(each["h_entries"] for each in kept)))
-            dead = [each["dead"] for each in kept if "dead" in each]
-            if dead and all(each.shape == dead[0].shape for each in dead):
-                everywhere = dead[0] if len(dead) == 1 else torch.stack(dead).all(dim=0)
-                record.put(key, "batch_dead_fraction", everywhere.sum(dim=1), share_of(everywhere.shape[1]))
-            if "alpha" in kept[0]:
-                record.put(key, "alpha", kept[0]["alpha"])
+            active = [each["active"] for each in kept if "active" in each]
+            entries = sum(each.get("h_entries", 0) for each in kept)
+            if active and all(each.shape == active[0].shape for each in active):
+                total = active[0] if len(active) == 1 else torch.stack(active).sum(dim=0)
+                rectified.setdefault((total.shape, total.dtype, entries), []).append((key, total))
+            counts = [each["nonzeros"] for each in kept if "nonzeros" in each]
+            if counts:
+                _put(record, key, "zero_fraction", counts, rest_of(entries))
+            flat = [each["dead"] for each in kept if "dead" in each]
+            if flat and all(each.shape == flat[0].shape for each in flat):
+                everywhere = flat[0] if len(flat) == 1 else torch.stack(flat).all(dim=0)
+                dead.setdefault(everywhere.shape, []).append((key, everywhere))
+            alphas = [each["alpha"] for each in kept if "alpha" in each]
+            if alphas:
+                record.put(key, "alpha", alphas[0])
+        record.know([*calls], "nonfinite", 0.0)
+        record.know([*deltas], "delta_rms", [*deltas.values()])
+        for shape, found in dead.items():
+            units = torch.stack([each for _, each in found]).sum(dim=-1)
+            record.put_all([key for key, _ in found], "batch_dead_fraction", units, share_of(shape[-1]))
+        for (shape, _, entries), counted in rectified.items():  # the units' numbers of entries above 0
+            keys, whole_counts = [key for key, _ in counted], torch.stack([each for _, each in counted])
+            record.put_all(
+                keys, "zero_fraction", whole_counts.sum(dim=-1, dtype=torch.float64), rest_of(entries)
+            )
+            record.put_all(keys, "batch_dead_fraction", (whole_counts == 0).sum(dim=-1), share_of(shape[-1]))
 
     def _commit_delta(
         self, key: Key, parts: list[tuple[Pass, Call]], record: Record, whole: int,
         scale: Tensor | None,
-    ) -> None:  # fmt: skip
-        """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each."""
+    ) -> float | None:  # fmt: skip
+        """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each: what is on the
+        host already is returned, the rest put."""
         if any("several" in call.kept for _, call in parts):
             if not self._warned:
                 warn(
@@ -164,24 +223,40 @@ class BatchMeter:
                     stacklevel=4,
                 )
             self._warned = True
-            return
+            return None
         taken = [
             (self._samples(forward, whole), call.kept) for forward, call in parts if "delta" in call.kept
         ]
         if not taken:
-            return
-        samples, norm = taken[0][0], taken[0][1]["delta"]
-        for each, kept in taken[1:]:
-            norm = torch.hypot(norm, kept["delta"] * (each / samples))
-        factor = samples / sqrt(sum(kept["delta_entries"] for _, kept in taken))
+            return None
+        samples = taken[0][0]
+        entries = sum(kept["delta_entries"] for _, kept in taken)
+        norms = [kept["delta"] for _, kept in taken]
+        if all(isinstance(norm, float) for norm in norms):
+            whole_norm = hypot(*(norm * each for norm, (each, _) in zip(norms, taken, strict=True)))
+            true = 1.0 if scale is None else float(scale)
+            return whole_norm / true / sqrt(entries)
+        norm = torch.as_tensor(norms[0])
+        for other, (each, _) in zip(norms[1:], taken[1:], strict=True):
+            norm = torch.hypot(norm, other * (each / samples))
         norm = norm if scale is None else norm / scale.to(norm.device)
-        record.put(key, "delta_rms", norm, lambda length: length * factor)
+        record.put(key, "delta_rms", norm, lambda total: total * samples / sqrt(entries))
+        return None
 
     def _samples(self, forward: Pass, whole: int) -> float:
         """What turns autograd's gradient of the loss into one sample's own."""
         if self.reduction == "mean":
             return (whole if forward.replica else forward.batch or 1) * self.accumulation
         return 1.0 if self.reduction == "sum" else float(self.reduction)
+
+
+def _put(record: Record, key: Key, column: str, counts: list[Tensor | float], finish: Finish) -> None:
+    """The sum of counts, each on the host or on a device."""
+    on_host = [count for count in counts if isinstance(count, float | int)]
+    if len(on_host) == len(counts):
+        record.know((key,), column, finish(sum(on_host)))
+    else:
+        record.put(key, column, torch.stack([torch.as_tensor(count) for count in counts]).sum(dim=0), finish)
 
 
 class ProbeMeter:
@@ -191,11 +266,20 @@ class ProbeMeter:
         self.view, self.full = view, full
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
+        self._workspace = Workspace()
+        self._units: list[tuple[Key, int, Tensor, bool]] = []  # samples, inactive ones [replica, unit], line
+        self.columns: dict[str, dict[Key, float]] = {}  # numbers that are on the host already
+        self.forget()
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
         z = self.view.whole(outputs[0])
+        if z.numel() == 0:
+            return
         if z.is_complex():
             self._put(call, "z_std", st.rms((z - z.mean(dim=1, keepdim=True)).abs()))
+            return
+        if self.view.on_host(z) and (found := self._workspace.mean_std(z)) is not None:
+            self.columns["z_mean"][call.key], self.columns["z_std"][call.key] = found
             return
         mean, std = st.mean_std(z)
         self._put(call, "z_mean", mean)
@@ -206,36 +290,79 @@ class ProbeMeter:
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         z = z.detach()
-        flat = self.view.units(in_flats(shape, z), call)
-        samples, inactive = flat.shape[1], st.samples(flat)
-        units = inactive.shape[1]
-        if shape.line:
-            total, entries = inactive.sum(dim=1), samples * units
-            self._put(call, "slope_sq", total, rest_of(entries))
-            self._put(call, "saturated_fraction", total, share_of(entries))
-        else:
+        if z.numel() == 0:
+            return
+        call.kept["rectified"] = shape.rectifies and self.view.on_host(z) and z.dtype in EXACT_SUMS
+        if not call.kept["rectified"]:
+            flat = self.view.units(in_flats(shape, z), call)
+            self._units.append((call.key, flat.shape[1], st.samples(flat), shape.line))
+        if not shape.line:
             slope = self.view.whole(_slope(phi, z))
             self._put(call, "slope_sq", st.rms(slope).square())
             edge = SATURATED_BELOW * shape.slope_sup
             if isinstance(edge, Tensor):
                 edge = self.view.whole(edge.expand_as(z))
             self._put(call, "saturated_fraction", st.share(slope.abs() < edge))
-        dead = inactive == samples
-        self._put(call, "dead_fraction", dead.sum(dim=1), share_of(units))
-        rarely = (samples - inactive < LOW_ACTIVITY_BELOW * samples).sum(dim=1)
-        self._put(call, "low_activity_fraction", rarely, share_of(units))
-        before = self.dead.get(call.key)
-        if before is not None and before.shape == dead.shape:
-            self._put(call, "deaths", (dead & ~before).sum(dim=1))
-            self._put(call, "revivals", (before & ~dead).sum(dim=1))
-        self.dead[call.key] = dead
 
     def after(self, call: Call, h: Tensor) -> None:
-        h = self.view.whole(h)
-        self._put(call, "h_mean", st.mean(h))
-        self._put(call, "h_rms", st.rms(h))
+        if h.numel() == 0:
+            return
+        if call.kept["rectified"]:  # its zeros are its flat part; NaN is no zero
+            active = self.view.units(self._workspace.active(h.detach()), call)
+            inactive = active.shape[1] - active.sum(dim=1, dtype=torch.float64)
+            self._units.append((call.key, active.shape[1], inactive, True))
+        whole = self.view.whole(h)
+        mean = h.detach().sum().item() / h.numel() if self.view.on_host(h) else inf
+        if isfinite(mean) and h.dtype in EXACT_SUMS:
+            self.columns["h_mean"][call.key] = mean
+            self.columns["h_rms"][call.key] = self._workspace.length(h.detach()) / sqrt(h.numel())
+        else:
+            self._put(call, "h_mean", st.mean(whole))
+            self._put(call, "h_rms", st.rms(whole))
         if self.full:
-            self._put(call, "h_p95_abs", st.percentile(h.abs(), 0.95))
+            self._put(call, "h_p95_abs", st.percentile(whole.abs(), 0.95))
+
+    def finish(self) -> None:
+        """What is counted by unit, of calls of one shape together, once the probe went through."""
+        record = self.record
+        assert record is not None
+        alike: dict[object, list[tuple[Key, Tensor]]] = {}
+        for key, samples, inactive, line in self._units:
+            group = (samples, line, inactive.shape, inactive.dtype, inactive.device)
+            alike.setdefault(group, []).append((key, inactive))
+        lines = {key: (samples, line) for key, samples, _, line in self._units}
+        for found in alike.values():
+            keys, inactive = [key for key, _ in found], torch.stack([each for _, each in found])
+            (samples, line), units = lines[keys[0]], inactive.shape[-1]
+            if line:
+                total, entries = inactive.sum(dim=-1), samples * units
+                record.put_all(keys, "slope_sq", total, rest_of(entries))
+                record.put_all(keys, "saturated_fraction", total, share_of(entries))
+            dead = inactive == samples
+            record.put_all(keys, "dead_fraction", dead.sum(dim=-1), share_of(units))
+            rarely = samples - inactive < LOW_ACTIVITY_BELOW * samples
+            record.put_all(keys, "low_activity_fraction", rarely.sum(dim=-1), share_of(units))
+            self._changes(record, keys, dead)
+        for column, values in self.columns.items():
+            record.know([*values], column, [*values.values()])
+        self.forget()
+
+    def _changes(self, record: Record, keys: list[Key], dead: Tensor) -> None:
+        """Units that died and revived since the last record."""
+        known = [
+            place
+            for place, key in enumerate(keys)
+            if (before := self.dead.get(key)) is not None and before.shape == dead[place].shape
+        ]
+        if known:
+            now, before = dead[known], torch.stack([self.dead[keys[place]] for place in known])
+            record.put_all([keys[place] for place in known], "deaths", (now & ~before).sum(dim=-1))
+            record.put_all([keys[place] for place in known], "revivals", (before & ~now).sum(dim=-1))
+        self.dead.update(zip(keys, dead.unbind(), strict=True))
+
+    def forget(self) -> None:
+        self._units, self.columns = [], {name: {} for name in ("z_mean", "z_std", "h_mean", "h_rms")}
+        self._workspace.clear()
 
     def _put(self, call: Call, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
         assert self.record is not None

@@ -1,20 +1,41 @@
-"""What is measured of a model's parameters: their gradients, their size, and how far an update moves them."""
+"""What is measured of a model's parameters: their gradients, their size, and how far an update moves them.
+
+Parameters of one shape are put side by side and reduced together: a small reduction costs as much as a call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from gradlab.measure import statistics as st
-from gradlab.measure.ledger import Key, Record, rest_of, share_of
+from gradlab.measure.ledger import Key, Record, rest_of
 from gradlab.measure.units import dense_values, is_bias, own_parameters, real
+from gradlab.measure.workspace import Workspace
 
 Grouped = Mapping[Key, Sequence[Tensor]]
-Blocks = list[tuple[list[Key], Tensor]]
-"""Keys with their numbers, [key, replica]."""
+COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
+BLOCK_ENTRIES = 1 << 18  # of everything put side by side: few calls, and a megabyte of float32
+
+
+@dataclass
+class Block:
+    """Keys of one shape. rows: [key, replica, entry]; entries: of a key and replica, with the zeros that a sparse
+    gradient does not store; copied: whether rows are memory of their own."""
+
+    keys: list[Key]
+    rows: Tensor
+    entries: int
+    copied: bool
+
+    def over(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """A reduction of [replica, entry] to [replica], as [key, replica]."""
+        return reduce(real(self.rows.flatten(0, 1))).view(self.rows.shape[:2])
 
 
 class ParameterMeter:
@@ -25,19 +46,26 @@ class ParameterMeter:
 
     def __init__(self, modules: Mapping[str, nn.Module], *, stacked: bool, metrics: str) -> None:
         self.stacked, self.metrics = stacked, metrics
+        self._workspace = Workspace()
         self.weights: dict[Key, list[nn.Parameter]] = {}
         self.biases: dict[Key, list[nn.Parameter]] = {}
         for name, module in modules.items():
             own = own_parameters(module)
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
-        self._before: dict[Key, list[Tensor]] = {}
-        self._sizes: Blocks = []
+        self._sizes: list[tuple[Block, Tensor]] = []  # the weights of this record and their norms
+        self._before: list[
+            list[tuple[Block, Tensor]]
+        ] = []  # of the weights that each optimiser is about to change
 
     def place(self, record: Record) -> None:
         """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
+        if not record.order:
+            record.order += self.weights
+            return
+        called = set(record.order)
         for key in self.weights:
-            if key in record.order:
+            if key in called:
                 continue
             parent = key[0].rpartition(".")[0]
             family = [
@@ -49,120 +77,150 @@ class ParameterMeter:
 
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
-        weights, biases = _gradients(self.weights), _gradients(self.biases)
-        weight_norms, bias_norms = self._norms(weights), self._norms(biases)
-        self._put(record, "weight_grad_norm", weight_norms, scale)
-        self._put(record, "bias_grad_norm", bias_norms, scale)
+        for block in self._blocks(_gradients(self.weights)):
+            self._commit_gradient(record, block, "weight_grad_norm", scale)
+            if self.metrics != "gradients" and block.entries:
+                self._commit_entries(record, block, scale)
+        for block in self._blocks(_gradients(self.biases)):
+            self._commit_gradient(record, block, "bias_grad_norm", scale)
         if self.metrics == "gradients":
             return
-        self._sizes = self._norms(self.weights)
-        self._put(record, "weight_norm", self._sizes, None)
-        for key, found in weights.items():
-            if not found:
-                continue
-            values = self._joined([dense_values(gradient) for gradient in found])
-            entries = sum(gradient.numel() for gradient in found) // len(values)
-            size = values.abs().sum(dim=1, dtype=st.wide_dtype(values))
-            record.put(key, "weight_grad_mean_abs", _unscaled(size, scale), share_of(entries))
-            record.put(key, "grad_zero_fraction", _count_nonzero(values), rest_of(entries))
-            if self.metrics == "full":
-                whole = self._joined([g.to_dense() if g.is_sparse else g for g in found])
-                record.put(key, "weight_grad_p05", _unscaled(st.percentile(whole, 0.05), scale))
-                record.put(key, "weight_grad_p95", _unscaled(st.percentile(whole, 0.95), scale))
-        self._count_nonfinite(
-            record, {key: [*found, *biases[key]] for key, found in weights.items()}, weight_norms + bias_norms
-        )
+        self._sizes = []
+        for block in self._blocks(self.weights, held=True):
+            sizes = block.over(self._workspace.norm)
+            self._sizes.append((block, sizes))
+            record.put_all(block.keys, "weight_norm", sizes)
 
-    def _count_nonfinite(self, record: Record, gradients: Grouped, norms: Blocks) -> None:
-        finite = all(isfinite(float(block.sum())) for _, block in norms if block.device.type == "cpu")
-        for key, found in gradients.items():
-            if found:
-                record.known.append((key, "nonfinite", 0.0))
-            for gradient in found:
-                if gradient.device.type != "cpu" or not finite:  # elsewhere asking would wait for the device
-                    record.put(key, "nonfinite", st.nonfinite(self._whole(dense_values(gradient))))
+    def _commit_gradient(self, record: Record, block: Block, column: str, scale: Tensor | None) -> None:
+        """The norm and, if wanted, the entries that are not finite."""
+        norms = block.over(self._workspace.norm)
+        record.put_all(block.keys, column, _unscaled(norms, scale))
+        if self.metrics != "gradients":
+            record.know(block.keys, "nonfinite", 0.0)
+            if norms.device.type != "cpu" or not isfinite(norms.sum().item()):  # elsewhere asking would wait
+                record.put_all(block.keys, "nonfinite", block.over(st.nonfinite))
 
-    def before_update(self, updated: set[int]) -> None:
-        """Remember the weights that optimisers are about to change; `updated`: the ids of their parameters."""
-        self._before = {
-            key: [weight.detach().clone() for weight in weights]
-            for key, weights in self.weights.items()
-            if any(id(weight) in updated for weight in weights)
-        }
-
-    def after_update(self, record: Record, updated: set[int]) -> None:
-        """Put how far one optimiser moved the weights that it updates."""
-        before = {
-            key: kept
-            for key, kept in self._before.items()
-            if any(id(weight) in updated for weight in self.weights[key])
-        }
-        updates = {
-            key: torch._foreach_sub([weight.detach() for weight in self.weights[key]], kept)
-            for key, kept in before.items()
-        }
-        whole = len(before) == sum(map(bool, self.weights.values()))
-        sizes = self._sizes if whole else self._norms(before)
-        for (keys, new), (_, old) in zip(self._norms(updates), sizes, strict=True):
-            record.put_all(keys, "update_ratio", new / old)
+    def _commit_entries(self, record: Record, block: Block, scale: Tensor | None) -> None:
+        """What takes the entries of weight gradients one by one."""
+        stored = block.rows.shape[2]
+        rows = real(block.rows)
+        if stored:
+            means = Block(block.keys, self._workspace.absolute(rows), stored, True).over(st.mean)
+            means = means * (stored / block.entries)
+        else:
+            means = block.over(st.norm)  # 0: a sparse gradient without a row
+        record.put_all(block.keys, "weight_grad_mean_abs", _unscaled(means, scale))
+        count = block.over(self._workspace.nonzeros)
+        record.put_all(block.keys, "grad_zero_fraction", count, rest_of(block.entries))
         if self.metrics == "full":
-            for key, update in updates.items():
-                record.put(key, "update_mean_abs", st.mean_abs(self._joined(update)))
-        self._before = {key: kept for key, kept in self._before.items() if key not in before}
+            whole = self._whole_rows(block)
+            low, high = (whole.over(partial(st.percentile, share=share)) for share in (0.05, 0.95))
+            record.put_all(block.keys, "weight_grad_p05", _unscaled(low, scale))
+            record.put_all(block.keys, "weight_grad_p95", _unscaled(high, scale))
+
+    def before_update(self, updates: Iterable[set[int]]) -> None:
+        """Remember the weights that optimisers are about to change: the ids of each one's parameters. Where several
+        change parts of one module, the update is complete with the first."""
+        left = {key: weights for key, weights in self.weights.items() if weights}
+        known = {id(block): sizes for block, sizes in self._sizes}
+        for ids in updates:
+            mine = {key: w for key, w in left.items() if any(id(weight) in ids for weight in w)}
+            whole = len(mine) == sum(len(block.keys) for block, _ in self._sizes)
+            kept = []
+            held = [block for block, _ in self._sizes]
+            for block in held if whole else self._blocks(mine):
+                sizes = known[id(block)] if whole else block.over(st.norm)
+                rows = block.rows if whole and block.copied else block.rows.clone()
+                kept.append((Block(block.keys, rows, block.entries, True), sizes))
+            self._before.append(kept)
+            left = {key: weights for key, weights in left.items() if key not in mine}
+        self._sizes = []
+
+    def after_update(self, record: Record, which: int) -> None:
+        """Put how far the optimiser `which` moved the weights that it updates."""
+        if which >= len(self._before):
+            return
+        for before, sizes in self._before[which]:
+            for now in self._blocks({key: self.weights[key] for key in before.keys}):
+                space = self._workspace.empty("change", now.rows.shape, now.rows)
+                moved = Block(now.keys, torch.sub(now.rows, before.rows, out=space), now.entries, True)
+                record.put_all(now.keys, "update_ratio", moved.over(self._workspace.norm) / sizes)
+                if self.metrics == "full":
+                    record.put_all(now.keys, "update_mean_abs", moved.over(st.mean_abs))
+        self._before[which] = []
 
     def forget_update(self) -> None:
-        self._before = {}
+        self._before, self._sizes = [], []
 
-    # -- reductions ------------------------------------------------------------------------------------------
+    def rest(self) -> None:
+        """Give back the memory that is kept from record to record."""
+        self._workspace.clear()
 
-    def _norms(self, grouped: Grouped) -> Blocks:
-        """L2 norm of everything under a key, as blocks of keys with their numbers [key, replica].
+    # -- blocks ----------------------------------------------------------------------------------------------
 
-        Single tensors in a narrow format are taken in one call: recording norms alone should cost next to nothing.
+    def _blocks(self, grouped: Grouped, held: bool = False) -> Iterator[Block]:
+        """What is under each key as rows of blocks; keys with nothing are left out.
+
+        A block is gone with the next one, unless the blocks are `held`: those are gone with the next held ones.
         """
-        single: dict[torch.device, list[Key]] = {}
-        blocks: Blocks = []
+        alike: dict[object, list[Key]] = {}
         for key, found in grouped.items():
-            if len(found) == 1 and self._narrow(found[0]):
-                single.setdefault(found[0].device, []).append(key)
-            elif found:
-                parts = torch.stack([st.norm(self._whole(dense_values(x))) for x in found], dim=1)
-                blocks.append(([key], st.norm(parts).unsqueeze(0)))
-        for keys in single.values():
-            norms = torch._foreach_norm([grouped[key][0].detach() for key in keys], 2, dtype=torch.float64)
-            blocks.append((keys, torch.stack(norms).unsqueeze(1)))
-        return blocks
+            if found:
+                alike.setdefault(self._likeness(key, found), []).append(key)
+        number = 0
+        for keys in alike.values():
+            entries = sum(x.numel() for x in grouped[keys[0]])
+            most = max(BLOCK_ENTRIES // max(entries, 1), 1)
+            for start in range(0, len(keys), most):
+                part, number = keys[start : start + most], number + 1
+                tensors = [grouped[key] for key in part]
+                if len(part) == 1:
+                    rows, copied = self._joined(tensors[0]).unsqueeze(0), len(tensors[0]) > 1
+                else:
+                    rows, copied = self._beside(tensors, number if held else "rows"), True
+                yield Block(part, rows, entries // rows.shape[1], copied)
 
-    def _narrow(self, x: Tensor) -> bool:
-        return (
-            not self.stacked
-            and x.layout == torch.strided
-            and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-            and x.device.type != "mps"
-        )
+    def _beside(self, tensors: Sequence[Sequence[Tensor]], use: Hashable) -> Tensor:
+        """What several keys have, all of one shape, as [key, replica, entry]."""
+        if len(tensors[0]) > 1:
+            return torch.stack([self._joined(found) for found in tensors])
+        first = tensors[0][0]
+        space = self._workspace.empty(use, (len(tensors), *first.shape), first)
+        rows = torch.stack([found[0].detach() for found in tensors], out=space)
+        return rows.flatten(2) if self.stacked else rows.reshape(len(tensors), 1, -1)
 
-    def _put(self, record: Record, column: str, blocks: Blocks, scale: Tensor | None) -> None:
-        for keys, numbers in blocks:
-            record.put_all(keys, column, _unscaled(numbers, scale))
+    def _likeness(self, key: Key, found: Sequence[Tensor]) -> object:
+        """Equal for keys that share a block; the key itself for what has a block of its own."""
+        first = found[0]
+        if len(found) == 1 and first.layout == torch.strided and first.numel() <= COPIED_ENTRIES:
+            return first.shape, first.dtype, first.device
+        if sum(x.numel() for x in found) > COPIED_ENTRIES:
+            return key
+        if any(
+            x.layout != torch.strided or x.dtype != first.dtype or x.device != first.device for x in found
+        ):
+            return key
+        return tuple(x.shape for x in found), first.dtype, first.device
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
         """Several tensors as one of [replica, entry]."""
-        flat = [self._whole(x) for x in tensors]
+        flat = [self._whole(dense_values(x)) for x in tensors]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
     def _whole(self, x: Tensor) -> Tensor:
-        x = real(x.detach())
+        x = x.detach()
         return x.flatten(1) if self.stacked else x.reshape(1, -1)
+
+    def _whole_rows(self, block: Block) -> Block:
+        """The block with the zeros that a sparse gradient does not store."""
+        missing = block.entries - block.rows.shape[2]
+        if not missing:
+            return block
+        return Block(block.keys, nn.functional.pad(block.rows, (0, missing)), block.entries, True)
 
 
 def _gradients(parameters: Mapping[Key, Sequence[nn.Parameter]]) -> dict[Key, list[Tensor]]:
     return {key: [p.grad for p in own if p.grad is not None] for key, own in parameters.items()}
-
-
-def _count_nonzero(x: Tensor) -> Tensor:
-    """[replica, entry] -> [replica], wide."""
-    count = torch.count_nonzero(x).unsqueeze(0) if len(x) == 1 else torch.count_nonzero(x, dim=1)
-    return count.to(st.wide_dtype(x))
 
 
 def _unscaled(x: Tensor, scale: Tensor | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -13,12 +13,13 @@ from warnings import warn
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gradlab.errors import ConfigError, GradlabError, Problem, nearest
+from gradlab.errors import ConfigError, GradlabError, Problem
 from gradlab.measure import schedule as schedules
+from gradlab.measure.checks import chosen, optimizers_of, parameters_of, problems_of, scales, unwrapped
+from gradlab.measure.compiled import EagerSteps, is_compiled, plain_name
 from gradlab.measure.ledger import Ledger, Record
 from gradlab.measure.meters import BatchMeter, ProbeMeter, View
 from gradlab.measure.parameters import ParameterMeter
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from gradlab.analyse import Diagnosis
     from gradlab.store.tables import Table
 
-METRICS = ("gradients", "standard", "full")
 Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
@@ -48,7 +48,8 @@ class Recorder:
                 optimizer.step()
         print(recorder.report())
 
-    model:    any nn.Module; inside DistributedDataParallel or DataParallel the module within is watched
+    model:    any nn.Module, compiled or not; inside DistributedDataParallel or DataParallel the module within is
+              watched
     probe:    inputs held for the whole run, on which signals and dead units are taken in eval mode: a tensor, a
               tuple of positional or a dict of named arguments. Without a probe those columns stay empty
     schedule: which steps are recorded: `log` (about 32 in 1,000), `all`, `every:N`; step 0 always is
@@ -65,8 +66,9 @@ class Recorder:
     `recorder.step` stands between the backward pass and the optimiser's step (after `scaler.unscale_`, before or after
     clipping: the gradients are recorded as they are then). Nothing is attached to the model in the steps between
     the recorded ones, or after the `with` block. Raises ConfigError, with every problem, for wrong arguments, for
-    parameters without data (meta or lazy), and for a compiled model, whose graph runs no hooks (`metrics="gradients"`
-    needs none and takes it).
+    parameters without data (meta or lazy), and for a scripted module, which takes no hooks (`metrics="gradients"`
+    needs none and takes it). A compiled graph runs no hooks either: give the recorder the compiled module, and the
+    recorded steps run eagerly.
     """
 
     def __init__(
@@ -84,11 +86,12 @@ class Recorder:
         seeds: Sequence[int] | None = None,
         log_to: object = None,
     ) -> None:
-        self.model = _unwrapped(model, metrics == "gradients")
+        self.model, self._given = unwrapped(model), model
         stacked = isinstance(self.model, StackedMLP)
-        problems = _problems(self.model, metrics, loss_reduction)
-        every = {} if problems else {name: m for name, m in self.model.named_modules() if own_parameters(m)}
-        modules = _chosen(every, layers, problems) if every else {}
+        problems = problems_of(self.model, metrics, loss_reduction)
+        named = [] if problems else self.model.named_modules()
+        every = {plain_name(name): module for name, module in named if own_parameters(module)}
+        modules = chosen(every, layers, metrics, problems) if every else {}
         if problems:
             raise ConfigError(problems)
         replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
@@ -103,7 +106,7 @@ class Recorder:
         self._parameters = ParameterMeter(modules, stacked=stacked, metrics=metrics)
         view = View(stacked)
         batch_dim = 1 if stacked else batch_dim
-        self._hooked = metrics != "gradients"
+        self._hooked, self._eager = metrics != "gradients", EagerSteps()
         self._meter = BatchMeter(view, loss_reduction, accumulation)
         self._taps = Taps(self.model, every, modules, self._meter, batch_dim=batch_dim, no_grad=False)
         self._probe_meter = ProbeMeter(view, metrics == "full")
@@ -139,7 +142,9 @@ class Recorder:
         finally:
             self._meter.release()
             self._taps.detach()
+            self._eager.off()
             self._parameters.forget_update()
+            self._rest()
             self._entered = self._armed = False
             self._elapsed += perf_counter() - self._started
 
@@ -161,7 +166,7 @@ class Recorder:
         started, inside = perf_counter(), self._inside()
         self._close_record()
         if self._armed:
-            self._take(_optimizers(optimizer), scaler)
+            self._take(optimizers_of(optimizer), scaler)
         self._step += 1
         self._arm()
         self.seconds += perf_counter() - started - (self._inside() - inside)
@@ -227,14 +232,24 @@ class Recorder:
 
     def _arm(self) -> None:
         self._armed = self._due()
+        if not self._armed and self._open is None:
+            self._rest()
         if self._armed and self._hooked:
             self._taps.attach()
+            if is_compiled(self._given):
+                self._eager.on()
         else:
             self._taps.detach()
+            self._eager.off()
+
+    def _rest(self) -> None:
+        """Between records no memory is held but the numbers'."""
+        self._meter.rest()
+        self._parameters.rest()
 
     def _take(self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None) -> None:
         """Everything but the update of this step's record."""
-        delta_scale, gradient_scale = _scales(scaler, optimizers)
+        delta_scale, gradient_scale = scales(scaler, optimizers)
         record = Record(self._step)
         if self._hooked:
             passes = self._taps.passes
@@ -252,16 +267,17 @@ class Recorder:
         if self._hooked and optimizers:
             # now, not in a hook before the step: a step with a closure has begun already when it calls the recorder
             self._parameters.before_update(
-                {id(p) for optimizer in optimizers for p in _parameters(optimizer)}
+                {id(p) for p in parameters_of(optimizer)} for optimizer in optimizers
             )
-            for optimizer in optimizers:
-                self._update_handles.append(optimizer.register_step_post_hook(Tap(self._after_update)))
+            for which, optimizer in enumerate(optimizers):
+                hook = Tap(partial(self._after_update, which))
+                self._update_handles.append(optimizer.register_step_post_hook(hook))
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
         hint = (
-            "call recorder.step after the backward pass; a compiled, scripted or functionally transformed model runs "
-            "no hooks: train the plain module, at least on recorded steps"
+            "call recorder.step after the backward pass; a compiled function and a functional transform run no hooks: "
+            "compile the module itself and give the recorder what torch.compile returned"
         )
         if not self._ledger.records:
             raise GradlabError(message, hint)
@@ -279,14 +295,16 @@ class Recorder:
                     self.model(self.probe)
                 for forward in self._probe_taps.passes:
                     record.saw([*forward.calls])
+                self._probe_meter.finish()
         finally:
+            self._probe_meter.forget()
             self._probe_meter.record = None
 
-    def _after_update(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._open is not None:
             started = perf_counter()
             self._open.skipped = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
-            self._parameters.after_update(self._open, {id(p) for p in _parameters(optimizer)})
+            self._parameters.after_update(self._open, which)
             self.seconds += perf_counter() - started
 
     def _close_record(self) -> None:
@@ -300,108 +318,6 @@ class Recorder:
             self._open = None
             if self._log is not None:
                 self._log(*self._ledger.latest())
-
-
-def _unwrapped(model: nn.Module, gradients_only: bool) -> nn.Module:
-    """The module inside DistributedDataParallel or DataParallel: its calls are the same, and it alone runs a probe
-    without talking to other processes."""
-    if not isinstance(model, nn.Module):
-        raise ConfigError(Problem("model", f"{type(model).__name__} is no torch.nn.Module"))
-    while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif gradients_only and hasattr(model, "_orig_mod"):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
-            return model
-
-
-def _problems(model: nn.Module, metrics: str, loss_reduction: str | float) -> list[Problem]:
-    problems = []
-    for name, module in model.named_modules() if metrics != "gradients" else ():
-        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
-            problems.append(
-                Problem(
-                    "model",
-                    f"{name or 'the model'} is compiled, and a compiled graph runs no hooks",
-                    hint="give the recorder and the loop the module as it was before torch.compile, or record with "
-                    "metrics='gradients'",
-                )
-            )
-    parameters = dict(model.named_parameters())
-    for name, parameter in parameters.items():
-        if isinstance(parameter, UninitializedParameter):
-            hint = "run one batch through the model first"
-            problems.append(Problem("model", f"{name} has no shape yet (a lazy module)", hint=hint))
-        elif parameter.is_meta:
-            hint = "move it to a device with model.to_empty and initialise it"
-            problems.append(Problem("model", f"{name} is on the meta device and holds no numbers", hint=hint))
-    if not parameters:
-        problems.append(Problem("model", "the model has no parameters, so no gradients"))
-    if metrics not in METRICS:
-        problems.append(
-            Problem("metrics", f"unknown {metrics!r}", ", ".join(METRICS), nearest(metrics, METRICS))
-        )
-    if (isinstance(loss_reduction, str) and loss_reduction not in ("mean", "sum")) or (
-        not isinstance(loss_reduction, str) and not 0 < loss_reduction < float("inf")
-    ):
-        problems.append(Problem("loss_reduction", f"{loss_reduction!r}", "mean, sum, or a number above 0"))
-    return problems
-
-
-def _chosen(
-    modules: dict[str, nn.Module], layers: Sequence[str] | None, problems: list[Problem]
-) -> dict[str, nn.Module]:
-    """The modules that one of the paths or patterns names, in the model's order."""
-    if layers is None:
-        return modules
-    patterns = [layers] if isinstance(layers, str) else list(layers)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in modules):
-            close = nearest(pattern, [*modules])
-            some = ", ".join([*modules][:8])
-            problems.append(Problem("layers", f"{pattern!r} names no module with parameters", some, close))
-    return {n: m for n, m in modules.items() if any(fnmatchcase(n, pattern) for pattern in patterns)}
-
-
-def _optimizers(given: Optimizer | Iterable[Optimizer] | None) -> list[Optimizer]:
-    """The torch optimisers given; a wrapper that keeps one in `.optimizer` stands for it."""
-    if given is None:
-        return []
-    found = []
-    for each in given if isinstance(given, list | tuple) else [given]:
-        inner = getattr(each, "optimizer", each)
-        if not isinstance(inner, Optimizer):
-            raise ConfigError(Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer"))
-        found.append(inner)
-    return found
-
-
-def _parameters(optimizer: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _scales(
-    scaler: torch.amp.GradScaler | None, optimizers: list[Optimizer]
-) -> tuple[Tensor | None, Tensor | None]:
-    """What the deltas and what the parameter gradients must be divided by.
-
-    The backward pass ran on the scaled loss, so deltas always carry the scale; the parameter gradients no longer do
-    after `scaler.unscale_`. The scale stays on its device: `get_scale` would wait for it.
-    """
-    if scaler is None or not scaler.is_enabled() or scaler._scale is None:
-        return None, None
-    if not optimizers:
-        hint = "recorder.step(optimizer=..., scaler=...)"
-        raise ConfigError(
-            Problem("optimizer", "a scaler needs the optimizer whose gradients it scales", hint=hint)
-        )
-    stages = {scaler._per_optimizer_states[id(optimizer)]["stage"].name for optimizer in optimizers}
-    if len(stages) > 1:
-        raise ConfigError(
-            Problem("scaler", "unscale_ was called for some of the optimizers only", "all or none")
-        )
-    return scaler._scale, None if stages == {"UNSCALED"} else scaler._scale
 
 
 def _logger(log_to: object) -> Any:

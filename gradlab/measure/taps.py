@@ -7,7 +7,6 @@ measured there is the `Meter`'s. They are attached for a recorded step or a prob
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
@@ -46,6 +46,8 @@ class Pass:
     """One forward pass of the model: its samples and its calls in the order in which they ended.
 
     replica: a copy that data parallelism made, which sees a part of the batch
+    made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
+             it, are still that call's. The weak reference keeps the memory's address from being given out again
     """
 
     batch: int | None = None
@@ -53,7 +55,7 @@ class Pass:
     backward: bool = False
     calls: dict[Key, Call] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    made: dict[int, tuple[weakref.ref[Tensor], Call]] = field(default_factory=dict)
+    made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
     latest: Call | None = None
 
 
@@ -108,9 +110,18 @@ class Taps(AbstractContextManager["Taps"]):
         """Attach the hooks, where they are not yet."""
         if self._handles:
             return
+        try:
+            self._attach()
+        except BaseException:
+            self.detach()
+            raise
+
+    def _attach(self) -> None:
         add = self._handles.append
         add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
         for name, module in self.modules.items():
+            if isinstance(module, torch.jit.ScriptModule):  # not chosen, or it would have been refused
+                continue
             add(module.register_forward_hook(Tap(self._named(name))))
         for module in self.root.modules():
             if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
@@ -202,10 +213,11 @@ class Taps(AbstractContextManager["Taps"]):
 
     def _named(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if _elsewhere():  # nothing before this: while the module is compiled, this is traced with it
+                return
             started = perf_counter()
-            if not _elsewhere():
-                with torch._C.DisableTorchFunction():  # our own reductions are no part of the model
-                    self._output(name, module, args, output)
+            with torch._C.DisableTorchFunction():  # our own reductions are no part of the model
+                self._output(name, module, args, output)
             self.seconds += perf_counter() - started
 
         return hook
@@ -226,7 +238,8 @@ class Taps(AbstractContextManager["Taps"]):
         forward.counts[name] = number = forward.counts.get(name, 0) + 1
         call = Call((name, number), unit_axis(module, z), z.dim(), activated=name not in self.chosen)
         forward.latest = call
-        forward.made[id(z)] = (weakref.ref(z), call)
+        memory = z.untyped_storage()
+        forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
         if name in self.chosen:
             forward.calls[call.key] = call
             self.meter.output(forward, call, outputs)
@@ -246,8 +259,8 @@ class Taps(AbstractContextManager["Taps"]):
         forward = self._current()
         if forward is None:
             return None
-        reference, made = forward.made.get(id(z), (None, None))
-        call = made if reference is not None and reference() is z else forward.latest
+        found = forward.made.get(z.untyped_storage()._cdata) if z.layout == torch.strided else None
+        call = forward.latest if found is None else found[1]
         return None if call is None or call.activated else call
 
     def _before_prelu(self, module: StackedPReLU, args: tuple[Tensor]) -> None:

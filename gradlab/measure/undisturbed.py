@@ -3,44 +3,76 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradlab.errors import GradlabError
+
+UNCHANGING = {
+    bool,
+    int,
+    float,
+    str,
+    tuple,
+    type(None),
+    OrderedDict,
+}  # and the hooks, which are no state of the model
+
 
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
-    """`model` in eval mode and without gradients; on leaving, everything that a forward pass may change is restored.
+    """`model` in eval mode, without gradients and without autocast; on leaving, what a forward pass may change is as
+    it was before.
 
-    That is: the generators of torch (CPU and every CUDA device in use), NumPy and Python; the buffers (running
-    statistics, counters); each module's own training flag; and attributes that the model binds anew, such as the
-    hidden state that a recurrent model keeps for its next batch. The modes are set without calling the model's own
-    `eval`, which some models override.
+    That is: the generators of torch (CPU and every CUDA device in use), NumPy and Python, and those that the model
+    keeps itself; the buffers (running statistics, counters); the rows that an embedding with `max_norm` shortens; each
+    module's own training flag; attributes that the model binds anew, such as the hidden state that a recurrent model
+    keeps for its next batch, and lists, dicts, sets and tensors that it changes. The modes are set without calling
+    the model's own `eval`, which some models override. Raises GradlabError when a parameter was changed.
     """
     attributes = [(module, dict(module.__dict__), dict(module._buffers)) for module in model.modules()]
-    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
+    kept = [value for _, own, _ in attributes for value in own.values() if type(value) not in UNCHANGING]
+    restore = [undo for value in kept if (undo := _undo(value)) is not None]
+    restore += [_undo_tensor(buffer) for buffer in model.buffers()]
+    restore += [
+        _undo_tensor(module.weight)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
+    ]
     states = (torch.random.get_rng_state(), np.random.get_state(), random.getstate())
-    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    parameters = [(name, parameter, parameter._version) for name, parameter in model.named_parameters()]
+    devices = {parameter.device for _, parameter, _ in parameters if parameter.device.type == "cuda"}
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
     try:
         for module, _, _ in attributes:
             module.training = False
-        with torch.no_grad():
+        with torch.no_grad(), ExitStack() as stack:
+            for kind in {"cpu", *(parameter.device.type for _, parameter, _ in parameters)}:
+                if torch.is_autocast_enabled(
+                    kind
+                ):  # it would keep its casts of the weights, without their gradients
+                    stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
         for module, before, own in attributes:
             _restore(module.__dict__, before)
             _restore(module._buffers, own)
-        _restore_buffers(buffers)
+        changed = {id(tensor) for undo in restore if (tensor := undo()) is not None}
         torch.random.set_rng_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
         for device, state in cuda:
             torch.cuda.set_rng_state(state, device)
+    for name, parameter, version in parameters:
+        if parameter._version != version and id(parameter) not in changed:
+            hint = "record without a probe: a forward pass in eval mode is no mere look at this model"
+            raise GradlabError(f"the model's forward pass changed its parameter {name!r}", hint)
 
 
 def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
@@ -49,8 +81,50 @@ def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
     now.update(before)
 
 
-def _restore_buffers(buffers: list[tuple[Tensor, int, Tensor]]) -> None:
-    with torch.no_grad():
-        for buffer, version, copy in buffers:
-            if buffer._version != version:
-                buffer.copy_(copy)
+def _undo(value: Any) -> Callable[[], Tensor | None] | None:
+    """What puts an attribute's content back; None where binding it again is enough."""
+    if isinstance(value, Tensor) and value.layout == torch.strided:
+        return _undo_tensor(value)
+    if type(value) in (list, set, dict, deque):
+        return _undo_container(value, value.copy())
+    if isinstance(value, torch.Generator):
+        state = value.get_state()
+        return lambda: (value.set_state(state), None)[1]
+    if isinstance(value, np.random.Generator):
+        bits = value.bit_generator
+        before = bits.state
+        return lambda: setattr(bits, "state", before)
+    if isinstance(value, random.Random):
+        at = value.getstate()
+        return lambda: value.setstate(at)
+    return None
+
+
+def _undo_container(value: Any, before: Any) -> Callable[[], None]:
+    def undo() -> None:
+        if type(value) in (list, deque):
+            same = len(value) == len(before) and all(a is b for a, b in zip(value, before, strict=True))
+        elif type(value) is dict:
+            same = value.keys() == before.keys() and all(value[key] is before[key] for key in before)
+        else:
+            same = value == before
+        if not same:
+            value.clear()
+            (value.extend if type(value) in (list, deque) else value.update)(before)
+
+    return undo
+
+
+def _undo_tensor(tensor: Tensor) -> Callable[[], Tensor | None]:
+    """Its values again, where they were changed; it returns the tensor then. What was written behind autograd's back
+    (`.data`) is seen by comparing, on the CPU alone: elsewhere asking would wait for the device."""
+    version, copy = tensor._version, tensor.detach().clone()
+
+    def undo() -> Tensor | None:
+        if tensor._version == version and (tensor.device.type != "cpu" or torch.equal(tensor, copy)):
+            return None
+        with torch.no_grad():
+            tensor.copy_(copy)
+        return tensor
+
+    return undo

@@ -46,16 +46,20 @@ def by_unit(x: Tensor, axis: int) -> Tensor:
 
 
 def tensors(value: object) -> list[Tensor]:
-    """The floating tensors in what a module returned, in order: a tensor, or tuples, dicts, dataclasses of them."""
+    """The floating tensors in what a module returned, in order: a tensor, or tuples, dicts, dataclasses of them.
+
+    Sparse and nested ones are left out: their entries are no [batch, unit].
+    """
     if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() or value.is_complex() else []
+        numbers = value.is_floating_point() or value.is_complex()
+        return [value] if numbers and value.layout == torch.strided and not value.is_nested else []
     parts: list[object] = []
     if isinstance(value, Mapping):
         parts = list(value.values())
     elif isinstance(value, tuple | list):
         parts = list(value)
     elif is_dataclass(value):
-        parts = [getattr(value, field.name) for field in fields(value)]
+        parts = [getattr(value, field.name, None) for field in fields(value)]
     return [tensor for part in parts for tensor in tensors(part)]
 
 
@@ -99,9 +103,11 @@ def fans(module: nn.Module) -> tuple[int, int] | None:
     if isinstance(module, nn.MultiheadAttention):
         return module.embed_dim, module.embed_dim
     if isinstance(module, _ConvNd):
-        taps = prod(module.kernel_size)
-        first, second = module.weight.shape[1] * taps, module.weight.shape[0] * taps
-        return (second, first) if isinstance(module, _ConvTransposeNd) else (first, second)
+        # not from the weight: a parametrised one (spectral norm) is computed, and changes, whenever it is looked at
+        taps, groups = prod(module.kernel_size), module.groups
+        if isinstance(module, _ConvTransposeNd):  # the weight is [in, out / groups, taps]
+            return module.in_channels * taps, module.out_channels // groups * taps
+        return module.in_channels // groups * taps, module.out_channels * taps
     return None
 
 

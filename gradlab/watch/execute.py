@@ -24,6 +24,7 @@ from gradlab.store import atomic
 from gradlab.store.schema import SCHEMA_VERSION
 from gradlab.store.tables import Table, join, repeated, write_csv
 from gradlab.sweep.cells import OPTIONAL
+from gradlab.sweep.interrupt import Interrupt, Interrupted
 from gradlab.train import rates
 from gradlab.watch.source import named
 from gradlab.watch.training import Job, Watched, train
@@ -51,13 +52,18 @@ def watch(
     """Train `model` (`package.module:Attr`) as the request says and write its results folder.
 
     batches: `package.module:Attr` of the user's own batches; the request's data set when empty.
-    Raises UserError with every problem, also when the folder holds something else.
+    After Ctrl-C the step is finished and what is recorded is written, marked as unfinished; the same request starts
+    again then. Raises Interrupted after that, and UserError with every problem, also when the folder holds something
+    else.
     """
     config = request.base
     problems: list[Problem] = []
     made = _collect(problems, lambda: named(model, "MODEL"))
     own = _collect(problems, lambda: named(batches, "--batches")) if batches else None
     _collect(problems, lambda: schedule.parse(config.recording.record, request.where("recording.record")))
+    if config.recording.record == "off":
+        where = request.where("recording.record")
+        problems.append(Problem(where, "without records what was watched would be lost", "log, all, every:N"))
     _collect(problems, lambda: parse_probe(config.recording.probe, request.where("recording.probe")))
     training = config.training
     _collect(
@@ -99,12 +105,25 @@ def watch(
         model=made, dataset=dataset, batches=own, training=training,
         recording=config.recording, dtype=getattr(torch, config.run.dtype), device=device,
     )  # fmt: skip
-    started, done = perf_counter(), []
-    for seed in seeds:
-        done.append(train(job, seed))
-        say(f"seed {seed}: {training.steps} steps")
-    columns = _cell_columns(cell, model, config.data.name if dataset is not None else batches, training, done)
-    return _write(out, folder_id, columns, done, dataset, request, perf_counter() - started)
+    started, done = perf_counter(), list[Watched]()
+    with Interrupt() as interrupt:
+        for seed in seeds:
+            if not (done and interrupt.asked):
+                done.append(train(job, seed, lambda: interrupt.asked))
+                stopped = done[-1].stopped
+                say(f"seed {seed}: {training.steps if stopped is None else stopped + 1} steps")
+        columns = _cell_columns(
+            cell, model, config.data.name if dataset is not None else batches, training, done
+        )
+        whole = len(done) == len(seeds) and done[-1].stopped is None
+        outcome = _write(out, folder_id, columns, done, dataset, request, perf_counter() - started, whole)
+        if not whole:
+            say(
+                f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded until "
+                f"then is in {out}; the same command starts again"
+            )
+            raise Interrupted
+        return outcome
 
 
 def _cell_columns(cell: str, model: str, source: str, training: Any, done: list[Watched]) -> dict[str, Any]:
@@ -127,8 +146,9 @@ def _cell_columns(cell: str, model: str, source: str, training: Any, done: list[
 
 def _write(
     out: Path, folder_id: str, cell: dict[str, Any], done: list[Watched], dataset: data.Dataset | None,
-    request: Request, seconds: float,
+    request: Request, seconds: float, whole: bool,
 ) -> Outcome:  # fmt: skip
+    """whole: whether every seed went through; else the manifest names the step in which the last one stopped."""
     from gradlab.analyse import summarise
 
     layers, steps = (
@@ -163,8 +183,10 @@ def _write(
             "seconds": seconds,
             "recording_overhead": 1 + sum(each.overhead for each in done) / len(done),
         },
+        "chance": {} if chance is None else {cell["cell"]: chance},
         "failed": [],
-        "finished": True,
+        "finished": whole,
+        **({} if whole else {"interrupted": {"seeds": len(done), "last_step": done[-1].stopped}}),
         "sha256": {name: sha256((out / name).read_bytes()).hexdigest() for name in names},
     }
     atomic.write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
@@ -175,7 +197,10 @@ def _write(
 
 
 def _finished(out: Path, folder_id: str, force: bool) -> bool:
-    """Whether the folder holds just this, finished. Raises UserError when it holds something else, unless forced."""
+    """Whether the folder holds just this, finished. Raises UserError when it holds something else, unless forced.
+
+    What an interrupted training left there is replaced.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())) or force:
         return False
     try:
@@ -183,7 +208,7 @@ def _finished(out: Path, folder_id: str, force: bool) -> bool:
     except (OSError, ValueError):
         found = {}
     if isinstance(found, dict) and found.get("watch") == folder_id:
-        return True
+        return bool(found.get("finished"))
     hint = "--force replaces what is there"
     raise UserError(Problem(f"--out {out}", "it holds something else", "an empty or new folder", hint))
 

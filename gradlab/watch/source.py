@@ -67,24 +67,37 @@ def batches_of(source: Named, seed: int, where: str = "--batches") -> Iterator[B
     The function is called without arguments, or with `seed` if it has a parameter of that name. Raises ConfigError
     when it fails, gives nothing, or gives something else than (inputs, targets) pairs.
     """
-    wants_seed = "seed" in inspect.signature(source.attribute).parameters
+    served = 0
     while True:
+        found = _started(source, seed, where)
         count = 0
-        for batch in _started(source, {"seed": seed} if wants_seed else {}, where):
+        while (batch := _next(found, source, where)) is not None:
             count += 1
             if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
                 what = f"{source.text} gave {type(batch).__name__}"
                 raise ConfigError(Problem(where, what, "pairs (inputs, targets), the targets a tensor"))
             yield batch[0], batch[1]
         if not count:
-            raise ConfigError(Problem(where, f"{source.text} gave no batch"))
+            after = f" when it was called again, after {served} batches" if served else ""
+            hint = "it must start anew in every call" if served else None
+            raise ConfigError(Problem(where, f"{source.text} gave no batch{after}", hint=hint))
+        served += count
 
 
-def _started(source: Named, arguments: dict[str, int], where: str) -> Iterable[Any]:
+def _started(source: Named, seed: int, where: str) -> Iterator[Any]:
     make: Callable[..., Iterable[Any]] = source.attribute
     try:
+        arguments = {"seed": seed} if "seed" in inspect.signature(make).parameters else {}
         return iter(make(**arguments))
     except Exception as error:  # a user's function may fail in any way
+        raise ConfigError(Problem(where, f"{source.text} failed: {type(error).__name__}: {error}")) from error
+
+
+def _next(found: Iterator[Any], source: Named, where: str) -> Any:
+    """The next batch, None at the end."""
+    try:
+        return next(found, None)
+    except Exception as error:  # a generator runs the user's code now
         raise ConfigError(Problem(where, f"{source.text} failed: {type(error).__name__}: {error}")) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +30,13 @@ EVALUATION_ROWS = 4096
 
 @dataclass(frozen=True)
 class Watched:
-    """What one seed left behind. steps: the rows of steps.csv; overhead: the recorder's own share of the time."""
+    """What one seed left behind. steps: the rows of steps.csv; overhead: the recorder's own share of the time;
+    stopped: the step after which the user stopped it, None where it went through."""
 
     layers: Table
     steps: Table
     overhead: float
+    stopped: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +52,16 @@ class Job:
     device: str
 
 
-def train(job: Job, seed: int) -> Watched:
-    """Train and record with one seed. Torch's global generators are seeded with it and restored afterwards."""
+def train(job: Job, seed: int, asked: Callable[[], bool] = lambda: False) -> Watched:
+    """Train and record with one seed. Torch's global generators are seeded with it and restored afterwards.
+
+    asked: whether to stop after the step that is going on. Raises ConfigError for whatever the user's model, batches
+    or optimiser cannot do.
+    """
     devices = [torch.cuda.current_device()] if job.device == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        return _Loop(job, seed).run()
+        return _Loop(job, seed).run(asked)
 
 
 class _Loop:
@@ -64,6 +71,8 @@ class _Loop:
             {} if job.dataset is None else {"features": job.dataset.features, "classes": job.dataset.classes}
         )
         self.model = make_model(job.model, sizes).to(job.device, job.dtype)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
         self.optimizer = optimizer(training, self.model)
         self.rate = rates.parse(training.schedule, training.lr, training.steps)
         self.batches, probe = self._data()
@@ -77,27 +86,25 @@ class _Loop:
         )
         self.rows: list[tuple[int, dict[str, float | Tensor]]] = []
 
-    def run(self) -> Watched:
-        last = self.job.training.steps
+    def run(self, asked: Callable[[], bool]) -> Watched:
+        last, stopped = self.job.training.steps, None
         with self.recorder:
             for step in range(last + 1):
+                if step and asked():
+                    stopped = step - 1
+                    break
                 recorded = self.recorder.recording or step in (0, last)
-                self._step(step, recorded, last)
-        return Watched(self.recorder.table(), self._step_table(), self.recorder.overhead)
+                with _users(self.job.model.text, step):
+                    self._step(step, recorded, last)
+        return Watched(self.recorder.table(), self._step_table(), self.recorder.overhead, stopped)
 
     def _step(self, step: int, recorded: bool, last: int) -> None:
         """One step; the one after the last update is recorded without another."""
         inputs, targets = next(self.batches)
         self.optimizer.zero_grad()
-        try:
-            row: dict[str, float | Tensor] = self._evaluate() if recorded else {}
-            outputs = self._outputs(inputs)
-            loss = self._loss(outputs, targets)
-        except GradlabError:
-            raise
-        except Exception as error:  # a user's model may fail in any way
-            what = f"{self.job.model.text} failed on a batch: {type(error).__name__}: {error}"
-            raise ConfigError(Problem("MODEL", what)) from error
+        row: dict[str, float | Tensor] = self._evaluate() if recorded else {}
+        outputs = self._outputs(inputs)
+        loss = self._loss(outputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self.recorder.step(optimizer=self.optimizer if step < last else None)
         limit = self.job.training.clip
@@ -195,6 +202,18 @@ class _Loop:
             ]
             applies[name] = np.array(there) & ~(np.isnan(columns[name]) & (name == "train_accuracy"))
         return Table(columns, applies)
+
+
+@contextmanager
+def _users(model: str, step: int) -> Iterator[None]:
+    """What the user's model does wrong in a step, in whatever way, as a mistake of the user's."""
+    try:
+        yield
+    except (GradlabError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        what = f"{model} failed on a batch (step {step}): {type(error).__name__}: {error}"
+        raise ConfigError(Problem("MODEL", what)) from error
 
 
 def _by_label(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

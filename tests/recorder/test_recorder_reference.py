@@ -227,3 +227,49 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
             expected = np.where(applies[:, None, place], values[:, :, place].numpy(), np.nan)
             measured = rows[column].to_numpy(float).reshape(2, 4).T
             np.testing.assert_allclose(measured, expected, rtol=1e-12, atol=1e-15, err_msg=f"{text} {column}")
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (300.0, 1.0), (0.0, 1e-21)])
+def test_float32_is_measured_as_float64_would_measure_it(shift: float, scale: float) -> None:
+    """The tensors are float32's own; every number taken of them is right to 1e-6, with a mean far from 0 and with
+    gradients whose squares float32 does not hold."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 300), nn.ReLU(), nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 5))
+    with torch.no_grad():
+        model[0].bias += shift
+    x, y = torch.randn(256, 40), torch.arange(256) % 5
+    with Recorder(model, probe=x) as recorder:
+        made = {}
+        h = x
+        for name, module in model.named_children():
+            handle = module.register_forward_hook(lambda m, a, z, name=name: made.__setitem__(name, z))
+            h = module(h)
+            handle.remove()
+        for z in made.values():
+            z.retain_grad()
+        (F.cross_entropy(h, y) * scale).backward()
+        deltas = {name: (256 * z.grad.double()).square().mean().sqrt().item() for name, z in made.items()}
+        gradients = {n: m.weight.grad.double() for n, m in model.named_children() if hasattr(m, "weight")}
+        model.zero_grad()
+        (F.cross_entropy(model(x), y) * scale).backward()
+        recorder.step()
+    rows = recorder.to_frame().set_index("name")
+    for name, gradient in gradients.items():
+        z = made[name].detach().double()
+        after = made.get(str(int(name) + 1))
+        expected = {
+            "delta_rms": deltas[name],
+            "weight_grad_norm": gradient.norm().item(),
+            "weight_grad_mean_abs": gradient.abs().mean().item(),
+            "grad_zero_fraction": (gradient == 0).double().mean().item(),
+            "weight_norm": model[int(name)].weight.detach().double().norm().item(),
+            "z_std": z.std(correction=0).item(),
+        }
+        if after is not None:
+            expected["h_rms"] = after.detach().double().square().mean().sqrt().item()
+            expected["zero_fraction"] = (after == 0).double().mean().item()
+        for column, value in expected.items():
+            assert rows.loc[name, column] == pytest.approx(value, rel=CLOSE, abs=1e-300), (name, column)
+        assert rows.loc[name, "z_mean"] == pytest.approx(
+            z.mean().item(), rel=CLOSE, abs=1e-7 * z.std().item()
+        )

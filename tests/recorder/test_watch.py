@@ -47,14 +47,70 @@ def batches(seed):
 def no_batches():
     return []
 
+LIMIT = 7
+
+def interrupted(seed):
+    """Ctrl-C while batch 4 (of the training; the probe took one) of seed 1 is made, a second one later."""
+    import os, signal
+    draw = torch.Generator().manual_seed(seed)
+    for batch in range(1000):
+        if seed == 1 and batch == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        x = torch.rand(6, 4, generator=draw)
+        yield x, x
+
+once = iter([(torch.ones(6, 4), torch.ones(6, 4)) for _ in range(4)])
+
+def ends_early():
+    return once
+
+def raises_later():
+    yield torch.ones(6, 4), torch.ones(6, 4)
+    yield torch.ones(6, 4), torch.ones(6, 4)
+    raise OSError("the disk is gone")
+
+def wide_batches():
+    while True:
+        yield torch.ones(6, 9), torch.ones(6, 4)
+
+def labels_out_of_range():
+    while True:
+        yield torch.ones(6, 4), torch.full((6,), 9)
+
+def huge_batches():
+    while True:
+        yield torch.full((6, 4), 1e30), torch.zeros(6, 4)
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4).requires_grad_(False)
+    def forward(self, x):
+        return self.fc(x)
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        return self.fc(x).detach()
+
+class FailsInEval(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        assert self.training, "no evaluation today"
+        return self.fc(x)
+
 def broken():
     raise RuntimeError("not today")
 
 def not_a_model():
     return 3
 
-def narrow():
-    return nn.Linear(64, 4).flatten
+def flat():
+    return nn.Sequential(nn.Linear(64, 10), nn.Unflatten(1, (2, 5)))
 '''
 
 
@@ -173,11 +229,71 @@ def test_the_results_are_read_by_the_other_commands(here) -> None:  # type: igno
         (["own_models:instance", "--batches", "own_models:no_batches"], "gave no batch"),
         (["own_models:Small", "--depth", "3"], "--depth"),
         (["own_models:Small", "--record", "sometimes", "--probe", "none"], "is no number of rows"),
+        (["own_models:Small", "--record", "off"], "what was watched would be lost"),
         (["own_models:Small", "--batches", "own_models:batches"], "failed on a batch"),
+        (["own_models:instance", "--batches", "own_models:ends_early"], "when it was called again, after "),
+        (["own_models:instance", "--batches", "own_models:raises_later"], "OSError: the disk is gone"),
+        (["own_models:instance", "--batches", "own_models:LIMIT"], "own_models:LIMIT cannot be called"),
+        (["own_models:instance", "--batches", "own_models:wide_batches"], "shapes cannot be multiplied"),
+        (["own_models:instance", "--batches", "own_models:labels_out_of_range"], "out of bounds"),
+        (["own_models:instance"], "shapes cannot be multiplied"),
+        (["own_models:flat"], "outputs [359, 2, 5] do not fit the targets [359]"),
+        (["own_models:Frozen", "--batches", "own_models:batches"], "no parameter that can learn"),
+        (["own_models:Detached", "--batches", "own_models:batches"], "does not require grad"),
+        (["own_models:FailsInEval", "--batches", "own_models:batches"], "no evaluation today"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], says: str, here, capsys) -> None:  # type: ignore[no-untyped-def]
-    assert main(["watch", *arguments, "--steps", "2", "--seeds", "1"]) in (1, 2)
+    assert main(["watch", *arguments, "--steps", "9", "--seeds", "1", "--quiet"]) == 2
     error = capsys.readouterr().err
     assert says in error and "Traceback" not in error
     assert not (here / "results").exists()
+
+
+def test_ctrl_c_keeps_what_was_recorded(here, capsys) -> None:  # type: ignore[no-untyped-def]
+    command = [
+        "watch",
+        "own_models:instance",
+        "--batches",
+        "own_models:interrupted",
+        "--seeds",
+        "3",
+        "--out",
+        "o",
+    ]
+    assert main([*command, "--steps", "20", "--record", "all"]) == 130
+    said = capsys.readouterr().err
+    assert "interrupted with seed 1 of 0 to 2: what was recorded until then is in" in said
+    steps = pd.read_csv(here / "o" / "steps.csv")
+    assert steps.groupby("seed")["step"].max().to_dict() == {
+        0: 20,
+        1: 4,
+    }  # the step that went on was finished
+    layers = pd.read_csv(here / "o" / "layers.csv")
+    assert layers.groupby("seed")["step"].max().to_dict() == {0: 20, 1: 4}
+    assert (layers["update_ratio"].isna() == ((layers["seed"] == 0) & (layers["step"] == 20))).all()
+    manifest = json.loads((here / "o" / "manifest.json").read_text())
+    assert manifest["finished"] is False and manifest["interrupted"] == {"seeds": 2, "last_step": 4}
+    assert int(pd.read_csv(here / "o" / "summary.csv")["seeds"].iloc[0]) == 2
+    assert main(["diagnose", "o"]) == 0
+    assert "unfinished" in capsys.readouterr().err
+
+    # the same command again trains anew, and takes the folder
+    assert main([*command, "--steps", "20", "--record", "all"]) == 130
+    assert "it holds something else" not in capsys.readouterr().err
+    assert main([*command, "--steps", "3", "--record", "all"]) == 2
+    assert "it holds something else" in capsys.readouterr().err
+
+
+def test_a_training_that_blows_up_is_a_verdict_and_no_error(here, capsys) -> None:  # type: ignore[no-untyped-def]
+    command = [
+        "watch",
+        "own_models:instance",
+        "--batches",
+        "own_models:huge_batches",
+        "--steps",
+        "3",
+        "--json",
+    ]
+    assert main([*command, "--seeds", "1", "--out", "o", "--quiet"]) == 0
+    assert "diverged" in json.loads(capsys.readouterr().out)["summary"]["verdict"]

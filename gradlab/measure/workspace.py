@@ -1,0 +1,89 @@
+"""Memory for intermediate results that is used again: mapping new pages costs more than small reductions do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from math import inf, prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlab.measure import statistics as st
+
+EXACT_COUNT = 1 << 24  # up to here sums of ones are exact in float32
+CLEAR_VARIANCE = 0.25  # of the mean square: the difference keeps float32's precision then
+EXACT_SUMS = (torch.float32, torch.float64)
+
+
+class Workspace:
+    """Buffers by use and format, each as large as the largest request so far. Threads do not share them.
+
+    For the CPU; elsewhere torch has an allocator that does the same.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def clear(self) -> None:
+        self._local = threading.local()
+
+    def empty(self, use: Hashable, shape: Sequence[int], like: Tensor) -> Tensor:
+        """A tensor of any content, in the format of `like`, until the next request for the same use."""
+        if like.device.type != "cpu":
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
+        buffers: dict[Any, Tensor] = self._local.__dict__
+        key = (use, like.dtype, shape)
+        found = buffers.get(key)
+        if found is None:
+            entries, whole = prod(shape), buffers.get((use, like.dtype))
+            if whole is None or whole.numel() < entries:
+                for old in [each for each in buffers if each[:2] == key[:2]]:
+                    del buffers[old]
+                whole = buffers[use, like.dtype] = torch.empty(entries, dtype=like.dtype)
+            found = buffers[key] = whole[:entries].view(shape)
+        return found
+
+    def norm(self, rows: Tensor) -> Tensor:
+        """`statistics.norm` of [replica, entry] without gradient: [replica].
+
+        The squares of float32 are summed pairwise, right to about one part in 10^7; in float64 where they might
+        underflow.
+        """
+        if rows.dtype == torch.float32 and rows.device.type == "cpu" and rows.shape[1]:
+            squares = torch.mul(rows, rows, out=self.empty("scratch", rows.shape, rows)).sum(dim=1)
+            least = rows.shape[1] * st.SMALLEST_MEAN_SQUARE
+            if all(least < square < inf for square in squares.tolist()):
+                return squares.to(torch.float64).sqrt_()
+        return st.norm(rows)
+
+    def length(self, x: Tensor) -> float:
+        """`norm` of everything in a tensor on the CPU, as a number."""
+        if x.dtype == torch.float32:
+            squares = torch.mul(x, x, out=self.empty("scratch", x.shape, x)).sum().item()
+            if x.numel() * st.SMALLEST_MEAN_SQUARE < squares < inf:
+                return sqrt(squares)
+        return float(st.norm(x.reshape(1, -1)))
+
+    def mean_std(self, x: Tensor) -> tuple[float, float] | None:
+        """Mean and standard deviation of float32 on the CPU, where sums in float32 tell them; None where not."""
+        if x.dtype != torch.float32:
+            return None
+        mean, square = x.sum().item() / x.numel(), self.length(x) ** 2 / x.numel()
+        variance = square - mean * mean
+        return (mean, sqrt(variance)) if variance > CLEAR_VARIANCE * square and variance < inf else None
+
+    def active(self, x: Tensor) -> Tensor:
+        """1 where x, without gradient, is not 0, else 0, in the format of x; until the next call."""
+        return torch.ne(x, 0, out=self.empty("scratch", x.shape, x))
+
+    def absolute(self, x: Tensor) -> Tensor:
+        """|x| of real x without gradient, until the next call."""
+        return torch.abs(x, out=self.empty("scratch", x.shape, x))
+
+    def nonzeros(self, rows: Tensor) -> Tensor:
+        """How many entries of [replica, entry] are not 0: [replica]."""
+        if rows.dtype in EXACT_SUMS and rows.shape[1] < EXACT_COUNT:
+            return self.active(rows).sum(dim=1)  # exact sums of ones; torch counts at half that speed or less
+        return torch.count_nonzero(rows, dim=1)
