@@ -73,6 +73,11 @@ class Outcome:
         return frame(self.cells.jacobian()) if self.plan.recording.jacobian else None
 
     @cached_property
+    def histograms(self) -> pd.DataFrame | None:
+        """None where it was not asked for."""
+        return frame(self.cells.histograms()) if self.plan.recording.histograms else None
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
         return frame(self.cells.summary())
 
@@ -217,6 +222,7 @@ class _Execution:
                 *self._write("steps", cells.steps()),
                 *self._write("summary", cells.summary()),
                 *(self._write("jacobian", cells.jacobian()) if plan.recording.jacobian else ()),
+                *(self._write("histograms", cells.histograms()) if plan.recording.histograms else ()),
                 *self._write_failures(),
                 "config.toml",
             ]

@@ -16,7 +16,14 @@ from gradlab import activations
 from gradlab.data import Dataset
 from gradlab.measure import schedule as schedules
 from gradlab.measure import statistics as st
-from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS, layer_columns
+from gradlab.measure.columns import (
+    HISTOGRAM_COLUMNS,
+    JACOBIAN_COLUMNS,
+    QUANTITIES,
+    STEP_COLUMNS,
+    layer_columns,
+)
+from gradlab.measure.histograms import HistogramRecorder
 from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian_record
 from gradlab.measure.stack import StackRecorder
 from gradlab.network import inits, norms, residuals
@@ -119,6 +126,9 @@ class Training:
         wanted = self.schedule and stack.recording.jacobian
         self.jacobian_at = probe[:JACOBIAN_SAMPLES] if wanted else None
         self.jacobians: list[NDArray[np.float64]] = []
+        asked = self.schedule and stack.recording.histograms
+        self.histogram_recorder = HistogramRecorder(self.mlp, probe) if asked else None
+        self.histograms: list[NDArray[np.float64]] = []
         self.steps: list[int] = []
         self.layers: list[NDArray[np.float64]] = []
         self.layer_applies: list[NDArray[np.bool_]] = []
@@ -152,6 +162,7 @@ class Training:
     def _step(self, step: int, recorded: bool) -> None:
         """One step: batch, forward, backward, update; the last one, after the last update, is recorded alone."""
         recorder = self.recorder if recorded else None
+        histograms = self.histogram_recorder if recorded else None
         last = step == self.training.steps
         rows = self.stream.next()
         x, y = self.x_train[rows.to(self.x_train.device)], self.y_train[rows.to(self.y_train.device)]
@@ -160,14 +171,21 @@ class Training:
         scalars = self._evaluate() if recorded else None
         if recorded and self.jacobian_at is not None:
             self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
+        if histograms:
+            histograms.begin()
         if recorder:
             recorder.begin()
-        with recorder.training_step() if recorder else nullcontext():
+        with (
+            recorder.training_step() if recorder else nullcontext(),
+            histograms.training_step() if histograms else nullcontext(),
+        ):
             outputs = self.mlp(x)
             losses = self.loss(outputs, y)
             gradients = torch.autograd.grad(
                 losses.sum(), self.parameters, allow_unused=True, materialize_grads=True
             )
+        if histograms:
+            self.histograms.append(histograms.record())
         limit = self.training.clip
         norms = gradient_norms(self.owners, gradients) if recorded or limit else None
         if recorder:
@@ -258,7 +276,15 @@ class Training:
             timings=timings,
             jacobian=self._jacobian(),
             jacobian_samples=0 if self.jacobian_at is None else len(self.jacobian_at),
+            histograms=self._histograms(),
         )
+
+    def _histograms(self) -> NDArray[np.float64] | None:
+        if not self.stack.recording.histograms:
+            return None
+        layers, replicas = len(self.mlp.linears), len(self.stack.seeds)
+        shape = (layers, replicas, len(QUANTITIES), len(HISTOGRAM_COLUMNS))
+        return np.array(self.histograms).reshape(-1, *shape)
 
     def _jacobian(self) -> NDArray[np.float64] | None:
         if not self.stack.recording.jacobian:
