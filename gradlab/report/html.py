@@ -21,6 +21,7 @@ from gradlab.report.grid_figures import chosen, families
 from gradlab.report.saved import SavedResult
 from gradlab.report.shape_figures import known, sample
 from gradlab.store import atomic
+from gradlab.store.saved import chances
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,9 +250,9 @@ def ranking_table(data: Tables) -> dict[str, Any]:
 def _chances(results: Sequence[SavedResult]) -> dict[str, float]:
     """The accuracy of always guessing the commonest class, by cell, where the manifest has it."""
     return {
-        f"{nth}-{cell}" if len(results) > 1 else cell: float(value)
+        f"{nth}-{cell}" if len(results) > 1 else cell: value
         for nth, result in enumerate(results)
-        for cell, value in result.manifest.get("chance", {}).items()
+        for cell, value in chances(result.manifest).items()
     }
 
 
