@@ -37,11 +37,12 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Tables:
-    """Three tables cut to some of their cells."""
+    """The tables cut to some of their cells; histograms: None where they were not asked for."""
 
     layers: pd.DataFrame
     steps: pd.DataFrame
     summary: pd.DataFrame
+    histograms: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,14 @@ def cell_columns(frame: pd.DataFrame) -> list[str]:
 
 def of_cell(frames: Frames, cell: str) -> Tables:
     """The rows of one cell."""
-    return Tables(*(frame[frame["cell"] == cell] for frame in (frames.layers, frames.steps, frames.summary)))
+    tables = (frames.layers, frames.steps, frames.summary, histograms_of(frames))
+    return Tables(*(frame if frame is None else frame[frame["cell"] == cell] for frame in tables))  # type: ignore[arg-type]
+
+
+def histograms_of(frames: Frames) -> pd.DataFrame | None:
+    """The rows of histograms.csv; None where they were not asked for, or the tables come without."""
+    found: pd.DataFrame | None = getattr(frames, "histograms", None)
+    return found if found is not None and len(found) else None
 
 
 def varying(summary: pd.DataFrame) -> list[str]:

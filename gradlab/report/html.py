@@ -57,6 +57,7 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
     )
     data = combine(results)
     cells, detail = page_data.all_cells(data)
+    ridges = page_data.histogram_data(data, list(cells))
     shapes = known([str(name) for name in data.summary["activation"]])
     return environment.get_template("report.html.j2").render(
         title=title_of(data, results),
@@ -73,7 +74,8 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
             if cell in cells
         ],
         results=[setup(result, folder) for result in results],
-        warnings=warnings_of(data, results, detail, len(cells)),
+        warnings=warnings_of(data, results, detail, len(cells), bool(ridges)),
+        ridges=bool(ridges),
         style=_template("style.css"),
         script=_template("report.js"),
         plotly=get_plotlyjs(),
@@ -82,6 +84,7 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
                 "zero": page_data.ZERO,
                 "infinite": page_data.INFINITE,
                 "cells": cells,
+                "ridges": ridges,
                 "rows": _cell_texts(data, _chances(results)),
                 "families": _families(data, set(cells)),
                 "shapes": [_shape(activation) for activation in shapes],
@@ -106,7 +109,7 @@ def combine(results: Sequence[SavedResult]) -> Tables:
     import pandas as pd
 
     if len(results) == 1:
-        return Tables(results[0].layers, results[0].steps, results[0].summary)
+        return Tables(results[0].layers, results[0].steps, results[0].summary, results[0].histograms)
     names = _distinct([result.out for result in results])
 
     def mark(frame: pd.DataFrame, nth: int) -> pd.DataFrame:
@@ -115,11 +118,13 @@ def combine(results: Sequence[SavedResult]) -> Tables:
         return marked
 
     def joined(name: str) -> pd.DataFrame:
-        return pd.concat(
-            [mark(getattr(result, name), nth) for nth, result in enumerate(results)], ignore_index=True
-        )
+        found = [(getattr(result, name), nth) for nth, result in enumerate(results)]
+        return pd.concat([mark(frame, nth) for frame, nth in found if frame is not None], ignore_index=True)
 
-    return Tables(joined("layers"), joined("steps"), joined("summary"))
+    asked = any(result.histograms is not None for result in results)
+    return Tables(
+        joined("layers"), joined("steps"), joined("summary"), joined("histograms") if asked else None
+    )
 
 
 def _distinct(paths: Sequence[Path]) -> list[str]:
@@ -335,7 +340,11 @@ def _link(path: Path, folder: Path) -> str:
 
 
 def warnings_of(
-    data: Tables, results: Sequence[SavedResult], detail: page_data.Detail, detailed: int
+    data: Tables,
+    results: Sequence[SavedResult],
+    detail: page_data.Detail,
+    detailed: int,
+    ridges: bool,
 ) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = []
@@ -354,6 +363,10 @@ def warnings_of(
         said.append(
             f"To keep the page small its plots are drawn {bands}from at most {detail.records} records and "
             f"{detail.layers} layers a cell; the tables hold all."
+        )
+    if data.histograms is not None and not ridges:
+        said.append(
+            "Histograms of so many cells would make the page large: they are in histograms.csv alone."
         )
     if detailed < len(data.summary):
         said.append(f"Plots are here for {detailed} of {len(data.summary)} cells, the best and the worst.")

@@ -18,6 +18,7 @@ import pytest
 from synthetic_results import make
 from test_page import write_folder
 
+from gradlab.cli.main import main
 from gradlab.report.build import build
 
 pytestmark = pytest.mark.slow
@@ -146,6 +147,27 @@ def test_the_slider_moves_plots_table_and_words(browser: Any, run_page: Path) ->
     assert text == "step 100 of 1000"
     line = browser.execute_script("return document.getElementById('plot-loss').layout.shapes[0].x0")
     assert line == 100
+
+
+def test_the_ridges_follow_the_slider_and_the_quantity(browser: Any, tmp_path: Path) -> None:
+    flags = "run --activation relu --depth 3 --width 8 --data moons --steps 8 --record every:2 --histograms"
+    assert main([*flags.split(), "--quiet", "--out", str(tmp_path / "run"), "--report"]) == 0
+    show(browser, tmp_path / "run" / "report.html")
+    before = traces(browser, "plot-ridges")
+    assert [t["name"] for t in before if t["name"].startswith("layer")] == [
+        "layer output", "layer 3", "layer 2", "layer 1",
+    ]  # fmt: skip
+    assert any(t["name"].startswith("exactly 0") for t in before)
+    set_step(browser, 4)
+    moved = traces(browser, "plot-ridges")
+    assert moved != before
+    assert browser.find_element("id", "ridges-step").text == "step 8"
+    choose = (
+        "const q = document.getElementById('quantity'); q.value = 'h'; q.dispatchEvent(new Event('change'));"
+    )
+    browser.execute_script(choose)
+    assert len([t for t in traces(browser, "plot-ridges") if t["name"].startswith("layer")]) == 3
+    assert browser.get_log("browser") == []
 
 
 def test_the_keyboard_moves_the_slider(browser: Any, run_page: Path) -> None:
