@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gradlab import sweep
 from gradlab.config import to_toml
 from gradlab.observe import Observer, Silent
@@ -183,7 +185,7 @@ class _Execution:
     def _watch(self, stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         self.observer.advance(stack.cell, made * len(stack.seeds))
         if shown is not None:
-            self.observer.record(stack.cell, step, shown)
+            self.observer.record(stack.cell, step, {**shown, "seeds": np.array(stack.seeds)})
 
     def _interrupted(self) -> None:
         self._write_summary()

@@ -52,6 +52,18 @@ def verdict_text(verdict: str, glyphs: Glyphs) -> Text:
     return Text(glyphs.text(", ".join(part.strip() for part in verdict.split(","))), style=style)
 
 
+def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) -> Text:
+    """`verdict: vanishing (3/3 seeds), not-learning (2/3 seeds)`, each verdict in its colour."""
+    if not found:
+        return Text(f"{head}none")
+    line = Text(head, style="bold")
+    for nth, (verdict, seeds) in enumerate(found):
+        line.append(", " if nth else "")
+        line.append(glyphs.text(verdict), style=f"bold {STYLES.get(verdict, '')}")
+        line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
+    return line
+
+
 def print_run(outcome: Outcome, console: Console) -> None:
     """One cell: layers with bars of delta and weight gradient, losses, verdict, files, next command."""
     glyphs = Glyphs.of(console)
@@ -141,13 +153,7 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
 def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
-    line = Text("verdict: ", style="bold")
-    found = frames.verdicts(row)
-    for nth, (verdict, seeds) in enumerate(found):
-        line.append(", " if nth else "")
-        line.append(glyphs.text(verdict), style=f"bold {STYLES.get(verdict, '')}")
-        line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
-    console.print(line if found else Text("verdict: none"), highlight=False)
+    console.print(verdict_line("verdict: ", frames.verdicts(row), glyphs), highlight=False)
     attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
         text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"

@@ -81,7 +81,7 @@ def train_stack(
     """Train the seeds of one stack side by side and record them.
 
     watch(step, made, shown) is called now and then with the updates made since the last call; right after a record
-    `shown` holds its delta_rms [replica, layer], train_loss and val_accuracy [replica], else None. A replica that
+    `shown` holds its layer columns [replica, layer], train_loss and accuracies [replica], else None. A replica that
     diverges goes on with its NaNs: that is a result. The caller's torch thread count is left alone.
 
     checkpoint: where to go on, and where the state is kept meanwhile; it changes no bit of the records
@@ -245,10 +245,12 @@ class Training:
         self.waiting = []
 
     def _for_display(self, recorder: StackRecorder | None, scalars: dict[str, Tensor]) -> Shown:
-        """What a live display shows of the newest record."""
-        shown = {name: scalars[name].cpu().double().numpy() for name in ("train_loss", "val_accuracy")}
+        """What a live display shows and judges of the newest record."""
+        names = ("train_loss", "train_accuracy", "val_accuracy")
+        shown = {name: scalars[name].cpu().double().numpy() for name in names}
         if recorder:
-            shown["delta_rms"] = recorder.values[:, :, recorder.columns["delta_rms"]].T.cpu().numpy()
+            values = recorder.values.cpu().numpy()
+            shown |= {name: values[:, :, place].T for name, place in recorder.columns.items()}
         return shown
 
     def _result(self, timings: dict[str, float]) -> StackResult:
