@@ -6,7 +6,9 @@ dash, so that a grey print tells them apart too. Maps are cividis, whose lightne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,46 @@ def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
     ax.spines[["left", "bottom"]].set_linewidth(0.6)
     ax.grid(True, color="0.88", linewidth=0.5)
     ax.set_axisbelow(True)
+
+
+def fold(name: str, width: int) -> str:
+    """A name on lines of at most `width` characters, broken at blanks, else between the parameters of an item."""
+    lines: list[str] = []
+    for part in textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False):
+        pieces = re.findall(r"[^:]*:|[^:]+", part) if len(part) > width else [part]
+        for piece in pieces:
+            if lines and piece is not pieces[0] and len(lines[-1]) + len(piece) <= width:
+                lines[-1] += piece
+            else:
+                lines += [piece[i : i + width] for i in range(0, len(piece), width)]
+    return "\n".join(lines)
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any], title: str = "") -> None:
+    """One legend under all panels, in as many columns as its longest name leaves room for."""
+    names = [fold(name, 72) for name in handles]
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    room = int(figure.get_figwidth() / (0.6 + 0.055 * longest))  # inches: the handle with its gaps, a letter
+    columns = max(1, min(room, len(names), 5))
+    more = max(0, -(-len(names) // columns) - 2)
+    figure.set_figheight(figure.get_figheight() + 0.13 * more)  # a long legend does not squeeze the panels
+    figure.legend(
+        list(handles.values()),
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=FONT - 1,
+        frameon=False,
+        handlelength=3.0,
+        title=title or None,
+        title_fontsize=FONT - 1,
+    )
+
+
+def handles_of(panels: Iterable[Axes]) -> dict[str, Any]:
+    """What the legends of several panels would name, each name once."""
+    pairs = [ax.get_legend_handles_labels() for ax in panels]
+    return {name: handle for handles, names in pairs for handle, name in zip(handles, names, strict=True)}
 
 
 def legend(ax: Axes, **options: Any) -> None:

@@ -54,21 +54,8 @@ def histograms(data: Frames) -> Figure | None:
             names = ["out" if layer == numbers[-1] else str(layer) for layer in kept]
             ax.set_yticks(range(len(kept)), names if column == 0 else [""] * len(kept))
             place.dress(ax)
-    handles = {
-        name: handle
-        for ax in panels.ravel()
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=2,
-        fontsize=axes.FONT - 1,
-        frameon=False,
-        title=f"at most {100 * TAIL:g} % of a layer's entries lie outside the picture at each side",
-        title_fontsize=axes.FONT - 1,
-    )
+    note = f"at most {100 * TAIL:g} % of a layer's entries lie outside the picture at each side"
+    axes.legend_below(figure, axes.handles_of(panels.ravel()), note)
     figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
     return figure
 
