@@ -74,6 +74,11 @@ def fold(name: str, width: int) -> str:
     return "\n".join(lines)
 
 
+def headline(figure: Figure, text: str) -> None:
+    """The figure's own title, on as many lines as it needs."""
+    figure.suptitle(fold(text, int(12.5 * figure.get_figwidth())), fontsize=FONT + 2)
+
+
 def legend_below(figure: Figure, handles: Mapping[str, Any], title: str = "") -> None:
     """One legend under all panels, in as many columns as its longest name leaves room for."""
     names = [fold(name, 72) for name in handles]

@@ -56,7 +56,7 @@ def histograms(data: Frames) -> Figure | None:
             place.dress(ax)
     note = f"at most {100 * TAIL:g} % of a layer's entries lie outside the picture at each side"
     axes.legend_below(figure, axes.handles_of(panels.ravel()), note)
-    figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
+    axes.headline(figure, title_of(data))
     return figure
 
 

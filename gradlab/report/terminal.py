@@ -116,7 +116,9 @@ def next_command(outcome: Outcome) -> str:
     if len(outcome.summary) == 1:
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
-        return f"gradlab compare --activation {','.join(names)} --depth {row['depth']}"
+        configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
+        same = f"--config {_quoted(str(configured))}" if configured else f"--depth {row['depth']}"
+        return f"gradlab compare {same} --activation {','.join(names)}"
     return f"gradlab diagnose {_quoted(str(outcome.out))}"
 
 
