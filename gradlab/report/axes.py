@@ -6,8 +6,6 @@ dash, so that a grey print tells them apart too. Maps are cividis, whose lightne
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,27 +59,14 @@ def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
     ax.set_axisbelow(True)
 
 
-def fold(name: str, width: int) -> str:
-    """A name on lines of at most `width` characters, broken at blanks, else between the parameters of an item."""
-    lines: list[str] = []
-    for part in textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False):
-        pieces = re.findall(r"[^:]*:|[^:]+", part) if len(part) > width else [part]
-        for piece in pieces:
-            if lines and piece is not pieces[0] and len(lines[-1]) + len(piece) <= width:
-                lines[-1] += piece
-            else:
-                lines += [piece[i : i + width] for i in range(0, len(piece), width)]
-    return "\n".join(lines)
-
-
 def headline(figure: Figure, text: str) -> None:
     """The figure's own title, on as many lines as it needs."""
-    figure.suptitle(fold(text, int(12.5 * figure.get_figwidth())), fontsize=FONT + 2)
+    figure.suptitle(frames.fold(text, int(12.5 * figure.get_figwidth())), fontsize=FONT + 2)
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any], title: str = "") -> None:
     """One legend under all panels, in as many columns as its longest name leaves room for."""
-    names = [fold(name, 72) for name in handles]
+    names = [frames.fold(name, 72) for name in handles]
     longest = max((len(line) for name in names for line in name.split("\n")), default=0)
     room = int(figure.get_figwidth() / (0.6 + 0.055 * longest))  # inches: the handle with its gaps, a letter
     columns = max(1, min(room, len(names), 5))

@@ -202,7 +202,7 @@ def prediction(data: Frames) -> Figure | None:
             linewidth=0,
             label="finite width, 4 sigma (mean of the seeds)",
         )
-    axes.dress(ax, axes.fold(title_of(data), 60), "layer (input at the left)", "measured / predicted")
+    axes.dress(ax, frames.fold(title_of(data), 60), "layer (input at the left)", "measured / predicted")
     axes.layer_ticks(ax, int(ratio.at[-1]), readout=has_readout(data))
     axes.legend(ax)
     return figure

@@ -6,6 +6,8 @@ measured counts as infinite; one that stands for a value that does not apply sta
 
 from __future__ import annotations
 
+import re
+import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -96,6 +98,19 @@ def name_cell(row: Mapping[str, object], columns: Iterable[str]) -> str:
     parts = [str(row["activation"])] if "activation" in row else []
     parts += [f"{name} {show(row[name])}" for name in columns if name != "activation" and name in row]
     return ", ".join(parts)
+
+
+def fold(name: str, width: int) -> str:
+    """A name on lines of at most `width` characters, broken at blanks, else between the parameters of an item."""
+    lines: list[str] = []
+    for part in textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False):
+        pieces = re.findall(r"[^:]*:|[^:]+", part) if len(part) > width else [part]
+        for piece in pieces:
+            if lines and piece is not pieces[0] and len(lines[-1]) + len(piece) <= width:
+                lines[-1] += piece
+            else:
+                lines += [piece[i : i + width] for i in range(0, len(piece), width)]
+    return "\n".join(lines)
 
 
 def labels(summary: pd.DataFrame) -> dict[str, str]:

@@ -154,7 +154,7 @@ def ranking(data: Frames) -> Figure | None:
     ranked = frames.ranking(data.summary)
     names = frames.labels(ranked)
     kept = ranked if len(ranked) <= MOST_ROWS else ranked.iloc[_ends(len(ranked))]
-    shown = [axes.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
+    shown = [frames.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
     lines = sum(1 + name.count("\n") for name in shown)
     figure = axes.new_figure(1.1 + 0.17 * max(lines, len(kept)))
     left, right = figure.subplots(1, 2, sharey=True)

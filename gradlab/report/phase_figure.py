@@ -79,7 +79,7 @@ def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None
     places = sorted({place for row in cells if (place := standing(row, activation))})
     points = np.array(places)
     finite = np.isfinite(sigma_w)
-    axes.dress(ax, axes.fold(activation.text, TITLE), r"$\sigma_w$")
+    axes.dress(ax, frames.fold(activation.text, TITLE), r"$\sigma_w$")
     alone = (
         finite.sum() == 1 and finite[0]
     )  # as for ReLU: the slope is the same at any q, fixed at this point alone

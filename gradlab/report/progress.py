@@ -209,6 +209,8 @@ class Progress:
         if not self._verdicts:
             return []
         line = verdict_line("verdict so far: ", self._verdicts, self._glyphs)
+        if line.cell_len > width:
+            line = verdict_line("so far: ", [(name, "") for name, _ in self._verdicts], self._glyphs)
         line.truncate(width)
         return [line]
 

@@ -9,7 +9,8 @@ from synthetic_results import STEPS, delta, make
 
 from gradlab.errors import ConfigError
 from gradlab.report import figures, frames
-from gradlab.report.axes import Decades, fold, style
+from gradlab.report.axes import Decades, style
+from gradlab.report.frames import fold
 
 RUN = make()
 GRID = make(("linear", "relu", "tanh"), (5, 20))
