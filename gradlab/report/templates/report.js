@@ -74,19 +74,32 @@
     const again = () => {
       const { traces, layout, label } = make();
       const colours = theme();
+      // On paper a plot gets its size here: the page is laid out for the screen when it is drawn.
+      const paper = printing ? { width: element.closest(".wide") ? 680 : 330 } : {};
+      element.style.height = "";
+      const height = (printing ? (element.matches(".ridges") ? 420 : 230) : element.clientHeight) + legendHeight(traces, paper.width || element.clientWidth);
+      element.style.height = `${height}px`;
       const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true };
       Plotly.react(element, traces, {
         margin: { l: 48, r: 12, t: narrow() ? 8 : 30, b: 74 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.quiet, activecolor: colours.text },
         font: { color: colours.text, size: 12, family: "system-ui, sans-serif" }, hovermode: "closest",
-        legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, ...layout,
+        legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, ...paper, height, ...layout,
         xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
-      }, { responsive: true, displaylogo: false, displayModeBar: !narrow(), modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+      }, { responsive: true, displaylogo: false, displayModeBar: !narrow(), showSendToCloud: false, plotlyServerURL: "",
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"] });  // nothing leaves this page
+      if (!printing && element._fullLayout.width !== element.clientWidth) Plotly.Plots.resize(element);
       element.setAttribute("role", "group");  // not img: it holds the buttons to zoom
       element.setAttribute("aria-label", label || "");
     };
     drawn.set(id, again);
     again();
+  }
+  // How much higher than two lines the legend under a plot will be, in pixels, so that it does not squeeze the plot.
+  function legendHeight(traces, width) {
+    const names = traces.filter((t) => t.showlegend !== false && t.name).map((t) => t.name.replace("&lt;", "<").length);
+    const columns = Math.max(1, Math.floor((width - 60) / (50 + 6.6 * names.reduce((a, b) => Math.max(a, b), 0))));
+    return names.length > 1 ? 19 * Math.max(0, Math.ceil(names.length / columns) - 2) : 0;
   }
   const series = (n) => theme().series[n % theme().series.length];
   const faint = (colour) => `${colour}33`;
@@ -193,7 +206,7 @@
         traces,
         layout: {
           xaxis: { title: { text: "step (records)" }, type: "category", nticks: 8 },
-          yaxis: { title: { text: "layer" } },
+          yaxis: { ...layerAxis(current), title: { text: "layer" } },
           shapes: [{ type: "rect", xref: "x", yref: "paper", x0: record - 0.5, x1: record + 0.5, y0: 0, y1: 1,
             line: { color: "#D55E00", width: 2 } }],
         },
