@@ -23,6 +23,7 @@ class Result:
     steps:   one row per cell, seed and recorded step
     summary: one row per cell
     jacobian: one row per cell, seed, recorded step and Jacobian; None unless jacobian=True
+    histograms: one row per cell, seed, recorded step, layer and quantity (z, h, delta); None unless histograms=True
     out:     the results folder; files: what it holds
     """
 
@@ -32,6 +33,7 @@ class Result:
         self.steps: pd.DataFrame = outcome.steps
         self.summary: pd.DataFrame = outcome.summary
         self.jacobian: pd.DataFrame | None = outcome.jacobian
+        self.histograms: pd.DataFrame | None = outcome.histograms
         self.out: Path = outcome.out
         self.files: tuple[Path, ...] = outcome.files
 

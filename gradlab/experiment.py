@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gradlab import sweep
 from gradlab.config import to_toml
 from gradlab.observe import Observer, Silent
@@ -71,6 +73,11 @@ class Outcome:
     def jacobian(self) -> pd.DataFrame | None:
         """None where it was not asked for."""
         return frame(self.cells.jacobian()) if self.plan.recording.jacobian else None
+
+    @cached_property
+    def histograms(self) -> pd.DataFrame | None:
+        """None where it was not asked for."""
+        return frame(self.cells.histograms()) if self.plan.recording.histograms else None
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -178,7 +185,7 @@ class _Execution:
     def _watch(self, stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         self.observer.advance(stack.cell, made * len(stack.seeds))
         if shown is not None:
-            self.observer.record(stack.cell, step, shown)
+            self.observer.record(stack.cell, step, {**shown, "seeds": np.array(stack.seeds)})
 
     def _interrupted(self) -> None:
         self._write_summary()
@@ -217,6 +224,7 @@ class _Execution:
                 *self._write("steps", cells.steps()),
                 *self._write("summary", cells.summary()),
                 *(self._write("jacobian", cells.jacobian()) if plan.recording.jacobian else ()),
+                *(self._write("histograms", cells.histograms()) if plan.recording.histograms else ()),
                 *self._write_failures(),
                 "config.toml",
             ]

@@ -22,7 +22,8 @@ class Observer(Protocol):
         """So many more updates are made, counted over the seeds of the stack."""
 
     def record(self, cell: Cell, step: int, layers: Mapping[str, NDArray[np.float64]]) -> None:
-        """A record was taken: delta_rms [replica, layer], the readout last; train_loss, val_accuracy [replica]."""
+        """A record was taken by the seeds `seeds` [replica]: the columns of layers.csv, [replica, layer], the readout
+        last; train_loss, train_accuracy and val_accuracy [replica]."""
 
     def cell_done(self, cell: Cell, row: Mapping[str, Any]) -> None:
         """All seeds of a cell are done: its row of the summary."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pandas as pd
 from gradlab.analyse.findings import Diagnosis
 from gradlab.analyse.verdicts import diagnose
 from gradlab.errors import DataError, Problem, nearest
-from gradlab.store.schema import CELL, LAYERS, STEPS, SUMMARY, names
-
-TEXTS = [column.name for column in (*CELL, *LAYERS) if column.kind == "str"]
+from gradlab.store.saved import chances, read_manifest, read_table, table_file
+from gradlab.store.schema import STEPS, SUMMARY, names
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,23 @@ def read_saved(path: Path) -> Saved:
     if not path.exists():
         raise DataError(Problem(str(path), "there is no such file or folder"))
     folder = path if path.is_dir() else path.parent if path.stem == "layers" else None
-    layers_path = _table(path, "layers") if path.is_dir() else path
+    layers_path = table_file(path, "layers") if path.is_dir() else path
     if layers_path is None:
         hint = "a folder that gradlab run or gradlab compare wrote"
         raise DataError(Problem(str(path), "no layers.csv and no layers.parquet in this folder", hint))
-    steps_path = _table(folder, "steps") if folder is not None else None
-    layers = _read(layers_path)
+    steps_path = table_file(folder, "steps") if folder is not None else None
+    layers = read_table(layers_path, typed=False)
     _is_layers(layers, layers_path)
+    manifest = {} if folder is None else read_manifest(folder)
     return Saved(
         path=path,
         folder=folder,
         layers=layers,
-        steps=None if steps_path is None else _read(steps_path),
+        steps=None if steps_path is None else read_table(steps_path, typed=False),
         layers_path=layers_path,
         steps_path=steps_path,
-        chance={} if folder is None else _chance(folder / "manifest.json"),
-        finished=folder is None or _finished(folder / "manifest.json"),
+        chance=chances(manifest),
+        finished=folder is None or (bool(manifest) and manifest.get("finished") is not False),
     )
 
 
@@ -73,28 +72,6 @@ def diagnose_saved(saved: Saved, ruleset: str = "gradlab") -> list[Diagnosis]:
 def _located(problem: Problem, files: dict[str, Path | None]) -> Problem:
     table, colon, column = problem.where.partition(":")
     return replace(problem, where=f"{files.get(table) or table}{colon}{column}")
-
-
-def _table(folder: Path, name: str) -> Path | None:
-    return next(
-        (file for suffix in (".csv", ".parquet") if (file := folder / f"{name}{suffix}").is_file()), None
-    )
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        header = pd.read_csv(path, nrows=0)
-        texts = {column: str for column in TEXTS if column in header.columns}
-        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"])
-    except pd.errors.EmptyDataError:
-        raise DataError(Problem(str(path), "the file is empty")) from None
-    except ImportError as error:
-        raise DataError(Problem(str(path), "reading Parquet needs pyarrow", hint=str(error))) from None
-    except (UnicodeDecodeError, pd.errors.ParserError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(Problem(str(path), f"it cannot be read as a table: {reason}")) from None
 
 
 def _is_layers(frame: pd.DataFrame, path: Path) -> None:
@@ -121,22 +98,3 @@ def _is_layers(frame: pd.DataFrame, path: Path) -> None:
             "; ".join(close) or None,
         )
     )
-
-
-def _finished(manifest: Path) -> bool:
-    """Whether there is a manifest, and it does not say that the training was interrupted."""
-    try:
-        return json.loads(manifest.read_text(encoding="utf-8")).get("finished") is not False
-    except OSError:
-        return False
-    except (ValueError, AttributeError):
-        return True
-
-
-def _chance(manifest: Path) -> dict[str, float]:
-    """The chance level of each cell; nothing where an older manifest or none does not say."""
-    try:
-        found = json.loads(manifest.read_text(encoding="utf-8")).get("chance", {})
-        return {str(cell): float(level) for cell, level in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}

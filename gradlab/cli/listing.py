@@ -86,6 +86,7 @@ def _metrics() -> Rows:
 
     tables = {"every table": schema.CELL, **schema.TABLES, "layers (--metrics full)": schema.LAYERS_FULL}
     tables["jacobian (--jacobian)"] = schema.JACOBIAN
+    tables["histograms (--histograms)"] = schema.HISTOGRAMS
     return [
         {
             "name": column.name,
@@ -95,7 +96,7 @@ def _metrics() -> Rows:
             "unit": column.unit,
         }
         for table, columns in tables.items()
-        for column in columns
+        for column in schema.described(columns)
     ]
 
 

@@ -73,13 +73,14 @@ class Recording(Section):
     jacobian: bool = False
     """singular values of the layers' Jacobians, in jacobian.csv; slow for wide nets"""
 
+    histograms: bool = False
+    """distributions of z, h and delta in every layer, in histograms.csv; a record takes several times as long"""
+
     @model_serializer(mode="wrap")
     def _asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what is not asked for: a run without Jacobians has the same identity and files as ever."""
         values: dict[str, Any] = dump(self)
-        if not self.jacobian:
-            del values["jacobian"]
-        return values
+        return {key: value for key, value in values.items() if value or key not in ("jacobian", "histograms")}
 
 
 class Run(Section):

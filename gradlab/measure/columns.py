@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from gradlab.store import schema
 
-STATIC = ("seed", "step", "layer", "name", "fan_in", "fan_out", "batch", "samples")  # known without measuring
+STATIC = (
+    "seed",
+    "step",
+    "layer",
+    "name",
+    "fan_in",
+    "fan_out",
+    "batch",
+    "samples",
+    "quantity",
+)  # not measured
 DERIVED = ("delta_rms_predicted", "singular_sq_mean_predicted")  # the theory's, added after the run
 
 
@@ -17,3 +27,6 @@ def layer_columns(metrics: str) -> tuple[str, ...]:
 STEP_COLUMNS = tuple(name for name in schema.names(schema.STEPS) if name not in STATIC)
 
 JACOBIAN_COLUMNS = tuple(name for name in schema.names(schema.JACOBIAN) if name not in STATIC + DERIVED)
+
+QUANTITIES = ("z", "h", "delta")
+HISTOGRAM_COLUMNS = tuple(name for name in schema.names(schema.HISTOGRAMS) if name not in STATIC)

@@ -231,9 +231,7 @@ class StackRecorder:
         before = self._batch_before if self.activation.source else None
         with self._hooked(self._batch_linear, before, self._batch_after):
             yield
-        started = perf_counter()
         self._reduce_batch()
-        self.seconds += perf_counter() - started
 
     def _batch_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
         self._z.append(self._kept(z))

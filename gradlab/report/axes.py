@@ -6,8 +6,10 @@ dash, so that a grey print tells them apart too. Maps are cividis, whose lightne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +32,21 @@ MOST_MARKS = 16
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure of `width` x `height` inches, outside pyplot's global state."""
+    return _figure_class()(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    """A Figure that a notebook shows: it knows those of pyplot alone, unless asked through this method."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, format="png", dpi=120)
+            return picture.getvalue()
+
+    return Shown
 
 
 def style(nth: int) -> dict[str, Any]:
@@ -57,6 +71,38 @@ def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
     ax.spines[["left", "bottom"]].set_linewidth(0.6)
     ax.grid(True, color="0.88", linewidth=0.5)
     ax.set_axisbelow(True)
+
+
+def headline(figure: Figure, text: str) -> None:
+    """The figure's own title, on as many lines as it needs."""
+    figure.suptitle(frames.fold(text, int(12.5 * figure.get_figwidth())), fontsize=FONT + 2)
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any], title: str = "") -> None:
+    """One legend under all panels, in as many columns as its longest name leaves room for."""
+    names = [frames.fold(name, 72) for name in handles]
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    room = int(figure.get_figwidth() / (0.6 + 0.055 * longest))  # inches: the handle with its gaps, a letter
+    columns = max(1, min(room, len(names), 5))
+    more = max(0, -(-len(names) // columns) - 2)
+    figure.set_figheight(figure.get_figheight() + 0.13 * more)  # a long legend does not squeeze the panels
+    figure.legend(
+        list(handles.values()),
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=FONT - 1,
+        frameon=False,
+        handlelength=3.0,
+        title=title or None,
+        title_fontsize=FONT - 1,
+    )
+
+
+def handles_of(panels: Iterable[Axes]) -> dict[str, Any]:
+    """What the legends of several panels would name, each name once."""
+    pairs = [ax.get_legend_handles_labels() for ax in panels]
+    return {name: handle for handles, names in pairs for handle, name in zip(handles, names, strict=True)}
 
 
 def legend(ax: Axes, **options: Any) -> None:

@@ -48,7 +48,13 @@ def draw_gradient(ax: Axes, data: Frames, column: str, title: str) -> None:
     if theory:
         places = scale.place(theory.median)
         ax.plot(
-            theory.at, places, color="black", linestyle=":", linewidth=1.6, label=f"theory, step {steps[0]}"
+            theory.at,
+            places,
+            color="black",
+            linestyle=":",
+            linewidth=1.6,
+            marker="x" if np.isfinite(places).sum() == 1 else "",  # a single layer makes no line
+            label=f"theory, step {steps[0]}",
         )
     axes.dress(ax, title, "layer (input at the left)")
     scale.dress(ax)
@@ -63,7 +69,7 @@ def gradients(data: Frames) -> Figure | None:
     left, right = figure.subplots(1, 2)
     draw_gradient(left, data, "delta_rms", r"back-propagated error $\delta$ (rms)")
     draw_gradient(right, data, "weight_grad_norm", r"weight gradient $\|\partial L/\partial W\|_2$")
-    figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
+    axes.headline(figure, title_of(data))
     return figure
 
 
@@ -90,7 +96,7 @@ def heatmap(data: Frames) -> Figure | None:
     figure = axes.new_figure(3.0, 5.0)
     ax = figure.subplots()
     draw_delta_map(ax, data, figure)
-    figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
+    axes.headline(figure, title_of(data))
     return figure
 
 
@@ -113,7 +119,7 @@ def units(data: Frames) -> Figure | None:
         ax.grid(False)
     bar = figure.colorbar(mesh, ax=panels, pad=0.02)
     bar.ax.tick_params(labelsize=axes.FONT - 0.5)
-    figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
+    axes.headline(figure, title_of(data))
     return figure
 
 
@@ -160,7 +166,7 @@ def learning(data: Frames) -> Figure | None:
     left, right = figure.subplots(1, 2)
     draw_loss(left, data)
     draw_accuracy(right, data)
-    figure.suptitle(title_of(data), fontsize=axes.FONT + 2)
+    axes.headline(figure, title_of(data))
     return figure
 
 
@@ -196,7 +202,7 @@ def prediction(data: Frames) -> Figure | None:
             linewidth=0,
             label="finite width, 4 sigma (mean of the seeds)",
         )
-    axes.dress(ax, title_of(data), "layer (input at the left)", "measured / predicted")
+    axes.dress(ax, frames.fold(title_of(data), 60), "layer (input at the left)", "measured / predicted")
     axes.layer_ticks(ax, int(ratio.at[-1]), readout=has_readout(data))
     axes.legend(ax)
     return figure
@@ -212,5 +218,5 @@ def overview(data: Frames) -> Figure | None:
     draw_accuracy(panels[1, 1], data)
     row = frames.rows_of(data.summary)[0]
     verdict = str(row["verdict"]).replace(",", ", ") if isinstance(row["verdict"], str) else ""
-    figure.suptitle(f"{title_of(data)}: {verdict}" if verdict else title_of(data), fontsize=axes.FONT + 2)
+    axes.headline(figure, f"{title_of(data)}: {verdict}" if verdict else title_of(data))
     return figure

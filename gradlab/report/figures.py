@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradlab.errors import ConfigError, Problem, nearest
-from gradlab.report import cell_figures, frames, grid_figures, phase_figure, shape_figures
+from gradlab.report import cell_figures, frames, grid_figures, histogram_figure, phase_figure, shape_figures
 from gradlab.report.frames import Frames
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ CELL: dict[str, Maker] = {
     "units": cell_figures.units,
     "learning": cell_figures.learning,
     "prediction": cell_figures.prediction,
+    "histograms": histogram_figure.histograms,
 }
 GRID: dict[str, Maker] = {
     "ranking": grid_figures.ranking,

@@ -6,6 +6,8 @@ measured counts as infinite; one that stands for a value that does not apply sta
 
 from __future__ import annotations
 
+import re
+import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,11 +39,12 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class Tables:
-    """Three tables cut to some of their cells."""
+    """The tables cut to some of their cells; histograms: None where they were not asked for."""
 
     layers: pd.DataFrame
     steps: pd.DataFrame
     summary: pd.DataFrame
+    histograms: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,14 @@ def cell_columns(frame: pd.DataFrame) -> list[str]:
 
 def of_cell(frames: Frames, cell: str) -> Tables:
     """The rows of one cell."""
-    return Tables(*(frame[frame["cell"] == cell] for frame in (frames.layers, frames.steps, frames.summary)))
+    tables = (frames.layers, frames.steps, frames.summary, histograms_of(frames))
+    return Tables(*(frame if frame is None else frame[frame["cell"] == cell] for frame in tables))  # type: ignore[arg-type]
+
+
+def histograms_of(frames: Frames) -> pd.DataFrame | None:
+    """The rows of histograms.csv; None where they were not asked for, or the tables come without."""
+    found: pd.DataFrame | None = getattr(frames, "histograms", None)
+    return found if found is not None and len(found) else None
 
 
 def varying(summary: pd.DataFrame) -> list[str]:
@@ -88,6 +98,19 @@ def name_cell(row: Mapping[str, object], columns: Iterable[str]) -> str:
     parts = [str(row["activation"])] if "activation" in row else []
     parts += [f"{name} {show(row[name])}" for name in columns if name != "activation" and name in row]
     return ", ".join(parts)
+
+
+def fold(name: str, width: int) -> str:
+    """A name on lines of at most `width` characters, broken at blanks, else between the parameters of an item."""
+    lines: list[str] = []
+    for part in textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False):
+        pieces = re.findall(r"[^:]*:|[^:]+", part) if len(part) > width else [part]
+        for piece in pieces:
+            if lines and piece is not pieces[0] and len(lines[-1]) + len(piece) <= width:
+                lines[-1] += piece
+            else:
+                lines += [piece[i : i + width] for i in range(0, len(piece), width)]
+    return "\n".join(lines)
 
 
 def labels(summary: pd.DataFrame) -> dict[str, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_LINES = 12
 MOST_PANELS = 4
 MOST_ROWS = 40
+LABEL = 40  # characters of a cell's name on a line
 
 
 def families(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -85,7 +86,7 @@ def by_depth(data: Frames) -> Figure | None:
         right, data.summary, "attenuation", r"attenuation at step 0 ($\log_{10}$ of first / last $\delta$)"
     )
     right.axhline(0, color="0.6", linewidth=0.7)
-    _legend_below(figure, left, out)
+    axes.legend_below(figure, axes.handles_of([left]), _left_out(out))
     return figure
 
 
@@ -116,8 +117,7 @@ def profiles(data: Frames) -> Figure | None:
         )
         axes.layer_ticks(ax, depth + 1, readout=True)
         scale.dress(ax)
-    most = max(panels, key=lambda ax: len(ax.get_legend_handles_labels()[0]))
-    _legend_below(figure, most, out)
+    axes.legend_below(figure, axes.handles_of(panels), _left_out(out))
     return figure
 
 
@@ -154,12 +154,14 @@ def ranking(data: Frames) -> Figure | None:
     ranked = frames.ranking(data.summary)
     names = frames.labels(ranked)
     kept = ranked if len(ranked) <= MOST_ROWS else ranked.iloc[_ends(len(ranked))]
-    figure = axes.new_figure(1.1 + 0.17 * len(kept))
+    shown = [frames.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
+    lines = sum(1 + name.count("\n") for name in shown)
+    figure = axes.new_figure(1.1 + 0.17 * max(lines, len(kept)))
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(kept))[::-1]
     for ax, column, title in (
-        (left, "val_accuracy", "validation accuracy, last record"),
-        (right, "attenuation", "attenuation at step 0 (decades)"),
+        (left, "val_accuracy", "validation accuracy"),
+        (right, "attenuation", "attenuation (decades)"),
     ):
         value = kept[f"{column}_mean"].to_numpy(dtype=float)
         half = kept[f"{column}_ci95"].fillna(0).to_numpy(dtype=float)
@@ -175,13 +177,15 @@ def ranking(data: Frames) -> Figure | None:
                 fontsize=axes.FONT - 1,
                 va="center",
             )
-        axes.dress(ax, title)
+        axes.dress(ax, title, "last record" if ax is left else "step 0")
     left.set_xlim(0, 1.02)
     right.axvline(0, color="0.6", linewidth=0.7)
-    left.set_yticks(places, [names[str(cell)] for cell in kept["cell"]])
+    left.set_yticks(places, shown)
     left.set_ylim(-0.7, len(kept) - 0.3)
     if len(kept) < len(ranked):
-        left.set_xlabel(f"{len(ranked) - len(kept)} cells of the middle left out", fontsize=axes.FONT)
+        left.set_xlabel(
+            f"last record; {len(ranked) - len(kept)} cells of the middle left out", fontsize=axes.FONT
+        )
     return figure
 
 
@@ -200,16 +204,5 @@ def _plain_log_ticks(ax: Axes, low: float, high: float) -> None:
     ax.minorticks_off()
 
 
-def _legend_below(figure: Figure, ax: Axes, left_out: int) -> None:
-    handles, names = ax.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=3 if max(map(len, names), default=0) > 18 else 5,
-        fontsize=axes.FONT - 1,
-        frameon=False,
-        handlelength=3.0,
-        title=f"{left_out} more left out" if left_out else None,
-        title_fontsize=axes.FONT - 1,
-    )
+def _left_out(lines: int) -> str:
+    return f"{lines} more left out" if lines else ""

@@ -21,6 +21,7 @@ from gradlab.report.grid_figures import chosen, families
 from gradlab.report.saved import SavedResult
 from gradlab.report.shape_figures import known, sample
 from gradlab.store import atomic
+from gradlab.store.saved import chances
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,10 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["breakable"] = _breakable
     data = combine(results)
     cells, detail = page_data.all_cells(data)
+    ridges = page_data.histogram_data(data, list(cells))
     shapes = known([str(name) for name in data.summary["activation"]])
     return environment.get_template("report.html.j2").render(
         title=title_of(data, results),
@@ -72,7 +75,8 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
             if cell in cells
         ],
         results=[setup(result, folder) for result in results],
-        warnings=warnings_of(data, results, detail, len(cells)),
+        warnings=warnings_of(data, results, detail, len(cells), bool(ridges)),
+        ridges=bool(ridges),
         style=_template("style.css"),
         script=_template("report.js"),
         plotly=get_plotlyjs(),
@@ -81,12 +85,20 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
                 "zero": page_data.ZERO,
                 "infinite": page_data.INFINITE,
                 "cells": cells,
+                "ridges": ridges,
                 "rows": _cell_texts(data, _chances(results)),
                 "families": _families(data, set(cells)),
                 "shapes": [_shape(activation) for activation in shapes],
             }
         ),
     )
+
+
+def _breakable(text: str) -> str:
+    """Escaped text that may be broken between the parameters of a name."""
+    from markupsafe import Markup, escape
+
+    return Markup(":<wbr>").join(escape(part) for part in text.split(":"))
 
 
 @cache
@@ -105,7 +117,7 @@ def combine(results: Sequence[SavedResult]) -> Tables:
     import pandas as pd
 
     if len(results) == 1:
-        return Tables(results[0].layers, results[0].steps, results[0].summary)
+        return Tables(results[0].layers, results[0].steps, results[0].summary, results[0].histograms)
     names = _distinct([result.out for result in results])
 
     def mark(frame: pd.DataFrame, nth: int) -> pd.DataFrame:
@@ -114,11 +126,13 @@ def combine(results: Sequence[SavedResult]) -> Tables:
         return marked
 
     def joined(name: str) -> pd.DataFrame:
-        return pd.concat(
-            [mark(getattr(result, name), nth) for nth, result in enumerate(results)], ignore_index=True
-        )
+        found = [(getattr(result, name), nth) for nth, result in enumerate(results)]
+        return pd.concat([mark(frame, nth) for frame, nth in found if frame is not None], ignore_index=True)
 
-    return Tables(joined("layers"), joined("steps"), joined("summary"))
+    asked = any(result.histograms is not None for result in results)
+    return Tables(
+        joined("layers"), joined("steps"), joined("summary"), joined("histograms") if asked else None
+    )
 
 
 def _distinct(paths: Sequence[Path]) -> list[str]:
@@ -175,7 +189,9 @@ def statement(data: Tables) -> list[str]:
     lowest = min(
         ranked, key=lambda row: np.inf if np.isnan(row["attenuation_mean"]) else row["attenuation_mean"]
     )
-    if not np.isnan(lowest["attenuation_mean"]):
+    if lowest["attenuation_mean"] == -np.inf:
+        said.append(f"No gradient at all in the first layer at step 0: {names[lowest['cell']]}.")
+    elif not np.isnan(lowest["attenuation_mean"]):
         said.append(
             f"Weakest gradient in the first layer: {names[lowest['cell']]}, "
             f"attenuation {lowest['attenuation_mean']:.1f} decades at step 0."
@@ -243,15 +259,15 @@ def ranking_table(data: Tables) -> dict[str, Any]:
         (head, True) for head, _, _ in COLUMNS
     ]
     heads.insert(len(differ) + 2, ("vs best", False))
-    return {"heads": heads, "rows": rows}
+    return {"heads": heads, "rows": rows, "verdict_at": len(differ) + 3}
 
 
 def _chances(results: Sequence[SavedResult]) -> dict[str, float]:
     """The accuracy of always guessing the commonest class, by cell, where the manifest has it."""
     return {
-        f"{nth}-{cell}" if len(results) > 1 else cell: float(value)
+        f"{nth}-{cell}" if len(results) > 1 else cell: value
         for nth, result in enumerate(results)
-        for cell, value in result.manifest.get("chance", {}).items()
+        for cell, value in chances(result.manifest).items()
     }
 
 
@@ -306,7 +322,7 @@ def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
     timings = manifest.get("timings", {})
     provenance = [
         ("folder", str(result.out)),
-        ("command", shlex.join(str(part) for part in manifest.get("argv", []))),
+        ("command", _command([str(part) for part in manifest.get("argv", [])])),
         ("written", str(manifest.get("written", ""))),
         ("versions", versions),
         ("platform", str(manifest.get("platform", ""))),
@@ -328,13 +344,22 @@ def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
     }
 
 
+def _command(argv: list[str]) -> str:
+    """The command line as one would type it: the program's own name, not where it is installed."""
+    return shlex.join([Path(argv[0]).name, *argv[1:]]) if argv else ""
+
+
 def _link(path: Path, folder: Path) -> str:
     """A relative URL from the page's folder to a file."""
     return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
 
 
 def warnings_of(
-    data: Tables, results: Sequence[SavedResult], detail: page_data.Detail, detailed: int
+    data: Tables,
+    results: Sequence[SavedResult],
+    detail: page_data.Detail,
+    detailed: int,
+    ridges: bool,
 ) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = []
@@ -353,6 +378,10 @@ def warnings_of(
         said.append(
             f"To keep the page small its plots are drawn {bands}from at most {detail.records} records and "
             f"{detail.layers} layers a cell; the tables hold all."
+        )
+    if data.histograms is not None and not ridges:
+        said.append(
+            "Histograms of so many cells would make the page large: they are in histograms.csv alone."
         )
     if detailed < len(data.summary):
         said.append(f"Plots are here for {detailed} of {len(data.summary)} cells, the best and the worst.")

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.report import frames
+from gradlab.report import distributions, frames
 from gradlab.report.frames import Array, Frames, Profile
+from gradlab.report.layer_table import shown_layers
+from gradlab.store.schema import BINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,9 @@ ZERO, INFINITE = -9_999_999, 9_999_999
 BUDGET = 700_000  # numbers in a page: about 4 MB
 GRADIENTS = ("delta_rms", "weight_grad_norm")
 SHARES = ("dead_fraction", "saturated_fraction")
+HISTOGRAM_BUDGET = 400_000  # numbers of histograms in a page: about 1.2 MB
+HISTOGRAMS = ((34, 24), (16, 14), (8, 14), (3, 14), (3, 8))
+"""records and layers of a cell whose histograms are sent, most first"""
 COURSES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
 MOST_DETAILED = 400
 
@@ -143,6 +148,23 @@ def detailed(summary: pd.DataFrame) -> list[str]:
     if len(ranked) <= MOST_DETAILED:
         return [str(cell) for cell in summary["cell"]]
     return ranked[: MOST_DETAILED // 2] + ranked[-(MOST_DETAILED // 2) :]
+
+
+def histogram_data(data: Frames, cells: list[str]) -> dict[str, Any]:
+    """{cell: its distributions}, of as many records and layers as there is room for; empty where there is none."""
+    frame = frames.histograms_of(data)
+    if frame is None:
+        return {}
+    parts = {str(cell): rows for cell, rows in frame.groupby("cell", sort=False) if str(cell) in cells}
+    each = len(distributions.QUANTITIES) * (BINS + 4)
+    fitting = (size for size in HISTOGRAMS if len(parts) * size[0] * size[1] * each <= HISTOGRAM_BUDGET)
+    records, layers = next(fitting, (0, 0))
+    found = {}
+    for cell, rows in parts.items() if records else ():
+        steps, numbers = frames.records(rows), sorted({int(layer) for layer in rows["layer"]})
+        kept = [numbers[i] for i in shown_layers(len(numbers), layers)]
+        found[cell] = distributions.for_page(rows, [steps[i] for i in thin(len(steps), records)], kept)
+    return found
 
 
 def all_cells(data: Frames) -> tuple[dict[str, Any], Detail]:

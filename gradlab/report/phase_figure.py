@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4
-SIGMA_B = np.linspace(0.0, 1.5, 16)
+TITLE = 22  # characters of a panel's title on a line
+SIGMA_B = 1.5 * np.linspace(0.0, 1.0, 20) ** 2  # denser at 0, where tanh's line bends
 
 
 @lru_cache
@@ -69,13 +70,7 @@ def phase(data: Frames) -> Figure | None:
     ):
         _draw(ax, activation, cells)
     figure.axes[0].set_ylabel(r"$\sigma_b$", fontsize=axes.FONT)
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=2,
-        fontsize=axes.FONT - 1,
-        frameon=False,
-    )
+    axes.legend_below(figure, axes.handles_of(figure.axes))
     return figure
 
 
@@ -84,8 +79,11 @@ def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None
     places = sorted({place for row in cells if (place := standing(row, activation))})
     points = np.array(places)
     finite = np.isfinite(sigma_w)
-    axes.dress(ax, activation.text, r"$\sigma_w$")
-    if finite.sum() == 1:  # as for ReLU: the slope is the same at any q, which is fixed at this point alone
+    axes.dress(ax, frames.fold(activation.text, TITLE), r"$\sigma_w$")
+    alone = (
+        finite.sum() == 1 and finite[0]
+    )  # as for ReLU: the slope is the same at any q, fixed at this point alone
+    if alone:
         ax.axvline(sigma_w[finite][0], color="black", linestyle="--", linewidth=1.2)
         ax.plot(sigma_w[finite], sigma_b[finite], "k*", markersize=11, label=r"critical ($\chi_1 = 1$)")
     elif finite.any():
@@ -102,12 +100,13 @@ def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None
     right = float(np.nanmax([*sigma_w, *points[:, 0]])) * 1.4
     ax.set_xlim(0, right)
     ax.set_ylim(-0.06, max(SIGMA_B[-1], points[:, 1].max() * 1.1))
-    if finite.sum() > 1:
-        ax.fill_betweenx(sigma_b[finite], 0, sigma_w[finite], color=axes.COLOURS[0], alpha=0.12, linewidth=0)
-        ax.fill_betweenx(
-            sigma_b[finite], sigma_w[finite], right, color=axes.COLOURS[1], alpha=0.12, linewidth=0
-        )
-        middle = float(np.interp(0.7 * SIGMA_B[-1], sigma_b[finite], sigma_w[finite]))
+    if finite.any():
+        border, heights = sigma_w[finite], sigma_b[finite]
+        if alone:
+            border, heights = np.repeat(border, 2), np.array([0.0, SIGMA_B[-1]])
+        ax.fill_betweenx(heights, 0, border, color=axes.COLOURS[0], alpha=0.12, linewidth=0)
+        ax.fill_betweenx(heights, border, right, color=axes.COLOURS[1], alpha=0.12, linewidth=0)
+        middle = float(np.interp(0.7 * SIGMA_B[-1], heights, border))
         for x, word in ((middle / 2, "vanishing"), ((middle + right) / 2, "exploding")):
             ax.text(
                 x,
@@ -119,7 +118,7 @@ def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None
                 rotation=90,
                 color="0.25",
             )
-    elif not finite.any():
+    else:
         ax.text(
             0.5, 0.9, "no critical point here", transform=ax.transAxes, fontsize=axes.FONT - 1, ha="center"
         )

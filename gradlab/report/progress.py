@@ -1,6 +1,7 @@
 """Progress on stderr while cells train: live bars of delta on a terminal, a plain line a cell elsewhere.
 
-A picture is drawn at most 8 times a second, and never more often than keeps drawing below 1 % of the time.
+A picture is drawn at most 8 times a second, and never more often than keeps drawing below 1 % of the time; the
+verdict on the records so far is judged under the same two limits.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from rich.live import Live
 from rich.text import Text
 
 from gradlab.report import frames
+from gradlab.report.forming import Forming
 from gradlab.report.frames import Array
 from gradlab.report.glyphs import Glyphs, number
 from gradlab.report.layer_table import shown_layers
-from gradlab.report.terminal import verdict_text
+from gradlab.report.terminal import verdict_line, verdict_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,10 @@ class Progress:
         self._step = 0
         self._delta: Array | None = None
         self._scalars: dict[str, float] = {}
+        self._forming: dict[tuple[int, ...], Forming] = {}
+        self._newest: Forming | None = None
+        self._verdicts: list[tuple[str, str]] = []
+        self._judge_due = 0.0
 
     def begin(self, plan: Any, total_steps: int) -> None:
         """Start. total_steps: updates of all cells, each counted once for each of its seeds."""
@@ -62,8 +68,9 @@ class Progress:
             self._names = frames.labels(pd.DataFrame(columns))
         self._total, self._cells = total_steps, len(columns)
         self._done = self._finished = 0
+        self._forming, self._newest, self._verdicts = {}, None, []
         self._started = self._clock()
-        self._due = self._started + PATIENCE_SECONDS
+        self._due = self._judge_due = self._started + PATIENCE_SECONDS
 
     def advance(self, cell: Any, steps: int) -> None:
         """So many more updates are done, seeds counted."""
@@ -72,7 +79,7 @@ class Progress:
         self._draw()
 
     def record(self, cell: Any, step: int, layers: Mapping[str, Array]) -> None:
-        """One record: [replica, layer] by column name; train_loss and val_accuracy [replica] where given."""
+        """One record: [replica, layer] by column name; train_loss, accuracies and seeds [replica] where given."""
         if not self.console.is_terminal or self.quiet:
             return
         self._title, self._step = self._name(cell), step
@@ -81,7 +88,19 @@ class Progress:
         for name in ("train_loss", "val_accuracy"):
             if name in layers:
                 self._scalars[name] = float(np.mean(np.asarray(layers[name], dtype=np.float64)))
+        if self._cells == 1:
+            self._collect(cell, step, layers)
         self._draw()
+
+    def _collect(self, cell: Any, step: int, layers: Mapping[str, Array]) -> None:
+        """Keep a record for the verdict on the seeds that train together with it."""
+        seeds = tuple(int(seed) for seed in layers.get("seeds", ()))
+        if seeds not in self._forming or step == 0:
+            from gradlab.sweep.cells import chance
+
+            self._forming[seeds] = Forming(cell.columns(), chance(cell))
+        self._newest = self._forming[seeds]
+        self._newest.add(step, layers)
 
     def cell_done(self, cell: Any, row: Mapping[str, Any]) -> None:
         """One cell is finished; `row` is its row of summary.csv."""
@@ -120,12 +139,21 @@ class Progress:
         now = self._clock()
         if self.quiet or now < self._due or not self.console.is_terminal:
             return
+        self._judge(now)
         began = self._clock()
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
         self._live.update(self.picture(now), refresh=True)
         self._due = now + max(FRAME_SECONDS, (self._clock() - began) / SHARE_OF_TIME)
+
+    def _judge(self, now: float) -> None:
+        """Judge the newest records, if the time has come again."""
+        if self._newest is None or now < self._judge_due:
+            return
+        began = self._clock()
+        self._verdicts = self._newest.verdicts()
+        self._judge_due = now + max(FRAME_SECONDS, (self._clock() - began) / SHARE_OF_TIME)
 
     def picture(self, now: float) -> Text:
         """What the terminal shows at the moment: the bar with its times, the cell, and its layers."""
@@ -134,7 +162,7 @@ class Progress:
         if self._delta is not None:
             median = np.median(self._delta, axis=0)
             if self._cells == 1:
-                lines += self._layer_lines(median, width)
+                lines += [*self._layer_lines(median, width), *self._verdict_lines(width)]
             else:
                 kept = shown_layers(len(median), min(width - 8, 60))[::-1]
                 spark = self._glyphs.spark([median[i] for i in kept], frames.decades(median))
@@ -162,7 +190,7 @@ class Progress:
 
     def _layer_lines(self, median: Array, width: int) -> list[Text]:
         """Delta of the readout and of the hidden layers, top first, on one log scale; what it comes to."""
-        rows = min(LIVE_LAYERS, max(self.console.height - 3, 4))
+        rows = min(LIVE_LAYERS, max(self.console.height - 5, 4))
         scale = frames.decades(median)
         lines = []
         for i in reversed(shown_layers(len(median), rows)):
@@ -176,6 +204,15 @@ class Progress:
             text = f"delta reaches layer 1 as {number(ratio)} of what enters layer {len(hidden)}"
             lines.append(Text(text[:width]))
         return lines
+
+    def _verdict_lines(self, width: int) -> list[Text]:
+        if not self._verdicts:
+            return []
+        line = verdict_line("verdict so far: ", self._verdicts, self._glyphs)
+        if line.cell_len > width:
+            line = verdict_line("so far: ", [(name, "") for name, _ in self._verdicts], self._glyphs)
+        line.truncate(width)
+        return [line]
 
 
 def _clock_time(seconds: float) -> str:

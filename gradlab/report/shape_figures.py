@@ -64,12 +64,5 @@ def activation_shapes(data: Frames) -> Figure | None:
     left.set_ylim(max(left.get_ylim()[0], -4.2), min(left.get_ylim()[1], 4.2))
     axes.dress(right, r"slope $\varphi'(z)$", "z")
     right.axhline(1.0, color="0.6", linewidth=0.7)
-    figure.legend(
-        *left.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(len(found), 4),
-        fontsize=axes.FONT - 1,
-        frameon=False,
-        handlelength=3.0,
-    )
+    axes.legend_below(figure, axes.handles_of([left]))
     return figure

@@ -20,16 +20,20 @@ Field = Callable[[dict[str, Any]], str]
 MEASURES: tuple[tuple[str, Field], ...] = (
     ("accuracy", lambda row: _interval(row, "val_accuracy", 3)),
     ("attenuation", lambda row: _interval(row, "attenuation", 2)),
-    ("decay per layer", lambda row: _factor(float(row["decay_per_layer_mean"]))),
-    ("predicted", lambda row: _factor(float(row["decay_per_layer_predicted"]))),
+    ("decay", lambda row: _factor(float(row["decay_per_layer_mean"]))),
+    ("theory", lambda row: _factor(float(row["decay_per_layer_predicted"]))),
     ("dead %", lambda row: percent(float(row["dead_fraction_max"]))),
     ("saturated %", lambda row: percent(float(row["saturated_fraction_max"]))),
     ("verdict", lambda row: ", ".join(name for name, _ in frames.verdicts(row))),
 )
 NOTE = (
     "Means over {seeds} seeds ± half of the 95 % interval; {same}. Attenuation: log10 of delta in the first layer "
-    "over that in the last hidden layer, at step 0."
+    "over that in the last hidden layer, at step 0. Decay: delta's factor from a layer to the one below, at step 0; "
+    "theory: its mean-field prediction."
 )
+SHORT = {"attenuation": "atten.", "saturated %": "sat. %"}
+LONG = 16  # characters of a text from which its column is broken, to the width BROKEN
+BROKEN = "8.5em"
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
@@ -73,22 +77,38 @@ def markdown(data: Frames) -> str:
 
 
 def latex(data: Frames) -> str:
-    """A LaTeX table environment; the document needs \\usepackage{booktabs}."""
+    """A LaTeX table environment; the document needs \\usepackage{booktabs,graphicx}.
+
+    Long texts are broken inside their column, and a table that is still too wide is scaled down to the line.
+    """
     heads, fields = rows(data.summary)
-    columns = "".join("l" if head in ("activation", "verdict") else "r" for head in heads)
-    lines = [" & ".join(_latex(field) for field in line) + r" \\" for line in fields]
+    measured = len(heads) - len(MEASURES)  # the first column that is no cell column
+    texts = [_is_text(data.summary, head) for head in heads]
+    broken = [text and max(len(line[i]) for line in fields) > LONG for i, text in enumerate(texts)]
+    kinds = [
+        f"p{{{BROKEN}}}" if long else "l" if text else "r" for long, text in zip(broken, texts, strict=True)
+    ]
+
+    def field(place: int, text: str) -> str:
+        if broken[place] and len(text) > LONG:
+            return f"\\raggedright {_breakable(text)}"
+        return _latex_number(text) if place >= measured and not texts[place] else _latex(text)
+
+    lines = [" & ".join(field(*item) for item in enumerate(line)) + r" \tabularnewline" for line in fields]
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            "% needs \\usepackage{booktabs,graphicx}",
             "\\begin{table}",
-            "\\centering\\small",
-            f"\\begin{{tabular}}{{{columns}}}",
+            "\\centering\\footnotesize",
+            "\\setlength{\\tabcolsep}{3pt}",
+            "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+            f"\\begin{{tabular}}{{{''.join(kinds)}}}",
             "\\toprule",
-            " & ".join(_latex(head) for head in heads) + r" \\",
+            " & ".join(_latex(SHORT.get(head, head)) for head in heads) + r" \tabularnewline",
             "\\midrule",
             *lines,
             "\\bottomrule",
-            "\\end{tabular}",
+            "\\end{tabular}}",
             f"\\caption{{{_latex(note(data.summary))}}}",
             "\\end{table}",
             "",
@@ -108,11 +128,30 @@ def _factor(value: float) -> str:
 
 
 def _markdown(text: str) -> str:
-    for char in "\\`*_|<[":
+    for char in "\\`*_|<[&~$":
         text = text.replace(char, f"\\{char}")
     return " ".join(text.split())
 
 
 def _latex(text: str) -> str:
     text = re.sub(r"^-(?=[\d.i])", "−", " ".join(text.split()))
-    return "".join(LATEX.get(char, char) for char in text)
+    return "".join(LATEX.get(char) or _known(char) for char in text)
+
+
+def _known(char: str) -> str:
+    """The character, or its number where LaTeX's standard fonts do not have it."""
+    return char if char.isascii() or "À" <= char <= "ž" else f"U+{ord(char):04X}"
+
+
+def _breakable(text: str) -> str:
+    """Escaped, with places to break a line between the parameters of a name."""
+    return re.sub(r"(:|=|\\_|/|\.(?=[A-Za-z]))", r"\1\\allowbreak{}", _latex(text))
+
+
+def _latex_number(text: str) -> str:
+    return re.sub(r"(\$-\$)?\binf\b", lambda found: r"$-\infty$" if found[1] else r"$\infty$", _latex(text))
+
+
+def _is_text(summary: pd.DataFrame, head: str) -> bool:
+    """Whether a column of the table holds names."""
+    return head == "verdict" or (head in summary and summary[head].dtype.kind not in "iuf")

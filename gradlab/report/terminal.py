@@ -52,6 +52,18 @@ def verdict_text(verdict: str, glyphs: Glyphs) -> Text:
     return Text(glyphs.text(", ".join(part.strip() for part in verdict.split(","))), style=style)
 
 
+def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) -> Text:
+    """`verdict: vanishing (3/3 seeds), not-learning (2/3 seeds)`, each verdict in its colour."""
+    if not found:
+        return Text(f"{head}none")
+    line = Text(head, style="bold")
+    for nth, (verdict, seeds) in enumerate(found):
+        line.append(", " if nth else "")
+        line.append(glyphs.text(verdict), style=f"bold {STYLES.get(verdict, '')}")
+        line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
+    return line
+
+
 def print_run(outcome: Outcome, console: Console) -> None:
     """One cell: layers with bars of delta and weight gradient, losses, verdict, files, next command."""
     glyphs = Glyphs.of(console)
@@ -100,12 +112,14 @@ def print_compare(outcome: Outcome, console: Console) -> None:
 def next_command(outcome: Outcome) -> str:
     """One concrete command worth typing after this result."""
     if not any(Path(file).name == "report.html" for file in outcome.files):
-        return f"gradlab report {_quoted(str(outcome.out))}"
+        return f"gradlab report {_quoted(short_path(outcome.out))}"
     if len(outcome.summary) == 1:
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
-        return f"gradlab compare --activation {','.join(names)} --depth {row['depth']}"
-    return f"gradlab diagnose {_quoted(str(outcome.out))}"
+        configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
+        same = f"--config {_quoted(short_path(configured))}" if configured else f"--depth {row['depth']}"
+        return f"gradlab compare {same} --activation {','.join(names)}"
+    return f"gradlab diagnose {_quoted(short_path(outcome.out))}"
 
 
 # ---- one cell
@@ -141,13 +155,7 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
 def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
-    line = Text("verdict: ", style="bold")
-    found = frames.verdicts(row)
-    for nth, (verdict, seeds) in enumerate(found):
-        line.append(", " if nth else "")
-        line.append(glyphs.text(verdict), style=f"bold {STYLES.get(verdict, '')}")
-        line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
-    console.print(line if found else Text("verdict: none"), highlight=False)
+    console.print(verdict_line("verdict: ", frames.verdicts(row), glyphs), highlight=False)
     attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
         text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"
@@ -191,7 +199,8 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
     values = [max(len(frames.show(v)) for v in ranked[name]) for name in differ]
     needed = sum(max(n, len(name)) + 1 for n, name in zip(values, differ, strict=True))
     merge = needed > width // 2
-    room = width - 5 - (max(16, width // 2) if merge else needed) - 7 - 12
+    named = max(14, min(width // 2, width - 24))  # what the place, the accuracy and a verdict leave
+    room = width - 5 - (named if merge else needed) - 7 - 12
     numbers: list[tuple[str, int, Callable[[dict[str, Any]], str]]] = [
         ("atten.", 7, lambda row: _plain(row["attenuation_mean"], 1)),
         ("decay", 7, lambda row: number(row["decay_per_layer_mean"])),
@@ -208,7 +217,7 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
             room -= column[1]
     table.add_column("#", justify="right", no_wrap=True)
     if merge:
-        table.add_column("cell", overflow="fold")
+        table.add_column("cell", overflow="fold", width=named)
     for name, _ in zip(differ, values, strict=True) if not merge else ():
         table.add_column(name, justify="right" if ranked[name].dtype.kind in "if" else "left", no_wrap=True)
     table.add_column("acc.", justify="right", no_wrap=True)
@@ -221,7 +230,11 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
     keep = shown_ends(len(rows), MOST_CELLS)
     for place in keep:
         row = rows[place]
-        label = [frames.name_cell(row, differ)] if merge else [frames.show(row[name]) for name in differ]
+        label = (
+            [frames.fold(frames.name_cell(row, differ), named)]
+            if merge
+            else [frames.show(row[name]) for name in differ]
+        )
         table.add_row(
             f"{'=' if against.get(str(row['cell'])) == 'tied' else ''}{place + 1}",
             *(glyphs.text(text) for text in label),
@@ -280,7 +293,7 @@ def _print_files(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
             more = len(pictures) - 1
             shown = next((path for path in pictures if path.stem in ("overview", "by_depth")), pictures[0])
             names.append(f"{shown}" + (f" and {_count(more, 'figure')} beside it" if more else ""))
-        _line(console, glyphs, f"written to {outcome.out}: {', '.join(names)}")
+        _line(console, glyphs, f"written to {short_path(outcome.out)}: {', '.join(names)}")
 
 
 def _print_next(command: str, console: Console, glyphs: Glyphs) -> None:
@@ -292,6 +305,12 @@ def _print_next(command: str, console: Console, glyphs: Glyphs) -> None:
 def _line(console: Console, glyphs: Glyphs, text: str, style: str = "") -> None:
     if text:
         console.print(Text(glyphs.text(text), style=style), highlight=False)
+
+
+def short_path(path: Path) -> str:
+    """The path from the working directory where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _quoted(path: str) -> str:

@@ -31,8 +31,11 @@ def page() -> str:
         "steps.csv: one row per cell, seed and recorded step": schema.STEPS,
         "summary.csv: one row per cell": schema.SUMMARY,
         "jacobian.csv (--jacobian): one row per cell, seed, recorded step and Jacobian": schema.JACOBIAN,
+        "histograms.csv (--histograms): one row per cell, seed, recorded step, layer and quantity": schema.HISTOGRAMS,
     }
-    return INTRODUCTION + "".join(f"\n## {title}\n\n{_table(rows)}" for title, rows in tables.items())
+    return INTRODUCTION + "".join(
+        f"\n## {title}\n\n{_table(schema.described(rows))}" for title, rows in tables.items()
+    )
 
 
 def _table(columns: Iterable[Column]) -> str:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS
+from gradlab.measure.columns import HISTOGRAM_COLUMNS, JACOBIAN_COLUMNS, QUANTITIES, STEP_COLUMNS
 from gradlab.plan import Stack
 from gradlab.store import atomic
 from gradlab.store.schema import SCHEMA_VERSION
@@ -27,6 +27,8 @@ KINDS = {
 }
 """array -> the kind of its numbers"""
 JACOBIAN_KINDS = {"jacobian": "f", "jacobian_predicted": "f"}
+HISTOGRAM_KINDS = {"histograms": "f"}
+OPTIONAL_KINDS = JACOBIAN_KINDS | HISTOGRAM_KINDS
 """arrays that are there only where they were asked for"""
 
 
@@ -36,7 +38,7 @@ class Unusable(Exception):
 
 def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
     """Put one stack's records on disk; after a crash the file is whole or absent. Raises OSError."""
-    plain = {key: value for key, value in vars(result).items() if key not in KINDS | JACOBIAN_KINDS}
+    plain = {key: value for key, value in vars(result).items() if key not in KINDS | OPTIONAL_KINDS}
     header = {
         "gradlab": "stack",
         "schema": SCHEMA_VERSION,
@@ -53,6 +55,8 @@ def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
             silent = np.full(len(result.names), np.nan)
             found = result.jacobian_predicted
             arrays["jacobian_predicted"] = silent if found is None else found
+        if result.histograms is not None:
+            arrays["histograms"] = result.histograms
         archive = io.BytesIO()  # written in one piece: the archive goes back and forth over its own file
         np.savez(archive, header=np.array(json.dumps(header)), **arrays)
         handle.write(archive.getbuffer())
@@ -69,6 +73,7 @@ def read_stack(path: Path, stack: Stack) -> StackResult | None:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             asked = JACOBIAN_KINDS if stack.recording.jacobian else {}
+            asked = asked | (HISTOGRAM_KINDS if stack.recording.histograms else {})
             arrays = {name: archive[name] for name in KINDS | asked}
     except FileNotFoundError:
         return None
@@ -102,7 +107,7 @@ def _consistent(result: StackResult) -> bool:
     replicas, columns, layers = len(result.seeds), len(result.layer_columns), len(result.names)
     if any(getattr(result, name).dtype.kind != kind for name, kind in KINDS.items()):
         return False
-    if not _consistent_jacobian(result):
+    if not _consistent_jacobian(result) or not _consistent_histograms(result):
         return False
     records, recorded = len(result.steps), len(result.layers)
     return recorded in (0, records) and (
@@ -127,3 +132,15 @@ def _consistent_jacobian(result: StackResult) -> bool:
         and found.shape == (len(result.layers), rows, len(result.seeds), len(JACOBIAN_COLUMNS))
         and predicted.shape == (rows,)
     )
+
+
+def _consistent_histograms(result: StackResult) -> bool:
+    found = result.histograms
+    shape = (
+        len(result.layers),
+        len(result.names),
+        len(result.seeds),
+        len(QUANTITIES),
+        len(HISTOGRAM_COLUMNS),
+    )
+    return found is None or (found.dtype.kind == "f" and found.shape == shape)

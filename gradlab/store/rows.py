@@ -1,4 +1,4 @@
-"""From a stack's arrays to the rows of layers.csv, steps.csv and jacobian.csv: by seed, then step, then layer."""
+"""From a stack's arrays to the rows of its tables: by seed, then step, then layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS
+from gradlab.measure.columns import HISTOGRAM_COLUMNS, JACOBIAN_COLUMNS, QUANTITIES, STEP_COLUMNS
 from gradlab.store.tables import Table, repeated
 from gradlab.train.result import StackResult
 
@@ -46,9 +46,9 @@ def layer_rows(cell: Mapping[str, Any], result: StackResult, predicted: NDArray[
     return Table(columns, applies)
 
 
-def _along(shape: tuple[int, int, int], array: Array, axis: int) -> Array:
-    """An array along one axis of (replica, record, layer), repeated over the others."""
-    view = [1, 1, 1]
+def _along(shape: tuple[int, ...], array: Array, axis: int) -> Array:
+    """An array along one axis of (replica, record, layer, ...), repeated over the others."""
+    view = [1] * len(shape)
     view[axis] = len(array)
     return np.broadcast_to(array.reshape(view), shape).reshape(-1)
 
@@ -95,3 +95,25 @@ def jacobian_rows(cell: Mapping[str, Any], result: StackResult) -> Table:
     predicted = _first_record(result.jacobian_predicted, shape)
     columns["singular_sq_mean_predicted"] = predicted
     return Table(columns, {"singular_sq_mean_predicted": ~np.isnan(predicted)})
+
+
+def histogram_rows(cell: Mapping[str, Any], result: StackResult) -> Table:
+    """One row per seed, recorded step, layer and quantity; the readout has no h."""
+    assert result.histograms is not None
+    records, layers, replicas, quantities, _ = result.histograms.shape
+    shape = (replicas, records, layers, quantities)
+    flat = partial(_along, shape)
+    values = result.histograms.transpose(2, 0, 1, 3, 4).reshape(-1, len(HISTOGRAM_COLUMNS))
+    kept = ~np.isnan(values[:, HISTOGRAM_COLUMNS.index("entries")])
+    columns = {
+        **repeated(cell, int(kept.sum())),
+        "seed": flat(np.array(result.seeds), 0)[kept],
+        "step": flat(result.steps if records else np.empty(0, dtype=np.int64), 1)[kept],
+        "layer": flat(np.arange(1, layers + 1), 2)[kept],
+        "name": flat(np.array(result.names, dtype=object), 2)[kept],
+        "quantity": flat(np.array(QUANTITIES, dtype=object), 3)[kept],
+    }
+    for place, name in enumerate(HISTOGRAM_COLUMNS):
+        found = values[kept, place]
+        columns[name] = found if name in ("low", "high") else found.astype(np.int64)
+    return Table(columns, {name: ~np.isnan(columns[name]) for name in ("low", "high")})

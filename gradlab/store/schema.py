@@ -128,6 +128,32 @@ JACOBIAN = (
     ),
 )
 
+BINS = 40
+"""bins of a histogram"""
+
+HISTOGRAMS = (
+    *RECORD,
+    Column("layer", "int", "", "1 next to the input, `depth` next to the readout, the readout is depth + 1"),
+    Column("name", "str", "", "hidden_1 ... hidden_L and output"),
+    Column("quantity", "str", "", "z or h (on the probe, in eval mode), or delta (of the step's batch)"),
+    Column("entries", "int", "", "number of (sample, unit) entries"),
+    Column("zeros", "int", "", "entries that are exactly 0; in no bin"),
+    Column("nonfinite", "int", "", "entries that are NaN or infinite; in no bin"),
+    Column("negative", "int", "", "finite entries below 0; binned with the others"),
+    *_floats(
+        (
+            "low",
+            "",
+            "left edge of the first bin: the smallest binned z or h, or log10 of the smallest |delta|",
+        ),
+        ("high", "", "right edge of the last bin: the largest of the same"),
+    ),
+    *(
+        Column(f"bin_{k:02}", "int", "", f"entries in bin {k} of {BINS} equal bins from low to high")
+        for k in range(1, BINS + 1)
+    ),
+)
+
 SUMMARY = (
     Column("seeds", "int", "", "number of seeds"),
     *_floats(
@@ -166,3 +192,12 @@ TABLES: dict[str, tuple[Column, ...]] = {"layers": LAYERS, "steps": STEPS, "summ
 
 def names(columns: tuple[Column, ...]) -> list[str]:
     return [column.name for column in columns]
+
+
+def described(columns: tuple[Column, ...]) -> list[Column]:
+    """The columns as a list for people has them: the bins of a histogram are one line."""
+    kept = [column for column in columns if not column.name.startswith("bin_")]
+    if len(kept) < len(columns):
+        meaning = f"entries in each of {BINS} equal bins from low to high"
+        kept.append(Column(f"bin_01...bin_{BINS:02}", "int", "", meaning))
+    return kept

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.store import atomic
-from gradlab.store.schema import CELL, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY
+from gradlab.store.schema import CELL, HISTOGRAMS, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = {column.name: column.kind for column in (*CELL, *LAYERS, *LAYERS_FULL, *STEPS, *SUMMARY, *JACOBIAN)}
+EVERY = (*CELL, *LAYERS, *LAYERS_FULL, *STEPS, *SUMMARY, *JACOBIAN, *HISTOGRAMS)
+KINDS = {column.name: column.kind for column in EVERY}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.plan import Cell, Plan, Stack
-from gradlab.store.rows import jacobian_rows, layer_rows, step_rows
-from gradlab.store.schema import CELL, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
+from gradlab.store.rows import histogram_rows, jacobian_rows, layer_rows, step_rows
+from gradlab.store.schema import CELL, HISTOGRAMS, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
 from gradlab.store.tables import Table, join, of_rows
 from gradlab.train.result import StackResult
 
@@ -93,6 +93,12 @@ class Cells:
         yield self._empty(names(JACOBIAN))
         for cell in self.kept():
             yield join([jacobian_rows(cell.columns(), result) for result in self._results(cell)])
+
+    def histograms(self) -> Iterator[Table]:
+        """The rows of histograms.csv, cell by cell; at least one table, which may be empty."""
+        yield self._empty(names(HISTOGRAMS))
+        for cell in self.kept():
+            yield join([histogram_rows(cell.columns(), result) for result in self._results(cell)])
 
     def summary(self) -> Iterator[Table]:
         """The rows of summary.csv; at least one table, which may be empty."""

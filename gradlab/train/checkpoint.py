@@ -79,6 +79,7 @@ class Checkpoint:
             "scalars": np.concatenate(training.scalars),
             "input_sq": training.input_sq,
             "jacobians": np.array(training.jacobians),
+            "histograms": np.array(training.histograms),
         }
 
         def fill(handle: IO[bytes]) -> None:
@@ -146,6 +147,7 @@ def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) 
     training.scalars = [arrays["scalars"]]
     training.input_sq = arrays["input_sq"]
     training.jacobians = list(arrays["jacobians"])
+    training.histograms = list(arrays["histograms"])
     training.steps = list(facts["steps"])
     training.seconds, training.counts = facts["seconds"], facts["counts"]
 

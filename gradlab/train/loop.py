@@ -17,7 +17,14 @@ from gradlab import activations
 from gradlab.data import Dataset
 from gradlab.measure import schedule as schedules
 from gradlab.measure import statistics as st
-from gradlab.measure.columns import JACOBIAN_COLUMNS, STEP_COLUMNS, layer_columns
+from gradlab.measure.columns import (
+    HISTOGRAM_COLUMNS,
+    JACOBIAN_COLUMNS,
+    QUANTITIES,
+    STEP_COLUMNS,
+    layer_columns,
+)
+from gradlab.measure.histograms import HistogramRecorder
 from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian_record
 from gradlab.measure.stack import StackRecorder
 from gradlab.network import inits, norms, residuals
@@ -80,7 +87,7 @@ def train_stack(
     """Train the seeds of one stack side by side and record them.
 
     watch(step, made, shown) is called now and then with the updates made since the last call; right after a record
-    `shown` holds its delta_rms [replica, layer], train_loss and val_accuracy [replica], else None. A replica that
+    `shown` holds its layer columns [replica, layer], train_loss and accuracies [replica], else None. A replica that
     diverges goes on with its NaNs: that is a result. The caller's torch thread count is left alone.
 
     checkpoint: where to go on, and where the state is kept meanwhile; it changes no bit of the records
@@ -127,6 +134,9 @@ class Training:
         wanted = self.schedule and stack.recording.jacobian
         self.jacobian_at = probe[:JACOBIAN_SAMPLES] if wanted else None
         self.jacobians: list[NDArray[np.float64]] = []
+        asked = self.schedule and stack.recording.histograms
+        self.histogram_recorder = HistogramRecorder(self.mlp, probe) if asked else None
+        self.histograms: list[NDArray[np.float64]] = []
         self.steps: list[int] = []
         self.layers: list[NDArray[np.float64]] = []
         self.layer_applies: list[NDArray[np.bool_]] = []
@@ -196,7 +206,7 @@ class Training:
 
     def _recorded_step(self, step: int) -> None:
         """As a plain step, through modules and hooks; the one after the last update is recorded and makes none."""
-        recorder, phases = self.recorder, self.phases
+        recorder, histograms, phases = self.recorder, self.histogram_recorder, self.phases
         x, y = self._batch()
         phases.lap("data")
         if step == 0:
@@ -204,15 +214,22 @@ class Training:
         scalars = self._evaluate()
         if self.jacobian_at is not None:
             self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
+        if histograms:
+            histograms.begin()
         if recorder:
             recorder.begin()
         phases.lap("recording")
-        with recorder.training_step() if recorder else nullcontext():
+        with (
+            recorder.training_step() if recorder else nullcontext(),
+            histograms.training_step() if histograms else nullcontext(),
+        ):
             outputs = self.mlp(x)
             losses = self.loss(outputs, y)
             phases.lap("forward", recorder)
             gradients = self._backward(losses)
             phases.lap("backward", recorder)
+        if histograms:
+            self.histograms.append(histograms.record())
         norms = gradient_norms(self.owners, gradients)
         if recorder:
             recorder.take_gradients(dict(zip(self.parameters, gradients, strict=True)))
@@ -288,11 +305,13 @@ class Training:
         self.waiting = []
 
     def _for_display(self) -> Shown:
-        """What a live display shows of the newest record."""
+        """What a live display shows and judges of the newest record."""
         values, row = self._newest
-        shown = {name: _to_host(row[:, STEP_COLUMNS.index(name)]) for name in ("train_loss", "val_accuracy")}
+        wanted = ("train_loss", "train_accuracy", "val_accuracy")
+        shown = {name: _to_host(row[:, STEP_COLUMNS.index(name)]) for name in wanted}
         if values is not None:
-            shown["delta_rms"] = _to_host(values[:, :, self.columns.index("delta_rms")].T)
+            on_host = _to_host(values)
+            shown |= {name: on_host[:, :, place].T for place, name in enumerate(self.columns)}
         return shown
 
     def _result(self, timings: dict[str, float]) -> StackResult:
@@ -320,7 +339,15 @@ class Training:
             timings=timings,
             jacobian=self._jacobian(),
             jacobian_samples=0 if self.jacobian_at is None else len(self.jacobian_at),
+            histograms=self._histograms(),
         )
+
+    def _histograms(self) -> NDArray[np.float64] | None:
+        if not self.stack.recording.histograms:
+            return None
+        layers, replicas = len(self.mlp.linears), len(self.stack.seeds)
+        shape = (layers, replicas, len(QUANTITIES), len(HISTOGRAM_COLUMNS))
+        return np.array(self.histograms).reshape(-1, *shape)
 
     def _jacobian(self) -> NDArray[np.float64] | None:
         if not self.stack.recording.jacobian:

@@ -29,6 +29,8 @@ class StackResult:
                    net, row l hidden layer l; None where it was not asked for
     jacobian_samples:   rows of the probe that it was taken on
     jacobian_predicted: float64 [row], mean-field singular_sq_mean at step 0, NaN where the theory is silent
+    histograms:    float64 [record, layer, replica, quantity, column], `measure.columns.QUANTITIES` and
+                   `HISTOGRAM_COLUMNS`; None where they were not asked for
     """
 
     cell: str
@@ -49,3 +51,4 @@ class StackResult:
     jacobian: NDArray[np.float64] | None = None
     jacobian_samples: int = 0
     jacobian_predicted: NDArray[np.float64] | None = None
+    histograms: NDArray[np.float64] | None = None

@@ -92,6 +92,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "recording.probe": ("all", "all"),
     "recording.metrics": ("full", "full"),
     "recording.jacobian": ("true", True),
+    "recording.histograms": ("true", True),
     "run.seeds": ("5", 5),
     "run.first_seed": ("3", 3),
     "run.dtype": ("float64", "float64"),

@@ -1,15 +1,24 @@
 """Progress is live on a terminal, plain elsewhere, silent when told, and cheap."""
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from rich.console import Console
 
+from gradlab import plan
+from gradlab.config import resolve
+from gradlab.experiment import execute
+from gradlab.report.forming import MOST, Forming
 from gradlab.report.progress import Progress
 
 CELLS = [
-    SimpleNamespace(id=name, columns=lambda name=name: {"cell": name, "activation": name, "depth": 20})
+    SimpleNamespace(
+        id=name,
+        columns=lambda name=name: {"cell": name, "activation": name, "depth": 20, "width": 64},
+        dataset=lambda: SimpleNamespace(y_val=np.arange(10)),
+    )
     for name in ("sigmoid", "relu")
 ]
 ROW = {"val_accuracy_mean": 0.92, "verdict": "healthy"}
@@ -81,3 +90,53 @@ def test_quiet_says_nothing_and_a_short_run_draws_nothing() -> None:
     progress.advance(CELLS[0], 10)
     progress.end()
     assert stream.getvalue() == ""
+
+
+def test_the_verdict_forms_and_ends_as_the_summary_has_it(tmp_path: Path) -> None:
+    """Real training: after the last record the display's verdict is that of summary.csv, seed counts included."""
+    for name, more in {
+        "vanishing": {"activation": "sigmoid", "depth": 12, "steps": 120},
+        "diverged": {"activation": "relu", "depth": 6, "lr": 100.0, "steps": 20},
+        "healthy": {"activation": "relu", "depth": 3, "steps": 120},
+        "dead": {"activation": "relu", "depth": 4, "init": "gaussian:sigma_w=1:bias=-30", "steps": 120},
+    }.items():
+        console = Console(file=io.StringIO(), width=100, height=40, force_terminal=True)
+        progress = Progress(console)
+        seen: list[str] = []
+        judge = progress._judge
+
+        def judged(now: float, progress=progress, judge=judge, seen=seen) -> None:  # type: ignore[no-untyped-def]
+            progress._judge_due = 0.0  # at every record
+            judge(now)
+            seen.append(progress.picture(now).plain.splitlines()[-1])
+
+        progress._due = progress._judge_due = 0.0
+        progress._judge = judged  # type: ignore[method-assign]
+        progress._draw = lambda progress=progress: progress._judge(1e9)  # type: ignore[method-assign]
+        flags = {"width": 16, "seeds": 3, "out": str(tmp_path / name), "workers": 1, **more}
+        outcome = execute(plan.make(resolve(flags=flags)), progress)
+        row = outcome.summary.iloc[0]
+        assert name in row["verdict"]
+        pairs = zip(row["verdict"].split(","), row["verdict_seeds"].split(","), strict=True)
+        assert seen[-1] == "verdict so far: " + ", ".join(f"{v} ({s} seeds)" for v, s in pairs)
+
+
+def test_a_run_that_records_every_step_is_judged_from_a_thinned_memory() -> None:
+    forming = Forming({"activation": "sigmoid", "width": 64}, 0.1)
+    for step in range(3000):
+        forming.add(step, {"delta_rms": 0.1 * 0.2 ** np.arange(21.0)[::-1] * np.ones((2, 1))})
+    assert len(forming._steps) <= MOST and forming._steps[:4] == [0, 1, 2, 3]
+    assert forming._steps[-10:] == list(range(2990, 3000))
+    assert forming.verdicts() == [("vanishing", "2/2")]
+
+
+def test_seeds_of_another_stack_are_judged_by_themselves() -> None:
+    progress = Progress(Console(file=io.StringIO(), width=100, height=40, force_terminal=True))
+    progress.begin(SimpleNamespace(cells=CELLS[:1]), 100)
+    for step in range(3):
+        for seeds, factor in (((0, 1), 0.2), ((2,), 1.0)):
+            delta = 0.1 * factor ** np.arange(21.0)[::-1] * np.ones((len(seeds), 1))
+            progress.record(CELLS[0], step, {"delta_rms": delta, "seeds": np.array(seeds)})
+    assert progress._newest is not None and progress._newest.verdicts() == [("healthy", "1/1")]
+    assert progress._forming[0, 1].verdicts() == [("vanishing", "2/2")]
+    progress.end()

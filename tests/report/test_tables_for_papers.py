@@ -1,7 +1,12 @@
 """Markdown and LaTeX tables: the ranking's numbers, and every character of the user escaped."""
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
+import numpy as np
+import pytest
 from synthetic_results import make
 
 from gradlab.report import tables
@@ -28,10 +33,45 @@ def test_latex_is_balanced_and_uses_booktabs() -> None:
     for kind in ("table", "tabular"):
         assert text.count(f"\\begin{{{kind}}}") == text.count(f"\\end{{{kind}}}") == 1
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
-    assert columns
+    assert columns, "short names need no broken column"
     body = text.split("\\toprule")[1].split("\\bottomrule")[0]
-    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    rows = [line for line in body.splitlines() if line.endswith(r"\tabularnewline")]
     assert len(rows) == 5
     assert all(len(re.findall(r"(?<!\\)&", row)) == len(columns[1]) - 1 for row in rows)
     assert re.sub(r"\\[{}]", "", text).count("{") == re.sub(r"\\[{}]", "", text).count("}")
     assert "$-$" in body  # a minus, not a hyphen
+
+
+def test_a_document_with_the_table_compiles_and_it_fits_the_line(tmp_path: Path) -> None:
+    """Real pdflatex, no warning of a missing character or of a table wider than the text."""
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        pytest.skip("pdflatex is not installed (Debian: texlive-latex-base and texlive-latex-recommended)")
+    hostile = make(
+        (
+            r"50%_#${}~^\\x&",
+            "my_mod:a-very_long.Name<b>|c",
+            "−1 ± 2, é, 漢字, inf",
+            "leaky_relu:negative_slope=0.2",
+        ),
+        (5, 20),
+        init="gaussian:sigma_w=1.5:sigma_b=0.05",
+    )
+    hostile.summary.loc[0, ["attenuation_mean", "attenuation_ci95"]] = [-np.inf, np.nan]
+    hostile.summary.loc[1, ["attenuation_mean", "decay_per_layer_mean"]] = [np.inf, np.nan]
+    hostile.summary.loc[2, "train_loss_mean"] = np.nan
+    hostile.summary.loc[3, "verdict"] = "dead,exploding,vanishing,not-learning"
+    hostile.summary["init"] = ["auto", "gaussian:sigma_w=1.5:sigma_b=0.05"] * 4
+    for name, made in {"grid": GRID, "hostile": hostile, "one": make(("relu",), (5,))}.items():
+        (tmp_path / f"{name}.tex").write_text(tables.latex(made), encoding="utf-8")
+    inputs = "\n".join(rf"\input{{{name}}}" for name in ("grid", "hostile", "one"))
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "main.tex").write_text(f"{head}\n{inputs}\n\\end{{document}}\n", encoding="utf-8")
+    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "main.log").read_text(encoding="utf-8", errors="replace")
+    assert "Overfull" not in log and "Missing character" not in log
+    assert r"$-\infty$" in (tmp_path / "hostile.tex").read_text(encoding="utf-8")

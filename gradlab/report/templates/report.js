@@ -74,19 +74,32 @@
     const again = () => {
       const { traces, layout, label } = make();
       const colours = theme();
+      // On paper a plot gets its size here: the page is laid out for the screen when it is drawn.
+      const paper = printing ? { width: element.closest(".wide") ? 680 : 330 } : {};
+      element.style.height = "";
+      const height = (printing ? (element.matches(".ridges") ? 420 : 230) : element.clientHeight) + legendHeight(traces, paper.width || element.clientWidth);
+      element.style.height = `${height}px`;
       const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true };
       Plotly.react(element, traces, {
         margin: { l: 48, r: 12, t: narrow() ? 8 : 30, b: 74 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.quiet, activecolor: colours.text },
         font: { color: colours.text, size: 12, family: "system-ui, sans-serif" }, hovermode: "closest",
-        legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, ...layout,
+        legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, ...paper, height, ...layout,
         xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
-      }, { responsive: true, displaylogo: false, displayModeBar: !narrow(), modeBarButtonsToRemove: ["select2d", "lasso2d"] });
+      }, { responsive: true, displaylogo: false, displayModeBar: !narrow(), showSendToCloud: false, plotlyServerURL: "",
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"] });  // nothing leaves this page
+      if (!printing && element._fullLayout.width !== element.clientWidth) Plotly.Plots.resize(element);
       element.setAttribute("role", "group");  // not img: it holds the buttons to zoom
       element.setAttribute("aria-label", label || "");
     };
     drawn.set(id, again);
     again();
+  }
+  // How much higher than two lines the legend under a plot will be, in pixels, so that it does not squeeze the plot.
+  function legendHeight(traces, width) {
+    const names = traces.filter((t) => t.showlegend !== false && t.name).map((t) => t.name.replace("&lt;", "<").length);
+    const columns = Math.max(1, Math.floor((width - 60) / (50 + 6.6 * names.reduce((a, b) => Math.max(a, b), 0))));
+    return names.length > 1 ? 19 * Math.max(0, Math.ceil(names.length / columns) - 2) : 0;
   }
   const series = (n) => theme().series[n % theme().series.length];
   const faint = (colour) => `${colour}33`;
@@ -193,7 +206,7 @@
         traces,
         layout: {
           xaxis: { title: { text: "step (records)" }, type: "category", nticks: 8 },
-          yaxis: { title: { text: "layer" } },
+          yaxis: { ...layerAxis(current), title: { text: "layer" } },
           shapes: [{ type: "rect", xref: "x", yref: "paper", x0: record - 0.5, x1: record + 0.5, y0: 0, y1: 1,
             line: { color: "#D55E00", width: 2 } }],
         },
@@ -222,6 +235,98 @@
     return at.length ? [{ type: "rect", xref: "x", yref: "paper", x0: at[0], x1: at[at.length - 1], y0: 0, y1: 1,
       fillcolor: theme().bad, opacity: 0.6, line: { width: 0 }, layer: "below",
       label: { text: "inf or nan", font: { color: theme().text } } }] : [];
+  }
+
+  // A signed log axis for values whose layers reach far apart, else as they are.
+  function ridgePlaces(quantity, records) {
+    const all = records.flat().filter((one) => one && one[4].length);
+    const ends = all.map((one) => middle(one));
+    const reach = ends.map(([a, b]) => Math.max(Math.abs(a), Math.abs(b))).filter((v) => v > 0);
+    const widest = reach.reduce((a, b) => Math.max(a, b), 0), least = reach.reduce((a, b) => Math.min(a, b), Infinity);
+    const unit = quantity !== "delta" && widest > 30 * least ? 10 ** Math.floor(Math.log10(least)) : 0;
+    const of = (v) => (unit ? Math.sign(v) * Math.log10(1 + Math.abs(v) / unit) : v);
+    let low = ends.reduce((a, [v]) => Math.min(a, of(v)), Infinity), high = ends.reduce((a, [, v]) => Math.max(a, of(v)), -Infinity);
+    if (!(high > low)) [low, high] = Number.isFinite(low) ? [low - 1, low + 1] : [-1, 1];
+    const gap = 0.08 * (high - low), some = (n) => records.flat().some((one) => one && one[n] > 0);
+    const zero = quantity === "delta" ? low - gap : 0, broken = high + gap;
+    const axis = { range: [low - gap * (quantity === "delta" && some(2) ? 1.8 : 0.3), high + gap * (some(3) ? 1.8 : 0.3)] };
+    if (quantity === "delta" || unit) {
+      const tickvals = [], ticktext = [];
+      if (unit) {
+        const top = Math.ceil(Math.max(Math.abs(low), Math.abs(high))), stride = Math.max(1, Math.ceil(top / 3));
+        for (let p = stride; p <= top; p += stride) for (const s of [-1, 1]) {
+          tickvals.push(of(s * unit * 10 ** p)); ticktext.push(String(+(s * unit * 10 ** p).toPrecision(2)));
+        }
+        tickvals.push(0); ticktext.push("0");
+      } else {
+        const stride = [1, 2, 3, 5, 10, 20, 50, 100, 200].find((s) => (high - low) / s <= 7);
+        for (let k = Math.ceil(low); k <= high; k += 1) if (k % stride === 0) { tickvals.push(k); ticktext.push(k === 0 ? "1" : `10<sup>${k}</sup>`); }
+        if (some(2)) { tickvals.push(zero); ticktext.push("0"); }
+      }
+      if (some(3)) { tickvals.push(broken); ticktext.push("inf"); }
+      Object.assign(axis, { tickvals, ticktext });
+    }
+    return { of, zero, broken, axis };
+  }
+  // [low, high] without the outermost 0.2 % of the drawn heights at each side, as the figure has it.
+  function middle([low, high, , , heights]) {
+    const total = heights.reduce((a, b) => a + b, 0), width = (high - low) / heights.length;
+    let first = 0, last = heights.length - 1, sum = heights[0];
+    while (sum <= 0.002 * total && first < last) { first += 1; sum += heights[first]; }
+    sum = heights[last];
+    while (sum <= 0.002 * total && last > first) { last -= 1; sum += heights[last]; }
+    return [low + first * width, low + (last + 1) * width];
+  }
+
+  function ridgePlot() {
+    const found = data.ridges[current.key];
+    const box = byId("ridges");
+    if (!box) return;
+    box.hidden = !found;
+    if (!found) { drawn.delete("plot-ridges"); return; }
+    const quantity = byId("quantity").value;
+    const step = current.steps[record];
+    const nearest = found.steps.reduce((best, s, i) => (s <= step ? i : best), 0);
+    byId("ridges-step").textContent = `step ${found.steps[nearest]}`;
+    const places = ridgePlaces(quantity, found[quantity]);
+    const name = (i) => current.names[current.layers.indexOf(found.layers[i])] ?? String(found.layers[i]);
+    draw("plot-ridges", () => {
+      const traces = [], zeros = { x: [], y: [], text: [] }, broken = { x: [], y: [], text: [] };
+      const rows = found[quantity][nearest];
+      for (let i = rows.length - 1; i >= 0; i -= 1) {  // the first layer last: in front
+        const one = rows[i];
+        if (!one) continue;
+        const [low, high, zero, bad, heights] = one;
+        if (heights.length) {
+          const width = (high - low) / heights.length, x = [], y = [];
+          heights.forEach((height, k) => {
+            for (const edge of [low + k * width, low + (k + 1) * width]) { x.push(places.of(edge)); y.push(i + 1.7 * height / 100); }
+          });
+          const ends = quantity === "delta" ? `${power(1000 * low)} to ${power(1000 * high)}` : `${+low.toPrecision(3)} to ${+high.toPrecision(3)}`;
+          traces.push({
+            x: [x[0], ...x, x[x.length - 1]], y: [i, ...y, i], fill: "toself", fillcolor: theme().back === "#ffffff" ? "#9cc3de" : "#1f4e6e",
+            line: { color: series(0), width: 1 }, mode: "lines", type: "scatter", hoveron: "fills", name: `layer ${name(i)}`,
+            text: `layer ${name(i)}: ${ends}`, hoverinfo: "text", showlegend: false,
+          });
+        }
+        for (const [list, share, x, what] of [[zeros, zero, places.zero, "exactly 0"], [broken, bad, places.broken, "inf or nan"]]) {
+          if (!share) continue;
+          const words = `layer ${name(i)}: ${(share / 10).toFixed(1)} % ${what}`;
+          list.x.push(x, x, null); list.y.push(i, i + 0.9 * share / 1000, null); list.text.push(words, words, "");
+        }
+      }
+      for (const [list, colour, words] of [[zeros, "#D55E00", "exactly 0 (a full bar: all)"], [broken, "#B22A00", "inf or nan"]]) {
+        if (list.x.length) traces.push({ ...list, mode: "lines", type: "scatter", line: { color: colour, width: 4 }, name: words, hoverinfo: "text" });
+      }
+      return {
+        traces,
+        layout: {
+          xaxis: { ...places.axis },
+          yaxis: { title: { text: "layer" }, tickvals: rows.map((_, i) => i), ticktext: rows.map((_, i) => name(i)), range: [-0.4, rows.length + 0.8] },
+        },
+        label: `Distributions of ${quantity} by layer at step ${found.steps[nearest]}`,
+      };
+    });
   }
 
   function coursePlot(id, names, title, range) {
@@ -291,13 +396,14 @@
     for (const id of ["plot-loss", "plot-accuracy"]) {
       move(id, { "shapes[0].x0": current.steps[record], "shapes[0].x1": current.steps[record] });
     }
+    ridgePlot();
     layerTable();
   }
 
   function showCell(key) {
     if (!data.cells[key]) return;
     const row = data.rows[key];
-    current = { ...data.cells[key], label: row.label, chance: row.chance };
+    current = { ...data.cells[key], key, label: row.label, chance: row.chance };
     record = 0;
     const choice = byId("cell-choice");
     if (choice) choice.value = key;
@@ -411,6 +517,7 @@
   on("layer-filter", "input", (event) => filterTable(byId("layer-table"), event.target.value));
   on("step", "input", (event) => { record = Number(event.target.value); showRecord(); });
   on("map", "change", mapPlot);
+  on("quantity", "change", ridgePlot);
   on("depth", "change", profilesPlot);
   on("cell-choice", "change", (event) => showCell(event.target.value));
   on("cells", "click", (event) => {
