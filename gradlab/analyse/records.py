@@ -20,6 +20,8 @@ LAYER_COLUMNS = frozenset(names(LAYERS) + names(LAYERS_FULL))
 STEP_COLUMNS = frozenset(names(STEPS))
 TEXTS = frozenset(("name",))
 INDEX = ("seed", "step")
+UNMEASURED = ("fan_in", "fan_out", "batch", "nonfinite", "delta_rms_predicted")
+"""Columns whose numbers say nothing about a layer on their own."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,11 @@ def split_cells(
     """One `Records` per cell, in the order in which the cells first appear in `layers`.
 
     layers, steps: tables as in layers.csv and steps.csv. cell_columns: what identifies a cell; by default every
-    column left of `seed`. Raises DataError for an empty table, a missing column, a column that is not numeric, several
-    rows for the same seed, step and layer, a cell without any delta_rms, and a `steps` table without the columns that
-    tell the cells apart. A layer that never has a delta_rms, though nothing in it is not finite, is left out: it has
+    column left of `seed`. A layer that never has a delta_rms, though nothing in it is not finite, is left out: it has
     parameters and no output of its own.
+    Raises DataError for an empty table, a missing column, a column that is not numeric, seeds, steps and layers that
+    are no whole numbers, several rows for the same seed, step and layer, a cell of which nothing was measured, and a
+    `steps` table without the columns that tell the cells apart.
     """
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
     check_table(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
@@ -238,11 +241,18 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
 def _with_delta(
     cell: Mapping[str, object], full: Mapping[str, Array], there: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """[L]: whether a hidden layer has a delta_rms anywhere, or one that is not a number. Raises DataError for none."""
+    """[L]: whether a hidden layer has a delta_rms anywhere, or one that is not a number; where none has, all are kept.
+
+    Raises DataError where nothing else was measured of them either.
+    """
     has = np.asarray(~np.isnan(full["delta_rms"]).all((0, 1)))
     counts = full.get("nonfinite")
     lost = np.zeros_like(has) if counts is None else np.asarray((np.nan_to_num(counts) > 0).any((0, 1)))
     if not (has | lost)[:-1].any():
+        if any(
+            np.isfinite(values[..., :-1]).any() for name, values in full.items() if name not in UNMEASURED
+        ):
+            return np.ones(len(has) - 1, dtype=bool)
         message = f"cell {cell['cell']}: " if "cell" in cell else ""
         raise DataError(
             Problem("layers: delta_rms", f"{message}no row of a hidden layer has a value to judge")

@@ -79,6 +79,8 @@ def judge(records: Records, chance: Chance = None) -> Diagnosis:
         spared = [i for i, replica in enumerate(replicas) if verdict in replica.harmless]
         if len(spared) >= at.MAJORITY * count and verdict not in named:
             notes.append(harmless_note(records, replicas, verdict, spared))
+    if not (np.isfinite(records.layer("delta_rms")).any() or named & {"exploding", "diverged"}):
+        notes.append("no delta is recorded: nothing is known about vanishing and exploding")
     if count == 1:
         notes.append("a single seed: nothing is known about how far seeds agree")
     return Diagnosis(

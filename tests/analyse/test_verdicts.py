@@ -392,11 +392,24 @@ def test_rows_that_are_missing_are_no_values_that_are_not_numbers(cell) -> None:
     assert verdicts((layers[~gone], steps)) == ("vanishing", "not-learning")
 
 
-def test_a_table_without_any_delta_is_an_error_and_not_healthy(cell) -> None:  # type: ignore[no-untyped-def]
-    layers, steps = cell(steps=(0, 200))
-    for empty in (layers, layers[["seed", "step", "layer", "name", "delta_rms"]]):
+def test_a_table_of_which_nothing_was_measured_is_an_error_and_not_healthy(cell) -> None:  # type: ignore[no-untyped-def]
+    layers, steps = cell(steps=(0, 200), layers_more={"dead_fraction": 1.0})
+    layers["delta_rms"] = np.nan
+    kept = ["cell", "seed", "step", "layer", "name", "fan_in", "batch", "nonfinite", "delta_rms"]
+    for columns in (kept, kept[1:5] + kept[-1:]):
         with pytest.raises(DataError, match="no row of a hidden layer has a value"):
-            diagnose(empty.assign(delta_rms=np.nan), steps)
+            diagnose(layers[columns], steps)
+    (diagnosis,) = diagnose(layers, steps)
+    assert diagnosis.verdicts == ("dead",) and "no delta is recorded" in diagnosis.notes[0]
+
+
+def test_parameter_gradients_alone_are_no_evidence_of_health(cell) -> None:  # type: ignore[no-untyped-def]
+    layers, _ = cell(steps=(0, 200))
+    own = layers[["seed", "step", "layer", "name", "weight_grad_norm"]].assign(
+        delta_rms=np.nan, nonfinite=np.nan
+    )
+    (diagnosis,) = diagnose(own)
+    assert any("no delta is recorded" in note for note in diagnosis.notes)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.5])
