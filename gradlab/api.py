@@ -91,6 +91,10 @@ def _execute(
         sets=(),
         lists=lists,
     )
+    if lists:
+        from gradlab.sweep import prepare
+
+        prepare(request.base.run)
     outcome = experiment.execute(make(request, best_over=best_over), observer)
     if outcome.failed:
         from gradlab.errors import GradlabError

@@ -49,6 +49,10 @@ def compare(
     """
     request, problems = collect_flags(context, flags, config, set_, lists=True)
     warn(request, quiet)
+    if not (dry_run or problems):
+        from gradlab.sweep import prepare
+
+        prepare(request.base.run)
     plan = make_plan(request, problems, best_over)
     if dry_run:
         return _describe(plan, json=json, quiet=quiet)

@@ -31,7 +31,9 @@ def execute_plan(plan: Plan, *, quiet: bool, profile: bool) -> Outcome:
     """Execute with progress on stderr; with `profile`, say then where the time went."""
     from gradlab.experiment import execute
     from gradlab.report.progress import Progress
+    from gradlab.sweep.allocator import keep_freed_memory
 
+    keep_freed_memory()
     outcome = execute(plan, Progress(quiet=quiet))
     if profile:
         _print_profile(outcome.timings)

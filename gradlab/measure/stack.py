@@ -86,12 +86,13 @@ class StackRecorder:
         for name, parts in self._taken.items():
             rows: dict[int, Tensor] = {}
             for layers, numbers in parts:
-                for layer, row in zip(layers, numbers.reshape(-1, self.replicas).unbind(), strict=True):
+                each = [numbers.view(-1)] if len(layers) == 1 else numbers.view(-1, self.replicas).unbind()
+                for layer, row in zip(layers, each, strict=True):
                     rows[layer] = (
                         rows[layer] + row if layer in rows else row
                     )  # nonfinite comes in several parts
             # Stacked rather than put by index: an index would have to be copied to the device.
-            found = [rows.get(layer, nothing).to(wide) for layer in range(shape[0])]
+            found = [rows.get(layer, nothing) for layer in range(shape[0])]
             values[:, :, self.columns[name]] = torch.stack(found)
             applies[[*rows], self.columns[name]] = True
         # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.

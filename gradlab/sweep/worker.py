@@ -17,6 +17,7 @@ import torch
 import gradlab.analyse.predicted
 import gradlab.train.loop  # noqa: F401
 from gradlab.plan import Stack
+from gradlab.sweep.allocator import keep_freed_memory
 from gradlab.sweep.job import reason, work
 
 
@@ -24,6 +25,7 @@ def serve(connection: Connection) -> None:
     """Train what comes until nothing more comes. Ctrl-C is the parent's to handle; when it dies, this ends too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    keep_freed_memory()
 
     def watch(stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         try:

@@ -111,16 +111,17 @@ def train_in_workers(
             worker.process.join()
 
 
+def start_server() -> None:
+    """Start the server that workers are forked from: its imports take longer than planning does."""
+    if "forkserver" in mp.get_all_start_methods():
+        mp.get_context("forkserver").set_forkserver_preload(["gradlab.sweep.worker"])
+        forkserver.ensure_running()
+
+
 def _context() -> Any:
     """Workers are forked from a server that has imported everything; where there is none, they are spawned."""
-    if "forkserver" not in mp.get_all_start_methods():
-        return mp.get_context("spawn")
-    context = mp.get_context("forkserver")
-    # What it took here to load the data it takes there; scikit-learn's import is a second that digits do without.
-    data = [name for name in ("sklearn.datasets",) if name in sys.modules]
-    context.set_forkserver_preload(["gradlab.sweep.worker", *data])
-    forkserver.ensure_running()
-    return context
+    start_server()
+    return mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
 
 
 def _start(context: Any, stack: Stack, keep: Keep | None) -> _Worker:
