@@ -18,6 +18,7 @@ from gradlab.plan import Stack, make
 from gradlab.train.loop import train_stack
 
 GRADLAB = ("-m", "gradlab")
+torch.set_num_threads(1)  # as gradlab's own processes have it; what runs as a command is not concerned
 
 
 def compare(*flags: str) -> float:
@@ -45,7 +46,7 @@ def grid(pairs: int) -> Iterator[Figure]:
 
 def jax(pairs: int) -> Iterator[Figure]:
     """Training alone, without records, start and compilation: four cells, two processes against JAX on two cores."""
-    activations, steps = ("relu", "sigmoid", "leaky_relu", "gelu"), {64: 2000, 128: 500}
+    activations, steps = ("relu", "sigmoid", "leaky_relu", "gelu"), {64: 1000, 128: 300}
     for width, count in steps.items():
         flags = ("--activation", ",".join(activations), "--depth", "20", "--width", str(width), "--seeds", "5",
                  "--record", "off", "--workers", "2")  # fmt: skip
@@ -109,7 +110,7 @@ def limit(pairs: int) -> Iterator[Figure]:
         # 34 records in 1,000 steps is one in 30: wider nets run fewer steps with records as dense.
         steps = max(60, min(1000, 1000 * 64**2 // width**2))
         record = "log" if steps == 1000 else "every:30"
-        for activation in ("relu", "sigmoid"):
+        for activation in ("relu", "sigmoid") if width <= 128 else ("relu",):
             run = training(activation=activation, depth=depth, width=width, batch_size=batch, seeds=replicas,
                            steps=steps, record=record)  # fmt: skip
             weights = 64 * width + (depth - 1) * width**2 + 10 * width
@@ -138,7 +139,7 @@ def growth(pairs: int) -> Iterator[Figure]:
     """Exponents of time and peak memory against size, each fitted beside a constant, `pairs` times."""
     small = {"activation": "relu", "record": "log"}
     axes: dict[str, tuple[Sequence[int], Callable[[int], Callable[[], float]], str]] = {
-        "depth": ((5, 20, 80, 300, 1000), lambda n: training(**small, depth=n, steps=30), "1.0 +- 0.05"),
+        "depth": ((5, 20, 80, 300, 1000), lambda n: training(**small, depth=n, steps=20), "1.0 +- 0.05"),
         "width": ((64, 128, 256, 512, 1024), lambda n: training(**small, depth=5, width=n, steps=20), ""),
         "seeds": ((1, 4, 16, 64), lambda n: training(**small, depth=10, seeds=n, stack_size=64, steps=50), ""),
         "steps": ((100, 300, 1000, 3000),

@@ -88,9 +88,8 @@ class StackRecorder:
             for layers, numbers in parts:
                 each = [numbers.view(-1)] if len(layers) == 1 else numbers.view(-1, self.replicas).unbind()
                 for layer, row in zip(layers, each, strict=True):
-                    rows[layer] = (
-                        rows[layer] + row if layer in rows else row
-                    )  # nonfinite comes in several parts
+                    # what is not finite is counted in several parts
+                    rows[layer] = rows[layer] + row if layer in rows else row
             # Stacked rather than put by index: an index would have to be copied to the device.
             found = [rows.get(layer, nothing) for layer in range(shape[0])]
             values[:, :, self.columns[name]] = torch.stack(found)

@@ -71,6 +71,7 @@ class Checkpoint:
             "steps": training.steps,
             "seconds": training.seconds,
             "counts": training.counts,
+            "phases": training.phases.seconds,
         }
         arrays: dict[str, Any] = {name: _to_numpy(tensor) for name, tensor in _tensors(training)}
         arrays |= {
@@ -150,6 +151,7 @@ def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) 
     training.histograms = list(arrays["histograms"])
     training.steps = list(facts["steps"])
     training.seconds, training.counts = facts["seconds"], facts["counts"]
+    training.phases.seconds = facts["phases"]
 
 
 def _to_numpy(tensor: Tensor) -> Any:
