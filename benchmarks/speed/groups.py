@@ -38,9 +38,11 @@ def grid(pairs: int) -> Iterator[Figure]:
             compare, lambda h=hooked: seconds(lambda: command("-m", "benchmarks.speed.script", *h)), pairs
         )
         yield Figure("grid", f"{here}{what}, time over gradlab compare's", found, goal)
-    found = ratios(compare, lambda: seconds(lambda: command("-m", "benchmarks.speed.in_jax", "grid")), pairs)
+    found = ratios(
+        compare, lambda: seconds(lambda: command("-m", "benchmarks.speed.in_jax", "grid")), pairs, warm=False
+    )
     yield Figure("grid", f"{here}JAX without recording, compilation included", found, ">= 8")
-    found = ratios(lambda: compare("--workers", "2"), lambda: compare("--workers", "1"), pairs)
+    found = ratios(lambda: compare("--workers", "2"), lambda: compare("--workers", "1"), pairs, warm=False)
     yield Figure("grid", f"{here}one worker's time over two workers'", found, ">= 1.7")
 
 
@@ -60,7 +62,7 @@ def jax(pairs: int) -> Iterator[Figure]:
             )
 
         what = f"JAX's steady state over ours, width {width}, batch 64, depth 20, 5 seeds"
-        yield Figure("jax", what, ratios(own, theirs, pairs), ">= 1")
+        yield Figure("jax", what, ratios(own, theirs, pairs, warm=False), ">= 1")
 
 
 def stack(**flags: object) -> Stack:
@@ -110,7 +112,7 @@ def limit(pairs: int) -> Iterator[Figure]:
         # 34 records in 1,000 steps is one in 30: wider nets run fewer steps with records as dense.
         steps = max(60, min(1000, 1000 * 64**2 // width**2))
         record = "log" if steps == 1000 else "every:30"
-        for activation in ("relu", "sigmoid") if width <= 128 else ("relu",):
+        for activation in ("relu", "sigmoid") if width == 64 else ("relu",):
             run = training(activation=activation, depth=depth, width=width, batch_size=batch, seeds=replicas,
                            steps=steps, record=record)  # fmt: skip
             weights = 64 * width + (depth - 1) * width**2 + 10 * width

@@ -41,9 +41,12 @@ class Figure:
         }
 
 
-def ratios(one: Callable[[], float], other: Callable[[], float], pairs: int) -> list[float]:
-    """other's seconds (or any number) over one's, pair by pair; each is called once before to warm up."""
-    one(), other()
+def ratios(
+    one: Callable[[], float], other: Callable[[], float], pairs: int, *, warm: bool = True
+) -> list[float]:
+    """other's seconds (or any number) over one's, pair by pair; warm: each is called once before."""
+    if warm:
+        one(), other()
     found = []
     for pair in range(pairs):
         first, second = (one, other) if pair % 2 == 0 else (other, one)
