@@ -34,6 +34,7 @@ from gradlab.network.mlp import StackedMLP
 
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
+REDUCED_TOGETHER = 1 << 19  # entries: more at once saves no call worth saving, and takes memory
 BY_COMPARISON = ("slope_sq", "saturated_fraction", "dead_fraction", "low_activity_fraction")
 
 
@@ -257,26 +258,32 @@ class StackRecorder:
         hidden = range(len(self._h))
         for layer, z in enumerate(self._z):
             self._count_nonfinite([layer], z)
-        if self.activation.elementwise:
-            inputs, learned = torch.cat(self._phi_inputs), self._learned_slopes()
-            if learned is None:
-                inactive = self._samples_inside(self.activation.flats, inputs)
-            else:  # flat below 0 where the slope there is exactly 0
-                below = self._samples_inside(((-inf, 0.0),), inputs)
-                inactive = below * (learned == 0).flatten(0, 1)
-            self._put(hidden, "batch_dead_fraction", st.share(inactive == inputs.shape[1]))
-        h = torch.cat(self._h)
-        self._put(hidden, "zero_fraction", st.mean(torch.eq(h, 0, out=self._buffer(h, torch.float32))))
+        learned = self._learned_slopes()
+        for some in _chunks(hidden, self._h[0].numel()):
+            if self.activation.elementwise:
+                inputs = torch.cat([self._phi_inputs[layer] for layer in some])
+                if learned is None:
+                    inactive = self._samples_inside(self.activation.flats, inputs)
+                else:  # flat below 0 where the slope there is exactly 0
+                    below = self._samples_inside(((-inf, 0.0),), inputs)
+                    inactive = below * (learned[some.start : some.stop] == 0).flatten(0, 1)
+                self._put(some, "batch_dead_fraction", st.share(inactive == inputs.shape[1]))
+            h = torch.cat([self._h[layer] for layer in some])
+            zeros = torch.eq(h, 0, out=self._buffer(h, torch.float32))
+            self._put(some, "zero_fraction", st.mean(zeros))
+        self._z, self._phi_inputs, self._h = [], [], []
         alike: dict[torch.Size, list[tuple[int, Tensor]]] = {}
         for layer, gradient in self._deltas:
             alike.setdefault(gradient.shape, []).append((layer, gradient))
         for shape, found in alike.items():
-            layers = [layer for layer, _ in found]
-            delta = torch.cat([gradient for _, gradient in found])
-            # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
-            self._put(layers, "delta_rms", st.rms(delta) * shape[1])
-            self._count_nonfinite(layers, delta)
-        self._z, self._phi_inputs, self._h, self._deltas = [], [], [], []
+            for some in _chunks(range(len(found)), shape.numel()):
+                part = found[some.start : some.stop]
+                layers = [layer for layer, _ in part]
+                delta = torch.cat([gradient for _, gradient in part])
+                # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
+                self._put(layers, "delta_rms", st.rms(delta) * shape[1])
+                self._count_nonfinite(layers, delta)
+        self._deltas = []
 
     def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
@@ -347,3 +354,10 @@ class StackRecorder:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _chunks(places: range, entries: int) -> Iterator[range]:
+    """A range in pieces whose tensors, of so many entries each, are small enough to be copied together."""
+    step = max(1, REDUCED_TOGETHER // entries)
+    for start in range(places.start, places.stop, step):
+        yield range(start, min(start + step, places.stop))

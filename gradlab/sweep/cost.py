@@ -34,7 +34,8 @@ def memory(stack: Stack) -> int:
     state = {"sgd": 0, "adam": 2, "adamw": 2}.get(training.optimizer, 1)
     # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
     held = weights * ((4 + state) * item + 2 * 8)
-    kept = 2 if network.norm == "none" else 4  # z and h of each layer, and what the norm remembers
+    # z and h of each layer, and delta while a step is recorded; the buffers of plain steps, or what a norm remembers.
+    kept = 4 if network.norm == "none" else 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
     probe = parse_probe(stack.recording.probe) or len(dataset.y_train)
     rows = max(min(probe, len(dataset.y_train)) * 6 * 8, min(len(dataset.y_val), 4096) * 4 * item)

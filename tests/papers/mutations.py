@@ -233,6 +233,7 @@ def _built_as(patch: pytest.MonkeyPatch, activation: str, init: str) -> None:
     phi = activations.get(activation)
     other = {"activation": phi, "init": inits.get(init, phi)}
     patch.setattr(loop, "build_mlp", lambda **options: original(**options | other))
+    patch.setattr(loop, "buffered_pass", lambda *_: None)  # it would apply the activation that was asked for
 
 
 @mutation
@@ -325,8 +326,11 @@ def late_zeros(patch: pytest.MonkeyPatch) -> None:
     """The recorder counts |h| < 0.3 as zero."""
     from gradlab.measure import stack
 
-    def after(self: Any, layer: int, _: Any, args: Any, h: torch.Tensor) -> None:
-        self._put(layer, "zero_fraction", stack.st.share(h.detach().abs() < 0.3))
+    original = stack.StackRecorder._batch_after
+
+    def after(self: Any, layer: int, module: Any, args: Any, h: torch.Tensor) -> None:
+        h = h.detach()
+        original(self, layer, module, args, torch.where(h.abs() < 0.3, torch.zeros_like(h), h))
 
     patch.setattr(stack.StackRecorder, "_batch_after", after)
 

@@ -240,6 +240,8 @@ def test_nothing_offers_to_send_the_numbers_away(browser: Any, run_page: Path) -
 
 def test_plots_are_laid_out_for_paper_and_come_back(browser: Any, run_page: Path) -> None:
     """A4 without its margins is 702 pixels wide; the page is drawn light."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
     show(browser, run_page, scheme="dark")
     script = """return [...document.querySelectorAll('.plot')].filter(p => p.data)
         .map(p => [p.closest('.wide') !== null, p._fullLayout.width, p._fullLayout.paper_bgcolor])"""
@@ -248,7 +250,7 @@ def test_plots_are_laid_out_for_paper_and_come_back(browser: Any, run_page: Path
     for wide, width, colour in browser.execute_script(script):
         assert width <= (690 if wide else 340) and colour == "#ffffff"
     browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
-    assert browser.execute_script(script) == before
+    WebDriverWait(browser, 20).until(lambda shown: shown.execute_script(script) == before)
 
 
 def test_long_names_in_a_legend_do_not_squeeze_the_plot(browser: Any, tmp_path: Path) -> None:
