@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradlab.activations.registry import SELU_ALPHA, SELU_SCALE
+from gradlab.activations.registry import SELU_ALPHA, SELU_SCALE, number
 from gradlab.activations.spec import Activation
 from gradlab.items import Value
 
@@ -37,12 +37,6 @@ def kernels_of(activation: Activation) -> Kernels | None:
     """The pair of a registered activation with its parameters bound; None where there is none."""
     make = None if activation.source else PAIRS.get(activation.name)
     return None if make is None else make(activation.parameters)
-
-
-def _number(parameters: Mapping[str, Value], key: str) -> float:
-    value = parameters[key]
-    assert not isinstance(value, str)
-    return value
 
 
 def _clipped(low: float, high: float) -> Kernels:
@@ -111,9 +105,9 @@ PAIRS: Mapping[str, Callable[[Mapping[str, Value]], Kernels]] = {
     ),
     "hard_tanh": lambda _: _clipped(-1.0, 1.0),
     "relu6": lambda _: _clipped(0.0, 6.0),
-    "leaky_relu": lambda p: _leaky(_number(p, "negative_slope")),
-    "thresholded_relu": lambda p: _threshold(_number(p, "theta")),
-    "elu": lambda p: _elu(_number(p, "alpha"), 1.0),
+    "leaky_relu": lambda p: _leaky(number(p, "negative_slope")),
+    "thresholded_relu": lambda p: _threshold(number(p, "theta")),
+    "elu": lambda p: _elu(number(p, "alpha"), 1.0),
     "selu": lambda _: _elu(SELU_ALPHA, SELU_SCALE),
     "softplus": lambda _: Kernels(
         lambda z, h: aten.softplus.out(z, 1.0, 20.0, out=h),

@@ -22,7 +22,7 @@ SILU_SLOPE_SUP = 1.0998393201288669
 MISH_SLOPE_SUP = 1.0884981612517279
 
 
-def _number(parameters: Parameters, key: str) -> float:
+def number(parameters: Parameters, key: str) -> float:
     value = parameters[key]
     assert not isinstance(value, str)
     return value
@@ -182,27 +182,27 @@ REGISTRY: dict[str, Definition] = {
     "leaky_relu": Definition(
         family="rectifier",
         summary="z above 0, negative_slope * z below",
-        phi=lambda z, p: _leaky(z, _number(p, "negative_slope")),
-        slope=lambda z, p: np.where(z > 0, 1.0, _number(p, "negative_slope")),
-        slope_sup=lambda p: max(1.0, abs(_number(p, "negative_slope"))),
-        negative_slope=lambda p: _number(p, "negative_slope"),
-        kernel=lambda torch, p: lambda z: torch.nn.functional.leaky_relu(z, _number(p, "negative_slope")),
+        phi=lambda z, p: _leaky(z, number(p, "negative_slope")),
+        slope=lambda z, p: np.where(z > 0, 1.0, number(p, "negative_slope")),
+        slope_sup=lambda p: max(1.0, abs(number(p, "negative_slope"))),
+        negative_slope=lambda p: number(p, "negative_slope"),
+        kernel=lambda torch, p: lambda z: torch.nn.functional.leaky_relu(z, number(p, "negative_slope")),
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["negative_slope"] == 0 else (),
-        pieces=lambda p: (_flat_below(0.0), _number(p, "negative_slope"), 1.0),
+        pieces=lambda p: (_flat_below(0.0), number(p, "negative_slope"), 1.0),
         parameters={"negative_slope": Parameter(default=0.01, meaning="phi' below 0")},
     ),
     "prelu": Definition(
         family="rectifier",
         summary="leaky ReLU whose slope below 0 is learned (He et al. 2015): one a layer, or per=unit",
-        phi=lambda z, p: _leaky(z, _number(p, "init")),
-        slope=lambda z, p: np.where(z > 0, 1.0, _number(p, "init")),
-        slope_sup=lambda p: max(1.0, abs(_number(p, "init"))),
-        negative_slope=lambda p: _number(p, "init"),
+        phi=lambda z, p: _leaky(z, number(p, "init")),
+        slope=lambda z, p: np.where(z > 0, 1.0, number(p, "init")),
+        slope_sup=lambda p: max(1.0, abs(number(p, "init"))),
+        negative_slope=lambda p: number(p, "init"),
         kernel=None,
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["init"] == 0 else (),
-        pieces=lambda p: (_flat_below(0.0), _number(p, "init"), 1.0),
+        pieces=lambda p: (_flat_below(0.0), number(p, "init"), 1.0),
         parameters={
             "init": Parameter(default=0.25, meaning="the slope below 0 before training"),
             "per": Parameter(default="layer", choices=("layer", "unit"), meaning="what shares one slope"),
@@ -212,34 +212,34 @@ REGISTRY: dict[str, Definition] = {
     "thresholded_relu": Definition(
         family="rectifier",
         summary="z above theta, 0 below: it jumps at theta",
-        phi=lambda z, p: np.where(z > _number(p, "theta"), z, 0.0),
-        slope=lambda z, p: np.where(z > _number(p, "theta"), 1.0, 0.0),
+        phi=lambda z, p: np.where(z > number(p, "theta"), z, 0.0),
+        slope=lambda z, p: np.where(z > number(p, "theta"), 1.0, 0.0),
         slope_sup=lambda _: 1.0,
-        kernel=lambda torch, p: lambda z: torch.nn.functional.threshold(z, _number(p, "theta"), 0.0),
-        kinks=lambda p: (_number(p, "theta"),),
-        flats=lambda p: _flat_below(_number(p, "theta")),
-        pieces=lambda p: (_flat_below(_number(p, "theta")), 0.0, 1.0),
+        kernel=lambda torch, p: lambda z: torch.nn.functional.threshold(z, number(p, "theta"), 0.0),
+        kinks=lambda p: (number(p, "theta"),),
+        flats=lambda p: _flat_below(number(p, "theta")),
+        pieces=lambda p: (_flat_below(number(p, "theta")), 0.0, 1.0),
         parameters={"theta": Parameter(default=1.0, low=0, meaning="the threshold")},
     ),
     "elu": Definition(
         family="rectifier",
         summary="z above 0, alpha (exp(z) - 1) below",
-        phi=lambda z, p: _exponential_below(z, _number(p, "alpha")),
-        slope=lambda z, p: np.where(z > 0, 1.0, _number(p, "alpha") * np.exp(np.minimum(z, 0))),
-        slope_sup=lambda p: max(1.0, _number(p, "alpha")),
-        kernel=lambda torch, p: lambda z: torch.nn.functional.elu(z, _number(p, "alpha")),
+        phi=lambda z, p: _exponential_below(z, number(p, "alpha")),
+        slope=lambda z, p: np.where(z > 0, 1.0, number(p, "alpha") * np.exp(np.minimum(z, 0))),
+        slope_sup=lambda p: max(1.0, number(p, "alpha")),
+        kernel=lambda torch, p: lambda z: torch.nn.functional.elu(z, number(p, "alpha")),
         kinks=lambda _: (0.0,),
         parameters=ALPHA,
     ),
     "celu": Definition(
         family="rectifier",
         summary="z above 0, alpha (exp(z / alpha) - 1) below",
-        phi=lambda z, p: _exponential_below(z, _number(p, "alpha"), _number(p, "alpha")),
-        slope=lambda z, p: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0) / _number(p, "alpha"))),
+        phi=lambda z, p: _exponential_below(z, number(p, "alpha"), number(p, "alpha")),
+        slope=lambda z, p: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0) / number(p, "alpha"))),
         slope_sup=lambda _: 1.0,
         # torch's own celu rounds 1 / alpha to float32, whatever the dtype
         kernel=lambda torch, p: (
-            lambda z: _number(p, "alpha") * torch.nn.functional.elu(z / _number(p, "alpha"))
+            lambda z: number(p, "alpha") * torch.nn.functional.elu(z / number(p, "alpha"))
         ),
         kinks=lambda _: (0.0,),
         parameters=ALPHA,

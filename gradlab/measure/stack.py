@@ -30,6 +30,7 @@ from gradlab.activations.modules import StackedPReLU, slope_of
 from gradlab.activations.spec import Interval
 from gradlab.measure import statistics as st
 from gradlab.measure.columns import layer_columns
+from gradlab.measure.workspace import Workspace
 from gradlab.network.mlp import StackedMLP
 
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
@@ -69,7 +70,8 @@ class StackRecorder:
         self._h: list[Tensor] = []
         self._deltas: list[tuple[int, Tensor]] = []
         self._weights_before: list[tuple[Tensor, Tensor]] = []
-        self._buffers: dict[tuple[Any, ...], Tensor] = {}
+        self._space = Workspace()
+        self._single = torch.empty(0, device=probe.device)
         shapes = [linear.weight.shape for linear in self.linears]
         # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
         self._alike = [[i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
@@ -108,13 +110,9 @@ class StackRecorder:
         places = [layers] if isinstance(layers, int) else layers
         self._taken.setdefault(column, []).append((places, numbers))
 
-    def _buffer(self, like: Tensor, dtype: torch.dtype | None = None, fill: float | None = None) -> Tensor:
-        """A tensor of a shape and format that is kept for the run: scratch, unless it is filled."""
-        key = (like.shape, dtype or like.dtype, fill)
-        if key not in self._buffers:
-            made = torch.empty(like.shape, dtype=dtype or like.dtype, device=like.device)
-            self._buffers[key] = made if fill is None else made.fill_(fill)
-        return self._buffers[key]
+    def _mask(self, like: Tensor) -> Tensor:
+        """Scratch for 0 and 1 in float32, of another tensor's shape, until the next call."""
+        return self._space.empty("mask", like.shape, self._single)
 
     # -- the probe -------------------------------------------------------------------------------------------
 
@@ -155,8 +153,8 @@ class StackRecorder:
         """phi'(z); kept: what the kernels keep of a forward pass."""
         if self._kernels is None:
             return slope_of(module, z)
-        slope = self._buffer(z)
-        self._kernels.backward(self._buffer(z, fill=1.0), kept, slope)
+        slope = self._space.empty("slope", z.shape, z).fill_(1.0)
+        self._kernels.backward(slope, kept, slope)
         return slope
 
     def _slopes(self, layer: int, slope: Tensor) -> None:
@@ -164,7 +162,7 @@ class StackRecorder:
         assert self.activation.slope_sup is not None
         self._put(layer, "slope_sq", st.rms(slope).square())
         edge = SATURATED_BELOW * self.activation.slope_sup
-        flat = torch.lt(slope.abs_(), edge, out=self._buffer(slope, torch.float32))
+        flat = torch.lt(slope.abs_(), edge, out=self._mask(slope))
         self._put(layer, "saturated_fraction", st.mean(flat))
 
     def _count_two_slopes(self, inside: Tensor, first: float, second: float) -> Tensor:
@@ -207,7 +205,7 @@ class StackRecorder:
 
     def _samples_inside(self, intervals: Sequence[Interval], z: Tensor) -> Tensor:
         """On how many samples each unit sits in one of the intervals: [replica, unit]."""
-        mask = self._buffer(z, torch.float32)
+        mask = self._mask(z)
         total = torch.zeros(z.shape[0], z.shape[2], device=z.device)
         for low, high in intervals:
             if low == -inf:
@@ -269,7 +267,7 @@ class StackRecorder:
                     inactive = below * (learned[some.start : some.stop] == 0).flatten(0, 1)
                 self._put(some, "batch_dead_fraction", st.share(inactive == inputs.shape[1]))
             h = torch.cat([self._h[layer] for layer in some])
-            zeros = torch.eq(h, 0, out=self._buffer(h, torch.float32))
+            zeros = torch.eq(h, 0, out=self._mask(h))
             self._put(some, "zero_fraction", st.mean(zeros))
         self._z, self._phi_inputs, self._h = [], [], []
         alike: dict[torch.Size, list[tuple[int, Tensor]]] = {}
@@ -299,7 +297,7 @@ class StackRecorder:
             if self.full:
                 self._put(layers, "weight_grad_p05", st.percentile(weight, 0.05))
                 self._put(layers, "weight_grad_p95", st.percentile(weight, 0.95))
-            zeros = torch.eq(weight, 0, out=self._buffer(weight, torch.float32))
+            zeros = torch.eq(weight, 0, out=self._mask(weight))
             self._put(layers, "grad_zero_fraction", st.mean(zeros))
             before = self._weights(layers)
             size = st.norm(before)
@@ -313,6 +311,7 @@ class StackRecorder:
             self._put(layers, "update_ratio", st.norm(update) / size)
             if self.full:
                 self._put(layers, "update_mean_abs", st.mean_abs(update))
+        self._weights_before = []
 
     def _weights(self, layers: Sequence[int]) -> Tensor:
         """A copy of the weights of layers of one shape: [layer * replica, in, out]."""

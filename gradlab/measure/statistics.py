@@ -25,16 +25,19 @@ def wide_dtype(x: Tensor) -> torch.dtype:
     return torch.float32 if x.device.type == "mps" else torch.float64
 
 
-def norm(x: Tensor) -> Tensor:
-    """L2 norm of everything behind the replica axis: [replica, ...] -> [replica], wide."""
-    return _norm(x.reshape(x.shape[0], -1))
+def norm(x: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """L2 norm of everything behind the replica axis: [replica, ...] -> [replica], wide.
+
+    scratch: memory for the squares, [replica, entry] in the format of x
+    """
+    return _norm(x.reshape(x.shape[0], -1), scratch)
 
 
-def _norm(flat: Tensor) -> Tensor:
+def _norm(flat: Tensor, scratch: Tensor | None = None) -> Tensor:
     """L2 norm of each row of [replica, n], wide."""
     if not (_summed_narrow(flat) and flat.shape[1]):
         return _wide_norm(flat.to(wide_dtype(flat)), flat)
-    squares = flat.square().sum(dim=1)
+    squares = torch.mul(flat, flat, out=scratch).sum(dim=1)
     least = flat.shape[1] * SMALLEST_MEAN_SQUARE
     sound = [least < square < inf for square in squares.tolist()]
     lengths = squares.to(torch.float64).sqrt_()

@@ -13,7 +13,6 @@ from torch import Tensor
 from gradlab.measure import statistics as st
 
 EXACT_COUNT = 1 << 24  # up to here sums of ones are exact in float32
-CLEAR_VARIANCE = 0.25  # of the mean square: the difference keeps float32's precision then
 EXACT_SUMS = (torch.float32, torch.float64)
 
 
@@ -46,17 +45,8 @@ class Workspace:
         return found
 
     def norm(self, rows: Tensor) -> Tensor:
-        """`statistics.norm` of [replica, entry] without gradient: [replica].
-
-        The squares of float32 are summed pairwise, right to about one part in 10^7; in float64 where they might
-        underflow.
-        """
-        if rows.dtype == torch.float32 and rows.device.type == "cpu" and rows.shape[1]:
-            squares = torch.mul(rows, rows, out=self.empty("scratch", rows.shape, rows)).sum(dim=1)
-            least = rows.shape[1] * st.SMALLEST_MEAN_SQUARE
-            if all(least < square < inf for square in squares.tolist()):
-                return squares.to(torch.float64).sqrt_()
-        return st.norm(rows)
+        """`statistics.norm` of [replica, entry] without gradient: [replica]."""
+        return st.norm(rows, self.empty("scratch", rows.shape, rows))
 
     def length(self, x: Tensor) -> float:
         """`norm` of everything in a tensor on the CPU, as a number."""
@@ -72,7 +62,7 @@ class Workspace:
             return None
         mean, square = x.sum().item() / x.numel(), self.length(x) ** 2 / x.numel()
         variance = square - mean * mean
-        return (mean, sqrt(variance)) if variance > CLEAR_VARIANCE * square and variance < inf else None
+        return (mean, sqrt(variance)) if variance > st.CLEAR_VARIANCE * square and variance < inf else None
 
     def active(self, x: Tensor) -> Tensor:
         """1 where x, without gradient, is not 0, else 0, in the format of x; until the next call."""

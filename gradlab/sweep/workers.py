@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import connection as connections
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from time import sleep
@@ -112,10 +113,18 @@ def train_in_workers(
 
 
 def start_server() -> None:
-    """Start the server that workers are forked from: its imports take longer than planning does."""
+    """Start the server that workers are forked from: its imports take longer than planning does.
+
+    It inherits that Ctrl-C is blocked: a terminal sends it to the server too, whose imports would end in a traceback.
+    """
     if "forkserver" in mp.get_all_start_methods():
         mp.get_context("forkserver").set_forkserver_preload(["gradlab.sweep.worker"])
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()  # the server starts it otherwise, and its start unblocks Ctrl-C
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> Any:

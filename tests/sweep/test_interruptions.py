@@ -52,6 +52,18 @@ def test_ctrl_c_keeps_what_is_finished(
     assert table_bytes(out) == undisturbed[0]
 
 
+def test_ctrl_c_while_the_workers_server_starts_is_no_traceback(tmp_path: Path) -> None:
+    process = start(tmp_path / "out", "--workers", "2")
+    while not members(process):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(0.5)  # Python is up and imports torch, which takes it a second or more
+    os.killpg(process.pid, signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 130 and "interrupted" in err and "Traceback" not in err
+    assert not members(process)
+
+
 def test_ctrl_c_twice_stops_at_once(tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]) -> None:
     out = tmp_path / "out"
     process = start(out, "--workers", "2")
