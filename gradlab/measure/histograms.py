@@ -73,13 +73,9 @@ class HistogramRecorder:
         """Start a record: z and h of the probe in eval mode, without a graph."""
         shape = (len(self.mlp.linears), self.replicas, len(QUANTITIES), len(HISTOGRAM_COLUMNS))
         self.values = torch.full(shape, torch.nan, dtype=st.wide_dtype(self.probe), device=self.probe.device)
-        training = self.mlp.training
-        self.mlp.eval()
-        try:  # an activation that draws from torch's generator leaves it where it was
-            with torch.random.fork_rng(devices=[]), torch.no_grad(), self._hooked("z", "h"):
-                self.mlp(self.probe.expand(self.replicas, -1, -1))
-        finally:
-            self.mlp.train(training)
+        # An activation that draws from torch's generator leaves it where it was.
+        with torch.random.fork_rng(devices=[]), self.mlp.evaluating(), self._hooked("z", "h"):
+            self.mlp(self.probe.expand(self.replicas, -1, -1))
 
     @contextmanager
     def training_step(self) -> Iterator[None]:
