@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,36 @@ from gradlab.store.tables import Table
 
 Key = tuple[str, int]
 Array = NDArray[np.float64]
-Finish = Callable[[Any], Any]  # of a number, or of an array of them
 GRADIENT_COLUMNS = ("weight_grad_norm", "bias_grad_norm")  # all there is with metrics="gradients"
 UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")
 FLUSH_EVERY = 64  # records
-NOTHING = torch.empty(0)
+NOTHING = np.zeros((1, 1))
 
 
-def share_of(entries: int) -> Finish:
-    """A count as a share of `entries`."""
-    return lambda count: count / entries
+@dataclass(frozen=True)
+class Share:
+    """A count as a share of `entries`, or, with `rest`, what is left of them beside it."""
+
+    entries: int
+    rest: bool = False
+
+    def __call__(self, count: Array) -> Array:
+        return (self.entries - count if self.rest else count) / self.entries
 
 
-def rest_of(entries: int) -> Finish:
-    """What is left of `entries` beside a count, as a share."""
-    return lambda count: (entries - count) / entries
+@dataclass(frozen=True)
+class Scaled:
+    """A number times `factor`."""
+
+    factor: float
+
+    def __call__(self, number: Array) -> Array:
+        return number * self.factor
+
+
+Finish = Share | Scaled | None
+Place = tuple[Sequence[Key], str, Finish]
+"""Where numbers belong: their keys and column, and what the host does with them first."""
 
 
 class Record:
@@ -40,7 +56,7 @@ class Record:
 
     Numbers are [replica], or [key, replica] for several keys at once. Those put into the same place add up: the
     entries that are not finite come from several tensors. What is left to do with a number (a count over its entries)
-    is a function that runs on the host, since a small operation on the device costs as much as a reduction.
+    is done on the host, since a small operation on the device costs as much as a reduction.
 
     batch:   samples behind a key's batch columns
     order:   keys in the order in which they were executed
@@ -52,54 +68,60 @@ class Record:
         self.batch: dict[Key, int] = {}
         self.order: list[Key] = []
         self.skipped: Tensor | None = None
-        self.known: list[tuple[Sequence[Key], str, float | Sequence[float]]] = []
-        self.blocks: list[tuple[Sequence[Key], str, Finish | None, Tensor]] = []
-        self.away: list[
-            tuple[Tensor, list[int]]
-        ] = []  # numbers laid together, and the places of their blocks
+        self.places: list[Place] = []
+        self.numbers: list[Tensor | Array] = []  # [key or 1, replica or 1]
+        self.away: list[tuple[Tensor, list[int]]] = []  # numbers laid together, and where they belong
 
-    def know(self, keys: Sequence[Key], column: str, value: float | Sequence[float]) -> None:
+    def know(self, keys: Sequence[Key], column: str, value: Array | Sequence[float] | float) -> None:
         """A number that is on the host already, one for all keys or one for each, the same in every replica."""
-        self.known.append((keys, column, value))
+        self.places.append((keys, column, None))
+        self.numbers.append(np.reshape(value, (-1, 1)))
 
-    def put(self, key: Key, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
+    def put(self, key: Key, column: str, numbers: Tensor, finish: Finish = None) -> None:
         self.put_all((key,), column, numbers.unsqueeze(0), finish)
 
-    def put_all(
-        self, keys: Sequence[Key], column: str, numbers: Tensor, finish: Finish | None = None
-    ) -> None:
-        self.blocks.append((keys, column, finish, numbers))
+    def put_all(self, keys: Sequence[Key], column: str, numbers: Tensor, finish: Finish = None) -> None:
+        self.places.append((keys, column, finish))
+        self.numbers.append(numbers)
 
     def saw(self, keys: Sequence[Key]) -> None:
         """Keep the order of execution; a key that was not seen before goes behind the one it followed."""
         _merge(self.order, keys)
 
-    def gather(self) -> bool:
-        """Lay the numbers that are on another device together, by format; whether there are such."""
+    def gather(self) -> None:
+        """Keep no tensors but those on another device, laid together by format."""
         alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for place, (_, _, _, numbers) in enumerate(self.blocks):
+        for place, numbers in enumerate(self.numbers):
+            if not isinstance(numbers, Tensor):
+                continue
             if _elsewhere(numbers):
                 alike.setdefault((numbers.device, numbers.dtype), []).append(place)
+            else:
+                self.numbers[place] = numbers.numpy().copy()
         for places in alike.values():
-            whole = torch.cat([self.blocks[place][3] for place in places])
+            whole = torch.cat([torch.as_tensor(self.numbers[place]) for place in places])
             self.away.append((whole.to(wide_dtype(whole)), places))
             for place in places:
-                self.blocks[place] = (*self.blocks[place][:3], NOTHING)
-        return bool(alike)
+                self.numbers[place] = NOTHING
 
     def fetch(self) -> None:
         """Move what was laid together to the host, each format in one piece."""
         for whole, places in self.away:
-            lengths = [len(self.blocks[place][0]) for place in places]
-            parts = torch.split(whole.cpu(), lengths)
-            for place, part in zip(places, parts, strict=True):
-                self.blocks[place] = (*self.blocks[place][:3], part)
+            lengths = [len(self.places[place][0]) for place in places]
+            for place, part in zip(places, torch.split(whole.cpu(), lengths), strict=True):
+                self.numbers[place] = part.numpy()
         self.away = []
 
 
 def _elsewhere(numbers: Tensor) -> bool:
     """Whether reading them would wait for a device."""
     return numbers.device.type != "cpu"
+
+
+def _layout(record: Record) -> tuple[list[Key], list[Place], bool]:
+    """Equal for records that can be settled together."""
+    skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
+    return record.order, record.places, skipped
 
 
 def _merge(order: list[Key], keys: Sequence[Key]) -> None:
@@ -118,12 +140,13 @@ def _merge(order: list[Key], keys: Sequence[Key]) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """A record on the host. values: [row, column, replica]; applies: [row, column]; batch: [row], -1 where empty.
+    """Records of one layout on the host. values: [record, row, column, replica]; applies: [row, column]; batch:
+    [record, row], -1 where empty.
 
     Few objects, however many numbers: Python's garbage collector looks at each of them again and again.
     """
 
-    step: int
+    steps: tuple[int, ...]
     keys: tuple[Key, ...]
     batch: NDArray[np.int64]
     values: Array
@@ -143,59 +166,51 @@ class Ledger:
         self.records = 0
         self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.columns
         self._place = {name: place for place, name in enumerate(self._kept)}
-        self._keys: tuple[Key, ...] | None = None
-        self._row: dict[Key, int] = {}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []
 
     def add(self, record: Record) -> None:
-        """Take a finished record; numbers on another device stay there until `flush`."""
+        """Take a finished record. Its numbers stay as they are until `flush`: many at once take less time."""
         _merge(self.order, record.order)
         self.records += 1
-        away = record.gather()
+        record.gather()
         self._waiting.append(record)
-        if not away or len(self._waiting) >= FLUSH_EVERY:
+        if len(self._waiting) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Move the waiting numbers to the host."""
+        """Settle the waiting records, those that follow each other with one layout together."""
         waiting, self._waiting = self._waiting, []
-        for record in waiting:
-            record.fetch()
-            self._rows.append(self._settled(record))
+        for (order, places, skipped), records in groupby(waiting, _layout):
+            self._rows.append(self._settled(order, places, skipped, list(records)))
 
-    def _settled(self, record: Record) -> Rows:
-        keys = tuple(record.order)
-        if self._rows and self._rows[-1].keys == keys:
-            keys = self._rows[-1].keys
-        if keys is not self._keys:
-            self._keys, self._row = keys, {key: place for place, key in enumerate(keys)}
-        row = self._row
-        values = np.zeros((len(row), len(self._kept), len(self.seeds)))
-        applies = np.zeros(values.shape[:2], dtype=bool)
-        skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
-        for named, column, value in record.known:
-            place = self._place[column]
-            rows = [row[key] for key in named]
-            values[rows, place] += np.reshape(value, (-1, 1))
-            applies[rows, place] = True
-        for named, column, finish, numbers in record.blocks:
+    def _settled(
+        self, order: Sequence[Key], places: Sequence[Place], skipped: bool, records: Sequence[Record]
+    ) -> Rows:
+        row = {key: place for place, key in enumerate(order)}
+        values = np.zeros((len(records), len(row), len(self._kept), len(self.seeds)))
+        applies = np.zeros(values.shape[1:3], dtype=bool)
+        for record in records:
+            record.fetch()
+        for number, (keys, column, finish) in enumerate(places):
             if skipped and column in UPDATE_COLUMNS:
                 continue
-            host = numbers.to(torch.float64).numpy()
-            rows, place = [row[key] for key in named], self._place[column]
-            values[rows, place] += host if finish is None else finish(host)
+            host = np.array([record.numbers[number] for record in records], dtype=np.float64)
+            rows, place = [row[key] for key in keys], self._place[column]
+            values[:, rows, place] += host if finish is None else finish(host)
             applies[rows, place] = True
-        values[~applies] = np.nan
-        batch = np.array([record.batch.get(key, -1) for key in keys], dtype=np.int64)
-        return Rows(record.step, keys, batch, values, applies)
+        values[:, ~applies] = np.nan
+        batch = np.array([[each.batch.get(key, -1) for key in order] for each in records], dtype=np.int64)
+        return Rows(tuple(each.step for each in records), tuple(order), batch, values, applies)
 
     def latest(self) -> tuple[int, dict[str, float]]:
         """Step and numbers of the newest record, by `gradlab/<column>/<module>`; with several replicas their mean."""
         self.flush()
         rows = self._rows[-1]
-        return rows.step, {
-            f"gradlab/{self._kept[place]}/{row_name(rows.keys[row])}": float(rows.values[row, place].mean())
+        return rows.steps[-1], {
+            f"gradlab/{self._kept[place]}/{row_name(rows.keys[row])}": float(
+                rows.values[-1, row, place].mean()
+            )
             for row, place in np.argwhere(rows.applies).tolist()
         }
 
@@ -203,17 +218,26 @@ class Ledger:
         """The rows by seed, then step, then layer; layers are numbered in order of execution."""
         self.flush()
         number = {key: place for place, key in enumerate(self.order, start=1)}
-        keys = [key for rows in self._rows for key in rows.keys]
-        step = np.array([rows.step for rows in self._rows for _ in rows.keys], dtype=np.int64)
+        keys = [key for rows in self._rows for _ in rows.steps for key in rows.keys]
+        step = np.array(
+            [step for rows in self._rows for step in rows.steps for _ in rows.keys], dtype=np.int64
+        )
         layer = np.array([number[key] for key in keys], dtype=np.int64)
         sort = np.lexsort((layer, step))
         keys = [keys[place] for place in sort]
         count, width, replicas = len(keys), len(self._kept), len(self.seeds)
-        values = np.concatenate([np.zeros((0, width, replicas)), *(rows.values for rows in self._rows)])[sort]
-        there = np.concatenate([np.zeros((0, width), dtype=bool), *(rows.applies for rows in self._rows)])[
-            sort
-        ]
-        batch = np.concatenate([np.zeros(0, dtype=np.int64), *(rows.batch for rows in self._rows)])[sort]
+        values = np.concatenate(
+            [
+                np.zeros((0, width, replicas)),
+                *(rows.values.reshape(-1, width, replicas) for rows in self._rows),
+            ]
+        )[sort]
+        there = np.concatenate(
+            [np.zeros((0, width), dtype=bool), *(np.tile(r.applies, (len(r.steps), 1)) for r in self._rows)]
+        )[sort]
+        batch = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(rows.batch.reshape(-1) for rows in self._rows)]
+        )[sort]
 
         def repeated(column: NDArray[Any]) -> NDArray[Any]:
             return np.tile(column, replicas)

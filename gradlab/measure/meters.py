@@ -5,7 +5,7 @@ Both keep numbers of shape [replica]; a model that is no stack has one replica.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import hypot, inf, isfinite, sqrt
 from time import perf_counter
@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.measure import statistics as st
 from gradlab.measure.functions import Shape, in_flats
-from gradlab.measure.ledger import Finish, Record, rest_of, share_of
+from gradlab.measure.ledger import Finish, Record, Scaled, Share
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
 from gradlab.measure.taps import Call, Key, Pass
 from gradlab.measure.units import by_unit, real
@@ -189,7 +189,7 @@ class BatchMeter:
                 rectified.setdefault((total.shape, total.dtype, entries), []).append((key, total))
             counts = [each["nonzeros"] for each in kept if "nonzeros" in each]
             if counts:
-                _put(record, key, "zero_fraction", counts, rest_of(entries))
+                _put_zeros(record, key, counts, entries)
             flat = [each["dead"] for each in kept if "dead" in each]
             if flat and all(each.shape == flat[0].shape for each in flat):
                 everywhere = flat[0] if len(flat) == 1 else torch.stack(flat).all(dim=0)
@@ -201,13 +201,16 @@ class BatchMeter:
         record.know([*deltas], "delta_rms", [*deltas.values()])
         for shape, found in dead.items():
             units = torch.stack([each for _, each in found]).sum(dim=-1)
-            record.put_all([key for key, _ in found], "batch_dead_fraction", units, share_of(shape[-1]))
+            record.put_all([key for key, _ in found], "batch_dead_fraction", units, Share(shape[-1]))
         for (shape, _, entries), counted in rectified.items():  # the units' numbers of entries above 0
             keys, whole_counts = [key for key, _ in counted], torch.stack([each for _, each in counted])
             record.put_all(
-                keys, "zero_fraction", whole_counts.sum(dim=-1, dtype=torch.float64), rest_of(entries)
+                keys,
+                "zero_fraction",
+                whole_counts.sum(dim=-1, dtype=torch.float64),
+                Share(entries, rest=True),
             )
-            record.put_all(keys, "batch_dead_fraction", (whole_counts == 0).sum(dim=-1), share_of(shape[-1]))
+            record.put_all(keys, "batch_dead_fraction", (whole_counts == 0).sum(dim=-1), Share(shape[-1]))
 
     def _commit_delta(
         self, key: Key, parts: list[tuple[Pass, Call]], record: Record, whole: int,
@@ -240,7 +243,7 @@ class BatchMeter:
         for other, (each, _) in zip(norms[1:], taken[1:], strict=True):
             norm = torch.hypot(norm, other * (each / samples))
         norm = norm if scale is None else norm / scale.to(norm.device)
-        record.put(key, "delta_rms", norm, lambda total: total * samples / sqrt(entries))
+        record.put(key, "delta_rms", norm, Scaled(samples / sqrt(entries)))
         return None
 
     def _samples(self, forward: Pass, whole: int) -> float:
@@ -250,13 +253,14 @@ class BatchMeter:
         return 1.0 if self.reduction == "sum" else float(self.reduction)
 
 
-def _put(record: Record, key: Key, column: str, counts: list[Tensor | float], finish: Finish) -> None:
-    """The sum of counts, each on the host or on a device."""
-    on_host = [count for count in counts if isinstance(count, float | int)]
-    if len(on_host) == len(counts):
-        record.know((key,), column, finish(sum(on_host)))
+def _put_zeros(record: Record, key: Key, nonzeros: Sequence[Tensor | float], entries: int) -> None:
+    """What is left of `entries` beside the counts, each on the host or on a device, as a share."""
+    on_host = [float(count) for count in nonzeros if not isinstance(count, Tensor)]
+    if len(on_host) == len(nonzeros):
+        record.know((key,), "zero_fraction", (entries - sum(on_host)) / entries)
     else:
-        record.put(key, column, torch.stack([torch.as_tensor(count) for count in counts]).sum(dim=0), finish)
+        total = torch.stack([torch.as_tensor(count) for count in nonzeros]).sum(dim=0)
+        record.put(key, "zero_fraction", total, Share(entries, rest=True))
 
 
 class ProbeMeter:
@@ -267,7 +271,8 @@ class ProbeMeter:
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
         self._workspace = Workspace()
-        self._units: list[tuple[Key, int, Tensor, bool]] = []  # samples, inactive ones [replica, unit], line
+        # samples, on how many a unit is active or not [replica, unit], which of the two, line
+        self._units: list[tuple[Key, int, Tensor, bool, bool]] = []
         self.columns: dict[str, dict[Key, float]] = {}  # numbers that are on the host already
         self.forget()
 
@@ -295,7 +300,7 @@ class ProbeMeter:
         call.kept["rectified"] = shape.rectifies and self.view.on_host(z) and z.dtype in EXACT_SUMS
         if not call.kept["rectified"]:
             flat = self.view.units(in_flats(shape, z), call)
-            self._units.append((call.key, flat.shape[1], st.samples(flat), shape.line))
+            self._units.append((call.key, flat.shape[1], st.samples(flat), False, shape.line))
         if not shape.line:
             slope = self.view.whole(_slope(phi, z))
             self._put(call, "slope_sq", st.rms(slope).square())
@@ -309,8 +314,8 @@ class ProbeMeter:
             return
         if call.kept["rectified"]:  # its zeros are its flat part; NaN is no zero
             active = self.view.units(self._workspace.active(h.detach()), call)
-            inactive = active.shape[1] - active.sum(dim=1, dtype=torch.float64)
-            self._units.append((call.key, active.shape[1], inactive, True))
+            exact = None if active.shape[1] < EXACT_COUNT else torch.float64
+            self._units.append((call.key, active.shape[1], active.sum(dim=1, dtype=exact), True, True))
         whole = self.view.whole(h)
         mean = h.detach().sum().item() / h.numel() if self.view.on_host(h) else inf
         if isfinite(mean) and h.dtype in EXACT_SUMS:
@@ -327,27 +332,29 @@ class ProbeMeter:
         record = self.record
         assert record is not None
         alike: dict[object, list[tuple[Key, Tensor]]] = {}
-        for key, samples, inactive, line in self._units:
-            group = (samples, line, inactive.shape, inactive.dtype, inactive.device)
-            alike.setdefault(group, []).append((key, inactive))
-        lines = {key: (samples, line) for key, samples, _, line in self._units}
+        for key, samples, counts, of_active, line in self._units:
+            group = (samples, of_active, line, counts.shape, counts.dtype, counts.device)
+            alike.setdefault(group, []).append((key, counts))
+        kinds = {key: (samples, of_active, line) for key, samples, _, of_active, line in self._units}
         for found in alike.values():
-            keys, inactive = [key for key, _ in found], torch.stack([each for _, each in found])
-            (samples, line), units = lines[keys[0]], inactive.shape[-1]
+            keys, inactive = tuple(key for key, _ in found), torch.stack([each for _, each in found])
+            (samples, of_active, line), units = kinds[keys[0]], inactive.shape[-1]
+            if of_active:
+                inactive = samples - inactive
             if line:
                 total, entries = inactive.sum(dim=-1), samples * units
-                record.put_all(keys, "slope_sq", total, rest_of(entries))
-                record.put_all(keys, "saturated_fraction", total, share_of(entries))
+                record.put_all(keys, "slope_sq", total, Share(entries, rest=True))
+                record.put_all(keys, "saturated_fraction", total, Share(entries))
             dead = inactive == samples
-            record.put_all(keys, "dead_fraction", dead.sum(dim=-1), share_of(units))
+            record.put_all(keys, "dead_fraction", dead.sum(dim=-1), Share(units))
             rarely = samples - inactive < LOW_ACTIVITY_BELOW * samples
-            record.put_all(keys, "low_activity_fraction", rarely.sum(dim=-1), share_of(units))
+            record.put_all(keys, "low_activity_fraction", rarely.sum(dim=-1), Share(units))
             self._changes(record, keys, dead)
         for column, values in self.columns.items():
             record.know([*values], column, [*values.values()])
         self.forget()
 
-    def _changes(self, record: Record, keys: list[Key], dead: Tensor) -> None:
+    def _changes(self, record: Record, keys: Sequence[Key], dead: Tensor) -> None:
         """Units that died and revived since the last record."""
         known = [
             place
@@ -364,7 +371,7 @@ class ProbeMeter:
         self._units, self.columns = [], {name: {} for name in ("z_mean", "z_std", "h_mean", "h_rms")}
         self._workspace.clear()
 
-    def _put(self, call: Call, column: str, numbers: Tensor, finish: Finish | None = None) -> None:
+    def _put(self, call: Call, column: str, numbers: Tensor, finish: Finish = None) -> None:
         assert self.record is not None
         self.record.put(call.key, column, numbers, finish)
 

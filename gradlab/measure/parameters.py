@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from gradlab.measure import statistics as st
-from gradlab.measure.ledger import Key, Record, rest_of
+from gradlab.measure.ledger import Key, Record, Share
 from gradlab.measure.units import dense_values, is_bias, own_parameters, real
 from gradlab.measure.workspace import Workspace
 
 Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
-BLOCK_ENTRIES = 1 << 18  # of everything put side by side: few calls, and a megabyte of float32
+NARROW = (torch.float32, torch.float16, torch.bfloat16)
+SPLITS_KEPT = 16
+BLOCK_ENTRIES = 1 << 19  # of everything put side by side: few calls, and two megabytes of float32
 
 
 @dataclass
@@ -28,7 +31,7 @@ class Block:
     """Keys of one shape. rows: [key, replica, entry]; entries: of a key and replica, with the zeros that a sparse
     gradient does not store; copied: whether rows are memory of their own."""
 
-    keys: list[Key]
+    keys: Sequence[Key]
     rows: Tensor
     entries: int
     copied: bool
@@ -47,6 +50,7 @@ class ParameterMeter:
     def __init__(self, modules: Mapping[str, nn.Module], *, stacked: bool, metrics: str) -> None:
         self.stacked, self.metrics = stacked, metrics
         self._workspace = Workspace()
+        self._splits: dict[object, list[tuple[Sequence[Key], int]]] = {}
         self.weights: dict[Key, list[nn.Parameter]] = {}
         self.biases: dict[Key, list[nn.Parameter]] = {}
         for name, module in modules.items():
@@ -77,28 +81,46 @@ class ParameterMeter:
 
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
-        for block in self._blocks(_gradients(self.weights)):
-            self._commit_gradient(record, block, "weight_grad_norm", scale)
-            if self.metrics != "gradients" and block.entries:
-                self._commit_entries(record, block, scale)
-        for block in self._blocks(_gradients(self.biases)):
-            self._commit_gradient(record, block, "bias_grad_norm", scale)
+        weights, biases = _gradients(self.weights), _gradients(self.biases)
         if self.metrics == "gradients":
+            for column, gradients in (("weight_grad_norm", weights), ("bias_grad_norm", biases)):
+                for keys, norms in self._norms(gradients):
+                    record.put_all(keys, column, _unscaled(norms, scale))
             return
+        for block in self._blocks(weights):
+            norms = block.over(self._workspace.norm)
+            record.put_all(block.keys, "weight_grad_norm", _unscaled(norms, scale))
+            _count_nonfinite(record, block.keys, norms, [block])
+            if block.entries:
+                self._commit_entries(record, block, scale)
+        for keys, norms in self._norms(biases):
+            record.put_all(keys, "bias_grad_norm", _unscaled(norms, scale))
+            _count_nonfinite(record, keys, norms, self._blocks({key: biases[key] for key in keys}))
         self._sizes = []
         for block in self._blocks(self.weights, held=True):
             sizes = block.over(self._workspace.norm)
             self._sizes.append((block, sizes))
             record.put_all(block.keys, "weight_norm", sizes)
 
-    def _commit_gradient(self, record: Record, block: Block, column: str, scale: Tensor | None) -> None:
-        """The norm and, if wanted, the entries that are not finite."""
-        norms = block.over(self._workspace.norm)
-        record.put_all(block.keys, column, _unscaled(norms, scale))
-        if self.metrics != "gradients":
-            record.know(block.keys, "nonfinite", 0.0)
-            if norms.device.type != "cpu" or not isfinite(norms.sum().item()):  # elsewhere asking would wait
-                record.put_all(block.keys, "nonfinite", block.over(st.nonfinite))
+    def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Tensor]]:
+        """Keys and their norms, [key, replica]. Where the formats allow it, every tensor is read once, where it is, in
+        float64, which holds the squares of a narrower format."""
+        every = [x for found in grouped.values() for x in found]
+        kinds = {(x.dtype, x.layout, x.device) for x in every}
+        if (
+            self.stacked
+            or len(kinds) != 1
+            or every[0].dtype not in NARROW
+            or every[0].layout != torch.strided
+        ):
+            for block in self._blocks(grouped):
+                yield block.keys, block.over(self._workspace.norm)
+            return
+        each = list(torch._foreach_norm(every, 2, st.wide_dtype(every[0])))
+        if len(every) > len(grouped):
+            parts = iter(each)
+            each = [torch.stack([*islice(parts, len(found))]).norm() for found in grouped.values()]
+        yield tuple(grouped), torch.stack(each).unsqueeze(1)
 
     def _commit_entries(self, record: Record, block: Block, scale: Tensor | None) -> None:
         """What takes the entries of weight gradients one by one."""
@@ -111,7 +133,7 @@ class ParameterMeter:
             means = block.over(st.norm)  # 0: a sparse gradient without a row
         record.put_all(block.keys, "weight_grad_mean_abs", _unscaled(means, scale))
         count = block.over(self._workspace.nonzeros)
-        record.put_all(block.keys, "grad_zero_fraction", count, rest_of(block.entries))
+        record.put_all(block.keys, "grad_zero_fraction", count, Share(block.entries, rest=True))
         if self.metrics == "full":
             whole = self._whole_rows(block)
             low, high = (whole.over(partial(st.percentile, share=share)) for share in (0.05, 0.95))
@@ -141,12 +163,16 @@ class ParameterMeter:
         if which >= len(self._before):
             return
         for before, sizes in self._before[which]:
-            for now in self._blocks({key: self.weights[key] for key in before.keys}):
-                space = self._workspace.empty("change", now.rows.shape, now.rows)
-                moved = Block(now.keys, torch.sub(now.rows, before.rows, out=space), now.entries, True)
-                record.put_all(now.keys, "update_ratio", moved.over(self._workspace.norm) / sizes)
-                if self.metrics == "full":
-                    record.put_all(now.keys, "update_mean_abs", moved.over(st.mean_abs))
+            own = [self.weights[key] for key in before.keys]
+            if all(len(weights) == 1 for weights in own):
+                then = before.rows.view(len(own), *own[0][0].shape).unbind()
+                torch._foreach_sub_(then, [weights[0].detach() for weights in own])
+            else:
+                (now,) = self._blocks({key: self.weights[key] for key in before.keys})
+                before.rows.sub_(now.rows)
+            record.put_all(before.keys, "update_ratio", before.over(self._workspace.norm) / sizes)
+            if self.metrics == "full":
+                record.put_all(before.keys, "update_mean_abs", before.over(st.mean_abs))
         self._before[which] = []
 
     def forget_update(self) -> None:
@@ -163,22 +189,31 @@ class ParameterMeter:
 
         A block is gone with the next one, unless the blocks are `held`: those are gone with the next held ones.
         """
-        alike: dict[object, list[Key]] = {}
-        for key, found in grouped.items():
-            if found:
-                alike.setdefault(self._likeness(key, found), []).append(key)
-        number = 0
-        for keys in alike.values():
-            entries = sum(x.numel() for x in grouped[keys[0]])
-            most = max(BLOCK_ENTRIES // max(entries, 1), 1)
-            for start in range(0, len(keys), most):
-                part, number = keys[start : start + most], number + 1
-                tensors = [grouped[key] for key in part]
-                if len(part) == 1:
-                    rows, copied = self._joined(tensors[0]).unsqueeze(0), len(tensors[0]) > 1
-                else:
-                    rows, copied = self._beside(tensors, number if held else "rows"), True
-                yield Block(part, rows, entries // rows.shape[1], copied)
+        for number, (keys, entries) in enumerate(self._split(grouped)):
+            tensors = [grouped[key] for key in keys]
+            if len(keys) == 1:
+                rows, copied = self._joined(tensors[0]).unsqueeze(0), len(tensors[0]) > 1
+            else:
+                rows, copied = self._beside(tensors, number if held else "rows"), True
+            yield Block(keys, rows, entries // rows.shape[1], copied)
+
+    def _split(self, grouped: Grouped) -> list[tuple[Sequence[Key], int]]:
+        """The keys of each block and the entries of one of them. Remembered: nothing changes from record to record."""
+        likeness = tuple((key, self._likeness(key, found)) for key, found in grouped.items() if found)
+        known = self._splits.get(likeness)
+        if known is None:
+            alike: dict[object, list[Key]] = {}
+            for key, like in likeness:
+                alike.setdefault(like, []).append(key)
+            known = []
+            for keys in alike.values():
+                entries = sum(x.numel() for x in grouped[keys[0]])
+                most = max(BLOCK_ENTRIES // max(entries, 1), 1)
+                known += [(tuple(keys[at : at + most]), entries) for at in range(0, len(keys), most)]
+            if len(self._splits) >= SPLITS_KEPT:
+                self._splits.clear()
+            self._splits[likeness] = known
+        return known
 
     def _beside(self, tensors: Sequence[Sequence[Tensor]], use: Hashable) -> Tensor:
         """What several keys have, all of one shape, as [key, replica, entry]."""
@@ -219,8 +254,18 @@ class ParameterMeter:
         return Block(block.keys, nn.functional.pad(block.rows, (0, missing)), block.entries, True)
 
 
+def _count_nonfinite(record: Record, keys: Sequence[Key], norms: Tensor, blocks: Iterable[Block]) -> None:
+    """Put how many entries are not finite; `blocks` are looked at where the norms are not, or where asking waits."""
+    record.know(keys, "nonfinite", 0.0)
+    if norms.device.type != "cpu" or not isfinite(norms.sum().item()):
+        for block in blocks:
+            record.put_all(block.keys, "nonfinite", block.over(st.nonfinite))
+
+
 def _gradients(parameters: Mapping[Key, Sequence[nn.Parameter]]) -> dict[Key, list[Tensor]]:
-    return {key: [p.grad for p in own if p.grad is not None] for key, own in parameters.items()}
+    """The gradients there are, of the keys that have any."""
+    found = {key: [x for p in own if (x := p.grad) is not None] for key, own in parameters.items()}
+    return {key: tensors for key, tensors in found.items() if tensors}
 
 
 def _unscaled(x: Tensor, scale: Tensor | None) -> Tensor:

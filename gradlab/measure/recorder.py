@@ -108,11 +108,8 @@ class Recorder:
         batch_dim = 1 if stacked else batch_dim
         self._hooked, self._eager = metrics != "gradients", EagerSteps()
         self._meter = BatchMeter(view, loss_reduction, accumulation)
-        self._taps = Taps(self.model, every, modules, self._meter, batch_dim=batch_dim, no_grad=False)
+        self._taps = Taps(self.model, every, modules, self._meter, batch_dim)
         self._probe_meter = ProbeMeter(view, metrics == "full")
-        self._probe_taps = Taps(
-            self.model, every, modules, self._probe_meter, batch_dim=batch_dim, no_grad=True
-        )
         self._ledger = Ledger(
             seeds, {name: found for name, m in modules.items() if (found := fans(m)) is not None}, metrics
         )
@@ -224,7 +221,7 @@ class Recorder:
     # -- one record ------------------------------------------------------------------------------------------
 
     def _inside(self) -> float:
-        return self._taps.seconds + self._probe_taps.seconds + self._meter.seconds
+        return self._taps.seconds + self._meter.seconds
 
     def _due(self) -> bool:
         last = self.steps is not None and self._step == self.steps - 1
@@ -286,14 +283,14 @@ class Recorder:
     def _run_probe(self, record: Record) -> None:
         self._probe_meter.record = record
         try:
-            with evaluation(self.model), self._probe_taps:
+            with evaluation(self.model), self._taps.probing(self._probe_meter):
                 if isinstance(self.probe, Mapping):
                     self.model(**self.probe)
                 elif isinstance(self.probe, tuple):
                     self.model(*self.probe)
                 else:
                     self.model(self.probe)
-                for forward in self._probe_taps.passes:
+                for forward in self._taps.passes:
                     record.saw([*forward.calls])
                 self._probe_meter.finish()
         finally:

@@ -7,8 +7,8 @@ measured there is the `Meter`'s. They are attached for a recorded step or a prob
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol
@@ -85,21 +85,25 @@ class Tap:
         return Tap, ()
 
 
-class Taps(AbstractContextManager["Taps"]):
+class Taps:
     """The taps of one model, attached between `attach` and `detach`.
 
     modules:   the modules to watch, by path, so that every activation finds the one it follows
     chosen:    the paths of those that are measured
-    no_grad:   whether a forward pass without gradients counts (a probe) or is an evaluation to be left alone
+    no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
 
     def __init__(
-        self, root: nn.Module, modules: Mapping[str, nn.Module], chosen: Collection[str], meter: Meter, *,
-        batch_dim: int, no_grad: bool,
-    ) -> None:  # fmt: skip
+        self,
+        root: nn.Module,
+        modules: Mapping[str, nn.Module],
+        chosen: Collection[str],
+        meter: Meter,
+        batch_dim: int,
+    ) -> None:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
-        self.batch_dim, self.no_grad = batch_dim, no_grad
+        self.batch_dim, self.no_grad = batch_dim, False
         self.passes: list[Pass] = []
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
@@ -142,12 +146,16 @@ class Taps(AbstractContextManager["Taps"]):
         self.passes, self._loose = [], None
         self._local = threading.local()
 
-    def __enter__(self) -> Taps:
-        self.attach()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.detach()
+    @contextmanager
+    def probing(self, meter: Meter) -> Iterator[None]:
+        """Forward passes inside are a probe's, without gradients, and told to another meter."""
+        ours, self.meter, self.no_grad = self.meter, meter, True
+        self.forget()
+        try:
+            yield
+        finally:
+            self.meter, self.no_grad = ours, False
+            self.forget()
 
     def watching(self) -> AbstractContextManager[Any]:
         """Activations called inside belong to the model, for a part of a step outside the model's own call."""

@@ -6,6 +6,7 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,9 @@ from torch import Tensor, nn
 
 from gradlab.errors import GradlabError
 
-UNCHANGING = {
-    bool,
-    int,
-    float,
-    str,
-    tuple,
-    type(None),
-    OrderedDict,
-}  # and the hooks, which are no state of the model
+# OrderedDict: the hooks, which are no state of the model
+UNCHANGING = {bool, int, float, str, tuple, type(None), OrderedDict}
+CONTAINERS = {list, set, dict, deque}
 
 
 @contextmanager
@@ -36,9 +31,11 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     keeps for its next batch, and lists, dicts, sets and tensors that it changes. The modes are set without calling
     the model's own `eval`, which some models override. Raises GradlabError when a parameter was changed.
     """
-    attributes = [(module, dict(module.__dict__), dict(module._buffers)) for module in model.modules()]
-    kept = [value for _, own, _ in attributes for value in own.values() if type(value) not in UNCHANGING]
-    restore = [undo for value in kept if (undo := _undo(value)) is not None]
+    modules = list(model.modules())
+    attributes = [(module, module.__dict__.copy()) for module in modules]
+    values = [value for _, own in attributes for value in own.values() if type(value) not in UNCHANGING]
+    containers = [(value, value.copy()) for value in values if type(value) in CONTAINERS]
+    restore = [undo for value in values if (undo := _undo(value)) is not None]
     restore += [_undo_tensor(buffer) for buffer in model.buffers()]
     restore += [
         _undo_tensor(module.weight)
@@ -50,8 +47,13 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     devices = {parameter.device for _, parameter, _ in parameters if parameter.device.type == "cuda"}
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
     try:
-        for module, _, _ in attributes:
-            module.training = False
+        for module, own in attributes:
+            if "training" in own:
+                module.__dict__["training"] = (
+                    False  # past nn.Module's own way, which takes as long as a layer
+                )
+            else:
+                module.training = False
         with torch.no_grad(), ExitStack() as stack:
             for kind in {"cpu", *(parameter.device.type for _, parameter, _ in parameters)}:
                 if torch.is_autocast_enabled(
@@ -60,9 +62,10 @@ def evaluation(model: nn.Module) -> Iterator[None]:
                     stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
-        for module, before, own in attributes:
-            _restore(module.__dict__, before)
-            _restore(module._buffers, own)
+        for module, own in attributes:
+            _restore(module.__dict__, own)
+        for value, before in containers:
+            _refill(value, before)
         changed = {id(tensor) for undo in restore if (tensor := undo()) is not None}
         torch.random.set_rng_state(states[0])
         np.random.set_state(states[1])
@@ -85,8 +88,6 @@ def _undo(value: Any) -> Callable[[], Tensor | None] | None:
     """What puts an attribute's content back; None where binding it again is enough."""
     if isinstance(value, Tensor) and value.layout == torch.strided:
         return _undo_tensor(value)
-    if type(value) in (list, set, dict, deque):
-        return _undo_container(value, value.copy())
     if isinstance(value, torch.Generator):
         state = value.get_state()
         return lambda: (value.set_state(state), None)[1]
@@ -100,19 +101,17 @@ def _undo(value: Any) -> Callable[[], Tensor | None] | None:
     return None
 
 
-def _undo_container(value: Any, before: Any) -> Callable[[], None]:
-    def undo() -> None:
-        if type(value) in (list, deque):
-            same = len(value) == len(before) and all(a is b for a, b in zip(value, before, strict=True))
-        elif type(value) is dict:
-            same = value.keys() == before.keys() and all(value[key] is before[key] for key in before)
-        else:
-            same = value == before
-        if not same:
-            value.clear()
-            (value.extend if type(value) in (list, deque) else value.update)(before)
-
-    return undo
+def _refill(value: Any, before: Any) -> None:
+    """Put a container's content back, where it is not the same any more."""
+    if isinstance(value, dict):
+        same = value.keys() == before.keys() and all(map(is_, value.values(), before.values()))
+    elif isinstance(value, set):
+        same = value == before
+    else:
+        same = len(value) == len(before) and all(map(is_, value, before))
+    if not same:
+        value.clear()
+        (value.extend if isinstance(value, list | deque) else value.update)(before)
 
 
 def _undo_tensor(tensor: Tensor) -> Callable[[], Tensor | None]:
