@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/gradlab run --activation sigmoid --depth 20 --report
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto
 
 # Style and types; needs the `dev` extra: pip install -c constraints.txt -e ".[dev]"
 check:
