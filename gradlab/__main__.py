@@ -1,6 +1,22 @@
-"""`python -m gradlab` is the command `gradlab`."""
+"""The console script `gradlab`, and `python -m gradlab`."""
 
-from gradlab.cli.main import main
+from __future__ import annotations
+
+import sys
+
+from gradlab.garbage import collect_rarely, keep_for_good
+
+
+def console() -> int:
+    """The command in a process of its own."""
+    collect_rarely()
+    from gradlab.cli.main import main
+
+    try:
+        return main()
+    finally:
+        keep_for_good()
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(console())

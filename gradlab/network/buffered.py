@@ -22,6 +22,8 @@ from gradlab.activations.modules import StackedPReLU
 from gradlab.network.mlp import StackedMLP
 from gradlab.network.skips import Skip
 
+aten = torch.ops.aten
+
 
 class _Phi(Protocol):
     """One layer's activation: h from z, and delta from the gradient of h, in place."""
@@ -77,6 +79,34 @@ class _PReLU:
         torch.where(z > 0, z, torch.mul(self.alpha, z, out=spare), out=z)
 
 
+class _PReLUOfOneSlope:
+    """`_PReLU` with one alpha a replica, on the CPU: what leaky ReLU's kernels compute with a number for a slope."""
+
+    def __init__(self, module: StackedPReLU, z: Tensor, slope: Tensor) -> None:
+        self.alpha, self.z, self.slope = module.alpha, z, slope
+        self.h, self.product = torch.empty_like(z), torch.empty_like(z)
+        self.numbers: list[float] = []
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.numbers = self.alpha.flatten().tolist()
+        self._leak(z, self.h)
+        return self.h
+
+    def backward(self, gradient: Tensor) -> None:
+        below = torch.clamp(self.z, max=0.0, out=self.product)
+        torch.sum(torch.mul(below, gradient, out=self.product), (1, 2), keepdim=True, out=self.slope)
+        for g, z, number in zip(gradient, self.z, self.numbers, strict=True):
+            aten.leaky_relu_backward.grad_input(g, z, number, False, grad_input=g)
+
+    def apply(self, z: Tensor, spare: Tensor) -> None:
+        self.numbers = self.alpha.flatten().tolist()
+        self._leak(z, z)
+
+    def _leak(self, z: Tensor, h: Tensor) -> None:
+        for replica, number in enumerate(self.numbers):
+            aten.leaky_relu.out(z[replica], number, out=h[replica])
+
+
 class BufferedPass:
     """Forward and backward passes of one stack on batches of one size.
 
@@ -97,7 +127,9 @@ class BufferedPass:
         self._phi: list[_Phi] = []
         for layer, z in zip(mlp.layers, self._z, strict=False):
             if isinstance(layer.activation, StackedPReLU):
-                self._phi.append(_PReLU(layer.activation, z, found[layer.activation.alpha]))
+                alpha = layer.activation.alpha
+                alone = alpha.device.type == "cpu" and alpha.shape[1:] == (1, 1)
+                self._phi.append((_PReLUOfOneSlope if alone else _PReLU)(layer.activation, z, found[alpha]))
             else:
                 assert kernels is not None
                 self._phi.append(_Elementwise(kernels, z))

@@ -118,7 +118,7 @@ def start_server() -> None:
     It inherits that Ctrl-C is blocked: a terminal sends it to the server too, whose imports would end in a traceback.
     """
     if "forkserver" in mp.get_all_start_methods():
-        mp.get_context("forkserver").set_forkserver_preload(["gradlab.sweep.worker"])
+        mp.get_context("forkserver").set_forkserver_preload(["gradlab.sweep.preload"])
         resource_tracker.ensure_running()  # the server starts it otherwise, and its start unblocks Ctrl-C
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
