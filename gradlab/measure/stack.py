@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import inf
+from math import inf, sqrt
 from time import perf_counter
 from typing import Any
 
@@ -31,6 +31,7 @@ from gradlab.activations.spec import Interval
 from gradlab.measure import statistics as st
 from gradlab.measure.columns import layer_columns
 from gradlab.measure.workspace import Workspace
+from gradlab.network.buffered import BufferedPass
 from gradlab.network.mlp import StackedMLP
 
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
@@ -64,6 +65,7 @@ class StackRecorder:
         self.seconds = 0.0
         self._kernels = kernels_of(activation)
         self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
+        self._rows: dict[str, list[list[float]]] = {}  # numbers of every layer, by column
         self._inside: list[Tensor] = []
         self._z: list[Tensor] = []
         self._phi_inputs: list[Tensor] = []
@@ -85,18 +87,19 @@ class StackRecorder:
         wide = st.wide_dtype(self.probe)
         values = torch.full(shape, torch.nan, dtype=wide, device=self.probe.device)
         applies = np.zeros((shape[0], shape[2]), dtype=bool)
-        nothing = values[0, :, 0].clone()
         for name, parts in self._taken.items():
-            rows: dict[int, Tensor] = {}
+            place = self.columns[name]
             for layers, numbers in parts:
-                each = [numbers.view(-1)] if len(layers) == 1 else numbers.view(-1, self.replicas).unbind()
-                for layer, row in zip(layers, each, strict=True):
-                    # what is not finite is counted in several parts
-                    rows[layer] = rows[layer] + row if layer in rows else row
-            # Stacked rather than put by index: an index would have to be copied to the device.
-            found = [rows.get(layer, nothing) for layer in range(shape[0])]
-            values[:, :, self.columns[name]] = torch.stack(found)
-            applies[[*rows], self.columns[name]] = True
+                first, last = layers[0], layers[-1]
+                assert last - first == len(layers) - 1, (
+                    "a slice, since an index would be copied to the device"
+                )
+                block = values[first : last + 1, :, place]
+                if applies[first, place]:  # what is not finite is counted in several parts
+                    block += numbers.view(-1, self.replicas)
+                else:
+                    block.copy_(numbers.view(-1, self.replicas))
+                applies[first : last + 1, place] = True
         # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.
         known = values[:, :, self.columns["z_std"]].isfinite()
         for name in BY_COMPARISON:
@@ -116,54 +119,99 @@ class StackRecorder:
 
     # -- the probe -------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Start a record: run the probe through the net in eval mode, without a graph."""
-        self._taken, self._inside = {}, []
+    def begin(self, buffered: BufferedPass | None = None) -> None:
+        """Start a record: run the probe through the net in eval mode, without a graph.
+
+        buffered: a pass of the same stack that tells what goes by; without it, hooks do
+        """
+        self._taken, self._inside, self._rows = {}, [], {}
         every = range(len(self.linears))
         self._put(every, "nonfinite", torch.zeros(len(every), self.replicas, device=self.probe.device))
-        before = self._probe_before if self.activation.elementwise else None
-        with self.mlp.evaluating(), self._hooked(self._probe_linear, before, self._probe_after):
-            self.mlp(self.probe.unsqueeze(0).expand(self.replicas, -1, -1))
+        x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
+        with self.mlp.evaluating():
+            if buffered:
+                buffered.infer(x, self._linear, lambda layer, h: self._after(layer, None, h, h))
+            else:
+                before = self._probe_before if self.activation.elementwise else None
+                with self._hooked(self._probe_linear, before, self._probe_after):
+                    self.mlp(x)
+        for column, rows in self._rows.items():
+            self._put(range(len(rows)), column, torch.tensor(rows, dtype=torch.float64))
         if self._inside:
             inside, pieces = torch.stack(self._inside), self.activation.pieces
             self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
         self.seconds = 0.0
 
+    def _linear(self, layer: int, z: Tensor) -> None:
+        self._signal(layer, z, "z_mean", "z_std")
+        if layer < len(self.linears) - 1:
+            self._before(layer, None, z)
+
     def _probe_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
-        mean, std = st.mean_std(z)
-        self._put(layer, "z_mean", mean)
-        self._put(layer, "z_std", std)
+        self._signal(layer, z, "z_mean", "z_std")
 
     def _probe_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        z = args[0]
+        self._before(layer, module, args[0])
+
+    def _probe_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+        self._after(layer, module, args[0], h)
+
+    def _before(self, layer: int, module: nn.Module | None, z: Tensor) -> None:
         pieces = self.activation.pieces
         self._inside.append(self._samples_inside(self.activation.flats if pieces is None else pieces[0], z))
         if pieces is None and not (self._kernels and self._kernels.of_output):
             self._slopes(layer, self._slope(module, z, z))
 
-    def _probe_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+    def _after(self, layer: int, module: nn.Module | None, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
-            self._slopes(layer, self._slope(module, args[0], h))
-        self._put(layer, "h_mean", st.mean(h))
-        self._put(layer, "h_rms", st.rms(h))
+            self._slopes(layer, self._slope(module, z, h))
+        self._signal(layer, h, "h_mean", "h_rms")
         if self.full:
             self._put(layer, "h_p95_abs", st.percentile(h.abs(), 0.95))
 
-    def _slope(self, module: nn.Module, z: Tensor, kept: Tensor) -> Tensor:
+    def _signal(self, layer: int, x: Tensor, mean: str, size: str) -> None:
+        """Put the mean of x and, by the column's name, its standard deviation or its root mean square."""
+        flat = x.reshape(self.replicas, -1)
+        if not st.summed_narrow(flat):
+            first, second = st.mean_std(x) if size == "z_std" else (st.mean(x), st.rms(x))
+            self._put(layer, mean, first)
+            self._put(layer, size, second)
+            return
+        scratch = self._space.empty("squares", flat.shape, flat)
+        if size == "z_std":
+            means, sizes = st.narrow_means_stds(flat, scratch)
+        else:
+            means, root = st.narrow_means(flat), sqrt(flat.shape[1])
+            sizes = [length / root for length in st.narrow_norms(flat, scratch)]
+        self._rows.setdefault(mean, []).append(means)
+        self._rows.setdefault(size, []).append(sizes)
+
+    def _slope(self, module: nn.Module | None, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""
         if self._kernels is None:
+            assert module is not None
             return slope_of(module, z)
-        slope = self._space.empty("slope", z.shape, z).fill_(1.0)
-        self._kernels.backward(slope, kept, slope)
+        ones = self._space.ones("ones", z.shape, z)
+        slope = self._space.empty("slope", z.shape, z)
+        self._kernels.backward(ones, kept, slope)
         return slope
 
     def _slopes(self, layer: int, slope: Tensor) -> None:
         """slope: phi'(z), which is written over."""
         assert self.activation.slope_sup is not None
-        self._put(layer, "slope_sq", st.rms(slope).square())
         edge = SATURATED_BELOW * self.activation.slope_sup
-        flat = torch.lt(slope.abs_(), edge, out=self._mask(slope))
-        self._put(layer, "saturated_fraction", st.mean(flat))
+        if not st.summed_narrow(slope):
+            self._put(layer, "slope_sq", st.rms(slope).square())
+            self._put(
+                layer, "saturated_fraction", st.mean(torch.lt(slope.abs_(), edge, out=self._mask(slope)))
+            )
+            return
+        flat = slope.reshape(self.replicas, -1)
+        norms = st.narrow_norms(flat, self._space.empty("squares", flat.shape, flat))
+        squares = [length * length / flat.shape[1] for length in norms]
+        saturated = torch.lt(flat.abs_(), edge, out=self._mask(flat))
+        self._rows.setdefault("slope_sq", []).append(squares)
+        self._rows.setdefault("saturated_fraction", []).append(st.narrow_means(saturated))
 
     def _count_two_slopes(self, inside: Tensor, first: float, second: float) -> Tensor:
         """As `_slopes` for all layers, where phi' is `first` on some samples of a unit and `second` on the rest.
@@ -206,7 +254,7 @@ class StackRecorder:
     def _samples_inside(self, intervals: Sequence[Interval], z: Tensor) -> Tensor:
         """On how many samples each unit sits in one of the intervals: [replica, unit]."""
         mask = self._mask(z)
-        total = torch.zeros(z.shape[0], z.shape[2], device=z.device)
+        counts = []
         for low, high in intervals:
             if low == -inf:
                 torch.le(z, high, out=mask)
@@ -214,8 +262,10 @@ class StackRecorder:
                 torch.ge(z, low, out=mask)
             else:
                 mask.copy_((z >= low) & (z <= high))
-            total += mask.sum(dim=1)
-        return total
+            counts.append(mask.sum(dim=1))
+        if not counts:
+            return torch.zeros(z.shape[0], z.shape[2], device=z.device)
+        return counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
 
     # -- the training step -----------------------------------------------------------------------------------
 
@@ -253,35 +303,53 @@ class StackRecorder:
         return z.detach().clone() if self.activation.source else z.detach()
 
     def _reduce_batch(self) -> None:
-        hidden = range(len(self._h))
+        """What the hooks have kept."""
         for layer, z in enumerate(self._z):
             self._count_nonfinite([layer], z)
         learned = self._learned_slopes()
-        for some in _chunks(hidden, self._h[0].numel()):
-            if self.activation.elementwise:
-                inputs = torch.cat([self._phi_inputs[layer] for layer in some])
-                if learned is None:
-                    inactive = self._samples_inside(self.activation.flats, inputs)
-                else:  # flat below 0 where the slope there is exactly 0
-                    below = self._samples_inside(((-inf, 0.0),), inputs)
-                    inactive = below * (learned[some.start : some.stop] == 0).flatten(0, 1)
-                self._put(some, "batch_dead_fraction", st.share(inactive == inputs.shape[1]))
-            h = torch.cat([self._h[layer] for layer in some])
-            zeros = torch.eq(h, 0, out=self._mask(h))
-            self._put(some, "zero_fraction", st.mean(zeros))
+        for some in _chunks(range(len(self._h)), self._h[0].numel()):
+            inputs = torch.cat([self._phi_inputs[layer] for layer in some]) if self._phi_inputs else None
+            self._count_batch(some, inputs, torch.cat([self._h[layer] for layer in some]), learned)
         self._z, self._phi_inputs, self._h = [], [], []
         alike: dict[torch.Size, list[tuple[int, Tensor]]] = {}
-        for layer, gradient in self._deltas:
+        for layer, gradient in self._deltas[::-1]:  # the last layer's comes first
             alike.setdefault(gradient.shape, []).append((layer, gradient))
         for shape, found in alike.items():
             for some in _chunks(range(len(found)), shape.numel()):
                 part = found[some.start : some.stop]
-                layers = [layer for layer, _ in part]
                 delta = torch.cat([gradient for _, gradient in part])
-                # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
-                self._put(layers, "delta_rms", st.rms(delta) * shape[1])
-                self._count_nonfinite(layers, delta)
+                self._measure_delta([layer for layer, _ in part], delta)
         self._deltas = []
+
+    def take_pass(self, kept: BufferedPass, gradient: Tensor) -> None:
+        """Instead of `training_step`: a pass that keeps everything, and the gradient it was given at the outputs."""
+        hidden, learned = range(len(kept.z)), self._learned_slopes()
+        for some in _chunks(hidden, kept.z[0].numel()):
+            z, h, delta = (x[some.start : some.stop].flatten(0, 1) for x in (kept.z, kept.h, kept.delta))
+            self._count_nonfinite(some, z)
+            self._count_batch(some, z, h, learned)
+            self._measure_delta(some, delta)
+        self._count_nonfinite([len(hidden)], kept.outputs)
+        self._measure_delta([len(hidden)], gradient)
+
+    def _count_batch(self, some: range, z: Tensor | None, h: Tensor, learned: Tensor | None) -> None:
+        """z, h: of some hidden layers, [layer * replica, batch, unit]; learned: PReLU's slopes of all."""
+        if self.activation.elementwise:
+            assert z is not None
+            if learned is None:
+                inactive = self._samples_inside(self.activation.flats, z)
+            else:  # flat below 0 where the slope there is exactly 0
+                below = self._samples_inside(((-inf, 0.0),), z)
+                inactive = below * (learned[some.start : some.stop] == 0).flatten(0, 1)
+            self._put(some, "batch_dead_fraction", st.share(inactive == z.shape[1]))
+        zeros = torch.eq(h, 0, out=self._mask(h))
+        self._put(some, "zero_fraction", st.mean(zeros))
+
+    def _measure_delta(self, layers: Sequence[int], delta: Tensor) -> None:
+        """delta: the gradient of the loss in z, [layer * replica, batch, unit]."""
+        # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
+        self._put(layers, "delta_rms", st.rms(delta) * delta.shape[1])
+        self._count_nonfinite(layers, delta)
 
     def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""

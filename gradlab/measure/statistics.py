@@ -35,18 +35,22 @@ def norm(x: Tensor, scratch: Tensor | None = None) -> Tensor:
 
 def _norm(flat: Tensor, scratch: Tensor | None = None) -> Tensor:
     """L2 norm of each row of [replica, n], wide."""
-    if not (_summed_narrow(flat) and flat.shape[1]):
+    if not (summed_narrow(flat) and flat.shape[1]):
         return _wide_norm(flat.to(wide_dtype(flat)), flat)
-    squares = torch.mul(flat, flat, out=scratch).sum(dim=1)
+    return torch.tensor(narrow_norms(flat, scratch), dtype=torch.float64)
+
+
+def narrow_norms(flat: Tensor, scratch: Tensor | None = None) -> list[float]:
+    """`norm` of each row of a [replica, n] that is `summed_narrow`."""
+    squares = torch.mul(flat, flat, out=scratch).sum(dim=1).tolist()
     least = flat.shape[1] * SMALLEST_MEAN_SQUARE
-    sound = [least < square < inf for square in squares.tolist()]
-    lengths = squares.to(torch.float64).sqrt_()
-    if all(sound):
-        return lengths
-    return torch.where(torch.tensor(sound), lengths, _wide_norm(flat.to(torch.float64), flat))
+    if all(least < square < inf for square in squares):
+        return [sqrt(square) for square in squares]
+    wide = _wide_norm(flat.to(torch.float64), flat).tolist()
+    return [sqrt(s) if least < s < inf else w for s, w in zip(squares, wide, strict=True)]
 
 
-def _summed_narrow(x: Tensor) -> bool:
+def summed_narrow(x: Tensor) -> bool:
     """Whether x is summed in its own format first; what tells that it must not be would wait for another device."""
     return x.dtype == torch.float32 and x.device.type == "cpu"
 
@@ -74,11 +78,18 @@ def rms(x: Tensor) -> Tensor:
 def mean(x: Tensor) -> Tensor:
     """Mean of everything behind the replica axis: [replica, ...] -> [replica], wide."""
     flat = x.reshape(x.shape[0], -1)
-    if _summed_narrow(flat):
-        totals = flat.sum(dim=1)
-        if all(map(isfinite, totals.tolist())):
-            return totals.to(torch.float64).div_(flat.shape[1])
+    if summed_narrow(flat):
+        return torch.tensor(narrow_means(flat), dtype=torch.float64)
     return flat.to(wide_dtype(x)).mean(dim=1)
+
+
+def narrow_means(flat: Tensor) -> list[float]:
+    """`mean` of each row of a [replica, n] that is `summed_narrow`."""
+    totals = flat.sum(dim=1).tolist()
+    if all(map(isfinite, totals)) and flat.shape[1]:
+        return [total / flat.shape[1] for total in totals]
+    means: list[float] = flat.to(torch.float64).mean(dim=1).tolist()
+    return means
 
 
 def share(mask: Tensor) -> Tensor:
@@ -90,16 +101,23 @@ def share(mask: Tensor) -> Tensor:
 def mean_std(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (over the population) of everything behind the replica axis."""
     flat = x.reshape(x.shape[0], -1)
-    average = mean(flat)
-    if not _summed_narrow(flat):
+    if not summed_narrow(flat):
+        average = mean(flat)
         return average, _wide_deviation(flat, average)
-    square = (_norm(flat) / sqrt(flat.shape[1])).square()
-    variance = square - average.square()
-    clear = variance > CLEAR_VARIANCE * square
-    if all(clear.tolist()):
-        return average, variance.sqrt_()
-    exact = flat.to(torch.float64).mean(dim=1)
-    return average, torch.where(clear, variance.sqrt(), _wide_deviation(flat, exact))
+    means, deviations = narrow_means_stds(flat)
+    return torch.tensor(means, dtype=torch.float64), torch.tensor(deviations, dtype=torch.float64)
+
+
+def narrow_means_stds(flat: Tensor, scratch: Tensor | None = None) -> tuple[list[float], list[float]]:
+    """`mean_std` of each row of a [replica, n] that is `summed_narrow`."""
+    means, root = narrow_means(flat), sqrt(flat.shape[1])
+    squares = [(length / root) * (length / root) for length in narrow_norms(flat, scratch)]
+    variances = [square - average * average for average, square in zip(means, squares, strict=True)]
+    clear = [v > CLEAR_VARIANCE * square for v, square in zip(variances, squares, strict=True)]
+    if all(clear):
+        return means, [sqrt(variance) for variance in variances]
+    wide = _wide_deviation(flat, flat.to(torch.float64).mean(dim=1)).tolist()
+    return means, [sqrt(v) if c else w for v, c, w in zip(variances, clear, wide, strict=True)]
 
 
 def _wide_deviation(flat: Tensor, average: Tensor) -> Tensor:

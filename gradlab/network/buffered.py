@@ -11,6 +11,8 @@ hooks and plain steps through here. Norms, skip connections, softmax and users' 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Protocol
 
 import torch
@@ -23,6 +25,9 @@ from gradlab.network.mlp import StackedMLP
 from gradlab.network.skips import Skip
 
 aten = torch.ops.aten
+Told = Callable[[int, Tensor], object]
+"""(layer, what passes by)"""
+ALIGNED = 64  # entries: 64 bytes and more
 
 
 class _Phi(Protocol):
@@ -38,10 +43,9 @@ class _Phi(Protocol):
 
 
 class _Elementwise:
-    def __init__(self, kernels: Kernels, z: Tensor) -> None:
-        self.kernels = kernels
-        self.h = z if kernels.of_output else torch.empty_like(z)
-        self.kept = self.h if kernels.of_output else z
+    def __init__(self, kernels: Kernels, z: Tensor, h: Tensor) -> None:
+        self.kernels, self.h = kernels, h
+        self.kept = h if kernels.of_output else z
 
     def forward(self, z: Tensor) -> Tensor:
         self.kernels.forward(z, self.h)
@@ -57,9 +61,8 @@ class _Elementwise:
 class _PReLU:
     """`StackedPReLU` and its backward pass; `slope` is the gradient of alpha."""
 
-    def __init__(self, module: StackedPReLU, z: Tensor, slope: Tensor) -> None:
-        self.alpha, self.z, self.slope = module.alpha, z, slope
-        self.h, self.scaled = torch.empty_like(z), torch.empty_like(z)
+    def __init__(self, module: StackedPReLU, z: Tensor, h: Tensor, slope: Tensor, scratch: Tensor) -> None:
+        self.alpha, self.z, self.h, self.slope, self.scaled = module.alpha, z, h, slope, scratch
         self.above = torch.empty_like(z, dtype=torch.bool)
         self.zero = torch.zeros((), dtype=z.dtype, device=z.device)
         self.axes = [axis for axis in (1, 2) if module.alpha.shape[axis] == 1]
@@ -70,7 +73,7 @@ class _PReLU:
         return torch.where(self.above, z, self.scaled, out=self.h)
 
     def backward(self, gradient: Tensor) -> None:
-        below = torch.where(self.above, self.zero, gradient, out=self.h)
+        below = torch.where(self.above, self.zero, gradient)
         torch.sum(torch.mul(below, self.z, out=self.scaled), self.axes, keepdim=True, out=self.slope)
         torch.where(self.above, gradient, self.zero, out=gradient)
         gradient.add_(torch.mul(below, self.alpha, out=self.scaled))
@@ -82,9 +85,8 @@ class _PReLU:
 class _PReLUOfOneSlope:
     """`_PReLU` with one alpha a replica, on the CPU: what leaky ReLU's kernels compute with a number for a slope."""
 
-    def __init__(self, module: StackedPReLU, z: Tensor, slope: Tensor) -> None:
-        self.alpha, self.z, self.slope = module.alpha, z, slope
-        self.h, self.product = torch.empty_like(z), torch.empty_like(z)
+    def __init__(self, module: StackedPReLU, z: Tensor, h: Tensor, slope: Tensor, scratch: Tensor) -> None:
+        self.alpha, self.z, self.h, self.slope, self.product = module.alpha, z, h, slope, scratch
         self.numbers: list[float] = []
 
     def forward(self, z: Tensor) -> Tensor:
@@ -110,32 +112,58 @@ class _PReLUOfOneSlope:
 class BufferedPass:
     """Forward and backward passes of one stack on batches of one size.
 
-    gradients: of every parameter in the order of `mlp.parameters()`; the next pass writes over them
+    keep:      whether everything stays until the next pass, as `z`, `h` and `delta` of the hidden layers; otherwise
+               what is not needed any more is written over
+    gradients: of every parameter in the order of `mlp.parameters()`; the next pass writes over them. Given, they are
+               another pass's
     """
 
-    def __init__(self, mlp: StackedMLP, kernels: Kernels | None, batch: int) -> None:
+    def __init__(
+        self, mlp: StackedMLP, kernels: Kernels | None, batch: int, *, keep: bool = False,
+        gradients: Sequence[Tensor] | None = None,
+    ) -> None:  # fmt: skip
         weights = [linear.weight for linear in mlp.linears]
         like = weights[0].detach()
+        self.mlp, self.kernels, self.batch = mlp, kernels, batch
         self._weights = [weight.detach() for weight in weights]
         self._biases = [linear.bias.detach() for linear in mlp.linears]
         self._across = [weight.transpose(1, 2) for weight in self._weights]
-        self._z = [like.new_empty(len(weight), batch, weight.shape[2]) for weight in weights]
-        found = {parameter: torch.empty_like(parameter) for parameter in mlp.parameters()}
-        self.gradients = list(found.values())
+        parameters = list(mlp.parameters())
+        self.gradients = [torch.empty_like(p) for p in parameters] if gradients is None else list(gradients)
+        found = dict(zip(parameters, self.gradients, strict=True))
         self._weight_gradients = [found[weight] for weight in weights]
         self._bias_gradients = [found[linear.bias] for linear in mlp.linears]
+
+        hidden, replicas, outputs = len(mlp.layers), len(like), weights[-1].shape[2]
+        shape = (replicas, batch, weights[-1].shape[1])
+        self.z = _layers(like, hidden, shape)
+        in_place = kernels is not None and kernels.of_output and not keep
+        self.h = self.z if in_place else _layers(like, hidden, shape)
+        scratch = like.new_empty(shape)
         self._phi: list[_Phi] = []
-        for layer, z in zip(mlp.layers, self._z, strict=False):
+        for layer, z, h in zip(mlp.layers, self.z, self.h, strict=True):
             if isinstance(layer.activation, StackedPReLU):
                 alpha = layer.activation.alpha
                 alone = alpha.device.type == "cpu" and alpha.shape[1:] == (1, 1)
-                self._phi.append((_PReLUOfOneSlope if alone else _PReLU)(layer.activation, z, found[alpha]))
+                kind = _PReLUOfOneSlope if alone else _PReLU
+                self._phi.append(kind(layer.activation, z, h, found[alpha], scratch))
             else:
                 assert kernels is not None
-                self._phi.append(_Elementwise(kernels, z))
-        # The gradient on its way down, by width; two of each, since a product cannot write over its operand.
-        widths = {weight.shape[1] for weight in weights[1:]}
-        self._down = {width: [like.new_empty(len(like), batch, width) for _ in "ab"] for width in widths}
+                self._phi.append(_Elementwise(kernels, z, h))
+        self._z = [*self.z, like.new_empty(replicas, batch, outputs)]
+        # The gradient on its way down: two buffers in turn, since a product cannot write over its operand.
+        self.delta = _layers(like, hidden if keep else min(hidden, 2), shape)
+        self._down = [self.delta[layer % len(self.delta)] for layer in range(hidden)]
+
+    @property
+    def outputs(self) -> Tensor:
+        """What the last forward pass returned."""
+        outputs: Tensor = self._z[-1]
+        return outputs
+
+    def kept(self) -> BufferedPass:
+        """A pass of the same stack that keeps everything, with this one's gradients."""
+        return BufferedPass(self.mlp, self.kernels, self.batch, keep=True, gradients=self.gradients)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -157,16 +185,18 @@ class BufferedPass:
             torch.bmm(h.transpose(1, 2), gradient, out=self._weight_gradients[place])
             if place == 0:
                 break
-            first, second = self._down[h.shape[2]]
-            below = second if gradient is first else first
-            torch.bmm(gradient, self._across[place], out=below)
+            below = torch.bmm(gradient, self._across[place], out=self._down[place - 1])
             gradient = below
             self._phi[place - 1].backward(gradient)
         self._inputs = []
 
     @torch.no_grad()
-    def infer(self, x: Tensor) -> Tensor:
-        """Outputs for a batch of any size, [replica, batch, feature]; what `forward` left behind stays."""
+    def infer(self, x: Tensor, linear: Told | None = None, activation: Told | None = None) -> Tensor:
+        """Outputs for a batch of any size, [replica, batch, feature]; what `forward` left behind stays.
+
+        linear, activation: told every linear map's z, the readout's last, and every activation's h, which are written
+        over soon after.
+        """
         pairs = {
             width: [x.new_empty(*x.shape[:2], width) for _ in "ab"] for width in {z.shape[2] for z in self._z}
         }
@@ -176,10 +206,21 @@ class BufferedPass:
             if out is h:
                 out, spare = spare, out
             torch.baddbmm(self._biases[place], h, self._weights[place], out=out)
+            if linear:
+                linear(place, out)
             if place < len(self._phi):
                 self._phi[place].apply(out, spare)
+                if activation:
+                    activation(place, out)
             h = out
         return h
+
+
+def _layers(like: Tensor, layers: int, shape: tuple[int, ...]) -> Tensor:
+    """Memory of [layer, *shape], every layer aligned as an allocation of its own: products' last bits depend on it."""
+    entries = prod(shape)
+    whole = like.new_empty(layers, -(-entries // ALIGNED) * ALIGNED)
+    return whole[:, :entries].view(layers, *shape)
 
 
 def buffered_pass(mlp: StackedMLP, activation: Activation, batch: int) -> BufferedPass | None:

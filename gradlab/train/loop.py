@@ -37,7 +37,7 @@ from gradlab.train import rates
 from gradlab.train.batches import BatchStream
 from gradlab.train.checkpoint import Checkpoint, save_weights
 from gradlab.train.clipping import clip, gradient_norms
-from gradlab.train.losses import LOSSES, correct, gradient_of, readout_units
+from gradlab.train.losses import LOSSES, correct, gradient_of, losses_and_gradient, readout_units
 from gradlab.train.optimizers import Optimizer
 from gradlab.train.phases import Phases
 from gradlab.train.result import StackResult
@@ -126,6 +126,9 @@ class Training:
         )
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
         self.buffered = buffered_pass(self.mlp, activation, training.batch_size)
+        # Histograms are taken by hooks: a step that those see goes through modules.
+        watched = self.schedule and not stack.recording.histograms
+        self.kept = self.buffered.kept() if self.buffered and watched else None
         self.captured: CapturedPass | None = None
         metrics = stack.recording.metrics
         self.columns = layer_columns(metrics)
@@ -205,7 +208,7 @@ class Training:
         self.phases.lap("optimizer")
 
     def _recorded_step(self, step: int) -> None:
-        """As a plain step, through modules and hooks; the one after the last update is recorded and makes none."""
+        """As a plain step, watched; the one after the last update is recorded and makes none."""
         recorder, histograms, phases = self.recorder, self.histogram_recorder, self.phases
         x, y = self._batch()
         phases.lap("data")
@@ -217,17 +220,9 @@ class Training:
         if histograms:
             histograms.begin()
         if recorder:
-            recorder.begin()
+            recorder.begin(self.buffered)
         phases.lap("recording")
-        with (
-            recorder.training_step() if recorder else nullcontext(),
-            histograms.training_step() if histograms else nullcontext(),
-        ):
-            outputs = self.mlp(x)
-            losses = self.loss(outputs, y)
-            phases.lap("forward", recorder)
-            gradients = self._backward(losses)
-            phases.lap("backward", recorder)
+        outputs, losses, gradients = (self._kept_pass if self.kept else self._hooked_pass)(x, y)
         if histograms:
             self.histograms.append(histograms.record())
         norms = gradient_norms(self.owners, gradients)
@@ -240,12 +235,39 @@ class Training:
             phases.lap("optimizer")
             if recorder:
                 recorder.after_update()
-        scalars["train_loss"] = losses.detach()
+        scalars["train_loss"] = losses
         scalars["train_accuracy"] = st.share(correct(outputs, y))
         scalars["grad_norm"] = norms
         scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
         self._keep(step, scalars)
         phases.lap("recording")
+
+    def _kept_pass(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """Outputs, losses and gradients of a recorded step in buffers that keep everything for the recorder."""
+        kept, recorder, phases = self.kept, self.recorder, self.phases
+        assert kept and recorder
+        outputs = kept.forward(x)
+        phases.lap("forward")
+        losses, gradient = losses_and_gradient(self.loss, outputs, y)
+        kept.backward(gradient)
+        phases.lap("backward")
+        recorder.take_pass(kept, gradient)
+        phases.lap("recording")
+        return outputs, losses, kept.gradients
+
+    def _hooked_pass(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """Outputs, losses and gradients of a recorded step through modules and their hooks."""
+        recorder, histograms, phases = self.recorder, self.histogram_recorder, self.phases
+        with (
+            recorder.training_step() if recorder else nullcontext(),
+            histograms.training_step() if histograms else nullcontext(),
+        ):
+            outputs = self.mlp(x)
+            losses = self.loss(outputs, y)
+            phases.lap("forward", recorder)
+            gradients = self._backward(losses)
+            phases.lap("backward", recorder)
+        return outputs, losses.detach(), gradients
 
     def _backward(self, losses: Tensor) -> Sequence[Tensor]:
         gradients: Sequence[Tensor] = torch.autograd.grad(

@@ -32,11 +32,17 @@ def mse(outputs: Tensor, labels: Tensor) -> Tensor:
     return (outputs - targets).square().sum(dim=2).mean(dim=1)
 
 
+def losses_and_gradient(loss: Loss, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each replica, and the gradient of their sum with respect to the outputs (which are detached)."""
+    outputs = outputs.detach().requires_grad_(True)
+    losses = loss(outputs, labels)
+    (gradient,) = torch.autograd.grad(losses.sum(), outputs)
+    return losses.detach(), gradient
+
+
 def gradient_of(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
     """The gradient of the losses of all replicas, added up, with respect to the outputs (which are detached)."""
-    outputs = outputs.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(outputs, labels).sum(), outputs)
-    return gradient
+    return losses_and_gradient(loss, outputs, labels)[1]
 
 
 LOSSES: dict[str, Loss] = {

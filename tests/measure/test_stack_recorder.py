@@ -12,6 +12,7 @@ from torch import nn
 
 from gradlab import activations
 from gradlab.measure.stack import StackRecorder
+from gradlab.network.buffered import BufferedPass
 from gradlab.network.mlp import StackedMLP
 from gradlab.train import loop
 from gradlab.train.loop import build_stack, train_stack
@@ -49,8 +50,8 @@ def test_the_probe_is_the_first_training_rows_in_eval_mode() -> None:
     kept = []
 
     class Spy(StackRecorder):
-        def begin(self) -> None:
-            super().begin()
+        def begin(self, buffered: BufferedPass | None = None) -> None:
+            super().begin(buffered)
             kept.append([p.detach().clone() for p in (*self.mlp.parameters(), *self.mlp.buffers())])
             kept[-1].append(self.mlp)
 
@@ -156,12 +157,18 @@ def test_hooks_are_there_for_a_recorded_step_only(monkeypatch: pytest.MonkeyPatc
         return original(self, x)
 
     monkeypatch.setattr(StackedMLP, "forward", forward)
-    stacks.train(record="every:3", steps=5, depth=2)
+    stacks.train(record="every:3", steps=5, depth=2, norm="batch")
     hooked = 3 + 2  # three linear maps, two activations
     probed = hooked + 2  # there before each activation, too
     in_training = [count for with_grad, count in counts if with_grad]
-    assert in_training == [hooked, hooked, hooked], "plain steps go through buffers, not through modules"
-    assert Counter(count for with_grad, count in counts if not with_grad) == {probed: 3}
+    assert in_training == [hooked, 0, 0, hooked, 0, hooked]
+    assert Counter(count for with_grad, count in counts if not with_grad) == {
+        probed: 3,
+        0: 3,
+    }  # 0: validation
+    counts.clear()
+    stacks.train(record="every:3", steps=5, depth=2)
+    assert counts == [], "a plain net's steps go through buffers, the recorded ones too"
 
 
 class Broken(nn.Module):

@@ -326,13 +326,12 @@ def late_zeros(patch: pytest.MonkeyPatch) -> None:
     """The recorder counts |h| < 0.3 as zero."""
     from gradlab.measure import stack
 
-    original = stack.StackRecorder._batch_after
+    original = stack.StackRecorder._count_batch
 
-    def after(self: Any, layer: int, module: Any, args: Any, h: torch.Tensor) -> None:
-        h = h.detach()
-        original(self, layer, module, args, torch.where(h.abs() < 0.3, torch.zeros_like(h), h))
+    def count(self: Any, some: Any, z: Any, h: torch.Tensor, learned: Any) -> None:
+        original(self, some, z, torch.where(h.abs() < 0.3, torch.zeros_like(h), h), learned)
 
-    patch.setattr(stack.StackRecorder, "_batch_after", after)
+    patch.setattr(stack.StackRecorder, "_count_batch", count)
 
 
 @mutation
