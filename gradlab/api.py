@@ -92,7 +92,7 @@ def _execute(
         lists=lists,
     )
     if lists:
-        from gradlab.sweep import prepare
+        from gradlab.processes import prepare
 
         prepare(request.base.run)
     outcome = experiment.execute(make(request, best_over=best_over), observer)

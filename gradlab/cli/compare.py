@@ -50,7 +50,7 @@ def compare(
     request, problems = collect_flags(context, flags, config, set_, lists=True)
     warn(request, quiet)
     if not (dry_run or problems):
-        from gradlab.sweep import prepare
+        from gradlab.processes import prepare
 
         prepare(request.base.run)
     plan = make_plan(request, problems, best_over)

@@ -6,18 +6,9 @@ from collections.abc import Generator, Sequence
 
 from gradlab.config.sections import Run
 from gradlab.plan import Stack
-from gradlab.sweep.cost import cores
 from gradlab.sweep.interrupt import Interrupt
 from gradlab.sweep.job import Keep, Say, Watch
 from gradlab.train.result import StackResult
-
-
-def prepare(run: Run) -> None:
-    """Begin, while a comparison is planned, what its worker processes will need."""
-    if run.executor == "local" and run.workers != 1 and cores() > 1:
-        from gradlab.sweep.workers import start_server
-
-        start_server()
 
 
 def train(

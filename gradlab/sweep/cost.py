@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from math import ceil
 from pathlib import Path
 
 from gradlab.errors import Problem, UserError
 from gradlab.plan import Plan, Stack, parse_probe
+from gradlab.processes import cores
 
 LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
 FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
@@ -34,8 +33,8 @@ def memory(stack: Stack) -> int:
     state = {"sgd": 0, "adam": 2, "adamw": 2}.get(training.optimizer, 1)
     # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
     held = weights * ((4 + state) * item + 2 * 8)
-    # z and h of each layer, and delta while a step is recorded; the buffers of plain steps, or what a norm remembers.
-    kept = 4 if network.norm == "none" else 5
+    # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.
+    kept = 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
     probe = parse_probe(stack.recording.probe) or len(dataset.y_train)
     rows = max(min(probe, len(dataset.y_train)) * 6 * 8, min(len(dataset.y_val), 4096) * 4 * item)
@@ -95,13 +94,3 @@ def worker_count(plan: Plan, stacks: Sequence[Stack]) -> int:
         short = sum(map(seconds, stacks)) < WORTH_WORKERS
         wanted = cores() if on_cpu and not short else 1
     return max(1, min(wanted, len(stacks)))
-
-
-def cores() -> int:
-    """The cores this process may use: its affinity, and a container's share of processor time."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(allowed, ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such limit ("max 100000")
-        return allowed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import connection as connections
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from time import sleep
@@ -20,6 +18,7 @@ from typing import Any
 
 from gradlab.errors import GradlabError
 from gradlab.plan import Stack
+from gradlab.processes import start_server
 from gradlab.sweep.cost import available_memory, largest_first, memory
 from gradlab.sweep.interrupt import Interrupt
 from gradlab.sweep.job import Keep, Say, Watch
@@ -110,21 +109,6 @@ def train_in_workers(
             worker.process.kill()
         for worker in running:
             worker.process.join()
-
-
-def start_server() -> None:
-    """Start the server that workers are forked from: its imports take longer than planning does.
-
-    It inherits that Ctrl-C is blocked: a terminal sends it to the server too, whose imports would end in a traceback.
-    """
-    if "forkserver" in mp.get_all_start_methods():
-        mp.get_context("forkserver").set_forkserver_preload(["gradlab.sweep.preload"])
-        resource_tracker.ensure_running()  # the server starts it otherwise, and its start unblocks Ctrl-C
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> Any:

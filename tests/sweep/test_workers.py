@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sweep.small_plans import Notes, plan_of, table_bytes
 
+from gradlab import processes
 from gradlab.errors import GradlabError, UserError
 from gradlab.experiment import execute
 from gradlab.plan import Cell
@@ -261,7 +262,7 @@ def test_the_memory_of_a_stack_is_known_within_a_factor_of_two(settings: dict[st
 
 
 def test_a_containers_share_of_processor_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     for text, cores in (("150000 100000\n", 2), ("max 100000\n", 8), ("50000 100000\n", 1), ("", 8)):
-        monkeypatch.setattr(cost.Path, "read_text", lambda path, encoding, text=text: text)
-        assert cost.cores() == cores
+        monkeypatch.setattr(processes.Path, "read_text", lambda path, encoding, text=text: text)
+        assert processes.cores() == cores
