@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+aten = torch.ops.aten
+NO_REDUCTION, IGNORED = 0, -100  # torch's own: every sample's loss, and the label that counts for nothing
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -34,10 +37,24 @@ def mse(outputs: Tensor, labels: Tensor) -> Tensor:
 
 def losses_and_gradient(loss: Loss, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of each replica, and the gradient of their sum with respect to the outputs (which are detached)."""
+    if loss is cross_entropy:
+        return _cross_entropy_and_gradient(outputs.detach(), labels)
     outputs = outputs.detach().requires_grad_(True)
     losses = loss(outputs, labels)
     (gradient,) = torch.autograd.grad(losses.sum(), outputs)
     return losses.detach(), gradient
+
+
+def _cross_entropy_and_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """By the kernels that autograd would run, on the same operands, without a graph: the same bits, in half the time."""
+    replicas, batch, classes = logits.shape
+    chosen = labels.reshape(-1)
+    logs = aten._log_softmax(logits.reshape(-1, classes), 1, False)
+    each, weight = aten.nll_loss_forward(logs, chosen, None, NO_REDUCTION, IGNORED)
+    share = logits.new_full((replicas * batch,), 1.0 / batch)
+    down = aten.nll_loss_backward(share, logs, chosen, None, NO_REDUCTION, IGNORED, weight)
+    gradient = aten._log_softmax_backward_data(down, logs, 1, logits.dtype)
+    return each.view(replicas, batch).mean(dim=1), gradient.view(logits.shape)
 
 
 def gradient_of(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:
