@@ -76,7 +76,10 @@ class StackRecorder:
         self._single = torch.empty(0, device=probe.device)
         shapes = [linear.weight.shape for linear in self.linears]
         # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
-        self._alike = [[i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
+        runs = [(shapes.index(shape), shapes.count(shape), shape.numel()) for shape in dict.fromkeys(shapes)]
+        self._alike = [
+            some for first, count, entries in runs for some in _chunks(range(first, first + count), entries)
+        ]
 
     def finish(self) -> tuple[Tensor, NDArray[np.bool_]]:
         """The record: its numbers [layer, replica, column], wide, and [layer, column], which of them mean something.
@@ -355,8 +358,8 @@ class StackRecorder:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
         self._weights_before = []
         for layers in self._alike:
-            weight = torch.cat([gradients[self.linears[layer].weight] for layer in layers])
-            bias = torch.cat([gradients[self.linears[layer].bias] for layer in layers])
+            weight = _together([gradients[self.linears[layer].weight] for layer in layers])
+            bias = _together([gradients[self.linears[layer].bias] for layer in layers])
             self._put(layers, "weight_grad_norm", st.norm(weight))
             self._put(layers, "bias_grad_norm", st.norm(bias))
             self._put(layers, "weight_grad_mean_abs", st.mean_abs(weight))
@@ -367,7 +370,7 @@ class StackRecorder:
                 self._put(layers, "weight_grad_p95", st.percentile(weight, 0.95))
             zeros = torch.eq(weight, 0, out=self._mask(weight))
             self._put(layers, "grad_zero_fraction", st.mean(zeros))
-            before = self._weights(layers)
+            before = torch.cat(self._weights(layers))  # a copy, of one layer too
             size = st.norm(before)
             self._put(layers, "weight_norm", size)
             self._weights_before.append((before, size))
@@ -375,15 +378,14 @@ class StackRecorder:
     def after_update(self) -> None:
         """Compare with the weights as they were in `take_gradients`."""
         for layers, (before, size) in zip(self._alike, self._weights_before, strict=True):
-            update = self._weights(layers).sub_(before)
+            update = torch.sub(_together(self._weights(layers)), before, out=before)
             self._put(layers, "update_ratio", st.norm(update) / size)
             if self.full:
                 self._put(layers, "update_mean_abs", st.mean_abs(update))
         self._weights_before = []
 
-    def _weights(self, layers: Sequence[int]) -> Tensor:
-        """A copy of the weights of layers of one shape: [layer * replica, in, out]."""
-        return torch.cat([self.linears[layer].weight.detach() for layer in layers])
+    def _weights(self, layers: Sequence[int]) -> list[Tensor]:
+        return [self.linears[layer].weight.detach() for layer in layers]
 
     def _count_nonfinite(self, layers: Sequence[int], x: Tensor) -> None:
         """x: [layer * replica, ...]. All zeros are there already."""
@@ -426,5 +428,10 @@ class StackRecorder:
 def _chunks(places: range, entries: int) -> Iterator[range]:
     """A range in pieces whose tensors, of so many entries each, are small enough to be copied together."""
     step = max(1, REDUCED_TOGETHER // entries)
-    for start in range(places.start, places.stop, step):
-        yield range(start, min(start + step, places.stop))
+    for start in range(0, len(places), step):
+        yield places[start : start + step]
+
+
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    """[layer * replica, ...]; one layer's own where it is alone."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

@@ -46,7 +46,7 @@ def losses_and_gradient(loss: Loss, outputs: Tensor, labels: Tensor) -> tuple[Te
 
 
 def _cross_entropy_and_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """By the kernels that autograd would run, on the same operands, without a graph: the same bits, in half the time."""
+    """By the kernels that autograd would run, on the same operands, without a graph: the same bits in half the time."""
     replicas, batch, classes = logits.shape
     chosen = labels.reshape(-1)
     logs = aten._log_softmax(logits.reshape(-1, classes), 1, False)
