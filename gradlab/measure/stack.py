@@ -1,8 +1,11 @@
-"""The recorder of a stacked MLP: hooks on its linear maps and activations, attached for recorded steps only.
+"""The recorder of a stacked MLP: told what passes by in recorded steps only.
+
+A plain stack's passes run in buffers (`network.buffered`), which tell the recorder or keep everything for it; where
+there are norms, skip connections or a user's activation, hooks on the linear maps and activations do.
 
 A record is taken in three moments: a forward pass of the probe in eval mode (signal and dead units), the training
-step's own forward and backward pass (delta and the batch's zeros), and around the update. Signals are reduced
-inside the hook, because an in-place activation may overwrite them right after. Nothing waits for a device.
+step's own forward and backward pass (delta and the batch's zeros), and around the update. Signals are reduced as they
+pass, because an activation may work in place or the next layer write over them. Nothing waits for a device.
 
 The probe dominates the cost, so its reductions make few passes over memory: masks are written as 0 and 1 in float32
 into one buffer (boolean ones take three times as long to write and to count), and a registered activation's slope

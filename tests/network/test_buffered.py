@@ -14,7 +14,7 @@ from gradlab.network import inits, norms, residuals
 from gradlab.network.buffered import buffered_pass
 from gradlab.network.mlp import StackedMLP, build_mlp
 from gradlab.train import loop
-from gradlab.train.losses import LOSSES, gradient_of
+from gradlab.train.losses import LOSSES, gradient_of, losses_and_gradient
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 WITH_PARAMETERS = ("leaky_relu:negative_slope=0.2", "elu:alpha=1.7", "thresholded_relu:theta=0.3")
@@ -97,6 +97,49 @@ def test_a_pass_in_buffers_is_autograds(
         buffered.backward(gradient_of(loss, outputs, y))
         for (name, _), got, wanted in zip(mlp.named_parameters(), buffered.gradients, expected, strict=True):
             assert same_bits(got, wanted), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("replicas", "depth", "width", "batch"), [(3, 4, 64, 64), (1, 1, 7, 13), (8, 3, 37, 5)]
+)
+@pytest.mark.parametrize("text", [*PAIRS, "prelu", "prelu:per=unit"])
+def test_a_pass_that_keeps_everything_has_autograds_z_h_and_delta(
+    text: str, replicas: int, depth: int, width: int, batch: int, dtype: torch.dtype
+) -> None:
+    mlp = stack_of(text, dtype, replicas, depth, width)
+    buffered = buffered_pass(mlp, activations.get(text), batch)
+    assert buffered is not None
+    kept, loss = buffered.kept(), LOSSES["cross_entropy"]
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(replicas, batch, 11, generator=draw).to(dtype)
+    y = torch.randint(0, 4, (replicas, batch), generator=draw)
+    z: list[torch.Tensor] = []
+    h: list[torch.Tensor] = []
+    for layer in mlp.layers:
+        layer.linear.register_forward_hook(lambda *told: z.append(told[2]))
+        layer.activation.register_forward_hook(lambda *told: h.append(told[2]))
+    outputs = mlp(x)
+    parameters = list(mlp.parameters())
+    found = torch.autograd.grad(loss(outputs, y).sum(), [*parameters, *z])
+    assert same_bits(kept.forward(x), outputs.detach())
+    losses, gradient = losses_and_gradient(loss, kept.outputs, y)
+    assert same_bits(losses, loss(outputs, y).detach())
+    kept.backward(gradient)
+    assert all(same_bits(*pair) for pair in zip(kept.gradients, found, strict=False))
+    for layer, delta in enumerate(found[len(parameters) :]):
+        assert same_bits(kept.z[layer], z[layer].detach())
+        assert same_bits(kept.h[layer], h[layer].detach())
+        assert same_bits(kept.delta[layer], delta)
+    told: list[tuple[torch.Tensor, torch.Tensor]] = []
+    buffered.infer(
+        x,
+        lambda at, each: told.append((each.clone(), each)),
+        lambda at, each: told.append((h[at], each.clone())),
+    )
+    for layer in range(depth):
+        assert same_bits(told[2 * layer][0], z[layer].detach())
+        assert same_bits(told[2 * layer + 1][1], h[layer].detach())
 
 
 @pytest.mark.parametrize("parts", [{"norm": "batch"}, {"norm": "layer"}, {"residual": "pre"}])

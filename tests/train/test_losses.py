@@ -26,6 +26,22 @@ def test_losses_are_torchs_on_each_replica() -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", list(losses.LOSSES))
+def test_a_gradient_is_autograds_to_the_last_bit(name: str, dtype: torch.dtype) -> None:
+    loss = losses.LOSSES[name]
+    binary = name == "binary_cross_entropy"
+    outputs = (LOGITS[:, :, :1] if binary else LOGITS).to(dtype) * 30  # some logits far apart
+    outputs[0, 0] = torch.nan
+    labels = LABELS % 2 if binary else LABELS
+    leaf = outputs.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(loss(leaf, labels).sum(), leaf)
+    found, gradient = losses.losses_and_gradient(loss, outputs, labels)
+    torch.testing.assert_close(found, loss(outputs, labels), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=0, equal_nan=True)
+    assert not (found.requires_grad or gradient.requires_grad)
+
+
 def test_accuracy() -> None:
     outputs = torch.tensor([[[0.1, 0.3], [0.5, 0.2]]])
     assert losses.correct(outputs, torch.tensor([[1, 1]])).tolist() == [[True, False]]
