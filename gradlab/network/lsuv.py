@@ -33,10 +33,9 @@ def scale_to_unit_variance(mlp: StackedMLP, inputs: Tensor, tolerance: float) ->
         return z
 
     handles = [linear.register_forward_hook(rescale) for linear in mlp.linears]
-    mlp.eval()
     try:
-        mlp(inputs[:ROWS].unsqueeze(0).expand(mlp.readout.weight.shape[0], -1, -1))
+        with mlp.evaluating():
+            mlp(inputs[:ROWS].unsqueeze(0).expand(mlp.readout.weight.shape[0], -1, -1))
     finally:
-        mlp.train()
         for handle in handles:
             handle.remove()

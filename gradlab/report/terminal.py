@@ -93,7 +93,12 @@ def print_compare(outcome: Outcome, console: Console) -> None:
         table = _cell_table(ranked, against, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
         if "tied" in against.values():
-            _line(console, glyphs, "=: these seeds do not tell it from the best (paired t test)", "dim")
+            _line(
+                console,
+                glyphs,
+                "=: these seeds do not tell it from the best (paired t test, Holm's correction)",
+                "dim",
+            )
         if len(ranked) > MOST_CELLS:
             _line(console, glyphs, f"{len(ranked) - MOST_CELLS} cells between are in summary.csv", "dim")
         console.print()
