@@ -356,15 +356,18 @@ class ProbeMeter:
 
     def _changes(self, record: Record, keys: Sequence[Key], dead: Tensor) -> None:
         """Units that died and revived since the last record."""
+        shape = dead.shape[1:]
         known = [
             place
             for place, key in enumerate(keys)
-            if (before := self.dead.get(key)) is not None and before.shape == dead[place].shape
+            if (before := self.dead.get(key)) is not None and before.shape == shape
         ]
         if known:
-            now, before = dead[known], torch.stack([self.dead[keys[place]] for place in known])
-            record.put_all([keys[place] for place in known], "deaths", (now & ~before).sum(dim=-1))
-            record.put_all([keys[place] for place in known], "revivals", (before & ~now).sum(dim=-1))
+            same = len(known) == len(keys)
+            now, these = (dead, keys) if same else (dead[known], tuple(keys[place] for place in known))
+            before = torch.stack([self.dead[key] for key in these])
+            record.put_all(these, "deaths", (now & ~before).sum(dim=-1))
+            record.put_all(these, "revivals", (before & ~now).sum(dim=-1))
         self.dead.update(zip(keys, dead.unbind(), strict=True))
 
     def forget(self) -> None:

@@ -35,27 +35,32 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     attributes = [(module, module.__dict__.copy()) for module in modules]
     values = [value for _, own in attributes for value in own.values() if type(value) not in UNCHANGING]
     containers = [(value, value.copy()) for value in values if type(value) in CONTAINERS]
-    restore = [undo for value in values if (undo := _undo(value)) is not None]
-    restore += [_undo_tensor(buffer) for buffer in model.buffers()]
+    alone = [value for value in values if type(value) not in CONTAINERS]
+    restore = [undo for value in alone if (undo := _undo(value)) is not None]
+    buffers = {id(each): each for module in modules for each in module._buffers.values() if each is not None}
+    restore += [_undo_tensor(buffer) for buffer in buffers.values()]
     restore += [
         _undo_tensor(module.weight)
-        for module in model.modules()
+        for module in modules
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
     ]
     states = (torch.random.get_rng_state(), np.random.get_state(), random.getstate())
-    parameters = [(name, parameter, parameter._version) for name, parameter in model.named_parameters()]
-    devices = {parameter.device for _, parameter, _ in parameters if parameter.device.type == "cuda"}
+    weights = {
+        id(each): each for module in modules for each in module._parameters.values() if each is not None
+    }
+    parameters = [(parameter, parameter._version) for parameter in weights.values()]
+    places = {parameter.device for parameter, _ in parameters}
+    devices = [device for device in places if device.type == "cuda"]
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
     try:
         for module, own in attributes:
             if "training" in own:
-                module.__dict__["training"] = (
-                    False  # past nn.Module's own way, which takes as long as a layer
-                )
+                # past nn.Module's own way, which takes as long as a layer
+                module.__dict__["training"] = False
             else:
                 module.training = False
         with torch.no_grad(), ExitStack() as stack:
-            for kind in {"cpu", *(parameter.device.type for _, parameter, _ in parameters)}:
+            for kind in {"cpu", *(device.type for device in places)}:
                 if torch.is_autocast_enabled(
                     kind
                 ):  # it would keep its casts of the weights, without their gradients
@@ -72,8 +77,9 @@ def evaluation(model: nn.Module) -> Iterator[None]:
         random.setstate(states[2])
         for device, state in cuda:
             torch.cuda.set_rng_state(state, device)
-    for name, parameter, version in parameters:
+    for parameter, version in parameters:
         if parameter._version != version and id(parameter) not in changed:
+            name = next(name for name, each in model.named_parameters() if each is parameter)
             hint = "record without a probe: a forward pass in eval mode is no mere look at this model"
             raise GradlabError(f"the model's forward pass changed its parameter {name!r}", hint)
 
