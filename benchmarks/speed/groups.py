@@ -15,10 +15,13 @@ from scipy.optimize import curve_fit
 from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
 from gradlab.config.resolve import resolve
 from gradlab.plan import Stack, make
+from gradlab.sweep.allocator import keep_freed_memory
 from gradlab.train.loop import train_stack
 
 GRADLAB = ("-m", "gradlab")
-torch.set_num_threads(1)  # as gradlab's own processes have it; what runs as a command is not concerned
+# As gradlab's own processes have it; what runs as a command is not concerned.
+torch.set_num_threads(1)
+keep_freed_memory()
 
 
 def compare(*flags: str) -> float:
