@@ -153,6 +153,7 @@ def test_norms_and_skips_go_through_autograd(parts: dict[str, str]) -> None:
     {"activation": "tanh", "optimizer": "adam", "clip": 0.5},
     {"activation": "prelu", "optimizer": "nesterov", "weight_decay": 0.01},
     {"activation": "hard_sigmoid"},
+    {"activation": "prelu", "depth": 3, "width": 1, "batch_size": 1, "lr": 100.0, "loss": "mse", "seeds": 4},
 ])  # fmt: skip
 def test_training_is_the_same_with_and_without_buffers(
     flags: dict[str, object], monkeypatch: pytest.MonkeyPatch
