@@ -1,9 +1,15 @@
-"""What the server that workers are forked from imports."""
+"""What the server that workers are forked from imports.
 
-from gradlab.garbage import collect_rarely, keep_for_good
+The server may be its process's for other children too: they get the collector as Python has it.
+"""
 
+import gc
+
+from gradlab.garbage import collect_rarely
+
+usual = gc.get_threshold()
 collect_rarely()
 
 import gradlab.sweep.worker  # noqa: E402, F401
 
-keep_for_good()
+gc.set_threshold(*usual)

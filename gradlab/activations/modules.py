@@ -65,7 +65,8 @@ def slope_of(module: nn.Module, z: Tensor) -> Tensor:
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
         # forward() runs no hooks (a recorder calls this from one); the copy lets phi work in place
-        return torch.autograd.grad(module.forward(z.clone()).sum(), z)[0]
+        # an identity's gradient is one number for all entries, which nobody could write to
+        return torch.autograd.grad(module.forward(z.clone()).sum(), z)[0].contiguous()
 
 
 def in_flat_part(flats: Sequence[tuple[float, float]], z: Tensor) -> Tensor:

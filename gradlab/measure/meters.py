@@ -340,7 +340,7 @@ class ProbeMeter:
             keys, inactive = tuple(key for key, _ in found), torch.stack([each for _, each in found])
             (samples, of_active, line), units = kinds[keys[0]], inactive.shape[-1]
             if of_active:
-                inactive = samples - inactive
+                inactive = samples - inactive.to(st.wide_dtype(inactive))  # sums over units go beyond 2^24
             if line:
                 total, entries = inactive.sum(dim=-1), samples * units
                 record.put_all(keys, "slope_sq", total, Share(entries, rest=True))

@@ -225,16 +225,15 @@ class ParameterMeter:
         return rows.flatten(2) if self.stacked else rows.reshape(len(tensors), 1, -1)
 
     def _likeness(self, key: Key, found: Sequence[Tensor]) -> object:
-        """Equal for keys that share a block; the key itself for what has a block of its own."""
-        first = found[0]
-        if len(found) == 1 and first.layout == torch.strided and first.numel() <= COPIED_ENTRIES:
+        """Equal for keys that share a block, and for a key alone as long as its block has the same entries."""
+        first, entries = found[0], sum(x.numel() for x in found)
+        if len(found) == 1 and first.layout == torch.strided and entries <= COPIED_ENTRIES:
             return first.shape, first.dtype, first.device
-        if sum(x.numel() for x in found) > COPIED_ENTRIES:
-            return key
-        if any(
-            x.layout != torch.strided or x.dtype != first.dtype or x.device != first.device for x in found
-        ):
-            return key
+        alike = all(
+            x.layout == torch.strided and x.dtype == first.dtype and x.device == first.device for x in found
+        )
+        if entries > COPIED_ENTRIES or not alike:
+            return key, entries
         return tuple(x.shape for x in found), first.dtype, first.device
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -300,7 +300,8 @@ class Recorder:
     def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._open is not None:
             started = perf_counter()
-            self._open.skipped = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
+            found = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
+            self._open.skipped = None if found is None else found.detach().clone()
             self._parameters.after_update(self._open, which)
             self.seconds += perf_counter() - started
 

@@ -33,8 +33,13 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     """
     modules = list(model.modules())
     attributes = [(module, module.__dict__.copy()) for module in modules]
+    # those that do not keep their mode among their attributes, such as a scripted one
+    modes = [(module, module.training) for module, own in attributes if "training" not in own]
     values = [value for _, own in attributes for value in own.values() if type(value) not in UNCHANGING]
-    containers = [(value, value.copy()) for value in values if type(value) in CONTAINERS]
+    # a model that an older torch has pickled keeps its tables in OrderedDicts
+    tables = [table for module in modules for table in (module._buffers, module._parameters, module._modules)]
+    changing = [*values, *(table for table in tables if type(table) is OrderedDict)]
+    containers = [(each, each.copy()) for each in changing if type(each) in (*CONTAINERS, OrderedDict)]
     alone = [value for value in values if type(value) not in CONTAINERS]
     restore = [undo for value in alone if (undo := _undo(value)) is not None]
     buffers = {id(each): each for module in modules for each in module._buffers.values() if each is not None}
@@ -53,10 +58,9 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     devices = [device for device in places if device.type == "cuda"]
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
     try:
-        for module, own in attributes:
-            if "training" in own:
-                # past nn.Module's own way, which takes as long as a layer
-                module.__dict__["training"] = False
+        for module in modules:
+            if type(module).__setattr__ is nn.Module.__setattr__:
+                module.__dict__["training"] = False  # nn.Module's own way takes as long as a layer
             else:
                 module.training = False
         with torch.no_grad(), ExitStack() as stack:
@@ -67,6 +71,8 @@ def evaluation(model: nn.Module) -> Iterator[None]:
                     stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
+        for module, mode in modes:
+            module.training = mode
         for module, own in attributes:
             _restore(module.__dict__, own)
         for value, before in containers:
@@ -110,7 +116,7 @@ def _undo(value: Any) -> Callable[[], Tensor | None] | None:
 def _refill(value: Any, before: Any) -> None:
     """Put a container's content back, where it is not the same any more."""
     if isinstance(value, dict):
-        same = value.keys() == before.keys() and all(map(is_, value.values(), before.values()))
+        same = list(value) == list(before) and all(map(is_, value.values(), before.values()))
     elif isinstance(value, set):
         same = value == before
     else:

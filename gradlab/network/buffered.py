@@ -12,7 +12,7 @@ hooks and plain steps through here. Norms, skip connections, softmax and users' 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import isfinite, prod
 from typing import Protocol
 
 import torch
@@ -82,12 +82,10 @@ class _PReLU:
         torch.where(z > 0, z, torch.mul(self.alpha, z, out=spare), out=z)
 
 
-class _PReLUOfOneSlope:
-    """`_PReLU` with one alpha a replica, on the CPU: what leaky ReLU's kernels compute with a number for a slope."""
+class _PReLUOfOneSlope(_PReLU):
+    """With one alpha a replica, on the CPU: what leaky ReLU's kernels compute with a number for a slope."""
 
-    def __init__(self, module: StackedPReLU, z: Tensor, h: Tensor, slope: Tensor, scratch: Tensor) -> None:
-        self.alpha, self.z, self.h, self.slope, self.product = module.alpha, z, h, slope, scratch
-        self.numbers: list[float] = []
+    numbers: Sequence[float] = ()
 
     def forward(self, z: Tensor) -> Tensor:
         self.numbers = self.alpha.flatten().tolist()
@@ -95,8 +93,13 @@ class _PReLUOfOneSlope:
         return self.h
 
     def backward(self, gradient: Tensor) -> None:
-        below = torch.clamp(self.z, max=0.0, out=self.product)
-        torch.sum(torch.mul(below, gradient, out=self.product), (1, 2), keepdim=True, out=self.slope)
+        below = torch.clamp(self.z, max=0.0, out=self.scaled)
+        torch.sum(torch.mul(below, gradient, out=self.scaled), self.axes, keepdim=True, out=self.slope)
+        if not all(map(isfinite, (*self.numbers, self.slope.sum().item()))):
+            # autograd multiplies what is not finite by 0 in other places
+            torch.gt(self.z, 0, out=self.above)
+            super().backward(gradient)
+            return
         for g, z, number in zip(gradient, self.z, self.numbers, strict=True):
             aten.leaky_relu_backward.grad_input(g, z, number, False, grad_input=g)
 

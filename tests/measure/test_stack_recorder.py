@@ -288,3 +288,15 @@ def test_a_diverged_net_is_not_called_free_of_dead_units() -> None:
     for column in ("dead_fraction", "low_activity_fraction", "saturated_fraction", "slope_sq"):
         values = record[:2, :, recorder.columns[column]]
         assert values[:, 0].isfinite().all() and values[:, 1].isnan().all(), column
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_an_activation_whose_slope_is_one_number_everywhere(
+    tmp_path: Path, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autograd's gradient of z + 1 is one number that stands for all entries, and cannot be written to."""
+    (tmp_path / "shifted.py").write_text("def shifted(z):\n    return z + 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = stacks.train(activation="shifted:shifted", steps=1, norm=norm)
+    assert (stacks.column(result, "slope_sq")[:, :-1] == 1.0).all()
+    assert (stacks.column(result, "saturated_fraction")[:, :-1] == 0.0).all()

@@ -167,6 +167,26 @@ def test_training_is_the_same_with_and_without_buffers(
     np.testing.assert_array_equal(everything.scalars[::10], with_buffers.scalars)
 
 
+@pytest.mark.parametrize("lr", [1e2, 1e10, 1e30])
+def test_a_net_that_diverges_does_so_alike(lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Narrow nets on one sample keep numbers beside NaN and infinity for some steps."""
+    flags = {
+        "activation": "prelu",
+        "depth": 3,
+        "width": 1,
+        "batch_size": 1,
+        "lr": lr,
+        "loss": "mse",
+        "seeds": 4,
+    }
+    flags |= {"steps": 6, "record": "all", "dtype": "float32"}
+    with_buffers = stacks.train(**flags)
+    monkeypatch.setattr(loop, "buffered_pass", lambda *_: None)
+    without = stacks.train(**flags)
+    np.testing.assert_array_equal(with_buffers.layers, without.layers)
+    np.testing.assert_array_equal(with_buffers.scalars, without.scalars)
+
+
 @pytest.mark.parametrize("text", [*REGISTRY, *WITH_PARAMETERS, "prelu:init=0"])
 def test_two_slopes_are_all_there_are(text: str) -> None:
     """Where phi' is said to take two values, torch's backward pass gives those, at the edges too."""

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 import threading
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -710,3 +711,56 @@ def test_a_zero_where_a_number_is_missing_and_nan_are_told_apart() -> None:
     assert row["zero_fraction"] == float((torch.relu(z) == 0).double().mean())
     assert row["batch_dead_fraction"] == float((z <= 0).all(dim=0).double().mean())
     assert row["nonfinite"] > 0
+
+
+def test_a_large_module_whose_gradients_come_and_go() -> None:
+    """What is remembered of a module's block must not outlive the set of its gradients."""
+    model = nn.LSTM(300, 300, batch_first=True)
+    x = torch.randn(4, 5, 300)
+    with Recorder(model, schedule="all") as recorder:
+        for thawed in (False, True):
+            model.zero_grad()
+            model.weight_hh_l0.requires_grad_(thawed)
+            model(x)[0].square().mean().backward()
+            recorder.step()
+    row = recorder.to_frame().iloc[1]
+    gradients = torch.cat([model.weight_ih_l0.grad.flatten(), model.weight_hh_l0.grad.flatten()])
+    assert row["weight_grad_mean_abs"] == pytest.approx(gradients.abs().double().mean().item(), rel=1e-6)
+    assert row["grad_zero_fraction"] == (gradients == 0).double().mean().item()
+
+
+def test_shares_of_a_probe_with_more_entries_than_float32_counts() -> None:
+    model = nn.Sequential(nn.Linear(1, 5001), nn.ReLU(), nn.Linear(5001, 1))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.fill_(-1.0)
+    with Recorder(model, probe=torch.randn(4099, 1), schedule="all") as recorder:
+        model(torch.randn(4, 1)).square().mean().backward()
+        recorder.step()
+    row = recorder.to_frame().iloc[0]
+    assert (row["slope_sq"], row["saturated_fraction"], row["dead_fraction"]) == (0.0, 1.0, 1.0)
+
+
+class SkipsByItself(torch.optim.Optimizer):  # with one flag for all steps
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {})
+        self.found_inf = torch.zeros(())
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.sub_(parameter.grad * 0.1 * (1 - self.found_inf))
+
+
+def test_a_step_that_an_optimiser_skips_is_that_step_alone() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = SkipsByItself(model.parameters())
+    with Recorder(model, schedule="all") as recorder:
+        for step in range(4):
+            optimizer.zero_grad()
+            model(torch.ones(1, 2)).sum().backward()
+            recorder.step(optimizer)
+            optimizer.found_inf.fill_(float(step == 3))
+            optimizer.step()
+    assert recorder.to_frame()["update_ratio"].notna().tolist() == [True, True, True, False]

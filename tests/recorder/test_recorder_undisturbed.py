@@ -1,6 +1,7 @@
 """A probe is no step of the training: models that change when they are run, trained with and without one."""
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from gradlab.errors import GradlabError
 from gradlab.measure.recorder import Recorder
+from gradlab.measure.undisturbed import evaluation
 
 X = torch.randn(12, 8, generator=torch.Generator().manual_seed(7))
 Y = torch.arange(12) % 4
@@ -141,3 +143,59 @@ def test_a_probe_inside_autocast_leaves_its_cache_of_cast_weights_alone() -> Non
                 recorder.step()
         rows.append(recorder.to_frame().query("step == 0").drop(columns="step"))
     np.testing.assert_array_equal(rows[0]["z_std"], rows[1]["z_std"])
+
+
+class Scripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x)
+
+
+class Mirror(nn.Module):  # keeps its mode in an attribute of its own
+    def __init__(self) -> None:
+        super().__init__()
+        self.training = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "training":
+            super().__setattr__("mode", value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 100 if self.mode else x
+
+
+def test_modes_that_are_no_plain_attribute_are_set_and_put_back() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), torch.jit.script(Scripted()), Mirror(), nn.Linear(8, 4))
+    with evaluation(model):
+        assert not any(module.training for module in model.modules())
+        torch.testing.assert_close(model[:3](X), model[0](X))
+    assert all(module.training for module in model.modules())
+    assert model[2].mode is True
+
+
+class Swapping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = {"a": torch.ones(1), "b": torch.zeros(1)}
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.cache.pop("a"), self.cache.pop("b")
+        self.cache["b"], self.cache["a"] = a, b
+        self.calls = self.calls + 1
+        return x
+
+
+def test_values_that_change_places_and_the_tables_of_an_older_torch() -> None:
+    model = Swapping()
+    model.__dict__["_buffers"] = OrderedDict(model._buffers)
+    before = dict(model.cache)
+    with evaluation(model):
+        model(X)
+    assert model.cache.keys() == before.keys()
+    assert all(model.cache[key] is before[key] for key in before)
+    assert model.calls.item() == 0
