@@ -7,7 +7,7 @@ largest of them: of the value itself for z and h, of log10 |delta| for delta, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from gradlab.measure import statistics as st
 from gradlab.measure.columns import HISTOGRAM_COLUMNS, QUANTITIES
+from gradlab.measure.hooks import hooked
 from gradlab.network.mlp import StackedMLP
 from gradlab.store.schema import BINS
 
@@ -74,13 +74,17 @@ class HistogramRecorder:
         shape = (len(self.mlp.linears), self.replicas, len(QUANTITIES), len(HISTOGRAM_COLUMNS))
         self.values = torch.full(shape, torch.nan, dtype=st.wide_dtype(self.probe), device=self.probe.device)
         # An activation that draws from torch's generator leaves it where it was.
-        with torch.random.fork_rng(devices=[]), self.mlp.evaluating(), self._hooked("z", "h"):
+        with (
+            torch.random.fork_rng(devices=[]),
+            self.mlp.evaluating(),
+            hooked(self.mlp, linear=self._take_z, after=self._take_h),
+        ):
             self.mlp(self.probe.expand(self.replicas, -1, -1))
 
     @contextmanager
     def training_step(self) -> Iterator[None]:
         """Around the forward and backward pass of a recorded step: delta."""
-        with self._hooked("delta"):
+        with hooked(self.mlp, linear=self._await_delta):
             yield
 
     def record(self) -> NDArray[np.float64]:
@@ -90,27 +94,6 @@ class HistogramRecorder:
 
     def _put(self, layer: int, quantity: str, values: Tensor) -> None:
         self.values[layer, :, QUANTITIES.index(quantity)] = histogram(values, quantity == "delta")
-
-    @contextmanager
-    def _hooked(self, *quantities: str) -> Iterator[None]:
-        handles: list[RemovableHandle] = []
-
-        def attach(modules: Sequence[nn.Module], hook: Callable[..., None]) -> None:
-            handles.extend(
-                module.register_forward_hook(partial(hook, layer)) for layer, module in enumerate(modules)
-            )
-
-        try:
-            if "z" in quantities:
-                attach(self.mlp.linears, self._take_z)
-            if "h" in quantities:
-                attach([layer.activation for layer in self.mlp.layers], self._take_h)
-            if "delta" in quantities:
-                attach(self.mlp.linears, self._await_delta)
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _take_z(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
         self._put(layer, "z", z)

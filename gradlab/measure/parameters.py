@@ -21,8 +21,7 @@ from gradlab.measure.workspace import Workspace
 
 Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
-NARROW = (torch.float32, torch.float16, torch.bfloat16)
-SPLITS_KEPT = 16
+NARROW = (torch.float32, torch.float16, torch.bfloat16)  # their squares are sound in float64
 BLOCK_ENTRIES = 1 << 19  # of everything put side by side: few calls, and two megabytes of float32
 
 
@@ -50,7 +49,6 @@ class ParameterMeter:
     def __init__(self, modules: Mapping[str, nn.Module], *, stacked: bool, metrics: str) -> None:
         self.stacked, self.metrics = stacked, metrics
         self._workspace = Workspace()
-        self._splits: dict[object, list[tuple[Sequence[Key], int]]] = {}
         self.weights: dict[Key, list[nn.Parameter]] = {}
         self.biases: dict[Key, list[nn.Parameter]] = {}
         for name, module in modules.items():
@@ -197,23 +195,16 @@ class ParameterMeter:
                 rows, copied = self._beside(tensors, number if held else "rows"), True
             yield Block(keys, rows, entries // rows.shape[1], copied)
 
-    def _split(self, grouped: Grouped) -> list[tuple[Sequence[Key], int]]:
-        """The keys of each block and the entries of one of them. Remembered: nothing changes from record to record."""
-        likeness = tuple((key, self._likeness(key, found)) for key, found in grouped.items() if found)
-        known = self._splits.get(likeness)
-        if known is None:
-            alike: dict[object, list[Key]] = {}
-            for key, like in likeness:
-                alike.setdefault(like, []).append(key)
-            known = []
-            for keys in alike.values():
-                entries = sum(x.numel() for x in grouped[keys[0]])
-                most = max(BLOCK_ENTRIES // max(entries, 1), 1)
-                known += [(tuple(keys[at : at + most]), entries) for at in range(0, len(keys), most)]
-            if len(self._splits) >= SPLITS_KEPT:
-                self._splits.clear()
-            self._splits[likeness] = known
-        return known
+    def _split(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], int]]:
+        """The keys of each block and the entries of one of them."""
+        alike: dict[object, list[Key]] = {}
+        for key, found in grouped.items():
+            if found:
+                alike.setdefault(self._likeness(key, found), []).append(key)
+        for keys in alike.values():
+            entries = sum(x.numel() for x in grouped[keys[0]])
+            most = max(BLOCK_ENTRIES // max(entries, 1), 1)
+            yield from ((tuple(keys[at : at + most]), entries) for at in range(0, len(keys), most))
 
     def _beside(self, tensors: Sequence[Sequence[Tensor]], use: Hashable) -> Tensor:
         """What several keys have, all of one shape, as [key, replica, entry]."""
@@ -225,15 +216,14 @@ class ParameterMeter:
         return rows.flatten(2) if self.stacked else rows.reshape(len(tensors), 1, -1)
 
     def _likeness(self, key: Key, found: Sequence[Tensor]) -> object:
-        """Equal for keys that share a block, and for a key alone as long as its block has the same entries."""
-        first, entries = found[0], sum(x.numel() for x in found)
-        if len(found) == 1 and first.layout == torch.strided and entries <= COPIED_ENTRIES:
-            return first.shape, first.dtype, first.device
-        alike = all(
-            x.layout == torch.strided and x.dtype == first.dtype and x.device == first.device for x in found
-        )
-        if entries > COPIED_ENTRIES or not alike:
-            return key, entries
+        """Equal for keys that share a block; the key itself for what has a block of its own."""
+        first = found[0]
+        if sum(x.numel() for x in found) > COPIED_ENTRIES:
+            return key
+        if any(
+            x.layout != torch.strided or x.dtype != first.dtype or x.device != first.device for x in found
+        ):
+            return key
         return tuple(x.shape for x in found), first.dtype, first.device
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:

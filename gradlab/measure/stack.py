@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import inf, sqrt
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations import Activation
 from gradlab.activations.kernels import kernels_of
@@ -33,6 +32,7 @@ from gradlab.activations.modules import StackedPReLU, slope_of
 from gradlab.activations.spec import Interval
 from gradlab.measure import statistics as st
 from gradlab.measure.columns import layer_columns
+from gradlab.measure.hooks import hooked
 from gradlab.measure.workspace import Workspace
 from gradlab.network.buffered import BufferedPass
 from gradlab.network.mlp import StackedMLP
@@ -68,7 +68,7 @@ class StackRecorder:
         self.seconds = 0.0
         self._kernels = kernels_of(activation)
         self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
-        self._rows: dict[str, list[list[float]]] = {}  # numbers of every layer, by column
+        self._rows: dict[str, list[st.Numbers]] = {}  # of the probe, layer by layer
         self._inside: list[Tensor] = []
         self._z: list[Tensor] = []
         self._phi_inputs: list[Tensor] = []
@@ -97,9 +97,7 @@ class StackRecorder:
             place = self.columns[name]
             for layers, numbers in parts:
                 first, last = layers[0], layers[-1]
-                assert last - first == len(layers) - 1, (
-                    "a slice, since an index would be copied to the device"
-                )
+                assert last - first == len(layers) - 1  # a slice: an index would be copied to the device
                 block = values[first : last + 1, :, place]
                 if applies[first, place]:  # what is not finite is counted in several parts
                     block += numbers.view(-1, self.replicas)
@@ -136,88 +134,70 @@ class StackRecorder:
         x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
         with self.mlp.evaluating():
             if buffered:
-                buffered.infer(x, self._linear, lambda layer, h: self._after(layer, None, h, h))
+                buffered.infer(x, self._probe_linear, lambda layer, h: self._probe_after(layer, h, h))
             else:
-                before = self._probe_before if self.activation.elementwise else None
-                with self._hooked(self._probe_linear, before, self._probe_after):
+                before = self._timed(lambda layer, module, args: self._probe_before(layer, args[0]))
+                with hooked(
+                    self.mlp,
+                    linear=self._timed(lambda layer, module, args, z: self._signal(z)),
+                    before=before if self.activation.elementwise else None,
+                    after=self._timed(lambda layer, module, args, h: self._probe_after(layer, args[0], h)),
+                ):
                     self.mlp(x)
         for column, rows in self._rows.items():
-            self._put(range(len(rows)), column, torch.tensor(rows, dtype=torch.float64))
+            self._put(range(len(rows)), column, st.together(rows))
         if self._inside:
             inside, pieces = torch.stack(self._inside), self.activation.pieces
             self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
         self.seconds = 0.0
 
-    def _linear(self, layer: int, z: Tensor) -> None:
-        self._signal(layer, z, "z_mean", "z_std")
+    def _add(self, column: str, numbers: st.Numbers) -> None:
+        """Numbers of the probe's next layer, [replica]."""
+        self._rows.setdefault(column, []).append(numbers)
+
+    def _probe_linear(self, layer: int, z: Tensor) -> None:
+        self._signal(z)
         if layer < len(self.linears) - 1:
-            self._before(layer, None, z)
+            self._probe_before(layer, z)
 
-    def _probe_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
-        self._signal(layer, z, "z_mean", "z_std")
+    def _signal(self, z: Tensor) -> None:
+        mean, std = st.means_stds(z, self._scratch(z))
+        self._add("z_mean", mean)
+        self._add("z_std", std)
 
-    def _probe_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self._before(layer, module, args[0])
-
-    def _probe_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
-        self._after(layer, module, args[0], h)
-
-    def _before(self, layer: int, module: nn.Module | None, z: Tensor) -> None:
+    def _probe_before(self, layer: int, z: Tensor) -> None:
         pieces = self.activation.pieces
         self._inside.append(self._samples_inside(self.activation.flats if pieces is None else pieces[0], z))
         if pieces is None and not (self._kernels and self._kernels.of_output):
-            self._slopes(layer, self._slope(module, z, z))
+            self._slopes(self._slope(layer, z, z))
 
-    def _after(self, layer: int, module: nn.Module | None, z: Tensor, h: Tensor) -> None:
+    def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
-            self._slopes(layer, self._slope(module, z, h))
-        self._signal(layer, h, "h_mean", "h_rms")
+            self._slopes(self._slope(layer, z, h))
+        self._add("h_mean", st.means(h))
+        self._add("h_rms", st.root_mean_squares(h, self._scratch(h)))
         if self.full:
-            self._put(layer, "h_p95_abs", st.percentile(h.abs(), 0.95))
+            self._add("h_p95_abs", st.percentile(h.abs(), 0.95))
 
-    def _signal(self, layer: int, x: Tensor, mean: str, size: str) -> None:
-        """Put the mean of x and, by the column's name, its standard deviation or its root mean square."""
-        flat = x.reshape(self.replicas, -1)
-        if not st.summed_narrow(flat):
-            first, second = st.mean_std(x) if size == "z_std" else (st.mean(x), st.rms(x))
-            self._put(layer, mean, first)
-            self._put(layer, size, second)
-            return
-        scratch = self._space.empty("squares", flat.shape, flat)
-        if size == "z_std":
-            means, sizes = st.narrow_means_stds(flat, scratch)
-        else:
-            means, root = st.narrow_means(flat), sqrt(flat.shape[1])
-            sizes = [length / root for length in st.narrow_norms(flat, scratch)]
-        self._rows.setdefault(mean, []).append(means)
-        self._rows.setdefault(size, []).append(sizes)
+    def _scratch(self, x: Tensor) -> Tensor:
+        """Memory for the squares of x."""
+        return self._space.empty("squares", (self.replicas, x.numel() // self.replicas), x)
 
-    def _slope(self, module: nn.Module | None, z: Tensor, kept: Tensor) -> Tensor:
+    def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""
         if self._kernels is None:
-            assert module is not None
-            return slope_of(module, z)
-        ones = self._space.ones("ones", z.shape, z)
+            return slope_of(self.mlp.layers[layer].activation, z)
         slope = self._space.empty("slope", z.shape, z)
-        self._kernels.backward(ones, kept, slope)
+        self._kernels.backward(self._space.ones(z.shape, z), kept, slope)
         return slope
 
-    def _slopes(self, layer: int, slope: Tensor) -> None:
+    def _slopes(self, slope: Tensor) -> None:
         """slope: phi'(z), which is written over."""
         assert self.activation.slope_sup is not None
+        self._add("slope_sq", st.mean_squares(slope, self._scratch(slope)))
         edge = SATURATED_BELOW * self.activation.slope_sup
-        if not st.summed_narrow(slope):
-            self._put(layer, "slope_sq", st.rms(slope).square())
-            self._put(
-                layer, "saturated_fraction", st.mean(torch.lt(slope.abs_(), edge, out=self._mask(slope)))
-            )
-            return
-        flat = slope.reshape(self.replicas, -1)
-        norms = st.narrow_norms(flat, self._space.empty("squares", flat.shape, flat))
-        squares = [length * length / flat.shape[1] for length in norms]
-        saturated = torch.lt(flat.abs_(), edge, out=self._mask(flat))
-        self._rows.setdefault("slope_sq", []).append(squares)
-        self._rows.setdefault("saturated_fraction", []).append(st.narrow_means(saturated))
+        saturated = torch.lt(slope.abs_(), edge, out=self._mask(slope))
+        self._add("saturated_fraction", st.means(saturated))
 
     def _count_two_slopes(self, inside: Tensor, first: float, second: float) -> Tensor:
         """As `_slopes` for all layers, where phi' is `first` on some samples of a unit and `second` on the rest.
@@ -283,8 +263,12 @@ class StackRecorder:
         reduced together behind the backward pass: a batch is small, and a call costs more than its arithmetic.
         """
         self._z, self._phi_inputs, self._h, self._deltas = [], [], [], []
-        before = self._batch_before if self.activation.source else None
-        with self._hooked(self._batch_linear, before, self._batch_after):
+        with hooked(
+            self.mlp,
+            linear=self._timed(self._batch_linear),
+            before=self._timed(self._batch_before) if self.activation.source else None,
+            after=self._timed(self._batch_after),
+        ):
             yield
         self._reduce_batch()
 
@@ -395,8 +379,6 @@ class StackRecorder:
         if not st.surely_finite(x):
             self._put(layers, "nonfinite", st.nonfinite(x))
 
-    # -- hooks -----------------------------------------------------------------------------------------------
-
     def _timed(self, hook: Callable[..., None]) -> Callable[..., None]:
         def timed(*args: Any) -> None:
             started = perf_counter()
@@ -404,28 +386,6 @@ class StackRecorder:
             self.seconds += perf_counter() - started
 
         return timed
-
-    @contextmanager
-    def _hooked(
-        self,
-        on_linear: Callable[..., None],
-        before_activation: Callable[..., None] | None,
-        after_activation: Callable[..., None],
-    ) -> Iterator[None]:
-        handles: list[RemovableHandle] = []
-        try:
-            for layer, linear in enumerate(self.linears):
-                handles.append(linear.register_forward_hook(self._timed(partial(on_linear, layer))))
-            for layer, hidden in enumerate(self.mlp.layers):
-                phi = hidden.activation
-                if before_activation is not None:
-                    hook = self._timed(partial(before_activation, layer))
-                    handles.append(phi.register_forward_pre_hook(hook))
-                handles.append(phi.register_forward_hook(self._timed(partial(after_activation, layer))))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _chunks(places: range, entries: int) -> Iterator[range]:

@@ -9,6 +9,7 @@ is taken out first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, isfinite, sqrt
 
 import torch
@@ -19,29 +20,42 @@ SMALLEST_MEAN_SQUARE = 1e-36
 # The difference of mean square and squared mean keeps float32's precision where it is this share of the mean square.
 CLEAR_VARIANCE = 0.25
 
+Numbers = Tensor | list[float]
+"""One a replica. Those of float32 on the CPU are on the host as soon as they are sound, and making a tensor of each
+takes as long as a small reduction: who collects many of them makes one of all."""
+
 
 def wide_dtype(x: Tensor) -> torch.dtype:
     """float64, or float32 on a device without it."""
     return torch.float32 if x.device.type == "mps" else torch.float64
 
 
+def as_tensor(numbers: Numbers) -> Tensor:
+    """[replica], wide."""
+    return numbers if isinstance(numbers, Tensor) else torch.tensor(numbers, dtype=torch.float64)
+
+
+def together(rows: Sequence[Numbers]) -> Tensor:
+    """[row, replica], wide."""
+    narrow = [row for row in rows if isinstance(row, list)]
+    if len(narrow) == len(rows):
+        return torch.tensor(narrow, dtype=torch.float64)
+    return torch.stack([as_tensor(row) for row in rows])
+
+
 def norm(x: Tensor, scratch: Tensor | None = None) -> Tensor:
-    """L2 norm of everything behind the replica axis: [replica, ...] -> [replica], wide.
+    """L2 norm of everything behind the replica axis: [replica, ...] -> [replica], wide; scratch: as in `norms`."""
+    return as_tensor(norms(x, scratch))
+
+
+def norms(x: Tensor, scratch: Tensor | None = None) -> Numbers:
+    """L2 norm of everything behind the replica axis: [replica, ...] -> [replica].
 
     scratch: memory for the squares, [replica, entry] in the format of x
     """
-    return _norm(x.reshape(x.shape[0], -1), scratch)
-
-
-def _norm(flat: Tensor, scratch: Tensor | None = None) -> Tensor:
-    """L2 norm of each row of [replica, n], wide."""
-    if not (summed_narrow(flat) and flat.shape[1]):
+    flat = x.reshape(x.shape[0], -1)
+    if not (_summed_narrow(flat) and flat.shape[1]):
         return _wide_norm(flat.to(wide_dtype(flat)), flat)
-    return torch.tensor(narrow_norms(flat, scratch), dtype=torch.float64)
-
-
-def narrow_norms(flat: Tensor, scratch: Tensor | None = None) -> list[float]:
-    """`norm` of each row of a [replica, n] that is `summed_narrow`."""
     squares = torch.mul(flat, flat, out=scratch).sum(dim=1).tolist()
     least = flat.shape[1] * SMALLEST_MEAN_SQUARE
     if all(least < square < inf for square in squares):
@@ -50,7 +64,7 @@ def narrow_norms(flat: Tensor, scratch: Tensor | None = None) -> list[float]:
     return [sqrt(s) if least < s < inf else w for s, w in zip(squares, wide, strict=True)]
 
 
-def summed_narrow(x: Tensor) -> bool:
+def _summed_narrow(x: Tensor) -> bool:
     """Whether x is summed in its own format first; what tells that it must not be would wait for another device."""
     return x.dtype == torch.float32 and x.device.type == "cpu"
 
@@ -72,24 +86,34 @@ def _wide_norm(flat: Tensor, origin: Tensor) -> Tensor:
 
 def rms(x: Tensor) -> Tensor:
     """Root mean square of everything behind the replica axis: [replica, ...] -> [replica]."""
-    return norm(x) / sqrt(x[0].numel())
+    return as_tensor(root_mean_squares(x))
+
+
+def root_mean_squares(x: Tensor, scratch: Tensor | None = None) -> Numbers:
+    """Root mean square of everything behind the replica axis: [replica, ...] -> [replica]; scratch: as in `norms`."""
+    found, root = norms(x, scratch), sqrt(x.numel() / len(x))
+    return found / root if isinstance(found, Tensor) else [length / root for length in found]
+
+
+def mean_squares(x: Tensor, scratch: Tensor | None = None) -> Numbers:
+    """Mean square of everything behind the replica axis: [replica, ...] -> [replica]; scratch: as in `norms`."""
+    found = root_mean_squares(x, scratch)
+    return found.square() if isinstance(found, Tensor) else [root * root for root in found]
 
 
 def mean(x: Tensor) -> Tensor:
     """Mean of everything behind the replica axis: [replica, ...] -> [replica], wide."""
+    return as_tensor(means(x))
+
+
+def means(x: Tensor) -> Numbers:
+    """Mean of everything behind the replica axis: [replica, ...] -> [replica]."""
     flat = x.reshape(x.shape[0], -1)
-    if summed_narrow(flat):
-        return torch.tensor(narrow_means(flat), dtype=torch.float64)
+    if _summed_narrow(flat) and flat.shape[1]:
+        totals = flat.sum(dim=1).tolist()
+        if all(map(isfinite, totals)):
+            return [total / flat.shape[1] for total in totals]
     return flat.to(wide_dtype(x)).mean(dim=1)
-
-
-def narrow_means(flat: Tensor) -> list[float]:
-    """`mean` of each row of a [replica, n] that is `summed_narrow`."""
-    totals = flat.sum(dim=1).tolist()
-    if all(map(isfinite, totals)) and flat.shape[1]:
-        return [total / flat.shape[1] for total in totals]
-    means: list[float] = flat.to(torch.float64).mean(dim=1).tolist()
-    return means
 
 
 def share(mask: Tensor) -> Tensor:
@@ -100,24 +124,24 @@ def share(mask: Tensor) -> Tensor:
 
 def mean_std(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (over the population) of everything behind the replica axis."""
+    average, deviation = means_stds(x)
+    return as_tensor(average), as_tensor(deviation)
+
+
+def means_stds(x: Tensor, scratch: Tensor | None = None) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation (over the population) behind the replica axis; scratch: as in `norms`."""
     flat = x.reshape(x.shape[0], -1)
-    if not summed_narrow(flat):
-        average = mean(flat)
+    average = means(flat)
+    if isinstance(average, Tensor):
         return average, _wide_deviation(flat, average)
-    means, deviations = narrow_means_stds(flat)
-    return torch.tensor(means, dtype=torch.float64), torch.tensor(deviations, dtype=torch.float64)
-
-
-def narrow_means_stds(flat: Tensor, scratch: Tensor | None = None) -> tuple[list[float], list[float]]:
-    """`mean_std` of each row of a [replica, n] that is `summed_narrow`."""
-    means, root = narrow_means(flat), sqrt(flat.shape[1])
-    squares = [(length / root) * (length / root) for length in narrow_norms(flat, scratch)]
-    variances = [square - average * average for average, square in zip(means, squares, strict=True)]
-    clear = [v > CLEAR_VARIANCE * square for v, square in zip(variances, squares, strict=True)]
+    square = mean_squares(flat, scratch)
+    assert isinstance(square, list)  # as the mean is
+    variances = [s - a * a for a, s in zip(average, square, strict=True)]
+    clear = [v > CLEAR_VARIANCE * s for v, s in zip(variances, square, strict=True)]
     if all(clear):
-        return means, [sqrt(variance) for variance in variances]
+        return average, [sqrt(variance) for variance in variances]
     wide = _wide_deviation(flat, flat.to(torch.float64).mean(dim=1)).tolist()
-    return means, [sqrt(v) if c else w for v, c, w in zip(variances, clear, wide, strict=True)]
+    return average, [sqrt(v) if c else w for v, c, w in zip(variances, clear, wide, strict=True)]
 
 
 def _wide_deviation(flat: Tensor, average: Tensor) -> Tensor:

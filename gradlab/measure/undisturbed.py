@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from operator import is_
 from typing import Any
@@ -42,18 +42,14 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     containers = [(each, each.copy()) for each in changing if type(each) in (*CONTAINERS, OrderedDict)]
     alone = [value for value in values if type(value) not in CONTAINERS]
     restore = [undo for value in alone if (undo := _undo(value)) is not None]
-    buffers = {id(each): each for module in modules for each in module._buffers.values() if each is not None}
-    restore += [_undo_tensor(buffer) for buffer in buffers.values()]
+    restore += [_undo_tensor(buffer) for buffer in _distinct(module._buffers for module in modules)]
     restore += [
         _undo_tensor(module.weight)
         for module in modules
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
     ]
     states = (torch.random.get_rng_state(), np.random.get_state(), random.getstate())
-    weights = {
-        id(each): each for module in modules for each in module._parameters.values() if each is not None
-    }
-    parameters = [(parameter, parameter._version) for parameter in weights.values()]
+    parameters = [(each, each._version) for each in _distinct(module._parameters for module in modules)]
     places = {parameter.device for parameter, _ in parameters}
     devices = [device for device in places if device.type == "cuda"]
     cuda = [(device, torch.cuda.get_rng_state(device)) for device in devices]
@@ -88,6 +84,11 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             name = next(name for name, each in model.named_parameters() if each is parameter)
             hint = "record without a probe: a forward pass in eval mode is no mere look at this model"
             raise GradlabError(f"the model's forward pass changed its parameter {name!r}", hint)
+
+
+def _distinct(tables: Iterable[Mapping[str, Tensor | None]]) -> Iterable[Tensor]:
+    """The tensors in the modules' tables, each once."""
+    return {id(each): each for table in tables for each in table.values() if each is not None}.values()
 
 
 def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -44,10 +44,10 @@ class Workspace:
             found = buffers[key] = whole[:entries].view(shape)
         return found
 
-    def ones(self, use: Hashable, shape: Sequence[int], like: Tensor) -> Tensor:
-        """A tensor of ones, to be read only."""
+    def ones(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Ones in the format of `like`, to be read only."""
         buffers: dict[Any, Tensor] = self._local.__dict__
-        key = (use, "ones", like.dtype, like.device, shape)
+        key = ("ones", like.dtype, like.device, shape)
         if key not in buffers:
             buffers[key] = torch.ones(shape, dtype=like.dtype, device=like.device)
         return buffers[key]

@@ -18,6 +18,7 @@ from gradlab.train.losses import LOSSES, gradient_of, losses_and_gradient
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 WITH_PARAMETERS = ("leaky_relu:negative_slope=0.2", "elu:alpha=1.7", "thresholded_relu:theta=0.3")
+SIZES = [(3, 4, 64, 64), (1, 1, 7, 13), (8, 3, 37, 5)]
 EDGES = (0.0, -0.0, 1.0, -1.0, 6.0, -3.0, 3.0, 2.5, -2.5, 25.0, torch.inf, -torch.inf, torch.nan)
 
 
@@ -74,9 +75,7 @@ def stack_of(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("replicas", "depth", "width", "batch"), [(3, 4, 64, 64), (1, 1, 7, 13), (8, 3, 37, 5)]
-)
+@pytest.mark.parametrize(("replicas", "depth", "width", "batch"), SIZES)
 @pytest.mark.parametrize("text", [*PAIRS, "prelu", "prelu:per=unit"])
 def test_a_pass_in_buffers_is_autograds(
     text: str, replicas: int, depth: int, width: int, batch: int, dtype: torch.dtype
@@ -100,9 +99,7 @@ def test_a_pass_in_buffers_is_autograds(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("replicas", "depth", "width", "batch"), [(3, 4, 64, 64), (1, 1, 7, 13), (8, 3, 37, 5)]
-)
+@pytest.mark.parametrize(("replicas", "depth", "width", "batch"), SIZES)
 @pytest.mark.parametrize("text", [*PAIRS, "prelu", "prelu:per=unit"])
 def test_a_pass_that_keeps_everything_has_autograds_z_h_and_delta(
     text: str, replicas: int, depth: int, width: int, batch: int, dtype: torch.dtype
@@ -131,15 +128,10 @@ def test_a_pass_that_keeps_everything_has_autograds_z_h_and_delta(
         assert same_bits(kept.z[layer], z[layer].detach())
         assert same_bits(kept.h[layer], h[layer].detach())
         assert same_bits(kept.delta[layer], delta)
-    told: list[tuple[torch.Tensor, torch.Tensor]] = []
-    buffered.infer(
-        x,
-        lambda at, each: told.append((each.clone(), each)),
-        lambda at, each: told.append((h[at], each.clone())),
-    )
-    for layer in range(depth):
-        assert same_bits(told[2 * layer][0], z[layer].detach())
-        assert same_bits(told[2 * layer + 1][1], h[layer].detach())
+    told: list[torch.Tensor] = []
+    buffered.infer(x, lambda _, z: told.append(z.clone()), lambda _, h: told.append(h.clone()))
+    expected = [each.detach() for pair in zip(z, h, strict=True) for each in pair] + [outputs.detach()]
+    assert all(same_bits(*pair) for pair in zip(told, expected, strict=True))
 
 
 @pytest.mark.parametrize("parts", [{"norm": "batch"}, {"norm": "layer"}, {"residual": "pre"}])

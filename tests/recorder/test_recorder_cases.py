@@ -764,3 +764,35 @@ def test_a_step_that_an_optimiser_skips_is_that_step_alone() -> None:
             optimizer.found_inf.fill_(float(step == 3))
             optimizer.step()
     assert recorder.to_frame()["update_ratio"].notna().tolist() == [True, True, True, False]
+
+
+def test_every_record_of_many_keeps_its_own_numbers() -> None:
+    """Records are settled many at a time, where they are laid out alike; batches and calls differ here in between."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    expected = []
+    with Recorder(model, schedule="all") as recorder:
+        for step in range(150):
+            batch = 5 + step % 3 if step % 10 else 1
+            optimizer.zero_grad()
+            h = model[1](model[0](torch.randn(batch, 3)))
+            if step % 7:
+                model[2](h).square().mean().backward()
+            else:  # the readout is not called
+                h.square().mean().backward()
+            norms = [
+                None if p.grad is None else p.grad.double().norm().item()
+                for p in (model[0].weight, model[2].weight)
+            ]
+            recorder.step(optimizer)
+            expected += [
+                (step, batch if at == 0 or step % 7 else np.nan, norm) for at, norm in enumerate(norms)
+            ]
+            optimizer.step()
+    found = recorder.to_frame()
+    wanted = pd.DataFrame(expected, columns=["step", "batch", "weight_grad_norm"])
+    assert len(found) == len(wanted) == 300
+    np.testing.assert_array_equal(found["step"], wanted["step"])
+    np.testing.assert_array_equal(found["batch"], wanted["batch"])
+    np.testing.assert_allclose(found["weight_grad_norm"], wanted["weight_grad_norm"], rtol=1e-6)
