@@ -768,7 +768,6 @@ def test_a_step_that_an_optimiser_skips_is_that_step_alone() -> None:
 
 def test_every_record_of_many_keeps_its_own_numbers() -> None:
     """Records are settled many at a time, where they are laid out alike; batches and calls differ here in between."""
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     expected = []
