@@ -16,7 +16,7 @@ import torch
 
 import gradlab.analyse.predicted
 import gradlab.train.loop  # noqa: F401
-from gradlab.garbage import collect_rarely, keep_for_good
+from gradlab.garbage import collect_rarely
 from gradlab.plan import Stack
 from gradlab.sweep.allocator import keep_freed_memory
 from gradlab.sweep.job import reason, work
@@ -27,7 +27,6 @@ def serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     collect_rarely()
-    keep_for_good()
     keep_freed_memory()
 
     def watch(stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
