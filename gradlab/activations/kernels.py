@@ -99,7 +99,8 @@ PAIRS: Mapping[str, Callable[[Mapping[str, Value]], Kernels]] = {
         of_output=True,
     ),
     "relu": lambda _: Kernels(
-        lambda z, h: torch.clamp_min(z, 0, out=h),  # what relu calls; its own form with `out` copies the result
+        # what relu calls; its own form with `out` copies the result
+        lambda z, h: torch.clamp_min(z, 0, out=h),
         lambda g, h, out: aten.threshold_backward.grad_input(g, h, 0.0, grad_input=out),
         of_output=True,
     ),

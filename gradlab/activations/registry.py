@@ -10,7 +10,6 @@ from math import inf, sqrt
 from types import ModuleType
 
 import numpy as np
-from scipy import special
 
 from gradlab.activations.spec import Array, Definition, Interval, Kernel, Parameters
 from gradlab.items import Parameter
@@ -52,16 +51,37 @@ def _clipped_line(slope: float, cut: float, low: float, high: float, summary: st
     )
 
 
+def _logistic(z: Array) -> Array:
+    with np.errstate(over="ignore"):  # 1 / inf is the limit, and before it nothing is lost
+        result: Array = 1 / (1 + np.exp(-z))
+    return result
+
+
+def _normal_share(z: Array) -> Array:
+    """The standard normal distribution function."""
+    from scipy.special import ndtr  # a tenth of a second, which most runs can do without
+
+    result: Array = ndtr(z)
+    return result
+
+
+def _erf(z: Array) -> Array:
+    from scipy.special import erf
+
+    result: Array = erf(z)
+    return result
+
+
 def _sigmoid_slope(z: Array, _: Parameters) -> Array:
-    return special.expit(z) * special.expit(-z)
+    return _logistic(z) * _logistic(-z)
 
 
 def _gelu_slope(z: Array, _: Parameters) -> Array:
-    return special.ndtr(z) + z * np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
+    return _normal_share(z) + z * np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
 
 
 def _silu_slope(z: Array, _: Parameters) -> Array:
-    return special.expit(z) * (1 + z * special.expit(-z))
+    return _logistic(z) * (1 + z * _logistic(-z))
 
 
 def _softplus(z: Array, _: Parameters) -> Array:
@@ -74,7 +94,7 @@ def _mish(z: Array, parameters: Parameters) -> Array:
 
 def _mish_slope(z: Array, parameters: Parameters) -> Array:
     tanh: Array = np.tanh(_softplus(z, parameters))
-    result: Array = tanh + z * (1 - tanh * tanh) * special.expit(z)
+    result: Array = tanh + z * (1 - tanh * tanh) * _logistic(z)
     return result
 
 
@@ -106,7 +126,7 @@ REGISTRY: dict[str, Definition] = {
     "sigmoid": Definition(
         family="logistic",
         summary="1 / (1 + exp(-z)), in (0, 1), slope at most 1/4",
-        phi=lambda z, _: special.expit(z),
+        phi=lambda z, _: _logistic(z),
         slope=_sigmoid_slope,
         slope_sup=lambda _: 0.25,
         kernel=lambda torch, _: torch.sigmoid,
@@ -125,7 +145,7 @@ REGISTRY: dict[str, Definition] = {
         family="logistic",
         summary="hyperbolic tangent, in (-1, 1), slope 1 at 0",
         phi=lambda z, _: np.tanh(z),
-        slope=lambda z, _: 4 * special.expit(2 * z) * special.expit(-2 * z),
+        slope=lambda z, _: 4 * _logistic(2 * z) * _logistic(-2 * z),
         slope_sup=lambda _: 1.0,
         kernel=lambda torch, _: torch.tanh,
     ),
@@ -152,7 +172,7 @@ REGISTRY: dict[str, Definition] = {
     "erf": Definition(
         family="logistic",
         summary="the error function, in (-1, 1)",
-        phi=lambda z, _: special.erf(z),
+        phi=lambda z, _: _erf(z),
         slope=lambda z, _: 2 / sqrt(np.pi) * np.exp(-z * z),
         slope_sup=lambda _: 2 / sqrt(np.pi),
         kernel=lambda torch, _: torch.erf,
@@ -257,14 +277,14 @@ REGISTRY: dict[str, Definition] = {
         family="rectifier",
         summary="log(1 + exp(z)): a smooth ReLU that is never 0",
         phi=_softplus,
-        slope=lambda z, _: special.expit(z),
+        slope=lambda z, _: _logistic(z),
         slope_sup=lambda _: 1.0,
         kernel=lambda torch, _: torch.nn.functional.softplus,
     ),
     "gelu": Definition(
         family="rectifier",
         summary="z times the normal distribution function of z (exact, by erf)",
-        phi=lambda z, _: z * special.ndtr(z),
+        phi=lambda z, _: z * _normal_share(z),
         slope=_gelu_slope,
         slope_sup=lambda _: float(_gelu_slope(np.array(sqrt(2)), {})),
         kernel=lambda torch, _: torch.nn.functional.gelu,
@@ -272,7 +292,7 @@ REGISTRY: dict[str, Definition] = {
     "silu": Definition(
         family="rectifier",
         summary="z times sigmoid(z), also called swish",
-        phi=lambda z, _: z * special.expit(z),
+        phi=lambda z, _: z * _logistic(z),
         slope=_silu_slope,
         slope_sup=lambda _: SILU_SLOPE_SUP,
         kernel=lambda torch, _: torch.nn.functional.silu,
