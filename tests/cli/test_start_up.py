@@ -48,6 +48,23 @@ def test_what_trains_nothing_imports_no_torch(pytestconfig: pytest.Config) -> No
     )
 
 
+SERVER = """
+import gc, json, sys
+usual = gc.get_threshold()
+import gradlab.preload
+names = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps([gc.get_threshold() == usual, gc.get_freeze_count(), names]))
+"""
+
+
+def test_the_workers_server_imports_what_training_needs_and_leaves_the_collector_as_it_was() -> None:
+    done = subprocess.run([sys.executable, "-c", SERVER], capture_output=True, text=True, check=True)
+    as_usual, kept, names = json.loads(done.stdout)
+    assert as_usual and kept > 100_000, "what is imported is no work for the workers' collectors"
+    assert "torch" in names
+    assert not {"scipy", "pandas", "pyarrow", "sklearn", "matplotlib", "rich", "typer"} & set(names)
+
+
 def test_the_help_takes_less_than_a_third_of_a_second() -> None:
     def once() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
