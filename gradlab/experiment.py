@@ -93,7 +93,10 @@ def execute(plan: Plan, observer: Observer | None = None) -> Outcome:
     """
     observer = observer or Silent()
     folder = ResultsFolder(plan, observer.message)
-    finished = folder.state() == "finished"
+    state = folder.state()
+    finished = state == "finished"
+    if state == "new" and plan.run.executor == "local":
+        check_memory(plan.stacks())  # what is refused leaves no folder behind
     try:
         if not finished:
             folder.prepare()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gradlab.store import schema
 
 STATIC = (
@@ -18,6 +20,7 @@ STATIC = (
 DERIVED = ("delta_rms_predicted", "singular_sq_mean_predicted")  # the theory's, added after the run
 
 
+@lru_cache(maxsize=2)
 def layer_columns(metrics: str) -> tuple[str, ...]:
     """The measured columns of layers.csv, for `--metrics standard` or `full`."""
     names = [name for name in schema.names(schema.LAYERS) if name not in STATIC + DERIVED]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradlab.errors import Problem, UserError
+from gradlab.measure import schedule
+from gradlab.measure.columns import HISTOGRAM_COLUMNS, QUANTITIES, layer_columns
 from gradlab.plan import Plan, Stack, parse_probe
 from gradlab.processes import cores
 
@@ -26,7 +28,7 @@ def seconds(stack: Stack) -> float:
 
 def memory(stack: Stack) -> int:
     """Roughly how many bytes training a stack takes besides the libraries, within a factor of two."""
-    network, training = stack.cell.network, stack.cell.training
+    network, training, recording = stack.cell.network, stack.cell.training, stack.recording
     dataset, replicas, width = stack.cell.dataset(), len(stack.seeds), network.width
     item = {"float64": 8, "float32": 4, "bfloat16": 2}[stack.cell.dtype]
     weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.classes)
@@ -36,10 +38,17 @@ def memory(stack: Stack) -> int:
     # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.
     kept = 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
-    probe = parse_probe(stack.recording.probe) or len(dataset.y_train)
-    rows = max(min(probe, len(dataset.y_train)) * 6 * 8, min(len(dataset.y_val), 4096) * 4 * item)
+    probe = min(parse_probe(recording.probe) or len(dataset.y_train), len(dataset.y_train))
+    rows = max(probe * 6 * 8, min(len(dataset.y_val), 4096) * 4 * item)
+    numbers = len(layer_columns(recording.metrics))
+    if recording.histograms:  # every entry's bin and what leads to it, wide
+        rows = max(rows, max(probe, training.batch_size) * 18 * 8)
+        numbers += len(QUANTITIES) * len(HISTOGRAM_COLUMNS)
     data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
-    return held + batch + replicas * width * rows + data
+    # Records are collected one by one and in the end laid together.
+    made = schedule.records(recording.record, training.steps)
+    records = 2 * 8 * made * replicas * (network.depth + 1) * numbers
+    return held + batch + replicas * width * rows + data + records
 
 
 def available_memory() -> int | None:
@@ -77,7 +86,7 @@ def check_memory(stacks: Sequence[Stack]) -> str | None:
     )
     if need <= UNSURE * available:
         return text
-    hint = "a smaller --stack-size (seeds trained together), --width, --batch-size or --probe"
+    hint = "a smaller --stack-size (seeds trained together), --width, --batch-size or --probe, or a rarer --record"
     raise UserError(Problem("memory", text, hint=hint))
 
 

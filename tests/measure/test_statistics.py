@@ -152,6 +152,13 @@ def test_a_schedule_may_be_asked_in_any_order() -> None:
     assert [step for step in range(1001) if wanted(step)] == recorded("log", 1000)
 
 
+@pytest.mark.parametrize(("text", "steps", "count"), [
+    ("all", 3, 4), ("all", 0, 1), ("every:30", 62, 4), ("every:30", 60, 3), ("log", 1000, 34), ("off", 9, 0),
+])  # fmt: skip
+def test_records_counts_the_first_and_the_last_step_too(text: str, steps: int, count: int) -> None:
+    assert schedule.records(text, steps) == count
+
+
 def test_other_schedules() -> None:
     assert recorded("all", 3) == [0, 1, 2, 3]
     assert recorded("every:3", 7) == [0, 3, 6]

@@ -228,6 +228,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers(tmp_path: Path, monkeypatch
     monkeypatch.setattr(cost, "available_memory", lambda: largest // 3)
     with pytest.raises(UserError, match=r"2 seeds of depth 3 and width 8 .* GiB, and .* GiB are free"):
         execute(plan)
+    assert not (tmp_path / "out").exists(), "the next attempt may be another configuration"
     notes = Notes()
     monkeypatch.setattr(cost, "available_memory", lambda: largest - 1)
     execute(plan, notes)
@@ -242,6 +243,9 @@ def test_what_cannot_fit_is_refused_with_the_numbers(tmp_path: Path, monkeypatch
         {"width": 512, "depth": 10, "seeds": 4},
         {"width": 512, "depth": 6, "seeds": 4, "optimizer": "adam", "dtype": "float64"},
         {"width": 64, "depth": 50, "seeds": 8, "batch_size": 1024},
+        {"width": 512, "depth": 6, "seeds": 4, "histograms": True, "probe": "all"},
+        {"width": 16, "depth": 100, "seeds": 8, "record": "all", "steps": 400},
+        {"width": 16, "depth": 20, "seeds": 8, "record": "all", "steps": 300, "histograms": True},
     ],
 )
 def test_the_memory_of_a_stack_is_known_within_a_factor_of_two(settings: dict[str, Any]) -> None:
