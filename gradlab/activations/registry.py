@@ -52,12 +52,13 @@ def _clipped_line(slope: float, cut: float, low: float, high: float, summary: st
 
 
 def _logistic(z: Array) -> Array:
+    """scipy's expit to the last bit or two, without the import."""
     with np.errstate(over="ignore"):  # 1 / inf is the limit, and before it nothing is lost
         result: Array = 1 / (1 + np.exp(-z))
     return result
 
 
-def _normal_share(z: Array) -> Array:
+def _normal_cdf(z: Array) -> Array:
     """The standard normal distribution function."""
     from scipy.special import ndtr  # a tenth of a second, which most runs can do without
 
@@ -77,7 +78,7 @@ def _sigmoid_slope(z: Array, _: Parameters) -> Array:
 
 
 def _gelu_slope(z: Array, _: Parameters) -> Array:
-    return _normal_share(z) + z * np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
+    return _normal_cdf(z) + z * np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
 
 
 def _silu_slope(z: Array, _: Parameters) -> Array:
@@ -284,7 +285,7 @@ REGISTRY: dict[str, Definition] = {
     "gelu": Definition(
         family="rectifier",
         summary="z times the normal distribution function of z (exact, by erf)",
-        phi=lambda z, _: z * _normal_share(z),
+        phi=lambda z, _: z * _normal_cdf(z),
         slope=_gelu_slope,
         slope_sup=lambda _: float(_gelu_slope(np.array(sqrt(2)), {})),
         kernel=lambda torch, _: torch.nn.functional.gelu,

@@ -224,8 +224,8 @@ class Recorder:
         return self._taps.seconds + self._meter.seconds
 
     def _due(self) -> bool:
-        last = self.steps is not None and self._step == self.steps - 1
-        return self._schedule is not None and (self._step == 0 or last or self._schedule(self._step))
+        last = None if self.steps is None else self.steps - 1
+        return self._schedule is not None and schedules.is_due(self._schedule, self._step, last)
 
     def _arm(self) -> None:
         self._armed = self._due()

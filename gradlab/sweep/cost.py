@@ -46,7 +46,8 @@ def memory(stack: Stack) -> int:
         numbers += len(QUANTITIES) * len(HISTOGRAM_COLUMNS)
     data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
     # Records are collected one by one and in the end laid together.
-    made = schedule.records(recording.record, training.steps)
+    when = schedule.parse(recording.record)
+    made = schedule.count(when, training.steps) if when else 0
     records = 2 * 8 * made * replicas * (network.depth + 1) * numbers
     return held + batch + replicas * width * rows + data + records
 

@@ -79,8 +79,7 @@ def _measured_over_guessed(stacks: Sequence[Stack]) -> float:
 def _seconds(stack: Stack) -> float:
     """The time of a whole stack, from the times of its first plain and recorded steps."""
     steps = stack.cell.training.steps
-    recorded = schedule.parse(stack.recording.record)
-    records = sum(1 for step in range(steps + 1) if step in (0, steps) or (recorded and recorded(step)))
+    records = schedule.count(schedule.parse(stack.recording.record), steps)
     training = stack.cell.training.model_copy(update={"steps": min(steps, STEPS), "schedule": "constant"})
     short = replace(stack, cell=replace(stack.cell, training=training))
     if stack.recording.record == "log":  # every early step of it is a record

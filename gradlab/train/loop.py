@@ -155,7 +155,7 @@ class Training:
         reported, last_report = 0, perf_counter()
         for step in range(first, steps + 1):
             started = perf_counter()
-            recorded = step in (0, steps) or bool(self.schedule and self.schedule(step))
+            recorded = schedules.is_due(self.schedule, step, steps)
             self.phases.start()
             self._step(step, recorded)
             kind = "recorded" if recorded else "plain"

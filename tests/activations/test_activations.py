@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from gradlab import activations
 from gradlab.activations.modules import build_module, in_flat_part, slope_of
@@ -33,6 +34,15 @@ def test_numpy_face_is_the_torch_kernel(text: str) -> None:
     np.testing.assert_allclose(
         activation.slope(GRID), slope_of(module, z).numpy().ravel(), rtol=1e-9, atol=1e-13
     )
+
+
+def test_the_sigmoid_is_scipys_out_to_where_float64_ends() -> None:
+    z = np.concatenate([np.linspace(-708, 708, 100_001), -np.logspace(-20, 2.8, 1000), [-800.0, 800.0]])
+    z = np.append(z, [-np.inf, np.inf, np.nan])
+    phi = activations.get("sigmoid").phi
+    assert phi is not None
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_allclose(phi(z), special.expit(z), rtol=4 * np.finfo(float).eps, atol=0)
 
 
 @pytest.mark.parametrize("text", ELEMENTWISE)

@@ -153,10 +153,21 @@ def test_a_schedule_may_be_asked_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(("text", "steps", "count"), [
-    ("all", 3, 4), ("all", 0, 1), ("every:30", 62, 4), ("every:30", 60, 3), ("log", 1000, 34), ("off", 9, 0),
+    ("all", 3, 4), ("all", 0, 1), ("every:30", 62, 4), ("every:30", 60, 3),
+    ("log", 1000, 34), ("log", 1, 2), ("off", 9, 2),
 ])  # fmt: skip
-def test_records_counts_the_first_and_the_last_step_too(text: str, steps: int, count: int) -> None:
-    assert schedule.records(text, steps) == count
+def test_the_first_and_the_last_step_are_recorded_whatever_the_schedule(
+    text: str, steps: int, count: int
+) -> None:
+    wanted = schedule.parse(text)
+    assert schedule.count(wanted, steps) == count
+    assert [schedule.is_due(wanted, step, steps) for step in range(steps + 1)].count(True) == count
+    assert schedule.is_due(wanted, 0, steps) and schedule.is_due(wanted, steps, steps)
+
+
+def test_records_of_a_run_without_end_are_counted_at_once() -> None:
+    assert schedule.count(schedule.parse("all"), 10**15) == 10**15 + 1
+    assert schedule.count(schedule.parse("log"), 10**15) < 250
 
 
 def test_other_schedules() -> None:
