@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from statistics import median
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from scipy.optimize import curve_fit
 
 from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
 from gradlab.config.resolve import resolve
-from gradlab.plan import Stack, make
+from gradlab.measure import schedule
+from gradlab.plan import Stack, make, parse_probe
 from gradlab.sweep.allocator import keep_freed_memory
 from gradlab.train.loop import train_stack
 
@@ -75,9 +77,12 @@ def stack(**flags: object) -> Stack:
 
 def training(**flags: object) -> Callable[[], float]:
     """A training of one stack on one thread, which returns its seconds."""
-    made = stack(**flags)
-    data = made.cell.dataset()
-    return lambda: seconds(lambda: train_stack(made, data))
+    return _trained(stack(**flags))
+
+
+def _trained(stack: Stack) -> Callable[[], float]:
+    data = stack.cell.dataset()
+    return lambda: seconds(lambda: train_stack(stack, data))
 
 
 def overhead(pairs: int) -> Iterator[Figure]:
@@ -108,7 +113,8 @@ def matmul_rate() -> float:
 
 
 def limit(pairs: int) -> Iterator[Figure]:
-    """Products of the training steps alone counted, records' time included: FLOP/s over a large product's."""
+    """FLOP/s over a large product's: of a whole recorded run, once with every product that the run makes and once
+    with those of its training steps alone, and of a training step's products with nothing between them."""
     goals = {64: ">= 0.55", 128: ">= 0.75", 256: ">= 0.85", 512: ">= 0.85"}
     depth, batch, replicas = 20, 128, 5
     for width, goal in goals.items():
@@ -116,18 +122,49 @@ def limit(pairs: int) -> Iterator[Figure]:
         steps = max(60, min(1000, 1000 * 64**2 // width**2))
         record = "log" if steps == 1000 else "every:30"
         for activation in ("relu", "sigmoid") if width == 64 else ("relu",):
-            run = training(activation=activation, depth=depth, width=width, batch_size=batch, seeds=replicas,
-                           steps=steps, record=record)  # fmt: skip
-            weights = 64 * width + (depth - 1) * width**2 + 10 * width
-            products = 3 * 2 * replicas * batch * weights * steps
-
-            def rate(run: Callable[[], float] = run, products: int = products) -> float:
-                return products / run()
-
+            made = stack(activation=activation, depth=depth, width=width, batch_size=batch, seeds=replicas,
+                         steps=steps, record=record)  # fmt: skip
+            run, (trained, recorded) = _trained(made), _products(made)
+            shares = ratios(matmul_rate, lambda run=run, made=trained + recorded: made / run(), pairs)
             what = f"{activation}, width {width}, batch {batch}, 5 seeds, {steps} steps, records {record}"
-            yield Figure(
-                "limit", f"{what}: share of a large product's FLOP/s", ratios(matmul_rate, rate, pairs), goal
-            )
+            yield Figure("limit", f"{what}: share of a large product's FLOP/s", shares, goal)
+            alone = [share * trained / (trained + recorded) for share in shares]
+            yield Figure("limit", f"{what}: the same, records' products not counted", alone)
+        rate = _product_rate(replicas, batch, width)
+        what = f"width {width}, batch {batch}, 5 seeds: the products of a step alone"
+        yield Figure("limit", f"{what}: share of a large product's FLOP/s", ratios(matmul_rate, rate, pairs))
+
+
+def _products(stack: Stack) -> tuple[float, float]:
+    """FLOP of the products of all training steps, and of what records send through the net besides: forward, the
+    validation split and the probe. The step after the last update is a record's."""
+    cell, training = stack.cell, stack.cell.training
+    data, width, seeds = cell.dataset(), cell.network.width, len(stack.seeds)
+    first = data.features * width
+    weights = first + (cell.network.depth - 1) * width**2 + data.classes * width
+    step = 2.0 * seeds * training.batch_size * (3 * weights - first)  # nobody asks for the inputs' gradient
+    rows = parse_probe(stack.recording.probe)
+    probe = len(data.x_train) if rows is None else rows
+    records = schedule.count(schedule.parse(stack.recording.record), training.steps)
+    return step * training.steps, step + 2.0 * seeds * weights * (len(data.x_val) + probe) * records
+
+
+def _product_rate(replicas: int, batch: int, width: int, layers: int = 20) -> Callable[[], float]:
+    """FLOP/s of the three products of each hidden layer of a training step, in buffers of their own."""
+    weights = torch.randn(layers, replicas, width, width) / width**0.5
+    gradients = torch.empty_like(weights)
+    h = torch.randn(layers + 1, replicas, batch, width)
+    delta = torch.randn(2, replicas, batch, width)
+
+    def step() -> None:
+        for layer in range(layers):
+            torch.bmm(h[layer], weights[layer], out=h[layer + 1])
+        for layer in reversed(range(layers)):
+            torch.bmm(h[layer].transpose(1, 2), delta[layer % 2], out=gradients[layer])
+            torch.bmm(delta[layer % 2], weights[layer].transpose(1, 2), out=delta[1 - layer % 2])
+
+    flop = 3 * 2.0 * layers * replicas * batch * width**2
+    return lambda: flop / median(seconds(step) for _ in range(9))
 
 
 def _exponent(sizes: Sequence[int], times: Sequence[float]) -> float:

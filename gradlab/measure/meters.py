@@ -64,10 +64,8 @@ class BatchMeter:
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
         z = outputs[0].detach()
-        if self.view.on_host(z) and isfinite(abs(z.sum().item())):
-            call.kept["nonfinite"] = None
-        else:
-            call.kept["nonfinite"] = st.nonfinite(self.view.whole(z))
+        if not (self.view.on_host(z) and isfinite(abs(z.sum().item()))):
+            call.kept.nonfinite = st.nonfinite(self.view.whole(z))
         self.recomputed(forward, call, outputs)
 
     def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
@@ -87,46 +85,47 @@ class BatchMeter:
         """An operation in place on a view gives the view a new past, and the hook on it hears nothing of the old one:
         then the same numbers come from the tensor beneath, which the view covers. `mark` shares their version."""
         if mark._version != version:
-            call.kept.pop("place", None)
-            if call.kept.get("final") == torch._C._current_graph_task_id():
-                call.kept["final"] = None
+            call.kept.place = None
+            if call.kept.final == torch._C._current_graph_task_id():
+                call.kept.final = None
             self._delta(forward, call, place, gradient)
 
     def _delta(self, forward: Pass, call: Call, place: int, gradient: Tensor | None) -> None:
         """Keep the gradient's norm: of the first output that the loss depends on (a recurrent layer's last state,
         where its outputs are not used), from the last backward pass."""
         kept = call.kept
-        if gradient is None or gradient.numel() == 0 or place > kept.get("place", place):
+        known = place if kept.place is None else kept.place
+        if gradient is None or gradient.numel() == 0 or place > known:
             return
         started = perf_counter()
         task = torch._C._current_graph_task_id()
         forward.backward = True
         with_graph = (
             torch.is_grad_enabled()
-        )  # a pass for a gradient penalty: the training loss's comes after it
-        if place < kept.get("place", place) or kept.get("final") is None:
+        )  # for a gradient penalty: the training loss's pass comes after it
+        if place < known or kept.final is None:
             gradient = real(gradient.detach())
             if self.view.on_host(gradient):
-                norm = kept["delta"] = self._workspace.length(gradient)
+                kept.delta = norm = self._workspace.length(gradient)
                 finite = isfinite(norm)
             else:
-                kept["delta"], finite = st.norm(self.view.whole(gradient)), False
-            kept["delta_entries"] = gradient[0].numel() if self.view.stacked else gradient.numel()
-            kept["delta_nonfinite"] = None if finite else st.nonfinite(self.view.whole(gradient))
-            kept["place"], kept["final"] = place, None if with_graph else task
-        elif not with_graph and kept["final"] != task:
-            kept["several"] = True
+                kept.delta, finite = st.norm(self.view.whole(gradient)), False
+            kept.delta_entries = gradient[0].numel() if self.view.stacked else gradient.numel()
+            kept.delta_nonfinite = None if finite else st.nonfinite(self.view.whole(gradient))
+            kept.place, kept.final = place, None if with_graph else task
+        elif not with_graph and kept.final != task:
+            kept.several = True
         self.seconds += perf_counter() - started
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         if z.numel() == 0:  # an expert that no token was sent to
             return
         # where phi rectifies, its output says which units are flat
-        call.kept["rectified"] = shape.rectifies and self.view.on_host(z)
-        if not call.kept["rectified"]:
-            call.kept["dead"] = self._dead(call, z.detach(), shape)
+        call.kept.rectified = shape.rectifies and self.view.on_host(z)
+        if not call.kept.rectified:
+            call.kept.dead = self._dead(call, z.detach(), shape)
         if shape.alpha is not None:
-            call.kept["alpha"] = st.mean(self.view.whole(shape.alpha))
+            call.kept.alpha = st.mean(self.view.whole(shape.alpha))
 
     def _dead(self, call: Call, z: Tensor, shape: Shape) -> Tensor:
         """Units in a flat part on every sample, [replica, unit]. One comparison a unit where phi is flat below."""
@@ -137,15 +136,16 @@ class BatchMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel() == 0:
             return
-        call.kept["h_entries"] = h[0].numel() if self.view.stacked else h.numel()
-        if call.kept["rectified"] and h.dtype in EXACT_SUMS and h.numel() < EXACT_COUNT:
-            call.kept["active"] = self.view.units(self._workspace.active(h.detach()), call).sum(dim=1)
+        kept = call.kept
+        kept.h_entries = h[0].numel() if self.view.stacked else h.numel()
+        if kept.rectified and h.dtype in EXACT_SUMS and h.numel() < EXACT_COUNT:
+            kept.active = self.view.units(self._workspace.active(h.detach()), call).sum(dim=1)
             return
-        if call.kept["rectified"]:
-            call.kept["dead"] = self.view.units(h.detach() == 0, call).all(dim=1)
+        if kept.rectified:
+            kept.dead = self.view.units(h.detach() == 0, call).all(dim=1)
         h = self.view.whole(h).flatten(1)
         nonzeros = self._workspace.nonzeros(h)
-        call.kept["nonzeros"] = nonzeros if self.view.stacked or h.device.type != "cpu" else nonzeros.item()
+        kept.nonzeros = nonzeros if self.view.stacked or h.device.type != "cpu" else nonzeros.item()
 
     def rest(self) -> None:
         """Give back the memory that is kept from record to record."""
@@ -179,22 +179,22 @@ class BatchMeter:
             if delta is not None:
                 deltas[key] = delta
             kept = [call.kept for _, call in parts]
-            for count in (each.get(name) for each in kept for name in ("nonfinite", "delta_nonfinite")):
+            for count in (count for each in kept for count in (each.nonfinite, each.delta_nonfinite)):
                 if count is not None:
                     record.put(key, "nonfinite", count)
-            active = [each["active"] for each in kept if "active" in each]
-            entries = sum(each.get("h_entries", 0) for each in kept)
+            active = [each.active for each in kept if each.active is not None]
+            entries = sum(each.h_entries for each in kept)
             if active and all(each.shape == active[0].shape for each in active):
                 total = active[0] if len(active) == 1 else torch.stack(active).sum(dim=0)
                 rectified.setdefault((total.shape, total.dtype, entries), []).append((key, total))
-            counts = [each["nonzeros"] for each in kept if "nonzeros" in each]
+            counts = [each.nonzeros for each in kept if each.nonzeros is not None]
             if counts:
                 _put_zeros(record, key, counts, entries)
-            flat = [each["dead"] for each in kept if "dead" in each]
+            flat = [each.dead for each in kept if each.dead is not None]
             if flat and all(each.shape == flat[0].shape for each in flat):
                 everywhere = flat[0] if len(flat) == 1 else torch.stack(flat).all(dim=0)
                 dead.setdefault(everywhere.shape, []).append((key, everywhere))
-            alphas = [each["alpha"] for each in kept if "alpha" in each]
+            alphas = [each.alpha for each in kept if each.alpha is not None]
             if alphas:
                 record.put(key, "alpha", alphas[0])
         record.know([*calls], "nonfinite", 0.0)
@@ -218,7 +218,7 @@ class BatchMeter:
     ) -> float | None:  # fmt: skip
         """sqrt(mean of delta^2) over the samples and units of all passes, one sample's own error each: what is on the
         host already is returned, the rest put."""
-        if any("several" in call.kept for _, call in parts):
+        if any(call.kept.several for _, call in parts):
             if not self._warned:
                 warn(
                     f"several backward passes went through {key[0]!r}: their deltas do not add up, "
@@ -228,22 +228,21 @@ class BatchMeter:
             self._warned = True
             return None
         taken = [
-            (self._samples(forward, whole), call.kept) for forward, call in parts if "delta" in call.kept
+            (self._samples(forward, whole), call.kept.delta)
+            for forward, call in parts
+            if call.kept.delta is not None
         ]
         if not taken:
             return None
-        samples = taken[0][0]
-        entries = sum(kept["delta_entries"] for _, kept in taken)
-        norms = [kept["delta"] for _, kept in taken]
-        if all(isinstance(norm, float) for norm in norms):
-            whole_norm = hypot(*(norm * each for norm, (each, _) in zip(norms, taken, strict=True)))
-            true = 1.0 if scale is None else float(scale)
-            return whole_norm / true / sqrt(entries)
-        norm = torch.as_tensor(norms[0])
-        for other, (each, _) in zip(norms[1:], taken[1:], strict=True):
-            norm = torch.hypot(norm, other * (each / samples))
+        entries = sum(call.kept.delta_entries for _, call in parts)
+        on_host = [samples * norm for samples, norm in taken if not isinstance(norm, Tensor)]
+        if len(on_host) == len(taken):
+            return hypot(*on_host) / (1.0 if scale is None else float(scale)) / sqrt(entries)
+        first, norm = taken[0][0], torch.as_tensor(taken[0][1])
+        for samples, other in taken[1:]:
+            norm = torch.hypot(norm, torch.as_tensor(other) * (samples / first))
         norm = norm if scale is None else norm / scale.to(norm.device)
-        record.put(key, "delta_rms", norm, Scaled(samples / sqrt(entries)))
+        record.put(key, "delta_rms", norm, Scaled(first / sqrt(entries)))
         return None
 
     def _samples(self, forward: Pass, whole: int) -> float:
@@ -297,8 +296,8 @@ class ProbeMeter:
         z = z.detach()
         if z.numel() == 0:
             return
-        call.kept["rectified"] = shape.rectifies and self.view.on_host(z) and z.dtype in EXACT_SUMS
-        if not call.kept["rectified"]:
+        call.kept.rectified = shape.rectifies and self.view.on_host(z) and z.dtype in EXACT_SUMS
+        if not call.kept.rectified:
             flat = self.view.units(in_flats(shape, z), call)
             self._units.append((call.key, flat.shape[1], st.samples(flat), False, shape.line))
         if not shape.line:
@@ -312,7 +311,7 @@ class ProbeMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel() == 0:
             return
-        if call.kept["rectified"]:  # its zeros are its flat part; NaN is no zero
+        if call.kept.rectified:  # its zeros are its flat part; NaN is no zero
             active = self.view.units(self._workspace.active(h.detach()), call)
             exact = None if active.shape[1] < EXACT_COUNT else torch.float64
             self._units.append((call.key, active.shape[1], active.sum(dim=1, dtype=exact), True, True))

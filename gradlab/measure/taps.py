@@ -27,9 +27,37 @@ Key = tuple[str, int]
 """The module's path and the number of its call in one forward pass, from 1."""
 
 
-@dataclass
+@dataclass(slots=True)
+class Kept:
+    """What a meter keeps of a call until its step or probe is over; None for what it did not take.
+
+    nonfinite, delta_nonfinite: entries of z and delta that are not finite
+    delta:     L2 norm of the gradient of the loss by output number `place`, which has so many entries (a replica)
+    final:     the backward pass that delta is from, unless another one may follow it
+    several:   more than one backward pass went through
+    rectified: phi(z) is max(z, 0), and h says on which samples a unit is active: `active`, [replica, unit]
+    dead:      units in a flat part on every sample, [replica, unit]
+    nonzeros:  entries of h that are not 0, out of `h_entries` (a replica)
+    """
+
+    nonfinite: Tensor | None = None
+    delta: Tensor | float | None = None
+    delta_entries: int = 0
+    delta_nonfinite: Tensor | None = None
+    place: int | None = None
+    final: int | None = None
+    several: bool = False
+    rectified: bool = False
+    active: Tensor | None = None
+    dead: Tensor | None = None
+    alpha: Tensor | None = None
+    nonzeros: Tensor | float | None = None
+    h_entries: int = 0
+
+
+@dataclass(slots=True)
 class Call:
-    """One call of one module in a forward pass, and what the meter keeps of it on the device.
+    """One call of one module in a forward pass.
 
     axis: of the units in z, which has so many axes; activated: its activation was found, or none is wanted
     """
@@ -38,7 +66,7 @@ class Call:
     axis: int
     axes: int
     activated: bool = False
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(eq=False)
