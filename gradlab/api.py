@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlab import experiment
 from gradlab.config import resolve
+from gradlab.errors import GradlabError
 from gradlab.observe import Observer
 from gradlab.plan import make
+from gradlab.processes import prepare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,13 +94,11 @@ def _execute(
         sets=(),
         lists=lists,
     )
+    for warning in request.warnings:
+        warnings.warn(warning, stacklevel=3)
     if lists:
-        from gradlab.processes import prepare
-
         prepare(request.base.run)
     outcome = experiment.execute(make(request, best_over=best_over), observer)
     if outcome.failed:
-        from gradlab.errors import GradlabError
-
         raise GradlabError("; ".join(f"{f.cell.network.activation}: {f.message}" for f in outcome.failed))
     return Result(outcome)

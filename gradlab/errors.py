@@ -7,8 +7,16 @@ where it is, what was wrong, what is allowed and which known name comes nearest 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+
+DEBUG = "GRADLAB_DEBUG"
+
+
+def debugging() -> bool:
+    """Whether the user wants to see tracebacks."""
+    return os.environ.get(DEBUG) == "1"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from gradlab.store import atomic
 from gradlab.store.folder import ResultsFolder
 from gradlab.store.schema import CELL, names
 from gradlab.store.tables import Table, frame, of_rows, read_rows, write_csv, write_parquet
-from gradlab.sweep.cells import Cells, chance
+from gradlab.sweep.cells import Cells
 from gradlab.sweep.cost import check_memory, worker_count
 from gradlab.sweep.interrupt import Interrupt, Interrupted
 from gradlab.sweep.job import Keep
@@ -284,7 +284,7 @@ def _manifest(plan: Plan, failed: Sequence[Failure], timings: Mapping[str, float
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
         "best_over": plan.best_over,
-        "chance": {cell.id: chance(cell) for cell in plan.cells},
+        "chance": {cell.id: cell.dataset().chance for cell in plan.cells},
         "failed": [{"cell": failure.cell.id, "message": failure.message} for failure in failed],
         "timings": dict(timings),
     }

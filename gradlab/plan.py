@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -22,22 +21,14 @@ from gradlab.config.sections import Config, Data, Network, Recording, Run, Train
 from gradlab.errors import ConfigError, Problem, UserError
 from gradlab.measure import schedule
 from gradlab.network import inits, norms, residuals
+from gradlab.store import schema
 from gradlab.train import rates
 
 if TYPE_CHECKING:
     from gradlab.data import Dataset
 
-RECIPE = 4  # raise it when the same configuration would give other numbers
-NAMES = {
-    "activation",
-    "depth",
-    "width",
-    "init",
-    "norm",
-    "residual",
-    "optimizer",
-    "lr",
-}  # in every table already
+RECIPE = 5  # raise it when the same configuration would give other numbers
+DATA_SETS = 8  # held in memory, with those of a grid over data
 
 
 @dataclass(frozen=True)
@@ -128,12 +119,13 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     """
     problems: list[Problem] = []
     run, recording = request.base.run, request.base.recording
-    device = _device(run.device, request, problems)
-    _collect(problems, lambda: schedule.parse(recording.record, request.where("recording.record")))
-    _collect(problems, lambda: parse_probe(recording.probe, request.where("recording.probe")))
+    device = device_of(run.device, request, problems)
+    check_recording(request, problems)
     grid = {path: request.values(path) for path in request.grid}
     varying = tuple(
-        KEYS[path].flag for path in grid if len(grid[path]) > 1 and KEYS[path].flag not in NAMES | {"data"}
+        KEYS[path].flag
+        for path in grid
+        if len(grid[path]) > 1 and KEYS[path].flag not in {"data", *schema.names(schema.CELL)}
     )
     if best_over is not None:
         _check_best_over(best_over, grid, problems)
@@ -151,7 +143,7 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     if problems:
         raise UserError(problems)
     seeds = tuple(range(run.first_seed, run.first_seed + run.seeds))
-    identity = _hash([sorted(cells), seeds, recording.model_dump(), best_over])
+    identity = identity_of([sorted(cells), seeds, recording.model_dump(), best_over])
     out = (
         Path(run.out)
         if run.out
@@ -169,31 +161,34 @@ def parse_probe(text: str, where: str = "probe") -> int | None:
     raise ConfigError(Problem(where, f"{text!r} is no number of rows", "a whole number from 1, or all"))
 
 
-@lru_cache(maxsize=8)
+_loaded: dict[tuple[Data, str], Dataset] = {}
+
+
 def load_data(data: Data, digest: str, where: str = "data.name") -> Dataset:
-    """The cell's data set, loaded once a process; `digest` tells a changed file from the one loaded before."""
-    from gradlab.data import load
+    """The data set of a canonical name, loaded once a process; `digest` tells a changed file from the one loaded
+    before. Raises ConfigError and DataError naming `where`."""
+    key = (data, digest)
+    if key not in _loaded:
+        from gradlab.data import load
 
-    return load(data.name, data.target, where)
+        found = load(data.name, data.target, where)
+        while len(_loaded) >= DATA_SETS:
+            del _loaded[next(iter(_loaded))]
+        _loaded[key] = found
+    return _loaded[key]
 
 
-def _cell(
-    config: Config, request: Request, device: str, extra: Mapping[str, Any], problems: list[Problem]
-) -> Cell | None:
-    """The cell of one resolved configuration, or None with what is wrong appended to `problems`."""
-    from gradlab import data
+def check_recording(request: Request, problems: list[Problem]) -> None:
+    """What no model alone can say of [recording]."""
+    recording, where = request.base.recording, request.where
+    collect(problems, lambda: schedule.parse(recording.record, where("recording.record")))
+    collect(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
 
-    network, training, where = config.network, config.training, request.where
-    before = len(problems)
-    activation = _collect(problems, lambda: activations.get(network.activation, where("network.activation")))
-    init = activation and _collect(
-        problems, lambda: inits.get(network.init, activation, where("network.init"))
-    )
-    norm = _collect(problems, lambda: norms.get(network.norm, where("network.norm")))
-    residual = _collect(
-        problems, lambda: residuals.get(network.residual, network.depth, where("network.residual"))
-    )
-    _collect(
+
+def check_training(training: Training, request: Request, problems: list[Problem]) -> None:
+    """What no model alone can say of [training]."""
+    where = request.where
+    collect(
         problems,
         lambda: rates.parse(training.schedule, training.lr, training.steps, where("training.schedule")),
     )
@@ -205,15 +200,35 @@ def _cell(
                 "momentum, nesterov or rmsprop as the optimizer, or no momentum",
             )
         )
+
+
+def _cell(
+    config: Config, request: Request, device: str, extra: Mapping[str, Any], problems: list[Problem]
+) -> Cell | None:
+    """The cell of one resolved configuration, or None with what is wrong appended to `problems`."""
+    from gradlab import data
+
+    network, training, where = config.network, config.training, request.where
+    before = len(problems)
+    activation = collect(problems, lambda: activations.get(network.activation, where("network.activation")))
+    init = activation and collect(
+        problems, lambda: inits.get(network.init, activation, where("network.init"))
+    )
+    norm = collect(problems, lambda: norms.get(network.norm, where("network.norm")))
+    residual = collect(
+        problems, lambda: residuals.get(network.residual, network.depth, where("network.residual"))
+    )
+    check_training(training, request, problems)
     if norm and norm.name == "batch" and training.batch_size == 1:
         problems.append(Problem(where("training.batch_size"), "batch norm needs two samples or more", ">= 2"))
-    digest = _collect(problems, lambda: data.digest(config.data.name, config.data.target, where("data.name")))
+    digest = collect(problems, lambda: data.digest(config.data.name, config.data.target, where("data.name")))
     if len(problems) > before or not (activation and init and norm and residual and digest):
         return None
-    dataset = _collect(problems, lambda: load_data(config.data, digest, where("data.name")))
+    named = config.data.model_copy(update={"name": data.canonical(config.data.name, where("data.name"))})
+    dataset = collect(problems, lambda: load_data(named, digest, where("data.name")))
     if dataset is None:
         return None
-    _collect(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
+    collect(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
     if training.loss == "binary_cross_entropy" and dataset.classes != 2:
         problems.append(
             Problem(
@@ -232,8 +247,7 @@ def _cell(
             "residual": residual.text,
         }
     )
-    named = config.data.model_copy(update={"name": dataset.name})
-    identity = _hash(
+    identity = identity_of(
         [
             RECIPE,
             network.model_dump(),
@@ -247,7 +261,7 @@ def _cell(
     return Cell(identity, network, named, training, config.run.dtype, device, digest, extra)
 
 
-def _collect(problems: list[Problem], call: Any) -> Any:
+def collect(problems: list[Problem], call: Callable[[], Any]) -> Any:
     """The call's value, or None with its problems collected."""
     try:
         return call()
@@ -277,7 +291,7 @@ def _check_best_over(name: str, grid: Mapping[str, Sequence[Any]], problems: lis
         problems.append(Problem("--best-over", f"the comparison does not vary {name!r}", allowed))
 
 
-def _device(name: str, request: Request, problems: list[Problem]) -> str:
+def device_of(name: str, request: Request, problems: list[Problem]) -> str:
     """The device type that `name` stands for here; torch is loaded only when it is not the CPU."""
     if name == "cpu":
         return name
@@ -292,7 +306,8 @@ def _device(name: str, request: Request, problems: list[Problem]) -> str:
     return name
 
 
-def _hash(value: object) -> str:
+def identity_of(value: object) -> str:
+    """12 hex digits over a value's JSON."""
     return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -19,7 +19,7 @@ from gradlab.analyse.seeds import Difference, paired_difference
 from gradlab.config import Request, to_toml
 from gradlab.config.sections import Config
 from gradlab.errors import UserError
-from gradlab.experiment import Outcome, execute
+from gradlab.experiment import execute
 from gradlab.observe import Observer
 from gradlab.plan import Cell, make
 from gradlab.store import atomic
@@ -168,7 +168,7 @@ def _attempt(
     after = _Measured.of(outcome.layers, outcome.steps)
     accuracy = float(row["val_accuracy_mean"])
     verdicts = tuple(str(row["verdict"]).split(","))
-    chance = _chance(outcome)
+    chance = outcome.plan.cells[0].dataset().chance
     return Attempt(
         changes=_changes(original, config),
         remedy=remedy,
@@ -193,11 +193,6 @@ def _changes(original: Config, config: Config) -> dict[str, object]:
         for name, value in values.items()
         if value != old[section][name]
     }
-
-
-def _chance(outcome: Outcome) -> float:
-    labels = outcome.plan.cells[0].dataset().y_val
-    return float(np.bincount(labels).max() / len(labels))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def load_custom(item: Item, where: str) -> Activation:
     import torch
     from torch import nn
 
+    from gradlab import generators
     from gradlab.activations.modules import PerReplica
 
     attribute = _import(item, where)
@@ -40,8 +41,7 @@ def load_custom(item: Item, where: str) -> Activation:
     def make(seed: int = 0) -> Callable[[Any], Any]:
         if not (inspect.isclass(attribute) and issubclass(attribute, nn.Module)):
             return (lambda z: attribute(z, **arguments)) if arguments else attribute
-        with torch.random.fork_rng(devices=[]):  # a user's initial draws must not touch the global generator
-            torch.manual_seed(seed)
+        with generators.seeded(seed, "cpu"):  # a user's initial draws
             module: nn.Module = attribute(**arguments)
             return module
 

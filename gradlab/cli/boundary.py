@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from gradlab.cli.output import emit, tell
-from gradlab.errors import ConfigError, GradlabError, Problem, nearest
+from gradlab.errors import DEBUG, ConfigError, GradlabError, Problem, debugging, nearest
 
 INTERRUPTED = 130
 
@@ -35,7 +35,7 @@ def outcome_of(call: Callable[[], object], *, as_json: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if os.environ.get("GRADLAB_DEBUG") == "1":
+        if debugging():
             traceback.print_exc()
         known = _known(error)
         return _report(known, known.exit_code, as_json)
@@ -55,7 +55,7 @@ def _known(error: Exception) -> GradlabError:
             "out of memory", "a smaller --stack-size (seeds trained together), --width or --batch-size"
         )
     return GradlabError(
-        f"{type(error).__name__}: {error}: this is a bug in gradlab", "GRADLAB_DEBUG=1 shows the traceback"
+        f"{type(error).__name__}: {error}: this is a bug in gradlab", f"{DEBUG}=1 shows the traceback"
     )
 
 
@@ -81,7 +81,8 @@ def options_of(context: Any) -> list[str]:
 def _report(error: GradlabError, code: int, as_json: bool) -> int:
     if as_json:
         problems = [problem.as_dict() for problem in error.problems]
-        emit({"error": {"message": error.message, "problems": problems}})
+        hint = {"hint": error.hint} if error.hint else {}
+        emit({"error": {"message": error.message, **hint, "problems": problems}})
         return code
     for line in _lines(error.message, error.hint, error.problems):
         tell(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -90,7 +91,7 @@ def init(
         raise ConfigError(Problem(str(file), "exists already", hint="choose another name")) from None
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(Problem(str(file), f"there is no folder {str(file.parent)!r}")) from None
-    tell(f"wrote {file}\nnext: gradlab run --config {file}")
+    tell(f"wrote {file}\nnext: gradlab run --config {quote(str(file))}")
     return 0
 
 

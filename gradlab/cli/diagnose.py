@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -57,7 +58,6 @@ def diagnose(
         print("\n" + repair_text(repair))
     elif saved.folder is not None and not quiet:
         sick = ruleset == "gradlab" and not all(one.healthy for one in found)
-        tell(
-            f"next: gradlab diagnose {saved.folder} --try" if sick else f"next: gradlab report {saved.folder}"
-        )
+        folder = quote(str(saved.folder))
+        tell(f"next: gradlab diagnose {folder} --try" if sick else f"next: gradlab report {folder}")
     return 0

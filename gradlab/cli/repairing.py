@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import ConfigError, DataError, Problem
@@ -106,7 +107,7 @@ def repair_text(repair: Repair) -> str:
     lines += [
         f"attempt {number}: {end}",
         f"written to {repair.file}",
-        f"next: gradlab run --config {repair.file}",
+        f"next: gradlab run --config {quote(str(repair.file))}",
     ]
     return "\n".join(lines)
 

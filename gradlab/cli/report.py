@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -37,5 +38,5 @@ def report(
     for file in built.files:
         print(file)
     if not quiet:
-        tell(f"next: gradlab diagnose {results[0]}")
+        tell(f"next: gradlab diagnose {quote(str(results[0]))}")
     return 0

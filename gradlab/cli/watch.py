@@ -12,15 +12,7 @@ from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
 from gradlab.config import KEYS
 from gradlab.errors import ConfigError
-
-ELSEWHERE = {
-    "stack_size",
-    "workers",
-    "on_error",
-    "checkpoint",
-    "save_weights",
-    "tables",
-}  # of gradlab's own stacks
+from gradlab.watch.keys import means_something
 
 
 def watch(
@@ -70,7 +62,7 @@ def watch(
 
 with_keys(watch)
 _signature: inspect.Signature = watch.__signature__  # type: ignore[attr-defined]
-_hidden = ELSEWHERE | {key.flag for key in KEYS.values() if key.section == "network"}
+_hidden = {key.flag for key in KEYS.values() if not means_something(key)}
 watch.__signature__ = _signature.replace(  # type: ignore[attr-defined]
     parameters=[parameter for name, parameter in _signature.parameters.items() if name not in _hidden]
 )

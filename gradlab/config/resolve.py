@@ -11,10 +11,9 @@ from gradlab.config.keys import BY_FLAG, KEYS, Scalar, find
 from gradlab.config.request import Request
 from gradlab.config.sections import Config
 from gradlab.config.settings import USE_COMPARE, Setting, from_text
-from gradlab.errors import ConfigError, Problem, nearest
+from gradlab.errors import DEBUG, ConfigError, Problem, nearest
 
 PREFIX = "GRADLAB_"
-DEBUG = "GRADLAB_DEBUG"
 
 DEFAULT_GRID: Mapping[str, tuple[Scalar, ...]] = {
     "network.activation": (

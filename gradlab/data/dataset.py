@@ -51,3 +51,10 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...]
     digest: str
+
+    @property
+    def chance(self) -> float:
+        """Validation accuracy of always guessing the commonest class."""
+        import numpy as np
+
+        return float(np.bincount(self.y_val).max() / len(self.y_val))

@@ -73,12 +73,7 @@ class HistogramRecorder:
         """Start a record: z and h of the probe in eval mode, without a graph."""
         shape = (len(self.mlp.linears), self.replicas, len(QUANTITIES), len(HISTOGRAM_COLUMNS))
         self.values = torch.full(shape, torch.nan, dtype=st.wide_dtype(self.probe), device=self.probe.device)
-        # An activation that draws from torch's generator leaves it where it was.
-        with (
-            torch.random.fork_rng(devices=[]),
-            self.mlp.evaluating(),
-            hooked(self.mlp, linear=self._take_z, after=self._take_h),
-        ):
+        with self.mlp.evaluating(), hooked(self.mlp, linear=self._take_z, after=self._take_h):
             self.mlp(self.probe.expand(self.replicas, -1, -1))
 
     @contextmanager

@@ -27,17 +27,15 @@ QUANTILES = (5, 25, 50, 75, 95)
 def jacobian_record(mlp: StackedMLP, x: Tensor) -> Tensor:
     """One record: float64 [depth + 1, replica, column] with the columns `JACOBIAN_COLUMNS`, row 0 the whole net.
 
-    x: [row, feature], the samples. The net is put in eval mode for it; nothing of it changes, and an activation that
-    draws from torch's generator leaves it where it was.
+    x: [row, feature], the samples. The net is put in eval mode for it; nothing of it changes.
     """
     replicas = mlp.readout.weight.shape[0]
     training = mlp.training
     mlp.eval()
     try:
-        with torch.random.fork_rng(devices=[]):
-            inputs = x.expand(replicas, -1, -1)
-            maps: list[tuple[Map, Tensor]] = [(mlp, inputs), *layer_maps(mlp, inputs)]
-            return torch.stack([statistics(singular_values(jacobian(function, at))) for function, at in maps])
+        inputs = x.expand(replicas, -1, -1)
+        maps: list[tuple[Map, Tensor]] = [(mlp, inputs), *layer_maps(mlp, inputs)]
+        return torch.stack([statistics(singular_values(jacobian(function, at))) for function, at in maps])
     finally:
         mlp.train(training)
 

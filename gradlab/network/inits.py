@@ -226,7 +226,7 @@ INITS: dict[str, InitDefinition] = {
     "lsuv": InitDefinition(
         summary="orthogonal, then each layer scaled to unit variance on the data (Mishkin & Matas 2016)",
         distribution="orthogonal",
-        sigma_w=_lecun,
+        sigma_w=_orthogonal,
         parameters={
             "tolerance": Parameter(
                 default=0.1, low=0, open_low=True, meaning="largest distance of the variance from 1"

@@ -144,7 +144,10 @@ def against_best(data: Frames) -> dict[str, str]:
 
     if len(data.summary) < 2 or not len(data.steps):
         return {}
-    found = rank(data.steps, cell_columns=["cell"])
+    # `rank` leaves equal cells in the order they come in
+    places = {cell: place for place, cell in enumerate(ranking(data.summary)["cell"])}
+    order = data.steps["cell"].map(places).argsort(kind="stable")
+    found = rank(data.steps.iloc[order], cell_columns=["cell"])
     words = np.where(found["rank"] == 1, "best", np.where(found["within_noise"], "tied", "behind"))
     return {str(cell): str(word) for cell, word in zip(found["cell"], words, strict=True)}
 

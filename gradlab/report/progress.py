@@ -96,9 +96,7 @@ class Progress:
         """Keep a record for the verdict on the seeds that train together with it."""
         seeds = tuple(int(seed) for seed in layers.get("seeds", ()))
         if seeds not in self._forming or step == 0:
-            from gradlab.sweep.cells import chance
-
-            self._forming[seeds] = Forming(cell.columns(), chance(cell))
+            self._forming[seeds] = Forming(cell.columns(), cell.dataset().chance)
         self._newest = self._forming[seeds]
         self._newest.add(step, layers)
 

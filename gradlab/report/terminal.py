@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -117,14 +118,14 @@ def print_compare(outcome: Outcome, console: Console) -> None:
 def next_command(outcome: Outcome) -> str:
     """One concrete command worth typing after this result."""
     if not any(Path(file).name == "report.html" for file in outcome.files):
-        return f"gradlab report {_quoted(short_path(outcome.out))}"
+        return f"gradlab report {quote(short_path(outcome.out))}"
     if len(outcome.summary) == 1:
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
         configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
-        same = f"--config {_quoted(short_path(configured))}" if configured else f"--depth {row['depth']}"
+        same = f"--config {quote(short_path(configured))}" if configured else f"--depth {row['depth']}"
         return f"gradlab compare {same} --activation {','.join(names)}"
-    return f"gradlab diagnose {_quoted(short_path(outcome.out))}"
+    return f"gradlab diagnose {quote(short_path(outcome.out))}"
 
 
 # ---- one cell
@@ -316,10 +317,6 @@ def short_path(path: Path) -> str:
     """The path from the working directory where it lies below it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _quoted(path: str) -> str:
-    return path if all(c.isalnum() or c in "/._-+=:\\" for c in path) else f'"{path}"'
 
 
 def _count(count: Any, noun: str) -> str:

@@ -51,7 +51,7 @@ class Cells:
         from gradlab.analyse.summary import summary_row
 
         results = [waiting[other.key] for other in self._stacks[cell.id]]
-        self.rows[cell.id] = summary_row(records_of(cell.columns(), results), chance(cell))
+        self.rows[cell.id] = summary_row(records_of(cell.columns(), results), cell.dataset().chance)
         del self._waiting[cell.id]
         return self.rows[cell.id]
 
@@ -114,12 +114,6 @@ class Cells:
 
     def _empty(self, columns: list[str]) -> Table:
         return Table({name: np.empty(0) for name in (*names(CELL), *self.plan.varying, *columns)}, {})
-
-
-def chance(cell: Cell) -> float:
-    """Validation accuracy of always guessing the commonest class."""
-    labels = cell.dataset().y_val
-    return float(np.bincount(labels).max() / len(labels))
 
 
 def _layers(cell: Cell, results: Iterable[StackResult]) -> Table:

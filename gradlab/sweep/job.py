@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
+from traceback import print_exception
 from typing import Any
 
-from gradlab.errors import GradlabError
+from gradlab.errors import GradlabError, debugging
 from gradlab.plan import Stack
 from gradlab.train.result import StackResult
 
@@ -43,8 +44,7 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
 
     Raises GradlabError when the weights cannot be written.
     """
-    import torch
-
+    from gradlab import generators
     from gradlab.analyse.predicted import predicted_delta, predicted_jacobian
     from gradlab.train.checkpoint import Checkpoint
     from gradlab.train.loop import train_stack
@@ -55,8 +55,8 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
     def watched(step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         watch(stack, step, made, shown)
 
-    with torch.random.fork_rng(devices=[]):  # a user's activation may draw from the global generator
-        torch.manual_seed(int.from_bytes(sha256(stack.key.encode()).digest()[:7], "little"))
+    seed = int.from_bytes(sha256(stack.key.encode()).digest()[:7], "little")
+    with generators.seeded(seed, stack.cell.device):  # a user's activation may draw from them
         try:
             weights = keep.weights_file(stack) if keep else None
             result = train_stack(stack, dataset, watched, checkpoint, weights)
@@ -70,6 +70,8 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
 
 
 def reason(error: Exception) -> str:
-    """Why a stack failed, in one line."""
+    """Why a stack failed, in one line; the traceback goes to stderr where the user wants to see it."""
+    if debugging():
+        print_exception(error)
     text = error.message if isinstance(error, GradlabError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())

@@ -30,11 +30,11 @@ def train_on_ray(
     A user's data file and activation must be where they are here on every node. Raises ConfigError when Ray is not
     installed or asked for what it cannot do, GradlabError when the cluster cannot be reached.
     """
-    ray = _connected(run)
+    ray, ours = _connected(run)
+    running: dict[Any, Stack] = {}
     try:
         task = ray.remote(num_cpus=1, num_gpus=run.gpus_per_stack, max_retries=RETRIES)(_train)
         waiting = largest_first(stacks)[::-1]
-        running: dict[Any, Stack] = {}
         while waiting or running:
             interrupt.check()
             cores = max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -48,13 +48,17 @@ def train_on_ray(
                     done: StackResult | str = ray.get(reference)
                 except (
                     ray.exceptions.RayError
-                ) as error:  # its workers or nodes were lost, more often than it is retried
+                ) as error:  # its workers were lost, more often than it is retried
                     done = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
                 if not isinstance(done, str):
                     watch(stack, stack.cell.training.steps, stack.cell.training.steps, None)
                 yield stack, done
     finally:
-        ray.shutdown()  # which ends the tasks of this driver
+        if ours:
+            ray.shutdown()  # which ends the tasks of this driver
+        else:
+            for reference in running:
+                ray.cancel(reference)
 
 
 def _train(stack: Stack) -> StackResult | str:
@@ -67,8 +71,9 @@ def _train(stack: Stack) -> StackResult | str:
         return reason(error)
 
 
-def _connected(run: Run) -> Any:
-    """Ray, connected to the cluster, with this very package shipped to it."""
+def _connected(run: Run) -> tuple[Any, bool]:
+    """Ray, connected to the cluster, with this very package shipped to it, and whether the connection is ours: one
+    that the caller has already is used as it is."""
     if run.save_weights:
         problem = Problem("--save-weights", "a Ray cluster sends back records alone", "--executor local")
         raise ConfigError(problem)
@@ -78,6 +83,8 @@ def _connected(run: Run) -> Any:
     except ImportError:
         problem = Problem("--executor", "Ray is not installed", "local", "pip install 'gradlab[ray]'")
         raise ConfigError(problem) from None
+    if ray.is_initialized():
+        return ray, False
     if run.ray_address and not _answers(run.ray_address):
         raise GradlabError(f"no Ray cluster at {run.ray_address}", "ray start --head starts one")
     settings: dict[str, Any] = (
@@ -94,7 +101,7 @@ def _connected(run: Run) -> Any:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = run.ray_address or "this machine"
         raise GradlabError(f"no Ray cluster at {where}: {error}", "ray start --head starts one") from error
-    return ray
+    return ray, True
 
 
 def _answers(address: str) -> bool:

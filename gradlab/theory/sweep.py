@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from shlex import quote
 from typing import Any
 
 from gradlab.activations import Activation
@@ -141,7 +142,7 @@ def next_command(document: Mapping[str, Any]) -> str:
         point = document
     init = f"gaussian:sigma_w={point['sigma_w']:.6g}:sigma_b={point['sigma_b']:.6g}"
     depth = f" --depth {len(document['layers'])}" if "layers" in document else ""
-    return f"next: gradlab run --activation {document['activation']} --init {init}{depth}"
+    return f"next: gradlab run --activation {quote(document['activation'])} --init {init}{depth}"
 
 
 def to_csv(documents: Sequence[Mapping[str, Any]]) -> str:

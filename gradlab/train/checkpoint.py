@@ -120,6 +120,8 @@ def _tensors(training: Training) -> Iterator[tuple[str, Tensor]]:
     if training.recorder and training.recorder.dead is not None:
         yield "recorder/dead", training.recorder.dead
     yield "random", torch.get_rng_state()
+    if training.x_train.is_cuda:
+        yield "random_cuda", torch.cuda.get_rng_state()
 
 
 def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -145,6 +147,8 @@ def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) 
         training.layers = [arrays["layers"]] if len(arrays["layers"]) else []
         training.layer_applies = list(arrays["layer_applies"])
     torch.set_rng_state(torch.from_numpy(arrays["random"]))
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(torch.from_numpy(arrays["random_cuda"]))
     training.scalars = [arrays["scalars"]]
     training.input_sq = arrays["input_sq"]
     training.jacobians = list(arrays["jacobians"])

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlab import activations
+from gradlab import activations, generators
 from gradlab.data import Dataset
 from gradlab.measure import schedule as schedules
 from gradlab.measure import statistics as st
@@ -214,13 +214,14 @@ class Training:
         phases.lap("data")
         if step == 0:
             self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
-        scalars = self._evaluate()
-        if self.jacobian_at is not None:
-            self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
-        if histograms:
-            histograms.begin()
-        if recorder:
-            recorder.begin(self.buffered)
+        with generators.kept(x.device.type):  # looking on draws nothing from the training
+            scalars = self._evaluate()
+            if self.jacobian_at is not None:
+                self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
+            if histograms:
+                histograms.begin()
+            if recorder:
+                recorder.begin(self.buffered)
         phases.lap("recording")
         outputs, losses, gradients = (self._kept_pass if self.kept else self._hooked_pass)(x, y)
         if histograms:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -17,25 +18,28 @@ import torch
 from gradlab import data
 from gradlab.config import Request, to_toml
 from gradlab.errors import Problem, UserError
-from gradlab.measure import schedule
-from gradlab.plan import parse_probe
+from gradlab.plan import check_recording, check_training, collect, device_of, identity_of
 from gradlab.report import saved
 from gradlab.store import atomic
+from gradlab.store.lock import Held, Lock
 from gradlab.store.schema import SCHEMA_VERSION
 from gradlab.store.tables import Table, join, repeated, write_csv
 from gradlab.sweep.cells import OPTIONAL
 from gradlab.sweep.interrupt import Interrupt, Interrupted
-from gradlab.train import rates
+from gradlab.watch.keys import without_meaning
 from gradlab.watch.source import named
 from gradlab.watch.training import Job, Watched, train
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LOCK, MANIFEST = ".lock", "manifest.json"
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a watched training left behind: the tables as frames, the cell columns first."""
+    """What a watched training left behind: the tables as frames, the cell columns first. Its one cell never fails
+    alone: an error ends the command."""
 
     out: Path
     files: tuple[Path, ...]
@@ -43,7 +47,7 @@ class Outcome:
     steps: pd.DataFrame
     summary: pd.DataFrame
     cached: bool = False
-    failed: tuple[Any, ...] = field(default_factory=tuple)
+    failed: tuple[Any, ...] = ()
 
 
 def watch(
@@ -58,34 +62,23 @@ def watch(
     """
     config = request.base
     problems: list[Problem] = []
-    made = _collect(problems, lambda: named(model, "MODEL"))
-    own = _collect(problems, lambda: named(batches, "--batches")) if batches else None
-    _collect(problems, lambda: schedule.parse(config.recording.record, request.where("recording.record")))
+    made = collect(problems, lambda: named(model, "MODEL"))
+    own = collect(problems, lambda: named(batches, "--batches")) if batches else None
+    problems += without_meaning(request)
+    check_recording(request, problems)
     if config.recording.record == "off":
         where = request.where("recording.record")
         problems.append(Problem(where, "without records what was watched would be lost", "log, all, every:N"))
-    _collect(problems, lambda: parse_probe(config.recording.probe, request.where("recording.probe")))
     training = config.training
-    _collect(
-        problems,
-        lambda: rates.parse(
-            training.schedule, training.lr, training.steps, request.where("training.schedule")
-        ),
-    )
+    check_training(training, request, problems)
+    device = device_of(config.run.device, request, problems)
     dataset = digest = None
     if not batches:
         where = request.where("data.name")
-        dataset = _collect(problems, lambda: data.load(config.data.name, config.data.target, where))
+        dataset = collect(problems, lambda: data.load(config.data.name, config.data.target, where))
         digest = None if dataset is None else dataset.digest
-    if config.run.device != "cpu" and not _available(config.run.device):
-        problems.append(
-            Problem(request.where("run.device"), f"this machine has no {config.run.device}", "cpu, auto")
-        )
     if problems:
         raise UserError(problems)
-    device = (
-        config.run.device if config.run.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
     identity = [
         *((s.text, s.source) for s in (made, own) if s is not None),
         digest,
@@ -93,9 +86,9 @@ def watch(
         config.run.dtype,
         device,
     ]
-    cell = _hash(identity)
+    cell = identity_of(identity)
     seeds = range(config.run.first_seed, config.run.first_seed + config.run.seeds)
-    folder_id = _hash([cell, [*seeds], config.recording.model_dump()])
+    folder_id = identity_of([cell, [*seeds], config.recording.model_dump()])
     slug = model.rpartition(":")[2].lower()
     out = Path(config.run.out) if config.run.out else Path.cwd() / "results" / f"watch-{slug}-{folder_id}"
     if _finished(out, folder_id, config.run.force):
@@ -116,7 +109,9 @@ def watch(
             cell, model, config.data.name if dataset is not None else batches, training, done
         )
         whole = len(done) == len(seeds) and done[-1].stopped is None
-        outcome = _write(out, folder_id, columns, done, dataset, request, perf_counter() - started, whole)
+        with _alone(out):
+            _finished(out, folder_id, config.run.force)  # somebody else may have been there meanwhile
+            outcome = _write(out, folder_id, columns, done, dataset, request, perf_counter() - started, whole)
         if not whole:
             say(
                 f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded until "
@@ -155,9 +150,11 @@ def _write(
         join([Table({**repeated(cell, len(t)), **t.columns}, t.applies) for t in tables])
         for tables in ([w.layers for w in done], [w.steps for w in done])
     )
-    chance = None if dataset is None else float(np.bincount(dataset.y_val).max() / len(dataset.y_val))
+    chance = None if dataset is None else dataset.chance
     summary = summarise(layers.frame(), steps.frame(), [*cell], chance) if len(layers) else None
-    out.mkdir(parents=True, exist_ok=True)
+    about = {"gradlab": "watch", "schema": SCHEMA_VERSION, "watch": folder_id}
+    # Killed before the last file is there, the folder is one that the same command may fill.
+    _write_manifest(out, {**about, "finished": False})
     tables = {"layers.csv": layers, "steps.csv": steps}
     if summary is not None:
         row = repeated(summary.iloc[0].to_dict(), 1)
@@ -174,9 +171,7 @@ def _write(
     atomic.write_text(out / "config.toml", to_toml(request.base, request.grid))
     names = [*tables, "config.toml"]
     manifest = {
-        "gradlab": "watch",
-        "schema": SCHEMA_VERSION,
-        "watch": folder_id,
+        **about,
         "argv": sys.argv,
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         "timings": {
@@ -189,11 +184,33 @@ def _write(
         **({} if whole else {"interrupted": {"seeds": len(done), "last_step": done[-1].stopped}}),
         "sha256": {name: sha256((out / name).read_bytes()).hexdigest() for name in names},
     }
-    atomic.write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    _write_manifest(out, manifest)
     found = saved.load(out)
     return Outcome(
-        out, tuple(out / name for name in [*names, "manifest.json"]), found.layers, found.steps, found.summary
+        out, tuple(out / name for name in [*names, MANIFEST]), found.layers, found.steps, found.summary
     )
+
+
+def _write_manifest(out: Path, manifest: dict[str, Any]) -> None:
+    atomic.write_text(out / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """The folder, made and locked. Raises UserError while another process writes there."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = Lock(out / LOCK)
+    except Held as error:
+        message, hint = (
+            f"another gradlab writes there: {error.holder}",
+            "wait until it ends, or choose another --out",
+        )
+        raise UserError(Problem(f"--out {out}", message, hint=hint)) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finished(out: Path, folder_id: str, force: bool) -> bool:
@@ -201,29 +218,14 @@ def _finished(out: Path, folder_id: str, force: bool) -> bool:
 
     What an interrupted training left there is replaced.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())) or force:
+    empty = out.is_dir() and all(each.name == LOCK for each in out.iterdir())
+    if not out.exists() or empty or force:
         return False
     try:
-        found = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = {}
     if isinstance(found, dict) and found.get("watch") == folder_id:
         return bool(found.get("finished"))
     hint = "--force replaces what is there"
     raise UserError(Problem(f"--out {out}", "it holds something else", "an empty or new folder", hint))
-
-
-def _available(device: str) -> bool:
-    return device == "auto" or getattr(torch, device, torch.backends.mps).is_available()
-
-
-def _collect(problems: list[Problem], call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except UserError as error:
-        problems.extend(error.problems)
-        return None
-
-
-def _hash(value: object) -> str:
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

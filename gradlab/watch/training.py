@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradlab import generators
 from gradlab.config.sections import Recording, Training
 from gradlab.data import Dataset
 from gradlab.errors import ConfigError, GradlabError, Problem
@@ -58,9 +59,7 @@ def train(job: Job, seed: int, asked: Callable[[], bool] = lambda: False) -> Wat
     asked: whether to stop after the step that is going on. Raises ConfigError for whatever the user's model, batches
     or optimiser cannot do.
     """
-    devices = [torch.cuda.current_device()] if job.device == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with generators.seeded(seed, job.device):
         return _Loop(job, seed).run(asked)
 
 

@@ -108,6 +108,10 @@ def test_what_the_machine_refuses_is_no_bug(gradlab, monkeypatch, error, says) -
     monkeypatch.setattr(experiment, "execute", failing)
     ended = gradlab("run", *TINY)
     assert ended.code == 1 and ended.err.startswith(says) and "bug" not in ended.err
+    told, hint = gradlab("run", *TINY, "--json").json["error"], "  hint: "
+    assert [line.removeprefix(hint) for line in ended.err.splitlines() if line.startswith(hint)] == [
+        *({told["hint"]} if "hint" in told else {})
+    ]
 
 
 def test_an_interrupted_run_ends_with_130_and_one_line(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gradlab
+from gradlab import data
 from gradlab.config import KEYS, Config, collect, resolve, to_toml
 from gradlab.config.resolve import DEFAULT_GRID, DEFAULT_GRID_STEPS
 from gradlab.errors import ConfigError
+from gradlab.plan import make
 
 LAYERS = ("default", "file", "environment", "flag", "set")
 
@@ -304,3 +307,23 @@ def test_the_written_file_asks_for_the_same_run(
     run = again.base.run.model_copy(update={"force": True, "out": "elsewhere"})
     assert again.base.model_copy(update={"run": run}) == asked.base
     assert again.grid == asked.grid
+
+
+def test_a_mistyped_variable_is_told_to_a_library_user_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADLAB_TRAINING__LRR", "1")
+    with pytest.warns(UserWarning, match="GRADLAB_TRAINING__LRR is not known"):
+        gradlab.run(depth=1, width=4, steps=0, seeds=1, out=str(tmp_path / "out"))
+
+
+def test_a_data_set_is_read_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text("a,b\n" + "".join(f"{i % 7},{'xy'[i % 2]}\n" for i in range(40)))
+    read, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda *given: (read.append(given), load(*given))[1])
+    (cell,) = make(resolve(flags={"data": f"{tmp_path}/./points.csv", "target": "b", "batch_size": 8})).cells
+    assert cell.dataset() is cell.dataset() and len(read) == 1
+    file.write_text(file.read_text() + "9,x\n")
+    (other,) = make(resolve(flags={"data": str(file), "target": "b", "batch_size": 8})).cells
+    assert other.id != cell.id and len(other.dataset().y_train) > len(cell.dataset().y_train)

@@ -81,7 +81,9 @@ def test_lsuv_gives_every_layer_unit_variance_on_the_data(activation: str) -> No
 
 def test_lsuv_stops_inside_its_tolerance() -> None:
     mlp = net("tanh", "lsuv")
-    x = torch.randn(500, 20, dtype=torch.float64)  # orthonormal rows: its variance is near 1
+    x = torch.randn(500, 20, dtype=torch.float64)
     before = mlp.linears[0].weight.detach().clone()
+    rows = before @ before.transpose(1, 2)  # orthonormal: the variance of z is 20/96
+    torch.testing.assert_close(rows, torch.eye(20, dtype=torch.float64).expand(2, -1, -1))
     scale_to_unit_variance(mlp, x, tolerance=0.9)
     assert torch.equal(mlp.linears[0].weight, before)

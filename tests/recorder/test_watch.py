@@ -8,6 +8,7 @@ import pytest
 
 import gradlab
 from gradlab.cli.main import main
+from gradlab.store.lock import Lock
 
 MODELS = '''
 import torch
@@ -230,6 +231,11 @@ def test_the_results_are_read_by_the_other_commands(here) -> None:  # type: igno
         (["own_models:not_a_model"], "gave int"),
         (["own_models:instance", "--batches", "own_models:no_batches"], "gave no batch"),
         (["own_models:Small", "--depth", "3"], "--depth"),
+        (["own_models:Small", "--executor", "ray"], "--executor"),
+        (["own_models:Small", "--set", "run.executor=ray"], "--set run.executor: it has no meaning"),
+        (["own_models:Small", "--set", "network.depth=3"], "--set network.depth: it has no meaning"),
+        (["own_models:Small", "--set", "recording.jacobian=true"], "no meaning for a model of your own"),
+        (["own_models:Small", "--momentum", "0.5"], "sgd has no momentum of its own"),
         (["own_models:Small", "--record", "sometimes", "--probe", "none"], "is no number of rows"),
         (["own_models:Small", "--record", "off"], "what was watched would be lost"),
         (["own_models:Small", "--batches", "own_models:batches"], "failed on a batch"),
@@ -285,6 +291,25 @@ def test_ctrl_c_keeps_what_was_recorded(here, capsys) -> None:  # type: ignore[n
     assert "it holds something else" not in capsys.readouterr().err
     assert main([*command, "--steps", "3", "--record", "all"]) == 2
     assert "it holds something else" in capsys.readouterr().err
+
+
+def test_a_saved_configuration_trains_the_same(here) -> None:  # type: ignore[no-untyped-def]
+    """It has the keys of gradlab's own nets too, at their defaults."""
+    command = ["watch", "own_models:Small", "--quiet"]
+    assert main([*command, "--steps", "3", "--seeds", "2", "--out", "a"]) == 0
+    assert main([*command, "--config", "a/config.toml", "--out", "b"]) == 0
+    assert (here / "a" / "layers.csv").read_bytes() == (here / "b" / "layers.csv").read_bytes()
+
+
+def test_one_writer_a_folder(here, capsys) -> None:  # type: ignore[no-untyped-def]
+    command = ["watch", "own_models:Small", "--steps", "3", "--seeds", "1", "--out", "o", "--quiet"]
+    (here / "o").mkdir()
+    lock = Lock(here / "o" / ".lock")
+    assert main(command) == 2
+    assert "another gradlab writes there" in capsys.readouterr().err
+    assert [path.name for path in (here / "o").iterdir()] == [".lock"]
+    lock.release()
+    assert main(command) == 0
 
 
 def test_a_training_that_blows_up_is_a_verdict_and_no_error(here, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -17,7 +17,7 @@ CELLS = [
     SimpleNamespace(
         id=name,
         columns=lambda name=name: {"cell": name, "activation": name, "depth": 20, "width": 64},
-        dataset=lambda: SimpleNamespace(y_val=np.arange(10)),
+        dataset=lambda: SimpleNamespace(chance=0.1),
     )
     for name in ("sigmoid", "relu")
 ]

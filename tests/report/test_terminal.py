@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from synthetic_results import STEPS, Made, delta, make
 
+from gradlab.report.frames import against_best
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.layer_table import shown_layers
 from gradlab.report.terminal import print_compare, print_run
@@ -166,3 +167,11 @@ def test_powers_of_ten_beyond_a_float() -> None:
 
 def test_sparkline_marks_zeros_and_what_is_not_finite() -> None:
     assert Glyphs(True, "utf-8").spark([1e-4, 1e-2, 0.9, 0.0, np.inf], (-4, 0)) == "▁▅█0!"
+
+
+def test_of_equal_cells_the_one_with_the_smaller_loss_is_the_best() -> None:
+    made = make(("sigmoid", "relu"), (5,))
+    summary = made.summary.assign(val_accuracy_mean=0.5, train_loss_mean=[0.9, 0.2])
+    steps = made.steps.assign(val_accuracy=0.5)
+    first, second = summary["cell"]
+    assert against_best(replace(made, summary=summary, steps=steps)) == {second: "best", first: "tied"}

@@ -161,6 +161,23 @@ def test_a_stack_that_raises_fails_alone(tmp_path: Path, workers: int) -> None:
 
 
 @pytest.mark.usefixtures("users_own")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_tracebacks_are_shown_when_asked_for(tmp_path: Path, workers: str) -> None:
+    command = ["compare", "--activation", "failing_activations:broken,relu", "--depth", "2", "--width", "8",
+               "--batch-size", "16", "--steps", "2", "--workers", workers]  # fmt: skip
+    for debug in ("0", "1"):
+        done = subprocess.run(
+            [sys.executable, "-m", "gradlab", *command, "--out", debug],
+            cwd=tmp_path,
+            env={**os.environ, "GRADLAB_DEBUG": debug},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 3 and "no such number" in done.stderr
+        assert ("in broken" in done.stderr) == (debug == "1")
+
+
+@pytest.mark.usefixtures("users_own")
 def test_on_error_stop_trains_nothing_more(tmp_path: Path) -> None:
     grid = {"activation": ["failing_activations:broken", "relu"], "depth": [2, 3]}
     outcome = execute(plan_of(tmp_path / "out", workers=1, on_error="stop", **grid))
