@@ -32,7 +32,7 @@ def load_custom(item: Item, where: str) -> Activation:
     from gradlab import generators
     from gradlab.activations.modules import PerReplica
 
-    attribute = _import(item, where)
+    attribute = import_attribute(item, where)
     text = ":".join(
         [f"{item.name}:{item.attribute}", *(f"{key}={value}" for key, value in item.given.items())]
     )
@@ -113,7 +113,7 @@ def load_custom(item: Item, where: str) -> Activation:
         kinks_known=False,
         kernel=(lambda: _Call(function) if in_place else function) if shared else None,
         build=None if shared else build,
-        source=_source(attribute),
+        source=source_of(attribute),
     )
 
 
@@ -126,7 +126,7 @@ def _in_double(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return copy.deepcopy(function).double() if isinstance(function, torch.nn.Module) else function
 
 
-def _import(item: Item, where: str) -> Any:
+def import_attribute(item: Item, where: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -164,7 +164,7 @@ def _literal(text: str) -> int | float | str:
     return text
 
 
-def _source(attribute: Any) -> str:
+def source_of(attribute: Any) -> str:
     """The source of the file that defines the attribute: a change in a helper beside it counts as a change."""
     try:
         return Path(inspect.getsourcefile(attribute) or "").read_text(encoding="utf-8")

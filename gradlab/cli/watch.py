@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -43,7 +45,8 @@ def watch(
     warn(request, quiet)
     from gradlab.watch.execute import watch as execute
 
-    outcome = execute(model, request, batches, say=(lambda _: None) if quiet else tell)
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
+        outcome = execute(model, request, batches, say=(lambda _: None) if quiet else tell)
     files = [*outcome.files]
     if report:
         from gradlab.report.build import build

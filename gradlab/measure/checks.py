@@ -11,6 +11,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from gradlab.errors import ConfigError, Problem, nearest
+from gradlab.measure.ledger import row_name
 
 METRICS = ("gradients", "standard", "full")
 
@@ -29,7 +30,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def problems_of(model: nn.Module, metrics: str, loss_reduction: str | float) -> list[Problem]:
+def problems_of(model: nn.Module, metrics: str) -> list[Problem]:
     """Everything that keeps the model from being recorded."""
     problems = []
     parameters = dict(model.named_parameters())
@@ -44,22 +45,41 @@ def problems_of(model: nn.Module, metrics: str, loss_reduction: str | float) -> 
         problems.append(Problem("model", "the model has no parameters, so no gradients"))
     if metrics not in METRICS:
         problems.append(
-            Problem("metrics", f"unknown {metrics!r}", ", ".join(METRICS), nearest(metrics, METRICS))
+            Problem("metrics", f"unknown {metrics!r}", ", ".join(METRICS), nearest(str(metrics), METRICS))
         )
     elif metrics != "gradients" and isinstance(model, torch.jit.ScriptModule):
         problems.append(_scripted("the model"))
-    if (isinstance(loss_reduction, str) and loss_reduction not in ("mean", "sum")) or (
-        not isinstance(loss_reduction, str) and not 0 < loss_reduction < float("inf")
-    ):
-        problems.append(Problem("loss_reduction", f"{loss_reduction!r}", "mean, sum, or a number above 0"))
     return problems
+
+
+def problems_with(
+    schedule: str, steps: int | None, loss_reduction: str | float, accumulation: int, batch_dim: int
+) -> list[Problem]:
+    """Everything that is wrong with what the caller says of the loop."""
+    divisor = isinstance(loss_reduction, int | float) and 0 < loss_reduction < float("inf")
+    checked = (
+        ("schedule", schedule, isinstance(schedule, str), "log, all, every:N"),
+        ("steps", steps, steps is None or (isinstance(steps, int) and steps >= 1), "a whole number >= 1"),
+        ("loss_reduction", loss_reduction, loss_reduction in ("mean", "sum") or divisor,
+         "mean, sum, or a number above 0"),
+        ("accumulation", accumulation, isinstance(accumulation, int) and accumulation >= 1, "a whole number >= 1"),
+        ("batch_dim", batch_dim, isinstance(batch_dim, int) and batch_dim >= 0, "a whole number >= 0"),
+    )  # fmt: skip
+    return [Problem(name, f"{value!r}", allowed) for name, value, right, allowed in checked if not right]
 
 
 def chosen(
     modules: dict[str, nn.Module], layers: Sequence[str] | None, metrics: str, problems: list[Problem]
 ) -> dict[str, nn.Module]:
     """The modules that one of the paths or patterns names, in the model's order; what is wrong goes to `problems`."""
-    patterns = ["*"] if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    if not modules:
+        problems.append(Problem("model", "it has no module with parameters besides its activations"))
+        return {}
+    given = ["*"] if layers is None else [layers] if isinstance(layers, str) else layers
+    if not (isinstance(given, Sequence) and given and all(isinstance(each, str) for each in given)):
+        problems.append(Problem("layers", f"{layers!r}", "paths of modules, or patterns such as encoder.*"))
+        return {}
+    patterns = ["" if each == row_name(("", 1)) else each for each in given]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in modules):
             close = nearest(pattern, [*modules])
@@ -77,12 +97,12 @@ def _scripted(name: str) -> Problem:
 
 
 def optimizers_of(given: Optimizer | Iterable[Optimizer] | None) -> list[Optimizer]:
-    """The torch optimisers given; a wrapper that keeps one in `.optimizer` stands for it."""
+    """The torch optimisers given; what is none and keeps one in `.optimizer` stands for it."""
     if given is None:
         return []
     found = []
-    for each in given if isinstance(given, list | tuple) else [given]:
-        inner = getattr(each, "optimizer", each)
+    for each in given if isinstance(given, Iterable) else [given]:
+        inner = each if isinstance(each, Optimizer) else getattr(each, "optimizer", None)
         if not isinstance(inner, Optimizer):
             raise ConfigError(Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer"))
         found.append(inner)
@@ -109,6 +129,9 @@ def scales(
             Problem("optimizer", "a scaler needs the optimizer whose gradients it scales", hint=hint)
         )
     stages = {scaler._per_optimizer_states[id(optimizer)]["stage"].name for optimizer in optimizers}
+    if "STEPPED" in stages:
+        hint = "call recorder.step before scaler.step"
+        raise ConfigError(Problem("scaler", "the optimizer has made its step already", hint=hint))
     if len(stages) > 1:
         raise ConfigError(
             Problem("scaler", "unscale_ was called for some of the optimizers only", "all or none")

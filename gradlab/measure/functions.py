@@ -108,6 +108,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Arguments], Shape | None]]] = 
     "prelu": (("weight",), _prelu),
     "clamp": (("min", "max"), _clamp),
     "clamp_min": (("min",), _clamp),
+    "clip": (("min", "max"), _clamp),
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -156,11 +156,12 @@ class Rows:
 class Ledger:
     """All records of a run.
 
-    replicas: numbers per key and column; fans: fan_in and fan_out by module path, where it has them
+    fans: fan_in and fan_out by module path, where it has them
     """
 
-    def __init__(self, seeds: Sequence[int], fans: Mapping[str, tuple[int, int]], metrics: str) -> None:
-        self.seeds, self.fans = tuple(seeds), fans
+    def __init__(self, seeds: Sequence[int], metrics: str) -> None:
+        self.seeds = tuple(seeds)
+        self.fans: dict[str, tuple[int, int]] = {}
         self.columns = layer_columns("full" if metrics == "full" else "standard")
         self.order: list[Key] = []
         self.records = 0

@@ -20,7 +20,7 @@ from gradlab.measure.functions import Shape, in_flats
 from gradlab.measure.ledger import Finish, Record, Scaled, Share
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
 from gradlab.measure.taps import Call, Key, Pass
-from gradlab.measure.units import by_unit, real
+from gradlab.measure.units import by_unit, dense_values, real
 from gradlab.measure.workspace import EXACT_COUNT, EXACT_SUMS, Workspace
 
 Reduction = str | float
@@ -63,7 +63,7 @@ class BatchMeter:
         self._warned = False
 
     def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
-        z = outputs[0].detach()
+        z = dense_values(outputs[0].detach())
         if not (self.view.on_host(z) and isfinite(abs(z.sum().item()))):
             call.kept.nonfinite = st.nonfinite(self.view.whole(z))
         self.recomputed(forward, call, outputs)
@@ -99,7 +99,11 @@ class BatchMeter:
             return
         started = perf_counter()
         task = torch._C._current_graph_task_id()
-        forward.backward = True
+        learning = forward.taps.learning(forward, task)
+        if learning is False:
+            self.seconds += perf_counter() - started
+            return
+        forward.backward |= bool(learning)
         with_graph = (
             torch.is_grad_enabled()
         )  # for a gradient penalty: the training loss's pass comes after it
@@ -290,7 +294,7 @@ class ProbeMeter:
         self._put(call, "z_std", std)
 
     def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None:
-        raise AssertionError("a probe has no backward pass")
+        """A model may differentiate itself in its forward pass: no part of the probe's signals."""
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         z = z.detach()

@@ -22,6 +22,7 @@ from gradlab.measure.workspace import Workspace
 Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
 NARROW = (torch.float32, torch.float16, torch.bfloat16)  # their squares are sound in float64
+HALVES = (torch.float16, torch.bfloat16)
 BLOCK_ENTRIES = 1 << 19  # of everything put side by side: few calls, and two megabytes of float32
 
 
@@ -56,9 +57,8 @@ class ParameterMeter:
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
         self._sizes: list[tuple[Block, Tensor]] = []  # the weights of this record and their norms
-        self._before: list[
-            list[tuple[Block, Tensor]]
-        ] = []  # of the weights that each optimiser is about to change
+        # of weights that are about to change: the optimisers they wait for, and they as they are, with their norms
+        self._before: list[tuple[set[int], list[tuple[Block, Tensor]]]] = []
 
     def place(self, record: Record) -> None:
         """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
@@ -77,14 +77,15 @@ class ParameterMeter:
             ]
             record.order.insert(family[-1] + 1 if family else len(record.order), key)
 
-    def commit(self, record: Record, scale: Tensor | None) -> None:
-        """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
+    def commit(self, record: Record, scale: Tensor | None) -> bool:
+        """Put the gradients as they are now, divided by `scale` where they still carry the loss scale. False where
+        there are none."""
         weights, biases = _gradients(self.weights), _gradients(self.biases)
         if self.metrics == "gradients":
             for column, gradients in (("weight_grad_norm", weights), ("bias_grad_norm", biases)):
                 for keys, norms in self._norms(gradients):
                     record.put_all(keys, column, _unscaled(norms, scale))
-            return
+            return bool(weights or biases)
         for block in self._blocks(weights):
             norms = block.over(self._workspace.norm)
             record.put_all(block.keys, "weight_grad_norm", _unscaled(norms, scale))
@@ -99,6 +100,7 @@ class ParameterMeter:
             sizes = block.over(self._workspace.norm)
             self._sizes.append((block, sizes))
             record.put_all(block.keys, "weight_norm", sizes)
+        return bool(weights or biases)
 
     def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Tensor]]:
         """Keys and their norms, [key, replica]. Where the formats allow it, every tensor is read once, where it is, in
@@ -140,38 +142,49 @@ class ParameterMeter:
 
     def before_update(self, updates: Iterable[set[int]]) -> None:
         """Remember the weights that optimisers are about to change: the ids of each one's parameters. Where several
-        change parts of one module, the update is complete with the first."""
-        left = {key: weights for key, weights in self.weights.items() if weights}
+        change parts of one module, the update is complete with the last of them."""
+        each = list(updates)
+        shared: dict[frozenset[int], dict[Key, list[nn.Parameter]]] = {}
+        for key, weights in self.weights.items():
+            by = frozenset(
+                which for which, ids in enumerate(each) if any(id(weight) in ids for weight in weights)
+            )
+            if by:
+                shared.setdefault(by, {})[key] = weights
         known = {id(block): sizes for block, sizes in self._sizes}
-        for ids in updates:
-            mine = {key: w for key, w in left.items() if any(id(weight) in ids for weight in w)}
-            whole = len(mine) == sum(len(block.keys) for block, _ in self._sizes)
+        held = [block for block, _ in self._sizes]
+        for by, mine in shared.items():
+            whole = len(mine) == sum(len(block.keys) for block in held)
             kept = []
-            held = [block for block, _ in self._sizes]
             for block in held if whole else self._blocks(mine):
                 sizes = known[id(block)] if whole else block.over(st.norm)
                 rows = block.rows if whole and block.copied else block.rows.clone()
+                # a difference would be rounded to the format of the weights
+                rows = rows.float() if rows.dtype in HALVES else rows
                 kept.append((Block(block.keys, rows, block.entries, True), sizes))
-            self._before.append(kept)
-            left = {key: weights for key, weights in left.items() if key not in mine}
+            self._before.append((set(by), kept))
         self._sizes = []
 
     def after_update(self, record: Record, which: int) -> None:
-        """Put how far the optimiser `which` moved the weights that it updates."""
-        if which >= len(self._before):
-            return
-        for before, sizes in self._before[which]:
-            own = [self.weights[key] for key in before.keys]
-            if all(len(weights) == 1 for weights in own):
-                then = before.rows.view(len(own), *own[0][0].shape).unbind()
-                torch._foreach_sub_(then, [weights[0].detach() for weights in own])
-            else:
-                (now,) = self._blocks({key: self.weights[key] for key in before.keys})
-                before.rows.sub_(now.rows)
-            record.put_all(before.keys, "update_ratio", before.over(self._workspace.norm) / sizes)
-            if self.metrics == "full":
-                record.put_all(before.keys, "update_mean_abs", before.over(st.mean_abs))
-        self._before[which] = []
+        """Put how far the weights moved whose last update was that of the optimiser `which`."""
+        for awaited, kept in self._before:
+            if which in awaited:
+                awaited.discard(which)
+                if not awaited:
+                    for before, sizes in kept:
+                        self._put_update(record, before, sizes)
+
+    def _put_update(self, record: Record, before: Block, sizes: Tensor) -> None:
+        own = [self.weights[key] for key in before.keys]
+        if all(len(weights) == 1 for weights in own):
+            then = before.rows.view(len(own), *own[0][0].shape).unbind()
+            torch._foreach_sub_(then, [weights[0].detach() for weights in own])
+        else:
+            (now,) = self._blocks({key: self.weights[key] for key in before.keys})
+            before.rows.sub_(now.rows)
+        record.put_all(before.keys, "update_ratio", before.over(self._workspace.norm) / sizes)
+        if self.metrics == "full":
+            record.put_all(before.keys, "update_mean_abs", before.over(st.mean_abs))
 
     def forget_update(self) -> None:
         self._before, self._sizes = [], []

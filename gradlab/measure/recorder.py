@@ -18,7 +18,15 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.errors import ConfigError, GradlabError, Problem
 from gradlab.measure import schedule as schedules
-from gradlab.measure.checks import chosen, optimizers_of, parameters_of, problems_of, scales, unwrapped
+from gradlab.measure.checks import (
+    chosen,
+    optimizers_of,
+    parameters_of,
+    problems_of,
+    problems_with,
+    scales,
+    unwrapped,
+)
 from gradlab.measure.compiled import EagerSteps, is_compiled, plain_name
 from gradlab.measure.ledger import Ledger, Record
 from gradlab.measure.meters import BatchMeter, ProbeMeter, View
@@ -52,7 +60,7 @@ class Recorder:
               watched
     probe:    inputs held for the whole run, on which signals and dead units are taken in eval mode: a tensor, a
               tuple of positional or a dict of named arguments. Without a probe those columns stay empty
-    schedule: which steps are recorded: `log` (about 32 in 1,000), `all`, `every:N`; step 0 always is
+    schedule: which steps are recorded: `log` (34 of 1,000), `all`, `every:N`; `off` leaves the first one (and the last)
     layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
     steps:    number of steps of the run, so that the last one is recorded too
     metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`
@@ -88,10 +96,10 @@ class Recorder:
     ) -> None:
         self.model, self._given = unwrapped(model), model
         stacked = isinstance(self.model, StackedMLP)
-        problems = problems_of(self.model, metrics, loss_reduction)
-        named = [] if problems else self.model.named_modules()
-        every = {plain_name(name): module for name, module in named if own_parameters(module)}
-        modules = chosen(every, layers, metrics, problems) if every else {}
+        problems = problems_of(self.model, metrics)
+        problems += problems_with(schedule, steps, loss_reduction, accumulation, batch_dim)
+        if not problems:
+            chosen(self._parametrised(), layers, metrics, problems)
         if problems:
             raise ConfigError(problems)
         replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
@@ -103,16 +111,13 @@ class Recorder:
         self.probe, self.steps = probe, steps
         self.seconds = 0.0
         self._schedule = schedules.parse(schedule, "schedule")
-        self._parameters = ParameterMeter(modules, stacked=stacked, metrics=metrics)
         view = View(stacked)
-        batch_dim = 1 if stacked else batch_dim
+        self._layers, self._metrics, self._batch_dim = layers, metrics, 1 if stacked else batch_dim
         self._hooked, self._eager = metrics != "gradients", EagerSteps()
         self._meter = BatchMeter(view, loss_reduction, accumulation)
-        self._taps = Taps(self.model, every, modules, self._meter, batch_dim)
         self._probe_meter = ProbeMeter(view, metrics == "full")
-        self._ledger = Ledger(
-            seeds, {name: found for name, m in modules.items() if (found := fans(m)) is not None}, metrics
-        )
+        self._ledger = Ledger(seeds, metrics)
+        self._look()
         self._log = _logger(log_to)
         self._step = 0
         self._entered = self._armed = False
@@ -187,6 +192,7 @@ class Recorder:
     # -- what was recorded -----------------------------------------------------------------------------------
 
     def table(self) -> Table:
+        """The rows so far: a column of `layers.csv` each, and where it applies."""
         return self._ledger.table()
 
     def to_frame(self) -> pd.DataFrame:
@@ -218,6 +224,23 @@ class Recorder:
 
         return report(self.to_frame(), self.diagnose(), self.overhead)
 
+    # -- the model -------------------------------------------------------------------------------------------
+
+    def _parametrised(self) -> dict[str, nn.Module]:
+        """The modules with parameters of their own, by path."""
+        named = self.model.named_modules()
+        return {plain_name(name): module for name, module in named if own_parameters(module)}
+
+    def _look(self) -> None:
+        """Watch the model's modules and parameters as they are now."""
+        every = self._parametrised()
+        modules = chosen(every, self._layers, self._metrics, [])
+        stacked = isinstance(self.model, StackedMLP)
+        self._parameters = ParameterMeter(modules, stacked=stacked, metrics=self._metrics)
+        self._taps = Taps(self.model, every, modules, self._meter, self._batch_dim)
+        self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
+        self._built = _built(self.model)
+
     # -- one record ------------------------------------------------------------------------------------------
 
     def _inside(self) -> float:
@@ -248,8 +271,13 @@ class Recorder:
         """Everything but the update of this step's record."""
         delta_scale, gradient_scale = scales(scaler, optimizers)
         record = Record(self._step)
+        passes = self._taps.passes
+        if _built(self.model) != self._built:  # the loop has put other modules or parameters into it
+            self._taps.detach()
+            self._look()
+            if self._hooked and self.probe is not None:
+                self._taps.attach()
         if self._hooked:
-            passes = self._taps.passes
             self._meter.release()
             self._taps.forget()
             if not any(forward.calls for forward in passes):
@@ -259,7 +287,12 @@ class Recorder:
             if self.probe is not None:
                 self._run_probe(record)
         self._parameters.place(record)
-        self._parameters.commit(record, gradient_scale)
+        if not self._parameters.commit(record, gradient_scale):
+            warn(
+                f"step {self._step}: no parameter has a gradient; recorder.step stands after the backward pass and "
+                "before zero_grad",
+                stacklevel=3,
+            )
         self._open = record
         if self._hooked and optimizers:
             # now, not in a hook before the step: a step with a closure has begun already when it calls the recorder
@@ -293,6 +326,11 @@ class Recorder:
                 for forward in self._taps.passes:
                     record.saw([*forward.calls])
                 self._probe_meter.finish()
+        except GradlabError:
+            raise
+        except Exception as error:
+            error.add_note("gradlab.Recorder ran the model on its probe, in eval mode and without gradients")
+            raise
         finally:
             self._probe_meter.forget()
             self._probe_meter.record = None
@@ -316,6 +354,12 @@ class Recorder:
             self._open = None
             if self._log is not None:
                 self._log(*self._ledger.latest())
+
+
+def _built(model: nn.Module) -> list[int]:
+    """What modules and parameters a model is made of: another list where one was replaced, added or removed."""
+    tables = [table for module in model.modules() for table in (module._modules, module._parameters)]
+    return [id(each) for table in tables for each in table.values()]
 
 
 def _logger(log_to: object) -> Any:

@@ -7,21 +7,24 @@ measured there is the `Meter`'s. They are attached for a recorded step or a prob
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.autograd.graph import get_gradient_edge
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import StackedPReLU
 from gradlab.measure.functions import FUNCTIONS, Shape, shape_of
-from gradlab.measure.units import batch_size, tensors, unit_axis
+from gradlab.measure.units import axis_in_view, batch_size, tensors, unit_axis
 
 Key = tuple[str, int]
 """The module's path and the number of its call in one forward pass, from 1."""
@@ -59,12 +62,16 @@ class Kept:
 class Call:
     """One call of one module in a forward pass.
 
-    axis: of the units in z, which has so many axes; activated: its activation was found, or none is wanted
+    axis:   of the units, of which there are so many and so far apart in memory in z, which has so many axes; when its
+            activation is found, axis and axes are those of what that is applied to
+    activated: its activation was found, or none is wanted
     """
 
     key: Key
     axis: int
     axes: int
+    units: int
+    stride: int
     activated: bool = False
     kept: Kept = field(default_factory=Kept)
 
@@ -73,16 +80,22 @@ class Call:
 class Pass:
     """One forward pass of the model: its samples and its calls in the order in which they ended.
 
+    parameters: the model's, as they are in this pass: `torch.func.functional_call` puts others in their place
+    tasks:   backward passes by their numbers: whether they bring gradients to the parameters
+    backward: whether one that does went through
     replica: a copy that data parallelism made, which sees a part of the batch
     made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
              it, are still that call's. The weak reference keeps the memory's address from being given out again
     """
 
+    taps: Taps
+    parameters: Sequence[Tensor]
     batch: int | None = None
     replica: bool = False
     backward: bool = False
     calls: dict[Key, Call] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    tasks: dict[int, bool | None] = field(default_factory=dict)
     made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
     latest: Call | None = None
 
@@ -100,7 +113,8 @@ class Meter(Protocol):
 
 
 class Tap:
-    """A hook that is inert in a copy: a model that is copied or pickled while it is watched takes no recorder along."""
+    """A hook that is inert in a copy: a model that is copied or pickled while it is watched takes no recorder along,
+    and where its copy is called, the hook goes."""
 
     def __init__(self, function: Callable[..., None] | None = None) -> None:
         self.function = function
@@ -108,6 +122,10 @@ class Tap:
     def __call__(self, *args: Any) -> None:
         if self.function is not None:
             self.function(*args)
+        elif isinstance(args[0], nn.Module):
+            for hooks in (args[0]._forward_hooks, args[0]._forward_pre_hooks):
+                for number in [number for number, hook in hooks.items() if hook is self]:
+                    del hooks[number]
 
     def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
         return Tap, ()
@@ -134,23 +152,28 @@ class Taps:
         self.batch_dim, self.no_grad = batch_dim, False
         self.passes: list[Pass] = []
         self.seconds = 0.0
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle] = []  # of the root's own hooks
+        self._inner: list[RemovableHandle] = []
         self._local = threading.local()  # data parallelism runs one thread a replica
         self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
+        self._parameters: list[Tensor] = []
+        self._running: set[int] = set()  # backward passes that bring gradients and go on
 
     def attach(self) -> None:
         """Attach the hooks, where they are not yet."""
         if self._handles:
             return
+        self._parameters = [each for each in self.root.parameters() if each.requires_grad]
         try:
+            self._handles.append(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
             self._attach()
+            self._handles.append(self.root.register_forward_hook(Tap(self._leave), always_call=True))
         except BaseException:
             self.detach()
             raise
 
     def _attach(self) -> None:
-        add = self._handles.append
-        add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
+        add = self._inner.append
         for name, module in self.modules.items():
             if isinstance(module, torch.jit.ScriptModule):  # not chosen, or it would have been refused
                 continue
@@ -159,9 +182,14 @@ class Taps:
             if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
                 add(module.register_forward_pre_hook(Tap(self._before_prelu)))
                 add(module.register_forward_hook(Tap(self._after_prelu)))
-        add(self.root.register_forward_hook(Tap(self._leave), always_call=True))
+
+    def _detach(self) -> None:
+        for handle in self._inner:
+            handle.remove()
+        self._inner = []
 
     def detach(self) -> None:
+        self._detach()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -172,6 +200,7 @@ class Taps:
         for mode in self._modes():
             _remove_mode(mode)
         self.passes, self._loose = [], None
+        self._running = set()
         self._local = threading.local()
 
     @contextmanager
@@ -208,11 +237,19 @@ class Taps:
             return
         stack = self._stack()
         if not (self.no_grad or torch.is_grad_enabled()):
+            if not stack:  # torch's encoders take another path through a module with hooks
+                self._detach()
             stack.append(None)
+            return
+        if stack and stack[-1] is not None:  # a model that calls itself
+            stack.append(stack[-1])
             return
         self._forget_finished()
         forward = Pass(
-            batch=batch_size((args, kwargs), self.batch_dim), replica=getattr(module, "_is_replica", False)
+            self,
+            [each for each in self.root.parameters() if each.requires_grad],
+            batch=batch_size((args, kwargs), self.batch_dim),
+            replica=getattr(module, "_is_replica", False),
         )
         self.passes.append(forward)
         stack.append(forward)
@@ -223,15 +260,34 @@ class Taps:
         if _elsewhere() or _in_backward():
             return
         stack = self._stack()
-        if stack and stack.pop() is not None and self._modes():
+        if not stack:
+            return
+        forward = stack.pop()
+        if forward is None and not stack and self._handles:
+            self._attach()
+        elif forward is not None and forward not in stack and self._modes():
             _remove_mode(self._modes().pop())
 
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
-        if any(forward.backward for forward in self.passes) and all(
-            parameter.grad is None for parameter in self.root.parameters()
-        ):
-            self.passes = [forward for forward in self.passes if not forward.backward]
+        if not self._running:
+            self.passes = [each for each in self.passes if not (each.backward and self._thrown_away(each))]
+
+    def _thrown_away(self, forward: Pass) -> bool:
+        leaves = [each for each in forward.parameters if each.is_leaf] or self._parameters
+        return all(each.grad is None for each in leaves)
+
+    def learning(self, forward: Pass, task: int) -> bool | None:
+        """Whether the backward pass going on, by its number, brings gradients to parameters: `torch.autograd.grad` by
+        the inputs (a saliency map, an attack, a derivative that the loss is made of) does not. None where it is by
+        parameters, and only the loop knows what becomes of them."""
+        if task not in forward.tasks:
+            forward.tasks[task] = found = _reached(forward.parameters)
+            if found and task not in self._running:
+                self._forget_finished()  # for a loop that calls zero_grad only now
+                self._running.add(task)
+                Variable._execution_engine.queue_callback(partial(self._running.discard, task))
+        return forward.tasks[task]
 
     def _current(self) -> Pass | None:
         stack = self._stack()
@@ -241,7 +297,7 @@ class Taps:
             return None
         if self._loose is None or self._loose.backward or self._loose not in self.passes:
             self._forget_finished()
-            self._loose = Pass()
+            self._loose = Pass(self, self._parameters)
             self.passes.append(self._loose)
         return self._loose
 
@@ -272,7 +328,9 @@ class Taps:
         if forward.batch is None:
             forward.batch = batch_size(args, self.batch_dim) or 1
         forward.counts[name] = number = forward.counts.get(name, 0) + 1
-        call = Call((name, number), unit_axis(module, z), z.dim(), activated=name not in self.chosen)
+        axis = unit_axis(module, z)
+        units, stride = (z.shape[axis], z.stride(axis)) if z.dim() else (1, 1)
+        call = Call((name, number), axis, z.dim(), units, stride, activated=name not in self.chosen)
         forward.latest = call
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
@@ -299,12 +357,21 @@ class Taps:
         call = forward.latest if found is None else found[1]
         return None if call is None or call.activated else call
 
+    @staticmethod
+    def activate(call: Call, z: Tensor) -> None:
+        """The call's activation was found; it is applied to z, where the units may be on another axis."""
+        call.activated = True
+        axis = axis_in_view(z, call.units, call.stride)
+        if axis is None:
+            axis = call.axis if z.dim() == call.axes else z.dim() - 1
+        call.axis, call.axes = axis, z.dim()
+
     def _before_prelu(self, module: StackedPReLU, args: tuple[Tensor]) -> None:
         if _elsewhere() or _in_backward():
             return
         call = self._local.prelu = self.owner(args[0])
         if call is not None:
-            call.activated = True
+            self.activate(call, args[0])
             alpha = module.alpha.detach()
             self.meter.before(call, args[0], Shape((), alpha.abs().clamp(min=1.0), alpha), module.forward)
 
@@ -336,7 +403,7 @@ class _Watch(TorchFunctionMode):
         if call is None or shape is None or z is None:
             self.taps.seconds += perf_counter() - started
             return func(*args, **kwargs)
-        call.activated = True
+        self.taps.activate(call, z)
         rest = {name: value for name, value in kwargs.items() if name != "input"}
         self.taps.meter.before(call, z, shape, lambda x: func(x, *args[1:], **rest))
         self.taps.seconds += perf_counter() - started
@@ -345,6 +412,18 @@ class _Watch(TorchFunctionMode):
         self.taps.meter.after(call, h)
         self.taps.seconds += perf_counter() - started
         return h
+
+
+def _reached(parameters: Sequence[Tensor]) -> bool | None:
+    """Whether the backward pass going on brings a gradient to any of them; None where it asks for theirs."""
+    found: bool | None = False
+    for parameter in parameters:
+        try:
+            if torch._C._will_engine_execute_node(get_gradient_edge(parameter).node):
+                return True
+        except RuntimeError:  # that is how torch answers for the leaves of `torch.autograd.grad`
+            found = None
+    return found
 
 
 def _elsewhere() -> bool:

@@ -11,13 +11,76 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradlab.errors import GradlabError
 
-# OrderedDict: the hooks, which are no state of the model
-UNCHANGING = {bool, int, float, str, tuple, type(None), OrderedDict}
-CONTAINERS = {list, set, dict, deque}
+UNCHANGING = {bool, int, float, str, type(None)}
+HOOKS = {name for name, value in vars(nn.Module()).items() if isinstance(value, OrderedDict)}
+
+
+class _Snapshot:
+    """What a model's modules are made of, as it is: `restore` puts it back.
+
+    modules: those of the model and those that it hides in lists and dicts
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules: list[nn.Module] = []
+        self._attributes: list[tuple[nn.Module, dict[str, Any]]] = []
+        self._containers: list[tuple[Any, Any]] = []
+        self._undo: list[Callable[[], Tensor | None]] = []
+        self._seen: set[int] = set()
+        self._add_module(model)
+
+    def restore(self) -> set[int]:
+        """The ids of the tensors whose values were put back."""
+        for module, own in self._attributes:
+            _restore(module.__dict__, own)
+        for value, before in self._containers:
+            _refill(value, before)
+        return {id(tensor) for undo in self._undo if (tensor := undo()) is not None}
+
+    def _add_module(self, model: nn.Module) -> None:
+        for module in model.modules():
+            if id(module) in self._seen:
+                continue
+            self._seen.add(id(module))
+            self.modules.append(module)
+            own = module.__dict__.copy()
+            self._attributes.append((module, own))
+            # Parameters are looked after apart: to put them back would take a copy of the model.
+            for table in (module._modules, module._parameters):
+                if isinstance(table, dict):  # a scripted module's are none, and do not change
+                    self._containers.append((table, dict(table)))
+                self._seen.add(id(table))
+            self._seen.update(map(id, module._parameters.values()))
+            for name, value in own.items():
+                if type(value) not in UNCHANGING and name not in HOOKS:
+                    self._add(value)
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None:
+                self._undo.append(_undo_tensor(module.weight))
+
+    def _add(self, value: Any) -> None:
+        """Remember a value, and what is in it."""
+        if isinstance(value, nn.Module):
+            self._add_module(value)
+            return
+        if type(value) in UNCHANGING or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, dict):
+            self._containers.append((value, dict(value)))
+            for each in value.values():
+                self._add(each)
+        elif isinstance(value, list | tuple | set | deque):
+            if not isinstance(value, tuple):
+                self._containers.append((value, set(value) if isinstance(value, set) else list(value)))
+            for each in value:
+                self._add(each)
+        elif (undo := _undo(value)) is not None:
+            self._undo.append(undo)
 
 
 @contextmanager
@@ -28,26 +91,14 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     That is: the generators of torch (CPU and every CUDA device in use), NumPy and Python, and those that the model
     keeps itself; the buffers (running statistics, counters); the rows that an embedding with `max_norm` shortens; each
     module's own training flag; attributes that the model binds anew, such as the hidden state that a recurrent model
-    keeps for its next batch, and lists, dicts, sets and tensors that it changes. The modes are set without calling
-    the model's own `eval`, which some models override. Raises GradlabError when a parameter was changed.
+    keeps for its next batch, and lists, dicts, sets, tensors, arrays and modules among them, however deep; objects of
+    other classes are not looked into. The modes are set without calling the model's own `eval`, which some models
+    override. Raises GradlabError when a parameter was changed.
     """
-    modules = list(model.modules())
-    attributes = [(module, module.__dict__.copy()) for module in modules]
+    before = _Snapshot(model)
+    modules = before.modules
     # those that do not keep their mode among their attributes, such as a scripted one
-    modes = [(module, module.training) for module, own in attributes if "training" not in own]
-    values = [value for _, own in attributes for value in own.values() if type(value) not in UNCHANGING]
-    # a model that an older torch has pickled keeps its tables in OrderedDicts
-    tables = [table for module in modules for table in (module._buffers, module._parameters, module._modules)]
-    changing = [*values, *(table for table in tables if type(table) is OrderedDict)]
-    containers = [(each, each.copy()) for each in changing if type(each) in (*CONTAINERS, OrderedDict)]
-    alone = [value for value in values if type(value) not in CONTAINERS]
-    restore = [undo for value in alone if (undo := _undo(value)) is not None]
-    restore += [_undo_tensor(buffer) for buffer in _distinct(module._buffers for module in modules)]
-    restore += [
-        _undo_tensor(module.weight)
-        for module in modules
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
-    ]
+    modes = [(module, module.training) for module in modules if "training" not in module.__dict__]
     states = (torch.random.get_rng_state(), np.random.get_state(), random.getstate())
     parameters = [(each, each._version) for each in _distinct(module._parameters for module in modules)]
     places = {parameter.device for parameter, _ in parameters}
@@ -69,11 +120,7 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-        for module, own in attributes:
-            _restore(module.__dict__, own)
-        for value, before in containers:
-            _refill(value, before)
-        changed = {id(tensor) for undo in restore if (tensor := undo()) is not None}
+        changed = before.restore()
         torch.random.set_rng_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
@@ -81,9 +128,10 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state(state, device)
     for parameter, version in parameters:
         if parameter._version != version and id(parameter) not in changed:
-            name = next(name for name, each in model.named_parameters() if each is parameter)
+            names = (name for name, each in model.named_parameters() if each is parameter)
+            which = next(names, "of a module that it hides")
             hint = "record without a probe: a forward pass in eval mode is no mere look at this model"
-            raise GradlabError(f"the model's forward pass changed its parameter {name!r}", hint)
+            raise GradlabError(f"the model's forward pass changed its parameter {which!r}", hint)
 
 
 def _distinct(tables: Iterable[Mapping[str, Tensor | None]]) -> Iterable[Tensor]:
@@ -98,9 +146,11 @@ def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
 
 
 def _undo(value: Any) -> Callable[[], Tensor | None] | None:
-    """What puts an attribute's content back; None where binding it again is enough."""
-    if isinstance(value, Tensor) and value.layout == torch.strided:
-        return _undo_tensor(value)
+    """What puts an object's content back; None where there is nothing to put back."""
+    if isinstance(value, Tensor):
+        return None if value.is_inference() else _undo_tensor(value)  # torch lets nobody write over those
+    if isinstance(value, np.ndarray):
+        return _undo_array(value)
     if isinstance(value, torch.Generator):
         state = value.get_state()
         return lambda: (value.set_state(state), None)[1]
@@ -108,6 +158,9 @@ def _undo(value: Any) -> Callable[[], Tensor | None] | None:
         bits = value.bit_generator
         before = bits.state
         return lambda: setattr(bits, "state", before)
+    if isinstance(value, np.random.RandomState):
+        legacy = value.get_state()
+        return lambda: value.set_state(legacy)
     if isinstance(value, random.Random):
         at = value.getstate()
         return lambda: value.setstate(at)
@@ -129,14 +182,25 @@ def _refill(value: Any, before: Any) -> None:
 
 def _undo_tensor(tensor: Tensor) -> Callable[[], Tensor | None]:
     """Its values again, where they were changed; it returns the tensor then. What was written behind autograd's back
-    (`.data`) is seen by comparing, on the CPU alone: elsewhere asking would wait for the device."""
-    version, copy = tensor._version, tensor.detach().clone()
+    (`.data`) is seen by comparing, for plain tensors on the CPU alone: elsewhere asking would wait for the device."""
+    version, before = tensor._version, tensor.detach().clone()
+    comparable = tensor.device.type == "cpu" and tensor.layout == torch.strided
 
     def undo() -> Tensor | None:
-        if tensor._version == version and (tensor.device.type != "cpu" or torch.equal(tensor, copy)):
+        if tensor._version == version and (not comparable or torch.equal(tensor, before)):
             return None
         with torch.no_grad():
-            tensor.copy_(copy)
+            tensor.copy_(before)
         return tensor
+
+    return undo
+
+
+def _undo_array(array: NDArray[Any]) -> Callable[[], None]:
+    before = array.copy()
+
+    def undo() -> None:
+        if array.flags.writeable and not np.array_equal(array, before):
+            array[...] = before
 
     return undo

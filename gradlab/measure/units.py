@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.rnn import PackedSequence
 
 from gradlab.activations.modules import PerReplica, StackedPReLU
 from gradlab.network.mlp import StackedLinear
@@ -34,6 +35,13 @@ def unit_axis(module: nn.Module, z: Tensor) -> int:
     if isinstance(module, FEATURES_LAST) or z.dim() < 4:
         return z.dim() - 1
     return 1
+
+
+def axis_in_view(x: Tensor, units: int, stride: int) -> int | None:
+    """The axis of x, a view of a module's output, that runs over its units, so many of them and so far apart in memory;
+    None where none does (flattened away) or more than one might."""
+    there = [axis for axis, size in enumerate(x.shape) if size == units and x.stride(axis) == stride]
+    return there[0] if len(there) == 1 else None
 
 
 def by_unit(x: Tensor, axis: int) -> Tensor:
@@ -65,6 +73,8 @@ def tensors(value: object) -> list[Tensor]:
 
 def batch_size(values: object, batch_dim: int) -> int | None:
     """Length along `batch_dim` of the first tensor in a module's arguments that has that axis."""
+    if isinstance(values, PackedSequence):
+        return int(values.batch_sizes[0])  # of its first step, on the CPU wherever the data are
     if isinstance(values, Tensor):
         return values.shape[batch_dim] if values.dim() > batch_dim else None
     if isinstance(values, Mapping):
@@ -117,5 +127,7 @@ def real(x: Tensor) -> Tensor:
 
 
 def dense_values(gradient: Tensor) -> Tensor:
-    """The entries of a gradient that are stored: all of a dense one, the summed rows of a sparse one."""
-    return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient
+    """The entries of a gradient that are stored: all of a dense one, the summed rows of a sparse one. Formats of one
+    byte, which torch does not compute in, come as float32."""
+    stored = gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient
+    return stored.float() if stored.is_floating_point() and stored.itemsize == 1 else stored

@@ -10,6 +10,7 @@ from gradlab.measure import schedule
 from gradlab.measure.columns import HISTOGRAM_COLUMNS, QUANTITIES, layer_columns
 from gradlab.plan import Plan, Stack, parse_probe
 from gradlab.processes import cores
+from gradlab.train.registry import EVALUATION_ROWS
 
 LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
 FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
@@ -39,7 +40,7 @@ def memory(stack: Stack) -> int:
     kept = 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
     probe = min(parse_probe(recording.probe) or len(dataset.y_train), len(dataset.y_train))
-    rows = max(probe * 6 * 8, min(len(dataset.y_val), 4096) * 4 * item)
+    rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
     numbers = len(layer_columns(recording.metrics))
     if recording.histograms:  # every entry's bin and what leads to it, wide
         rows = max(rows, max(probe, training.batch_size) * 18 * 8)

@@ -40,9 +40,9 @@ from gradlab.train.clipping import clip, gradient_norms
 from gradlab.train.losses import LOSSES, correct, gradient_of, losses_and_gradient, readout_units
 from gradlab.train.optimizers import Optimizer
 from gradlab.train.phases import Phases
+from gradlab.train.registry import EVALUATION_ROWS
 from gradlab.train.result import StackResult
 
-EVALUATION_ROWS = 4096  # validation rows at a time: bounds memory, changes no result
 FLUSH_EVERY = 64  # records kept on the device before they move to the host together
 REPORT_SECONDS = 0.1
 

@@ -8,3 +8,6 @@ OPTIMIZERS = {
     "adamw": "Adam with decoupled weight decay",
     "rmsprop": "RMSprop, alpha 0.99, momentum 0 unless given",
 }
+
+EVALUATION_ROWS = 4096
+"""Validation rows at a time: bounds memory, changes no result."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -64,7 +64,7 @@ def watch(
     problems: list[Problem] = []
     made = collect(problems, lambda: named(model, "MODEL"))
     own = collect(problems, lambda: named(batches, "--batches")) if batches else None
-    problems += without_meaning(request)
+    problems += without_meaning(request, bool(batches))
     check_recording(request, problems)
     if config.recording.record == "off":
         where = request.where("recording.record")
@@ -99,7 +99,7 @@ def watch(
         recording=config.recording, dtype=getattr(torch, config.run.dtype), device=device,
     )  # fmt: skip
     started, done = perf_counter(), list[Watched]()
-    with Interrupt() as interrupt:
+    with _alone(out), Interrupt() as interrupt:
         for seed in seeds:
             if not (done and interrupt.asked):
                 done.append(train(job, seed, lambda: interrupt.asked))
@@ -109,9 +109,7 @@ def watch(
             cell, model, config.data.name if dataset is not None else batches, training, done
         )
         whole = len(done) == len(seeds) and done[-1].stopped is None
-        with _alone(out):
-            _finished(out, folder_id, config.run.force)  # somebody else may have been there meanwhile
-            outcome = _write(out, folder_id, columns, done, dataset, request, perf_counter() - started, whole)
+        outcome = _write(out, folder_id, columns, done, dataset, request, perf_counter() - started, whole)
         if not whole:
             say(
                 f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded until "
@@ -197,7 +195,9 @@ def _write_manifest(out: Path, manifest: dict[str, Any]) -> None:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """The folder, made and locked. Raises UserError while another process writes there."""
+    """The folder, made and locked: what cannot be written is known before the training. A folder that was made for
+    nothing goes again. Raises UserError while another process writes there."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     try:
         lock = Lock(out / LOCK)
@@ -211,6 +211,11 @@ def _alone(out: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        with suppress(OSError):
+            if [each.name for each in out.iterdir()] == [LOCK]:
+                (out / LOCK).unlink()
+            for folder in made:
+                folder.rmdir()
 
 
 def _finished(out: Path, folder_id: str, force: bool) -> bool:

@@ -21,14 +21,21 @@ OF_STACKS = (
 """keys of gradlab's own stacks, besides those of [network]"""
 
 
+OF_DATA = ("data.name", "data.target", "training.batch_size", "recording.probe")
+"""keys that the user's own batches stand in for"""
+
+
 def means_something(key: Key) -> bool:
     return key.section != "network" and key.path not in OF_STACKS
 
 
-def without_meaning(request: Request) -> list[Problem]:
+def without_meaning(request: Request, own_batches: bool) -> list[Problem]:
     """What was asked for and would be left undone. A key at its default is none: a saved config.toml has it, too."""
-    return [
-        Problem(request.where(path), "it has no meaning for a model of your own", f"{key.default} or nothing")
-        for path, key in KEYS.items()
-        if not means_something(key) and request.values(path) != (key.default,)
-    ]
+    problems = []
+    for path, key in KEYS.items():
+        beside = own_batches and path in OF_DATA
+        if (beside or not means_something(key)) and request.values(path) != (key.default,):
+            what = "it has no meaning " + ("beside --batches" if beside else "for a model of your own")
+            allowed = "leave it out" if key.default in (None, "") else f"{key.default}, or leave it out"
+            problems.append(Problem(request.where(path), what, allowed))
+    return problems

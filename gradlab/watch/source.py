@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradlab.activations.custom import _import, _source
+from gradlab.activations.custom import import_attribute, source_of
 from gradlab.errors import ConfigError, Problem
 from gradlab.items import parse_item
 
@@ -33,9 +33,9 @@ def named(text: str, where: str) -> Named:
     item = parse_item(text, where)
     if item.attribute is None or item.given:
         raise ConfigError(Problem(where, f"{text!r} is no package.module:Attr", "such as mymodels:make_net"))
-    attribute = _import(item, where)
+    attribute = import_attribute(item, where)
     return Named(
-        text, attribute, _source(attribute if not isinstance(attribute, nn.Module) else type(attribute))
+        text, attribute, source_of(attribute if not isinstance(attribute, nn.Module) else type(attribute))
     )
 
 
@@ -45,15 +45,15 @@ def make_model(model: Named, sizes: dict[str, int], where: str = "MODEL") -> nn.
     sizes: `features` and `classes` of the data, given to a function that has parameters of these names.
     Raises ConfigError when it fails or makes something else.
     """
-    if isinstance(model.attribute, nn.Module):
-        return copy.deepcopy(model.attribute)
     try:
+        if isinstance(model.attribute, nn.Module):
+            return copy.deepcopy(model.attribute)
         parameters = inspect.signature(model.attribute).parameters
         made = model.attribute(
             **{name: sizes[name] for name in KNOWN_SIZES if name in parameters and name in sizes}
         )
-    except Exception as error:  # a user's function may fail in any way
-        raise ConfigError(Problem(where, f"{model.text} failed: {type(error).__name__}: {error}")) from error
+    except (Exception, SystemExit) as error:  # a user's function may fail in any way
+        raise ConfigError(Problem(where, f"{model.text} failed: {words(error)}")) from error
     if not isinstance(made, nn.Module):
         raise ConfigError(
             Problem(where, f"{model.text} gave {type(made).__name__}", "a torch.nn.Module, or what makes one")
@@ -89,16 +89,25 @@ def _started(source: Named, seed: int, where: str) -> Iterator[Any]:
     try:
         arguments = {"seed": seed} if "seed" in inspect.signature(make).parameters else {}
         return iter(make(**arguments))
-    except Exception as error:  # a user's function may fail in any way
-        raise ConfigError(Problem(where, f"{source.text} failed: {type(error).__name__}: {error}")) from error
+    except (Exception, SystemExit) as error:  # a user's function may fail in any way
+        raise ConfigError(Problem(where, f"{source.text} failed: {words(error)}")) from error
 
 
 def _next(found: Iterator[Any], source: Named, where: str) -> Any:
     """The next batch, None at the end."""
     try:
         return next(found, None)
-    except Exception as error:  # a generator runs the user's code now
-        raise ConfigError(Problem(where, f"{source.text} failed: {type(error).__name__}: {error}")) from error
+    except (Exception, SystemExit) as error:  # a generator runs the user's code now
+        raise ConfigError(Problem(where, f"{source.text} failed: {words(error)}")) from error
+
+
+def words(error: BaseException) -> str:
+    """What went wrong in the user's code, in one line."""
+    try:
+        said = str(error)
+    except Exception:
+        said = "its text cannot be made"
+    return " ".join(f"{type(error).__name__}: {said}".split())
 
 
 def moved(value: Any, device: str, dtype: torch.dtype) -> Any:

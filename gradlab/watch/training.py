@@ -18,15 +18,14 @@ from gradlab.errors import ConfigError, GradlabError, Problem
 from gradlab.measure.columns import STEP_COLUMNS
 from gradlab.measure.recorder import Recorder
 from gradlab.measure.undisturbed import evaluation
-from gradlab.measure.units import tensors
+from gradlab.measure.units import dense_values, tensors
 from gradlab.plan import parse_probe
 from gradlab.store.tables import Table
 from gradlab.train import rates
 from gradlab.train.batches import BatchStream
 from gradlab.train.losses import LOSSES, correct
-from gradlab.watch.source import Batch, Named, batches_of, make_model, moved
-
-EVALUATION_ROWS = 4096
+from gradlab.train.registry import EVALUATION_ROWS
+from gradlab.watch.source import Batch, Named, batches_of, make_model, moved, words
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,9 @@ class _Loop:
         sizes = (
             {} if job.dataset is None else {"features": job.dataset.features, "classes": job.dataset.classes}
         )
-        self.model = make_model(job.model, sizes).to(job.device, job.dtype)
+        model = make_model(job.model, sizes)
+        with _users(f"{job.model.text} failed to go to {job.device} as {job.dtype}"):
+            self.model = model.to(job.device, job.dtype)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
         self.optimizer = optimizer(training, self.model)
@@ -93,9 +94,14 @@ class _Loop:
                     stopped = step - 1
                     break
                 recorded = self.recorder.recording or step in (0, last)
-                with _users(self.job.model.text, step):
+                with _users(f"{self.job.model.text} failed on a batch (step {step})"):
                     self._step(step, recorded, last)
-        return Watched(self.recorder.table(), self._step_table(), self.recorder.overhead, stopped)
+        layers = self.recorder.table()
+        if len(layers) and layers.columns["layer"].max() < 2:
+            hint = "gradlab.Recorder records it in a loop of your own"
+            message = f"{self.job.model.text} has one layer with parameters"
+            raise ConfigError(Problem("MODEL", message, "two or more: a verdict compares layers", hint))
+        return Watched(layers, self._step_table(), self.recorder.overhead, stopped)
 
     def _step(self, step: int, recorded: bool, last: int) -> None:
         """One step; the one after the last update is recorded without another."""
@@ -109,7 +115,7 @@ class _Loop:
         limit = self.job.training.clip
         norm = None
         if limit or recorded:
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            gradients = [dense_values(p.grad) for p in self.model.parameters() if p.grad is not None]
             norm = nn.utils.get_total_norm(
                 [g.to(torch.float64) if g.is_floating_point() else g for g in gradients]
             )
@@ -204,15 +210,14 @@ class _Loop:
 
 
 @contextmanager
-def _users(model: str, step: int) -> Iterator[None]:
-    """What the user's model does wrong in a step, in whatever way, as a mistake of the user's."""
+def _users(what: str) -> Iterator[None]:
+    """What the user's model does wrong, in whatever way, as a mistake of the user's."""
     try:
         yield
     except (GradlabError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
-        what = f"{model} failed on a batch (step {step}): {type(error).__name__}: {error}"
-        raise ConfigError(Problem("MODEL", what)) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(Problem("MODEL", f"{what}: {words(error)}")) from error
 
 
 def _by_label(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

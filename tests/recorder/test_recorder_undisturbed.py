@@ -1,7 +1,7 @@
 """A probe is no step of the training: models that change when they are run, trained with and without one."""
 
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -54,6 +54,10 @@ class Keeper(nn.Module):  # every kind of state that a module may have of its ow
         self.counts: dict[str, int] = {"calls": 0}
         self.sizes: set[int] = set()
         self.mean = torch.zeros(8)  # no buffer
+        self.deep = {"memory": [torch.zeros(8)], "calls": [0]}
+        self.tallies: Counter[str] = Counter(calls=0)
+        self.array, self.legacy = np.zeros(8), np.random.RandomState(4)
+        self.hidden_net = [nn.BatchNorm1d(8)]  # no submodule: the model's own eval does not reach it
         self.register_buffer("hidden", torch.zeros(8))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,6 +67,13 @@ class Keeper(nn.Module):  # every kind of state that a module may have of its ow
         self.sizes.add(len(x))
         self.mean.mul_(0.9).add_(h.detach().mean(dim=0))
         self.hidden.data.add_(h.detach().mean(dim=0))  # behind autograd's back: no new version
+        self.deep["memory"][0].add_(h.detach().mean(dim=0))
+        self.deep["calls"][0] += 1
+        self.tallies["calls"] += 1
+        self.array += self.legacy.normal()
+        self.hidden_net[0](h.detach())
+        known = self.deep["memory"][0] + self.deep["calls"][0] + self.tallies["calls"]
+        h = h + 0.1 * known + torch.tensor(self.array).float() + self.hidden_net[0].running_mean
         noise = torch.randn(8, generator=self.draw) + self.numpy.normal() + self.python.random()
         return self.out(
             torch.relu(h + noise + self.mean + self.hidden + len(self.seen) * self.counts["calls"])

@@ -109,6 +109,34 @@ class FailsInEval(nn.Module):
 def broken():
     raise RuntimeError("not today")
 
+def quits():
+    raise SystemExit(7)
+
+class Speechless(Exception):
+    def __str__(self):
+        raise ValueError
+
+def speechless():
+    raise Speechless
+
+def on_meta():
+    return nn.Linear(4, 4, device="meta")
+
+def one_layer(features, classes):
+    return nn.Linear(features, classes)
+
+class Talkative(Small):
+    def forward(self, x):
+        print("hello")
+        return super().forward(x)
+
+def sparse():
+    return nn.Sequential(nn.Embedding(9, 6, sparse=True), nn.Flatten(), nn.Linear(18, 5), nn.ReLU(), nn.Linear(5, 4))
+
+def tokens():
+    while True:
+        yield torch.arange(12).reshape(4, 3) % 9, torch.arange(4)
+
 def not_a_model():
     return 3
 
@@ -229,6 +257,14 @@ def test_the_results_are_read_by_the_other_commands(here) -> None:  # type: igno
         (["Small"], "no package.module:Attr"),
         (["own_models:broken"], "RuntimeError: not today"),
         (["own_models:not_a_model"], "gave int"),
+        (["own_models:quits"], "SystemExit: 7"),
+        (["own_models:speechless"], "Speechless: its text cannot be made"),
+        (["own_models:on_meta"], "failed to go to cpu"),
+        (["own_models:one_layer"], "has one layer with parameters"),
+        (
+            ["own_models:instance", "--batches", "own_models:batches", "--data", "iris"],
+            "no meaning beside --batches",
+        ),
         (["own_models:instance", "--batches", "own_models:no_batches"], "gave no batch"),
         (["own_models:Small", "--depth", "3"], "--depth"),
         (["own_models:Small", "--executor", "ray"], "--executor"),
@@ -299,6 +335,31 @@ def test_a_saved_configuration_trains_the_same(here) -> None:  # type: ignore[no
     assert main([*command, "--steps", "3", "--seeds", "2", "--out", "a"]) == 0
     assert main([*command, "--config", "a/config.toml", "--out", "b"]) == 0
     assert (here / "a" / "layers.csv").read_bytes() == (here / "b" / "layers.csv").read_bytes()
+
+
+def test_sparse_gradients_are_trained_and_recorded(here) -> None:  # type: ignore[no-untyped-def]
+    command = ["watch", "own_models:sparse", "--batches", "own_models:tokens", "--seeds", "1", "--steps", "5"]
+    assert main([*command, "--out", "o", "--quiet"]) == 0
+    steps = pd.read_csv(here / "o" / "steps.csv")
+    layers = pd.read_csv(here / "o" / "layers.csv")
+    squares = (layers["weight_grad_norm"] ** 2 + layers["bias_grad_norm"].fillna(0) ** 2).groupby(
+        layers["step"]
+    )
+    np.testing.assert_allclose(steps["grad_norm"], np.sqrt(squares.sum()), rtol=1e-6)
+
+
+def test_what_the_model_prints_is_no_data(here, capsys) -> None:  # type: ignore[no-untyped-def]
+    command = ["watch", "own_models:Talkative", "--seeds", "1", "--steps", "2", "--out", "o", "--json"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["summary"]["verdict"] and "hello" in said.err
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_the_training(here, capsys) -> None:  # type: ignore[no-untyped-def]
+    (here / "file").write_text("")
+    assert main(["watch", "own_models:Talkative", "--steps", "9", "--out", "file/o"]) == 1
+    said = capsys.readouterr()
+    assert "Not a directory" in said.err and "hello" not in said.err + said.out
 
 
 def test_one_writer_a_folder(here, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,430 @@
+"""Loops that differentiate more than their loss, change their model, or call the recorder at the wrong moment."""
+
+import copy
+import pickle
+import warnings
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
+
+from gradlab.errors import ConfigError
+from gradlab.measure.recorder import Recorder
+
+F64 = torch.float64
+X = torch.randn(6, 8, dtype=F64, generator=torch.Generator().manual_seed(7))
+Y = torch.arange(6) % 4
+
+
+def net(*sizes: int) -> nn.Sequential:
+    torch.manual_seed(2)
+    sizes = sizes or (8, 7, 4)
+    parts = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.Tanh())]
+    return nn.Sequential(*parts[:-1]).to(F64)
+
+
+def rows(recorder: Recorder, step: int = 0):  # type: ignore[no-untyped-def]
+    found = recorder.to_frame()
+    return found[found["step"] == step].set_index("name")
+
+
+def assert_same(recorder: Recorder, expected: Recorder) -> None:
+    a, b = rows(recorder), rows(expected)
+    for column in ("batch", "delta_rms", "weight_grad_norm"):
+        assert a[column].tolist() == pytest.approx(b[column].tolist(), rel=1e-12), column
+
+
+def loss(model: nn.Module, x: Tensor = X, y: Tensor = Y) -> Tensor:
+    return F.cross_entropy(model(x), y)
+
+
+@pytest.fixture
+def plain() -> Recorder:
+    model = net()
+    with Recorder(model) as recorder:
+        loss(model).backward()
+        recorder.step()
+    return recorder
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_saliency_map_is_no_part_of_the_loss(when: str, plain: Recorder) -> None:
+    """torch.autograd.grad by inputs brings the parameters nothing."""
+    model = net()
+
+    def look() -> None:
+        x = torch.ones(50, 8, dtype=F64, requires_grad=True)
+        torch.autograd.grad(model(x).square().sum(), x)
+
+    with Recorder(model) as recorder:
+        if when == "before":
+            look()
+        loss(model).backward()
+        if when == "after":
+            look()
+        recorder.step()
+    assert_same(recorder, plain)
+
+
+def test_an_attack_under_accumulation(plain: Recorder) -> None:
+    model = net()
+    with Recorder(model, accumulation=2) as recorder:
+        for part in (slice(0, 3), slice(3, 6)):
+            x = X[part].clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(model, x, Y[part]), x)
+            assert gradient.abs().sum() > 0
+            (loss(model, X[part], Y[part]) / 2).backward()
+        recorder.step()
+    assert_same(recorder, plain)
+
+
+def test_zero_grad_after_the_forward_pass_throws_the_others_away(plain: Recorder) -> None:
+    """As a GAN's loop may do it: the generator's step went through the discriminator before."""
+    model = net()
+    with Recorder(model) as recorder:
+        model(torch.ones(9, 8, dtype=F64)).square().sum().backward()
+        value = loss(model)
+        model.zero_grad()
+        value.backward()
+        recorder.step()
+    assert_same(recorder, plain)
+
+
+@pytest.mark.parametrize("interior_first", [True, False])
+def test_a_loss_made_of_derivatives_counts_all_its_samples(interior_first: bool) -> None:
+    """A physics-informed net: the order of its parts is nothing to the gradient, and nothing to the rows."""
+    model = net(1, 5, 1)
+    inside, edge = torch.linspace(0, 1, 20, dtype=F64)[:, None], torch.tensor([[0.0], [1.0]], dtype=F64)
+
+    def interior() -> Tensor:
+        x = inside.clone().requires_grad_()
+        u = model(x)
+        (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+        return (slope + u).square().mean()
+
+    with Recorder(model) as recorder:
+        parts = [interior, lambda: model(edge).square().mean()]
+        total = sum(part() for part in (parts if interior_first else parts[::-1]))
+        assert isinstance(total, Tensor)
+        total.backward()  # type: ignore[no-untyped-call]
+        recorder.step()
+    found = rows(recorder)
+    assert found["batch"].tolist() == [22, 22]
+    assert found["weight_grad_norm"].tolist() == pytest.approx(
+        [float(m.weight.grad.norm()) for m in model[::2]]
+    )
+    # delta of the readout by hand: z of both passes as leaves of their own
+    x = inside.clone().requires_grad_()
+    u = model(x)
+    (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+    v = model(edge)
+    gradients = torch.autograd.grad((slope + u).square().mean() + v.square().mean(), (u, v))
+    squares = sum(float((len(g) * g).square().sum()) for g in gradients)
+    assert float(found.loc["2", "delta_rms"]) == pytest.approx((squares / 22) ** 0.5)
+
+
+def test_meta_learning_counts_every_task_and_warns_of_nothing() -> None:
+    model = net()
+    with warnings.catch_warnings(), Recorder(model) as recorder:
+        warnings.simplefilter("error")
+        for task in range(3):
+            weights = dict(model.named_parameters())
+            inner = F.cross_entropy(torch.func.functional_call(model, weights, (X[:1],)), Y[:1])
+            steps = torch.autograd.grad(inner, list(weights.values()), create_graph=True)
+            fast = {k: v - 0.1 * g for (k, v), g in zip(weights.items(), steps, strict=True)}
+            F.cross_entropy(torch.func.functional_call(model, fast, (X[task:],)), Y[task:]).backward()
+        recorder.step()
+    assert rows(recorder)["batch"].tolist() == [3 * 1 + 6 + 5 + 4] * 2
+
+
+def test_a_model_that_calls_itself_is_one_pass(plain: Recorder) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.out = nn.Linear(8, 8).to(F64), nn.Linear(8, 4).to(F64)
+
+        def forward(self, x: Tensor, again: int = 1) -> Tensor:
+            h = torch.tanh(self.fc(x))
+            return self(h, again - 1) if again else self.out(h)
+
+    model = Twice()
+    with Recorder(model) as recorder:
+        loss(model).backward()
+        recorder.step()
+    found = rows(recorder)
+    assert [*found.index] == ["fc", "fc#2", "out"] and found["batch"].tolist() == [6, 6, 6]
+
+
+def test_packed_sequences_count_their_sequences() -> None:
+    torch.manual_seed(0)
+    lstm = nn.LSTM(8, 5).to(F64)
+    packed = pack_sequence([X[:5], X[:3], X[:2]])
+    with Recorder(lstm) as recorder:
+        _, (h, _) = lstm(packed)
+        h.square().sum(dim=-1).mean().backward()
+        recorder.step()
+    assert rows(recorder)["batch"].tolist() == [3]
+
+
+# -- the model changes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metrics", ["gradients", "standard"])
+@pytest.mark.parametrize("change", ["head", "assign", "more"])
+def test_what_the_loop_puts_into_the_model_is_recorded(change: str, metrics: str) -> None:
+    model = net()
+    expected = []
+    with Recorder(model, schedule="all", metrics=metrics, probe=X) as recorder:
+        for step in range(4):
+            if step == 1:
+                torch.manual_seed(5)
+                if change == "head":
+                    model[2] = nn.Linear(7, 4).to(F64)
+                elif change == "assign":
+                    model.load_state_dict(
+                        {k: v.clone() + 0.1 for k, v in model.state_dict().items()}, assign=True
+                    )
+                else:
+                    model.append(nn.Linear(4, 4).to(F64))
+            model.zero_grad()
+            loss(model).backward()
+            expected.append([float(part.weight.grad.norm()) for part in model if isinstance(part, nn.Linear)])
+            recorder.step()
+    for step, norms in enumerate(expected):
+        found = rows(recorder, step)
+        assert found["weight_grad_norm"].tolist() == pytest.approx(norms)
+        if metrics == "standard":
+            assert found["z_std"].notna().all()
+            assert step == 1 or found["delta_rms"].notna().all()  # hooks were on what was there before
+
+
+def test_a_step_without_gradients_warns() -> None:
+    for metrics in ("standard", "gradients"):
+        model = net()
+        with Recorder(model, schedule="all", metrics=metrics) as recorder:
+            value = loss(model)
+            with pytest.warns(UserWarning, match="no parameter has a gradient; recorder.step stands after"):
+                recorder.step()
+            value.backward()
+
+
+@pytest.mark.parametrize("shape", ["transposed", "permuted", "flat"])
+def test_the_units_are_found_on_the_axis_that_a_view_has_them_on(shape: str) -> None:
+    """2 of 5 units never fire."""
+    torch.manual_seed(0)
+    shift = torch.tensor([0.0, -99.0, 0.0, 0.0, -99.0], dtype=F64)
+
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.z = nn.Linear(8, 5).to(F64) if shape == "transposed" else nn.Conv2d(1, 5, 3).to(F64)
+            self.out = nn.LazyLinear(4).to(F64)
+            self.z.bias.data += shift
+
+        def forward(self, x: Tensor) -> Tensor:
+            if shape == "transposed":
+                h = torch.relu(self.z(x[:, None].expand(-1, 3, -1)).transpose(1, 2))
+            elif shape == "permuted":
+                h = torch.relu(self.z(x.view(-1, 1, 2, 4).repeat(1, 1, 3, 1)).permute(0, 2, 3, 1))
+            else:
+                h = torch.relu(self.z(x.view(-1, 1, 2, 4).repeat(1, 1, 3, 1)).flatten(2))
+            return self.out(h.flatten(1))
+
+    model = Views()
+    model(X)
+    with Recorder(model, probe=X) as recorder:
+        loss(model).backward()
+        recorder.step()
+    found = rows(recorder).loc["z"]
+    assert found["dead_fraction"] == found["batch_dead_fraction"] == pytest.approx(0.4)
+    assert found["low_activity_fraction"] == pytest.approx(0.4)
+
+
+def test_clip_is_clamp() -> None:
+    class Clipped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 7).to(F64), nn.Linear(7, 4).to(F64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x).clip(min=0))
+
+    model = Clipped()
+    with Recorder(model, probe=X) as recorder:
+        loss(model).backward()
+        recorder.step()
+    assert rows(recorder).loc["a", "zero_fraction"] == pytest.approx(float((model.a(X) <= 0).double().mean()))
+
+
+# -- updates -------------------------------------------------------------------------------------------------
+
+
+def test_an_update_by_two_optimisers_is_complete_with_the_last() -> None:
+    torch.manual_seed(0)
+    model = nn.GRU(8, 4).to(F64)
+    one = torch.optim.SGD([model.weight_ih_l0], lr=0.1)
+    two = torch.optim.Adam([model.weight_hh_l0], lr=0.1)
+    before = torch.cat([model.weight_ih_l0.flatten(), model.weight_hh_l0.flatten()]).detach().clone()
+    with Recorder(model) as recorder:
+        model(X)[0].square().mean().backward()
+        recorder.step(optimizer=iter([one, two]))
+        one.step()
+        two.step()
+    after = torch.cat([model.weight_ih_l0.flatten(), model.weight_hh_l0.flatten()]).detach()
+    expected = float((after - before).norm() / before.norm())
+    assert float(rows(recorder)["update_ratio"].iloc[0]) == pytest.approx(expected)
+
+
+def test_an_optimiser_around_an_optimiser_is_the_outer_one() -> None:
+    class Lookahead(torch.optim.Optimizer):
+        def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+            self.optimizer = optimizer
+            super().__init__([p for group in optimizer.param_groups for p in group["params"]], {})
+
+        def step(self, closure=None):  # type: ignore[no-untyped-def, override]
+            old = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+            self.optimizer.step()
+            with torch.no_grad():
+                for p, q in zip(
+                    [p for group in self.param_groups for p in group["params"]], old, strict=True
+                ):
+                    p.lerp_(q, 0.5)
+
+    model = net()
+    before = model[0].weight.detach().clone()
+    optimizer = Lookahead(torch.optim.SGD(model.parameters(), lr=0.1))
+    with Recorder(model) as recorder:
+        loss(model).backward()
+        recorder.step(optimizer=optimizer)
+        optimizer.step()
+    expected = float((model[0].weight - before).norm() / before.norm())
+    assert rows(recorder).loc["0", "update_ratio"] == pytest.approx(expected)
+
+
+def test_the_update_of_bfloat16_weights_is_not_rounded_again() -> None:
+    model = net().to(torch.bfloat16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=3.0)
+    before = model[0].weight.detach().double()
+    with Recorder(model, metrics="full") as recorder:
+        F.cross_entropy(model(X.bfloat16()).float(), Y).backward()
+        recorder.step(optimizer=optimizer)
+        optimizer.step()
+    moved = model[0].weight.detach().double() - before
+    found = rows(recorder).loc["0"]
+    assert found["update_ratio"] == pytest.approx(float(moved.norm() / before.norm()), rel=1e-6)
+    assert found["update_mean_abs"] == pytest.approx(float(moved.abs().mean()), rel=1e-6)
+
+
+# -- what is around it ---------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_takes_torchs_fast_path() -> None:
+    """nn.TransformerEncoderLayer leaves it where a module has hooks."""
+    torch.manual_seed(0)
+
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+    model = Classifier().eval()
+    x = torch.randn(3, 5, 8)
+    with torch.no_grad():
+        plain = model(x)
+    with Recorder(model) as recorder, torch.no_grad():
+        with torch.profiler.profile() as profile:
+            assert torch.equal(model(x), plain)
+        assert any("_transformer_encoder_layer_fwd" in event.key for event in profile.key_averages())
+        with torch.enable_grad():
+            model.train()(x).square().mean().backward()
+        recorder.step()
+    assert rows(recorder)["delta_rms"].notna().any()
+
+
+def test_hooks_go_from_a_copy_when_it_is_called() -> None:
+    model = net()
+    with Recorder(model):
+        twin, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for copied in (twin, pickled):
+        assert torch.equal(copied(X), model(X))
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in copied.modules())
+
+
+def test_a_model_that_differentiates_itself() -> None:
+    class Force(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 7).to(F64), nn.Linear(7, 4).to(F64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                energy = self.b(torch.tanh(self.a(x)))
+                (force,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
+            return energy + force.sum(dim=1, keepdim=True)
+
+    model = Force()
+    with Recorder(model, probe=X) as recorder:
+        loss(model).backward()
+        recorder.step()
+    assert rows(recorder)[["delta_rms", "z_std"]].notna().all().all()
+
+
+def test_an_error_on_the_probe_says_so() -> None:
+    model = net()
+    with Recorder(model, probe=X[:, :3]) as recorder:
+        loss(model).backward()
+        with pytest.raises(RuntimeError) as caught:
+            recorder.step()
+    assert any("on its probe" in note for note in caught.value.__notes__)
+
+
+def test_wrong_arguments_are_named() -> None:
+    for arguments, place in [
+        ({"layers": []}, "layers"),
+        ({"layers": 3}, "layers"),
+        ({"schedule": None}, "schedule"),
+        ({"metrics": None}, "metrics"),
+        ({"steps": "3"}, "steps"),
+        ({"loss_reduction": None}, "loss_reduction"),
+        ({"accumulation": 0}, "accumulation"),
+        ({"batch_dim": -1}, "batch_dim"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            Recorder(net(), **arguments)  # type: ignore[arg-type]
+        assert [problem.where for problem in caught.value.problems] == [place]
+    with pytest.raises(ConfigError, match="no module with parameters besides its activations"):
+        Recorder(nn.PReLU())
+
+
+def test_the_models_own_parameters_are_chosen_by_the_name_of_their_row() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.fc = nn.Parameter(torch.ones(4, dtype=F64)), nn.Linear(8, 4).to(F64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale * self.fc(x)
+
+    model = Scaled()
+    with Recorder(model, layers=["(model)"]) as recorder:
+        loss(model).backward()
+        recorder.step()
+    assert [*rows(recorder).index] == ["(model)"]
+
+
+def test_a_scaler_that_has_stepped_is_too_late() -> None:
+    model = net().float()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu")
+    with Recorder(model) as recorder:
+        scaler.scale(loss(model, X.float())).backward()
+        scaler.step(optimizer)
+        with pytest.raises(ConfigError, match="has made its step already"):
+            recorder.step(optimizer=optimizer, scaler=scaler)
