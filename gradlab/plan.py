@@ -183,6 +183,10 @@ def check_recording(request: Request, problems: list[Problem]) -> None:
     recording, where = request.base.recording, request.where
     collect(problems, lambda: schedule.parse(recording.record, where("recording.record")))
     collect(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
+    for name in ("jacobian", "histograms") if recording.record == "off" else ():
+        if getattr(recording, name):
+            message = "they are taken at the records, and record = off makes none"
+            problems.append(Problem(where(f"recording.{name}"), message, "record = log, all or every:N"))
 
 
 def check_training(training: Training, request: Request, problems: list[Problem]) -> None:

@@ -53,7 +53,7 @@ def load_custom(item: Item, where: str) -> Activation:
         sample = torch.linspace(-3, 3, 24).reshape(4, 6)
         with torch.no_grad():
             image = function(given := sample.clone())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             Problem(where, f"{text} failed on a [4, 6] tensor: {type(error).__name__}: {error}")
         ) from error
@@ -98,9 +98,13 @@ def load_custom(item: Item, where: str) -> Activation:
     steepest = None
     if elementwise:
         try:
-            steepest = float(np.nanmax(np.abs(slope(np.linspace(-20, 20, 40001)))))
-        except RuntimeError as error:
-            raise ConfigError(Problem(where, f"{text} has no derivative: {error}")) from error
+            slopes = np.abs(slope(np.linspace(-20, 20, 40001)))
+        except (Exception, SystemExit) as error:
+            message = f"{text} cannot be differentiated: {type(error).__name__}: {error}"
+            raise ConfigError(Problem(where, message)) from error
+        if np.isnan(slopes).all():
+            raise ConfigError(Problem(where, f"{text} has a slope that is no number everywhere in [-20, 20]"))
+        steepest = float(np.nanmax(slopes))
     return Activation(
         text=text,
         name=f"{item.name}:{item.attribute}",

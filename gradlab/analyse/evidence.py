@@ -61,7 +61,7 @@ def _words(records: Records, verdict: str, which: Sequence[int], faults: Sequenc
 
 
 def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    """`delta shrinks 0.24 x a layer (0.236 to 0.245), 1e-12 over 20 layers`."""
+    """`delta shrinks 0.24 x a layer (0.236 to 0.245), 1e-12 from layer 20 to layer 1`."""
     places = list(which), [fault.reference for fault in faults]
     rows = records.layer("delta_rms")[places]
     line = fit_line(rows)
@@ -70,7 +70,9 @@ def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -
     if rows.shape[1] < 2:
         return ""
     if not len(factors):
-        return _forward(records, which, faults)
+        zeros = int((rows == 0).any(0).sum())
+        closed = f"delta is exactly 0 in {zeros} of {rows.shape[1]} hidden layers"
+        return closed if zeros else _forward(records, which, faults)
     factor = float(np.exp(np.log(factors).mean()))
     total = float(decades.mean()) if len(decades) else np.nan
     word = "grows" if total > 0 else "shrinks"
@@ -78,7 +80,8 @@ def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -
         word = "keeps its size,"
     spread = f" ({factors.min():.3g} to {factors.max():.3g})" if len(factors) > 1 else ""
     straight = float(np.nanmean(line.r_squared)) if np.isfinite(line.r_squared).any() else 1.0
-    text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} over {rows.shape[1]} layers"
+    way = f"from layer {records.layers[-1]} to layer {records.layers[0]}"
+    text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} {way}"
     if (rows == 0).any():
         text += ", then it is exactly 0"
     if straight < at.UNEVEN and rows.shape[1] > 2 and abs(total) >= at.WEAK_DECADES:
@@ -158,8 +161,11 @@ def _learning(replicas: Sequence[Replica], which: Sequence[int]) -> str:
     if not known:
         return str(some[0])
     most = sum(bool(learning.learned) for learning in known) * 2 > len(known)
-    common = [learning for learning in known if learning.learned == most]
-    return str(sorted(common, key=lambda learning: learning.end)[len(common) // 2])
+    common = sorted((one for one in known if one.learned == most), key=lambda one: one.end)
+    text = str(common[len(common) // 2])
+    if len(common) > 1:
+        text += f" (median seed; all {common[0].end:.3g} to {common[-1].end:.3g}, last {at.RECENT} records)"
+    return text
 
 
 def _power(decades: float) -> str:

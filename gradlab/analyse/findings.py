@@ -58,6 +58,7 @@ class Diagnosis:
     notes:          what else is worth knowing: the numbers of a healthy net, a single seed, a fault that was outgrown
     not_applicable: rules that these records cannot express
     advice:         what to try first, one sentence; empty for a healthy cell
+    recorded:       whether any layer was recorded; of one that was not, nobody can say that it is healthy
     """
 
     cell: Mapping[str, object]
@@ -68,19 +69,23 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     not_applicable: tuple[str, ...] = ()
     advice: str = ""
+    recorded: bool = True
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """Every verdict once, first cause first; ("healthy",) when none holds."""
-        return tuple(dict.fromkeys(finding.verdict for finding in self.findings)) or ("healthy",)
+        """Every verdict once, first cause first; ("healthy",) when none holds, () when none could."""
+        found = tuple(dict.fromkeys(finding.verdict for finding in self.findings))
+        return found or (("healthy",) if self.recorded else ())
 
     @property
     def healthy(self) -> bool:
-        return not self.findings
+        return self.recorded and not self.findings
 
     @property
     def seeds_text(self) -> str:
         """In how many seeds each verdict holds, `3/3,2/3`; for a healthy cell the seeds without any finding."""
+        if not self.verdicts:
+            return ""
         if self.healthy:
             sick = {seed for finding in self.minority for seed in finding.which}
             return f"{self.seeds - len(sick)}/{self.seeds}"

@@ -93,7 +93,7 @@ def _by_accuracy(
 def _fits(loss: Array, level: float) -> bool:
     """Whether the training loss ends below half of its start, and of a guess's cross-entropy, at most -ln(level)."""
     known = loss[~np.isnan(loss)]
-    if not len(known) or not 0 < level < 1:
+    if not len(known) or not 0 < level < 1 or known.min() < 0:  # a loss below 0 is no cross-entropy
         return False
     return bool(known[-at.RECENT :].mean() < at.LOSS_SHARE * min(known[0], -np.log(level)))
 

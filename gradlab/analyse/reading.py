@@ -10,7 +10,7 @@ import pandas as pd
 from gradlab.analyse.findings import Diagnosis
 from gradlab.analyse.verdicts import diagnose
 from gradlab.errors import DataError, Problem, nearest
-from gradlab.store.saved import chances, read_manifest, read_table, table_file
+from gradlab.store.saved import chances, missing_table, read_manifest, read_table, table_file
 from gradlab.store.schema import STEPS, SUMMARY, names
 
 
@@ -42,8 +42,7 @@ def read_saved(path: Path) -> Saved:
     folder = path if path.is_dir() else path.parent if path.stem == "layers" else None
     layers_path = table_file(path, "layers") if path.is_dir() else path
     if layers_path is None:
-        hint = "a folder that gradlab run or gradlab compare wrote"
-        raise DataError(Problem(str(path), "no layers.csv and no layers.parquet in this folder", hint))
+        raise missing_table(path, "layers")
     steps_path = table_file(folder, "steps") if folder is not None else None
     layers = read_table(layers_path, typed=False)
     _is_layers(layers, layers_path)

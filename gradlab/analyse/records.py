@@ -20,6 +20,10 @@ LAYER_COLUMNS = frozenset(names(LAYERS) + names(LAYERS_FULL))
 STEP_COLUMNS = frozenset(names(STEPS))
 TEXTS = frozenset(("name",))
 INDEX = ("seed", "step")
+SIGNED = frozenset(
+    ("seed", "z_mean", "h_mean", "alpha", "train_loss", "val_loss", "weight_grad_p05", "weight_grad_p95")
+)
+"""Columns that may be below 0; losses of a user's own, too."""
 UNMEASURED = ("fan_in", "fan_out", "batch", "nonfinite", "delta_rms_predicted")
 """Columns whose numbers say nothing about a layer on their own."""
 
@@ -101,6 +105,10 @@ def split_cells(
     are no whole numbers, several rows for the same seed, step and layer, a cell of which nothing was measured, and a
     `steps` table without the columns that tell the cells apart.
     """
+    for name, frame in (("layers", layers), ("steps", steps)):
+        if not (isinstance(frame, pd.DataFrame) or (frame is None and name == "steps")):
+            hint = "gradlab diagnose reads files and folders"
+            raise DataError(Problem(name, f"it is a {type(frame).__name__}", "a pandas DataFrame", hint))
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
     check_table(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
     keys = ["cell"] if "cell" in columns else columns
@@ -128,6 +136,7 @@ def worst(values: Array) -> Array:
 
 
 def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
+    """Raise DataError with every problem of a table that is to be judged."""
     problems = []
     if not len(frame):
         problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))
@@ -141,14 +150,31 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
             shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
             problems.append(Problem(f"{table}: {column}", f"not a column of numbers{shown}"))
-        elif column in (*INDEX, "layer"):
-            values = frame[column].to_numpy(np.float64, na_value=np.nan)
-            if np.isnan(values).any():
-                problems.append(Problem(f"{table}: {column}", "a row has no value"))
-            elif (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
-                problems.append(Problem(f"{table}: {column}", f"not a whole number ({odd[0]:g})"))
+        else:
+            problems += _impossible(table, column, frame[column].to_numpy(np.float64, na_value=np.nan))
+    if "cell" in frame.columns and (frame["cell"].isna() | (frame["cell"] == "")).any():
+        problems.append(Problem(f"{table}: cell", "a row has no value"))
     if problems:
         raise DataError(problems)
+
+
+def _impossible(table: str, column: str, values: Array) -> list[Problem]:
+    """What no record can hold: a share beyond 1, a length below 0."""
+    where = f"{table}: {column}"
+    if column in (*INDEX, "layer"):
+        if np.isnan(values).any():
+            return [Problem(where, "a row has no value")]
+        if (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
+            return [Problem(where, f"not a whole number ({odd[0]:g})")]
+    low = -np.inf if column in SIGNED else 1.0 if column == "layer" else 0.0
+    high = 1.0 if column.endswith(("_fraction", "_accuracy")) else np.inf
+    # what is not finite is a net's that broke, and the rule's to judge
+    odd = values[np.isfinite(values) & ((values < low) | (values > high))]
+    return [Problem(where, f"{odd[0]:g} is out of range", _range(low, high))] if odd.size else []
+
+
+def _range(low: float, high: float) -> str:
+    return f">= {low:g}" + ("" if high == np.inf else f" and <= {high:g}")
 
 
 class _Steps(NamedTuple):

@@ -166,9 +166,16 @@ def profile(records: Records) -> Gradient:
     """The gradient's way down at each record of each seed; `decades` is nan where there is none to judge.
 
     An exact 0 ends the way: underflow below a delta_rms under 1e-30, else what the layer's own units say. Where the
-    readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong.
+    readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong. Layers in which theory has a delta
+    of exactly 0 at birth are none of the way: a learned factor closes their branch until it has grown, and delta comes
+    down beside it.
     """
-    every = records.every_layer("delta_rms")
+    closed = np.append((records.first("delta_rms_predicted") == 0).all(0), False)
+    every = records.every_layer("delta_rms")[..., ~closed]
+    if every.shape[-1] < 2:
+        nothing = np.full(every.shape[:2], np.nan)
+        return Gradient(nothing, np.full(nothing.shape, -1), np.full(nothing.shape, "", dtype="<U9"))
+    numbers = np.flatnonzero(~closed)
     delta, above_top = every[..., :-1], every[..., -1]
     top = delta.shape[-1] - 1
     zero = (delta == 0) & ~np.isnan(delta[..., -1:])
@@ -177,6 +184,7 @@ def profile(records: Records) -> Gradient:
     decades = np.where(lowest <= top, attenuation(np.stack([above, delta[..., -1]], -1)), np.nan)
     cut = np.where((lowest == 0) | ((lowest > top) & (above_top == 0)), -1, lowest - 1)
     cause = np.full(cut.shape, "", dtype="<U9")
+    cut = np.where(cut >= 0, numbers[cut], -1)
     for place in zip(*np.nonzero(cut >= 0), strict=True):
         cause[place] = _why_zero(records, (*place, cut[place]), above[place])
     return Gradient(decades, cut, cause)
@@ -251,14 +259,20 @@ def _divergence(records: Records, seed: int, learning: Learning) -> Fault | None
         where = np.flatnonzero(layer_bad[first])
         return Fault(first, int(where[-1]) if len(where) else None, first == 0, first)
     when = np.flatnonzero(in_steps & np.isfinite(loss))
-    if len(when) < 2:
+    if len(when) < 2 or loss[when[0]] <= 0:  # of a loss that is 0 or less nothing is a multiple
         return None
     start, end = loss[when[0]], loss[when[-at.RECENT :]].mean()
     blew_up = learning.learned is False and loss[when].max() >= at.BLOW_UP * start
-    if not blew_up and end < at.WORSE * start:
+    if not (blew_up or end >= at.WORSE * start) or _scatters(records.step("val_loss")[seed]):
         return None
     first = int(when[loss[when] >= at.WORSE * start][0])
     return Fault(first, None, False, first)
+
+
+def _scatters(val_loss: Array) -> bool:
+    """Whether the loss of a whole validation split never doubled: then it is small batches that scatter."""
+    known = val_loss[~np.isnan(val_loss)]
+    return len(known) > 1 and known[0] > 0 and bool(known.max() < at.WORSE * known[0])
 
 
 def _any(holds: Bools) -> Bools:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from gradlab.analyse.decay import attenuation, decay_per_layer
@@ -35,11 +36,13 @@ def summary_row(records: Records, chance: float | Mapping[str, float] | None = N
     from gradlab.analyse.verdicts import judge
 
     first, last = records.first("delta_rms"), records.last("delta_rms")
-    predicted = decay_per_layer(records.first("delta_rms_predicted"))
+    predicted = records.first("delta_rms_predicted")
+    # Both fits go through the same layers: norms leave some without a prediction.
+    unlike = np.isfinite(predicted).any(-1, keepdims=True) & ~np.isfinite(predicted)
     loss = mean_interval(records.last_of_run("train_loss"))
     accuracy = mean_interval(records.last_of_run("val_accuracy"))
     total = mean_interval(attenuation(first))
-    decay = mean_interval(decay_per_layer(first))
+    decay = mean_interval(decay_per_layer(np.where(unlike, np.nan, first)))
     diagnosis = judge(records, chance)
     row = dict(records.cell) | {
         "seeds": len(records.seeds),
@@ -52,7 +55,7 @@ def summary_row(records: Records, chance: float | Mapping[str, float] | None = N
         "attenuation_last_mean": float(mean_interval(attenuation(last)).mean),
         "decay_per_layer_mean": float(decay.mean),
         "decay_per_layer_ci95": float(decay.half_width),
-        "decay_per_layer_predicted": float(mean_interval(predicted).mean),
+        "decay_per_layer_predicted": float(mean_interval(decay_per_layer(predicted)).mean),
         "dead_fraction_max": float(mean_interval(worst(records.last("dead_fraction"))).mean),
         "saturated_fraction_max": float(mean_interval(worst(records.last("saturated_fraction"))).mean),
         "verdict": ",".join(diagnosis.verdicts),

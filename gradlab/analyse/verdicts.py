@@ -83,6 +83,7 @@ def judge(records: Records, chance: Chance = None) -> Diagnosis:
         notes.append("no delta is recorded: nothing is known about vanishing and exploding")
     if count == 1:
         notes.append("a single seed: nothing is known about how far seeds agree")
+    recorded = bool(records.in_layers.any())
     return Diagnosis(
         cell=records.cell,
         ruleset="gradlab",
@@ -90,7 +91,9 @@ def judge(records: Records, chance: Chance = None) -> Diagnosis:
         findings=holding,
         minority=tuple(finding for finding in findings if finding not in holding),
         notes=tuple(notes),
-        advice=advice_for(tuple(finding.verdict for finding in holding), records.cell),
+        # what to do about a net that does not learn depends on what its gradients do
+        advice=advice_for(tuple(finding.verdict for finding in holding), records.cell) if recorded else "",
+        recorded=recorded,
     )
 
 

@@ -10,7 +10,7 @@ from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
-from gradlab.cli.reporting import Reported, with_report
+from gradlab.cli.reporting import Reported, with_report, without_records
 
 if TYPE_CHECKING:
     from gradlab.plan import Plan
@@ -49,6 +49,7 @@ def compare(
     """
     request, problems = collect_flags(context, flags, config, set_, lists=True)
     warn(request, quiet)
+    problems += without_records(request, {"--report": report})
     if not (dry_run or problems):
         from gradlab.processes import prepare
 

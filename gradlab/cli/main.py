@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -103,6 +105,9 @@ for _name, (_, _summary) in COMMANDS.items():
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code: 0 done, 1 failed, 2 misuse, 3 cells failed, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): then nobody reads what is said
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
     def call() -> object:
         return get_command(app).main(arguments or ["--help"], prog_name="gradlab", standalone_mode=False)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradlab.config import Request
+from gradlab.errors import Problem
+
 if TYPE_CHECKING:
     from gradlab.experiment import Outcome
 
 Reported = Annotated[bool, typer.Option("--report", help="Also draw the HTML page and the figures.")]
+
+
+def without_records(request: Request, asked: Mapping[str, bool]) -> list[Problem]:
+    """A problem for each flag given that works on records, where --record off makes none."""
+    off = request.base.recording.record == "off"
+    message, allowed = "it works on records, and --record off makes none", "--record log, all or every:N"
+    return [Problem(flag, message, allowed) for flag, given in asked.items() if off and given]
 
 
 def with_report(outcome: Outcome, wanted: bool) -> Outcome:

@@ -11,7 +11,7 @@ from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, 
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit
 from gradlab.cli.repairing import repair_document, repair_outcome, repair_text
-from gradlab.cli.reporting import Reported, with_report
+from gradlab.cli.reporting import Reported, with_report, without_records
 from gradlab.errors import GradlabError
 
 
@@ -32,6 +32,7 @@ def run(
     """Train one configuration with several seeds and record its gradients, layer by layer."""
     request, problems = collect_flags(context, flags, config, set_, lists=False)
     warn(request, quiet)
+    problems += without_records(request, {"--report": report, "--fix": fix})
     outcome = execute_plan(make_plan(request, problems), quiet=quiet, profile=profile)
     if outcome.failed:
         raise GradlabError(outcome.failed[0].message)

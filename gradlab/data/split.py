@@ -86,6 +86,7 @@ def standardise(x_train: Floats, x_val: Floats) -> tuple[Floats, Floats]:
         x_train, x_val = x_train - mean, x_val - mean
         squares = np.einsum("nf,nf->f", x_train, x_train)  # x_train.std would copy a large array once more
         scale = np.where(constant, 1.0, np.sqrt(squares / len(x_train)))
+        scale[np.isinf(scale)] = np.nan  # else the whole column would become 0
         for part in (x_train, x_val):
             part /= scale
             part[:, constant] = 0.0

@@ -19,6 +19,13 @@ STATIC = (
 )  # not measured
 DERIVED = ("delta_rms_predicted", "singular_sq_mean_predicted")  # the theory's, added after the run
 
+BY_COMPARISON = (
+    "slope_sq", "saturated_fraction", "dead_fraction", "low_activity_fraction", "deaths", "revivals",
+    "batch_dead_fraction", "zero_fraction",
+)  # fmt: skip
+"""Columns that are empty where z is not finite: comparisons with NaN are false, so that a diverged net would look free
+of dead and saturated units."""
+
 
 @lru_cache(maxsize=2)
 def layer_columns(metrics: str) -> tuple[str, ...]:

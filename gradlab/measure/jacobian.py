@@ -62,24 +62,26 @@ def jacobian(function: Map, at: Tensor) -> Tensor:
 def singular_values(jacobians: Tensor) -> Tensor:
     """[replica, row, out, in] -> float64 [replica, row, min(out, in)], largest first.
 
-    0 below the rounding of the largest; NaN for a sample whose Jacobian is not finite.
+    0 below the rounding of the largest in the Jacobians' own format; NaN for a sample whose Jacobian is not finite.
     """
     wide = jacobians.detach().cpu().double()
     finite = wide.isfinite().all(dim=-1).all(dim=-1)[..., None]
     values = torch.linalg.svdvals(torch.where(finite[..., None], wide, 0.0))
-    rounding = values[..., :1] * max(wide.shape[-2:]) * torch.finfo(torch.float64).eps
+    rounding = values[..., :1] * max(wide.shape[-2:]) * torch.finfo(jacobians.dtype).eps
     return torch.where(finite, torch.where(values > rounding, values, 0.0), torch.nan)
 
 
 def statistics(values: Tensor) -> Tensor:
     """[replica, row, k] singular values -> [replica, column]: pooled over samples, but for the condition's median."""
+    smallest = values[..., -1]
+    condition = torch.where(smallest == 0, torch.inf, values[..., 0] / smallest)
     found = {
         "singular_mean": st.mean(values),
         "singular_min": values.amin(dim=(1, 2)),
         "singular_max": values.amax(dim=(1, 2)),
         **{f"singular_p{share:02}": st.percentile(values, share / 100) for share in QUANTILES},
         "singular_sq_mean": st.mean(values.square()),
-        "condition": (values[..., 0] / values[..., -1]).nanquantile(0.5, dim=1, interpolation="higher"),
+        "condition": condition.nanquantile(0.5, dim=1, interpolation="higher"),
     }
     return torch.stack([found[name] for name in JACOBIAN_COLUMNS], dim=1)
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlab.measure.columns import DERIVED, layer_columns
+from gradlab.measure.columns import BY_COMPARISON, DERIVED, layer_columns
 from gradlab.measure.statistics import wide_dtype
 from gradlab.store import schema
 from gradlab.store.tables import Table
@@ -201,6 +201,10 @@ class Ledger:
             values[:, rows, place] += host if finish is None else finish(host)
             applies[rows, place] = True
         values[:, ~applies] = np.nan
+        if (z_std := self._place.get("z_std")) is not None:
+            lost = applies[:, z_std, None] & ~np.isfinite(values[:, :, z_std])
+            for name in BY_COMPARISON:
+                values[:, :, self._place[name]][lost] = np.nan
         batch = np.array([[each.batch.get(key, -1) for key in order] for each in records], dtype=np.int64)
         return Rows(tuple(each.step for each in records), tuple(order), batch, values, applies)
 

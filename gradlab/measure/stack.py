@@ -31,7 +31,7 @@ from gradlab.activations.kernels import kernels_of
 from gradlab.activations.modules import StackedPReLU, slope_of
 from gradlab.activations.spec import Interval
 from gradlab.measure import statistics as st
-from gradlab.measure.columns import layer_columns
+from gradlab.measure.columns import BY_COMPARISON, layer_columns
 from gradlab.measure.hooks import hooked
 from gradlab.measure.workspace import Workspace
 from gradlab.network.buffered import BufferedPass
@@ -40,7 +40,6 @@ from gradlab.network.mlp import StackedMLP
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
 REDUCED_TOGETHER = 1 << 19  # entries: more at once saves no call worth saving, and takes memory
-BY_COMPARISON = ("slope_sq", "saturated_fraction", "dead_fraction", "low_activity_fraction")
 
 
 class StackRecorder:
@@ -104,7 +103,6 @@ class StackRecorder:
                 else:
                     block.copy_(numbers.view(-1, self.replicas))
                 applies[first : last + 1, place] = True
-        # Comparisons with NaN are false, so a diverged net would look free of dead and saturated units.
         known = values[:, :, self.columns["z_std"]].isfinite()
         for name in BY_COMPARISON:
             column = values[:, :, self.columns[name]]

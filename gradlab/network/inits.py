@@ -199,7 +199,7 @@ INITS: dict[str, InitDefinition] = {
         sigma_w=_gaussian,
         sigma_b=_sigma_b,
         parameters={
-            "sigma_w": Parameter(default=1.0, low=0, open_low=True, meaning="weight scale"),
+            "sigma_w": Parameter(default=1.0, low=0, open_low=True, high=1e100, meaning="weight scale"),
             "sigma_b": Parameter(default=0.0, low=0, meaning="standard deviation of the biases"),
             **BIAS,
         },

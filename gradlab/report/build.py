@@ -61,8 +61,10 @@ def _load_all(folders: Sequence[Path]) -> list[SavedResult]:
             found = load(folder)
             if not len(found.summary):
                 raise DataError(
-                    Problem(str(folder), "no cell is finished yet", hint="let the run finish one first")
+                    Problem(str(folder), "no cell is finished", hint="the command that made it tries again")
                 )
+            if not len(found.layers):
+                raise DataError(Problem(str(folder), "no layer was recorded, so there is nothing to draw"))
             results.append(found)
         except DataError as error:
             problems += error.problems

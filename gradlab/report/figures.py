@@ -52,6 +52,8 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
     cell: hash of the cell that a figure of one cell shows; by default the first. Raises ConfigError for an unknown
     name or cell, or where the result holds nothing for this figure.
     """
+    if not len(result.layers):
+        raise ConfigError(Problem("name", "no layer was recorded, so there is nothing to draw"))
     cells = [str(cell) for cell in result.summary["cell"]]
     if not name:
         one = cell or len(cells) == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlab.errors import DataError, Problem
 from gradlab.store import schema
-from gradlab.store.saved import read_manifest, read_table, table_file
+from gradlab.store.saved import missing_table, read_manifest, read_table, table_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def load(folder: Path) -> SavedResult:
         summary=tables["summary"],
         config=_text(folder / "config.toml"),
         manifest=manifest,
-        failed=tuple(f"{item['cell']}: {item['message']}" for item in manifest.get("failed", [])),
+        failed=tuple(f"{item.get('cell')}: {item.get('message')}" for item in _dicts(manifest.get("failed"))),
         histograms=tables.get("histograms"),
     )
 
@@ -71,8 +71,7 @@ def _read(folder: Path, name: str, columns: tuple[schema.Column, ...]) -> pd.Dat
     """One table, from CSV or else Parquet, with the types of the schema."""
     path = table_file(folder, name)
     if path is None:
-        missing = str(folder / f"{name}.csv")
-        raise DataError(Problem(missing, "the file is missing", "a results folder that gradlab wrote"))
+        raise missing_table(folder, name)
     frame = read_table(path, typed=True)
     absent = [column for column in ["cell", *schema.names(columns)] if column not in frame]
     if absent:
@@ -80,6 +79,11 @@ def _read(folder: Path, name: str, columns: tuple[schema.Column, ...]) -> pd.Dat
             Problem(str(path), f"columns are missing: {', '.join(absent)}", "a table that gradlab wrote")
         )
     return frame
+
+
+def _dicts(found: object) -> list[dict[str, Any]]:
+    """The entries of a list in a file that somebody may have written by hand."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _text(path: Path) -> str:

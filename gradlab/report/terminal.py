@@ -56,7 +56,7 @@ def verdict_text(verdict: str, glyphs: Glyphs) -> Text:
 def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) -> Text:
     """`verdict: vanishing (3/3 seeds), not-learning (2/3 seeds)`, each verdict in its colour."""
     if not found:
-        return Text(f"{head}none")
+        return Text(f"{head}none, since no layer was recorded")
     line = Text(head, style="bold")
     for nth, (verdict, seeds) in enumerate(found):
         line.append(", " if nth else "")
@@ -117,12 +117,15 @@ def print_compare(outcome: Outcome, console: Console) -> None:
 
 def next_command(outcome: Outcome) -> str:
     """One concrete command worth typing after this result."""
+    configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
+    one = len(outcome.summary) == 1
+    if not len(outcome.layers) and configured:
+        return f"gradlab {'run' if one else 'compare'} --config {quote(short_path(configured))} --record log"
     if not any(Path(file).name == "report.html" for file in outcome.files):
         return f"gradlab report {quote(short_path(outcome.out))}"
-    if len(outcome.summary) == 1:
+    if one:
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
-        configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
         same = f"--config {quote(short_path(configured))}" if configured else f"--depth {row['depth']}"
         return f"gradlab compare {same} --activation {','.join(names)}"
     return f"gradlab diagnose {quote(short_path(outcome.out))}"

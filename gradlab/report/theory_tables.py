@@ -63,7 +63,7 @@ def _layers(found: Description) -> Table:
             continue
         cells = [str(each.layer), f"{each.q:.6g}", f"{each.chi:.6g}", f"{each.delta_rms_ratio:.4g}"]
         if banded:
-            cells.append(f"{each.low:.3g} to {each.high:.3g}")
+            cells.append(f"x{each.low:.3g} to x{each.high:.3g}")  # of what is measured over what is predicted
         table.add_row(*cells)
     return table
 

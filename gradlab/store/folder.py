@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +23,10 @@ from gradlab.errors import GradlabError, Problem, UserError
 from gradlab.plan import Plan, Stack
 from gradlab.store import atomic, journal
 from gradlab.store.lock import Held, Lock
+from gradlab.store.saved import JOURNAL
 from gradlab.store.schema import SCHEMA_VERSION
 from gradlab.train.result import StackResult
 
-JOURNAL = ".journal"
 MANIFEST = "manifest.json"
 State = Literal["new", "unfinished", "finished"]
 
@@ -237,12 +238,14 @@ class ResultsFolder:
 
 
 def _identity(folder: Path) -> dict[str, Any] | None:
-    """Whose results are in a folder; None when it holds none of gradlab's."""
-    try:
-        found = json.loads((folder / JOURNAL / "plan.json").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) and "plan" in found else None
-    except (OSError, ValueError):
-        return None
+    """Whose results are in a folder, by its journal, or by its manifest where it was copied without; None when it
+    holds none of gradlab's."""
+    for path in (folder / JOURNAL / "plan.json", folder / MANIFEST):
+        with suppress(OSError, ValueError):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(found, dict) and "plan" in found:
+                return found
+    return None
 
 
 def _clear(folder: Path) -> None:

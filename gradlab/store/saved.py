@@ -13,6 +13,7 @@ from gradlab.store.tables import KINDS
 if TYPE_CHECKING:
     import pandas as pd
 
+JOURNAL = ".journal"
 WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}  # whole numbers that are never empty
 
 
@@ -20,6 +21,17 @@ def table_file(folder: Path, name: str) -> Path | None:
     """The file of a table, CSV before Parquet; None where there is neither."""
     files = (folder / f"{name}{suffix}" for suffix in (".csv", ".parquet"))
     return next((file for file in files if file.is_file()), None)
+
+
+def missing_table(folder: Path, name: str) -> DataError:
+    """The error of a folder that lacks a table: unfinished results, or none of gradlab's."""
+    if (folder / JOURNAL).is_dir():
+        hint = "the command that made it continues it"
+        return DataError(
+            Problem(str(folder), f"its run is unfinished: there is no table of {name} yet", hint=hint)
+        )
+    hint = "a folder that gradlab run, compare or watch wrote"
+    return DataError(Problem(str(folder), f"no {name}.csv and no {name}.parquet in this folder", hint))
 
 
 def read_table(path: Path, *, typed: bool) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from math import sqrt
 import numpy as np
 
 from gradlab.activations import Activation
+from gradlab.errors import ConfigError, Problem
 from gradlab.theory.fixed_points import ANY_Q, FLAT, Curve, curve, root, roots_between
 
 # d E[phi^2] / dq comes from a difference that loses digits as 1 / q: below, its sign is noise where phi(0) != 0
@@ -59,6 +60,8 @@ def critical(
     Where several exist, the smallest sigma_w. `moment_curve` saves recomputing it in a sweep.
     Raises ConfigError for an unknown activation and for softmax.
     """
+    if not 0 <= sigma_b < np.inf:
+        raise ConfigError(Problem("sigma_b", f"{sigma_b!r}", "a number >= 0"))
     found = moment_curve or curve(activation, mean=bias)
     if sigma_b not in found.memo:
         sigma_w, q, reason = _critical_point(found, sigma_b)

@@ -77,6 +77,8 @@ def predict(
     """
     found, _, _ = elementwise(activation)
     per_layer = {"sigma_w": sigma_w, "sigma_b": sigma_b, "bias": bias}
+    if depth < 1:
+        raise ConfigError(Problem("depth", f"{depth!r}", "a whole number >= 1"))
     arrays = {name: _per_layer(name, value, depth) for name, value in per_layer.items()}
     if fans is not None and len(fans) != depth + 1:
         raise ConfigError(

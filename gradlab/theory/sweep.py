@@ -25,8 +25,8 @@ GRID_SIGMA_W = tuple(round(0.25 * step, 2) for step in range(2, 13))  # a phase 
 GRID_SIGMA_B = tuple(round(0.1 * step, 1) for step in range(11))  # 0 ... 1
 
 NUMBERS = {
-    "sigma_w": Parameter(default=None, low=0, open_low=True, meaning="weight scale"),
-    "sigma_b": Parameter(default=0.0, low=0, meaning="standard deviation of the biases"),
+    "sigma_w": Parameter(default=None, low=0, open_low=True, high=1e100, meaning="weight scale"),
+    "sigma_b": Parameter(default=0.0, low=0, high=1e100, meaning="standard deviation of the biases"),
     "q0": Parameter(default=1.0, low=0, meaning="mean square of the input"),
     "depth": Parameter(
         default=float(DEFAULT_DEPTH), low=1, high=100_000, integer=True, meaning="hidden layers"

@@ -40,7 +40,18 @@ QUIET = {"weight_grad_p05": -1.0, "weight_grad_p95": 1.0}
             {"weight_grad_mean_abs": 0.99e-7},
         ),
         ("ExplodingTensor", "diverged", {"nonfinite": 0}, {"nonfinite": 1}),
-        ("DeadRelu", "dead", {"low_activity_fraction": 0.5}, {"low_activity_fraction": 0.51}),
+        (
+            "DeadRelu",
+            "dead",
+            {"low_activity_fraction": 0.5, "zero_fraction": 0.6},
+            {"low_activity_fraction": 0.51, "zero_fraction": 0.6},
+        ),
+        (
+            "DeadRelu",
+            "dead",
+            {"low_activity_fraction": 1.0, "zero_fraction": 0.0},  # stuck in relu6's upper flat part
+            {"low_activity_fraction": 1.0, "zero_fraction": 0.99},
+        ),
         ("WeightUpdateRatio", "other", {"update_ratio": 10.0}, {"update_ratio": 10.1}),
         ("WeightUpdateRatio", "other", {"update_ratio": 1e-8}, {"update_ratio": 0.99e-8}),
     ],

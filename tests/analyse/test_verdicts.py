@@ -35,7 +35,12 @@ def test_deep_sigmoid_vanishes_with_the_evidence_in_numbers(cell) -> None:  # ty
         "0.236^3 is 0.013, 0.236^4 is 0.0031: the fourth layer below the top is past 1/100"
     )
     total = 0.236**19
-    for text in ("0.236 x a layer", f"{total:.2g} over 20 layers", "in 3 of 3 seeds", "theory says 0.236"):
+    for text in (
+        "0.236 x a layer",
+        f"{total:.2g} from layer 20 to layer 1",
+        "in 3 of 3 seeds",
+        "theory says 0.236",
+    ):
         assert text in first.evidence
     assert diagnosis.advice.startswith("try ")
 
@@ -284,13 +289,68 @@ def test_a_weak_fault_is_not_forgiven_in_a_net_that_lost_most_of_what_it_had_lea
         ([2.3, 22.0, 2.4], False, "not-learning"),
     ],
 )
-def test_a_loss_that_blows_up_is_divergence(cell, losses, learns, expected) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_loss_that_blows_up_is_divergence(cell, losses, learns, expected, whole) -> None:  # type: ignore[no-untyped-def]
+    """whole: the loss of the validation split does as the batches' does; else small batches scatter around it."""
+
     def shape(layers, steps):  # type: ignore[no-untyped-def]
         step = steps["step"]
         steps["train_loss"] = np.where(step == 0, losses[0], np.where(step < 500, losses[1], losses[2]))
         steps.loc[(step == 250), "train_loss"] = losses[2]
+        steps["val_loss"] = steps["train_loss"] if whole else 2.3
 
-    assert verdicts(cell(learns=learns, change=shape)) == (expected,)
+    found = verdicts(cell(learns=learns, change=shape))
+    assert found == (
+        (expected,) if whole or expected != "diverged" else ("healthy" if learns else "not-learning",)
+    )
+
+
+@pytest.mark.parametrize(("start", "end"), [(-5.0, -5.6), (0.0, 0.0), (-0.1, -3.0)])
+def test_of_a_loss_below_0_nothing_is_a_multiple(cell, start, end) -> None:  # type: ignore[no-untyped-def]
+    """A likelihood's, or one that is 0 from the start."""
+
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        steps["train_loss"] = start + (end - start) * steps["step"] / 1000
+        steps["val_loss"] = steps["train_loss"]
+
+    assert verdicts(cell(change=change)) == ("healthy",)
+    assert verdicts(cell(learns=False, change=change)) == ("not-learning",)
+
+
+def test_a_branch_that_is_closed_at_birth_is_no_way_of_the_gradient(cell) -> None:  # type: ignore[no-untyped-def]
+    """ReZero: theory has no delta in it, and after a step delta is as small as the learned factor."""
+
+    def closed(layers, steps):  # type: ignore[no-untyped-def]
+        branch = hidden(layers) & (layers["layer"] > 1)
+        layers.loc[branch, "delta_rms"] = np.where(layers["step"] == 0, 0.0, 1e-7 * layers["step"])[branch]
+        layers.loc[branch, "delta_rms_predicted"] = 0.0
+
+    assert verdicts(cell(learns=False, change=closed)) == ("not-learning",)
+    (diagnosis,) = diagnose(*cell(change=closed))
+    assert diagnosis.verdicts == ("healthy",)
+    assert "delta is exactly 0 in 9 of 10 hidden layers at birth" in diagnosis.notes[0]
+
+    def unforeseen(layers, steps):  # type: ignore[no-untyped-def]
+        closed(layers, steps)
+        layers["delta_rms_predicted"] = 0.1
+
+    assert "exploding" in verdicts(cell(learns=False, change=unforeseen))
+
+
+def test_what_no_record_can_hold_is_named(cell) -> None:  # type: ignore[no-untyped-def]
+    for column, value, says in [
+        ("delta_rms", -1.0, "-1 is out of range"),
+        ("dead_fraction", 7.0, ">= 0 and <= 1"),
+        ("layer", -3, "-3 is out of range"),
+        ("cell", "", "a row has no value"),
+    ]:
+        layers, steps = cell()
+        layers.loc[5, column] = value
+        with pytest.raises(DataError, match=column) as caught:
+            diagnose(layers, steps)
+        assert says in str(caught.value)
+    with pytest.raises(DataError, match="it is a str"):
+        diagnose("results")  # type: ignore[arg-type]
 
 
 def test_what_a_blow_up_leaves_behind_is_no_cause_of_it(cell) -> None:  # type: ignore[no-untyped-def]
@@ -298,7 +358,7 @@ def test_what_a_blow_up_leaves_behind_is_no_cause_of_it(cell) -> None:  # type: 
         late = (layers["step"] >= 64) & hidden(layers)
         layers.loc[late, ["dead_fraction", "saturated_fraction"]] = [1.0, 1.0]
         layers.loc[late, "delta_rms"] = 0.0
-        steps.loc[steps["step"] >= 64, "train_loss"] = 500.0
+        steps.loc[steps["step"] >= 64, ["train_loss", "val_loss"]] = 500.0
 
     assert verdicts(cell(learns=False, activation="relu", change=blow)) == ("diverged",)
 
@@ -379,7 +439,7 @@ def test_a_layer_that_never_has_a_delta_is_left_out(cell) -> None:  # type: igno
         silent.loc[silent["layer"] == layer, "delta_rms"] = np.nan
         (diagnosis,) = diagnose(silent, steps)
         assert diagnosis.verdicts == ("vanishing", "not-learning")
-        assert "over 9 layers" in diagnosis.findings[0].evidence
+        assert f"from layer {19 - layer if layer > 9 else 10} to layer 1" in diagnosis.findings[0].evidence
     lone = silent[["seed", "step", "layer", "name", "delta_rms"]]
     assert verdicts((lone, None)) == ("diverged",), (
         "without a count of what is not finite a nan is taken at its word"

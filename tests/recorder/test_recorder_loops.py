@@ -428,3 +428,24 @@ def test_a_scaler_that_has_stepped_is_too_late() -> None:
         scaler.step(optimizer)
         with pytest.raises(ConfigError, match="has made its step already"):
             recorder.step(optimizer=optimizer, scaler=scaler)
+
+
+def test_a_net_of_nan_is_not_free_of_dead_units() -> None:
+    torch.manual_seed(0)
+    for phi in (nn.ReLU(), nn.Hardtanh(), nn.Tanh(), nn.GELU()):
+        model = nn.Sequential(nn.Linear(8, 7), phi, nn.Linear(7, 4)).to(F64)
+        model[0].bias.data[:3] = -99
+        with Recorder(model, probe=X, schedule="all") as recorder:
+            for step in range(2):
+                if step:
+                    model[0].weight.data.fill_(torch.nan)
+                model.zero_grad()
+                loss(model).backward()
+                recorder.step()
+        alive, lost = rows(recorder, 0).loc["0"], rows(recorder, 1).loc["0"]
+        assert alive["dead_fraction"] == pytest.approx(
+            3 / 7 if isinstance(phi, nn.ReLU | nn.Hardtanh) else 0, abs=0.01
+        )
+        assert lost[["z_std", "slope_sq", "saturated_fraction"]].isna().all()
+        assert lost[["dead_fraction", "low_activity_fraction", "deaths", "revivals"]].isna().all()
+        assert lost[["batch_dead_fraction", "zero_fraction"]].isna().all()

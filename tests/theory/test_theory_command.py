@@ -117,7 +117,7 @@ def test_the_terminal_shows_the_numbers_and_the_next_command(capsys: pytest.Capt
         (("--activation", "softmax,tahn", "--sigma-w", "x"), ["not elementwise", "tanh", "not a number"]),
         (("--activation", "tanh", "--sigma-w", "1", "--init", "he"), ["--init"]),
         (("--activation", "tanh", "--sigma-b", "1"), ["--sigma-w is missing"]),
-        (("--activation", "tanh", "--sigma-w", "0"), ["a number > 0"]),
+        (("--activation", "tanh", "--sigma-w", "0"), ["a number in (0, 1e+100]"]),
         (("--activation", "tanh", "--init", "hee,constant"), ["he", "no prediction"]),
         (("--activation", "tanh", "--phase-diagram", "--depth", "3"), ["--depth"]),
         (("--activation", "tanh", "--depth", "2.5"), ["whole number"]),

@@ -55,6 +55,14 @@ def first_hit(fires: NDArray[np.bool_], evidence: Callable[[int, int], str]) -> 
     return Hit(record, layer, evidence(record, layer))
 
 
+def zeros_bear_out(records: Records, seed: int, share: Array) -> NDArray[np.bool_]:
+    """Whether so many units can be inactive, [record, layer]: units in an upper flat part are flat and not 0. Nine
+    tenths of them are asked for, since the batch that zeros are counted on is another one than the probe."""
+    zeros = records.every_layer("zero_fraction")[seed][:, : share.shape[1]]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.isnan(zeros) | (zeros >= 0.9 * share))
+
+
 def not_finite(records: Records, seed: int) -> Hit | None:
     """NaN or infinity in any tensor that the records know of, or in the loss."""
     counts = records.every_layer("nonfinite")[seed]

@@ -17,6 +17,7 @@ from gradlab.analyse.rulesets.common import (
     column,
     first_hit,
     not_finite,
+    zeros_bear_out,
 )
 
 Bools = NDArray[np.bool_]
@@ -39,7 +40,8 @@ def dead(records: Records, seed: int) -> Answer:
     if isinstance(zeros, NotApplicable) or not (zeros > 0).any():
         return NotApplicable("each unit's 95th percentile is not recorded, and no output is exactly 0")
     return first_hit(
-        share > DEAD_LAYER, lambda t, i: f"{share[t, i]:.0%} of the units are 0 on 95 % of the samples"
+        (share > DEAD_LAYER) & zeros_bear_out(records, seed, share),
+        lambda t, i: f"{share[t, i]:.0%} of the units are 0 on 95 % of the samples",
     )
 
 

@@ -15,6 +15,7 @@ from gradlab.analyse.rulesets.common import (
     column,
     first_hit,
     not_finite,
+    zeros_bear_out,
 )
 
 VANISHING = 1e-7
@@ -44,7 +45,8 @@ def dead_relu(records: Records, seed: int) -> Answer:
     if isinstance(share, NotApplicable):
         return share
     return first_hit(
-        share > INACTIVE_LAYER, lambda t, i: f"{share[t, i]:.0%} of the units active on < 1 % of the samples"
+        (share > INACTIVE_LAYER) & zeros_bear_out(records, seed, share),
+        lambda t, i: f"{share[t, i]:.0%} of the units active on < 1 % of the samples",
     )
 
 
