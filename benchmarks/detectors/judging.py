@@ -11,7 +11,6 @@ from benchmarks.detectors.truth import FAULTS, outcome, truth
 from gradlab import diagnose
 from gradlab.store.rows import layer_rows, step_rows
 from gradlab.store.tables import frame
-from gradlab.sweep.cells import chance
 
 
 def judged(case: Case, folder: Path) -> dict[str, object]:
@@ -19,7 +18,7 @@ def judged(case: Case, folder: Path) -> dict[str, object]:
     stack, result = records(case, folder)
     cell = stack.cell.columns()
     layers, steps = frame([layer_rows(cell, result, None)]), frame([step_rows(cell, result)])
-    said = diagnose(layers, steps, ruleset="all", chance=chance(stack.cell))
+    said = diagnose(layers, steps, ruleset="all", chance=stack.cell.dataset().chance)
     found = outcome(result, stack.cell.dataset().classes)
     labels = truth(case, found)
     return {
