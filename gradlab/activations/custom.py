@@ -100,7 +100,7 @@ def load_custom(item: Item, where: str) -> Activation:
         try:
             slopes = np.abs(slope(np.linspace(-20, 20, 40001)))
         except (Exception, SystemExit) as error:
-            message = f"{text} cannot be differentiated: {type(error).__name__}: {error}"
+            message = f"{text} has no derivative: {type(error).__name__}: {error}"
             raise ConfigError(Problem(where, message)) from error
         if np.isnan(slopes).all():
             raise ConfigError(Problem(where, f"{text} has a slope that is no number everywhere in [-20, 20]"))

@@ -121,6 +121,24 @@ def test_a_wrong_item_names_the_place_and_what_is_allowed(text: str, says: str) 
     assert "--activation" in str(caught.value)
 
 
+def test_an_activation_that_fails_later_is_the_users_mistake(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "late_acts.py").write_text(
+        "import torch, sys\n"
+        "def late(x):\n    if x.shape[0] > 500:\n        raise ValueError('no more')\n    return torch.relu(x)\n"
+        "def nowhere(x):\n    return x * float('nan')\n"
+        "def leaves(x):\n    sys.exit(3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for name, says in [
+        ("late", "ValueError: no more"),
+        ("nowhere", "no number"),
+        ("leaves", "SystemExit: 3"),
+    ]:
+        with pytest.raises(ConfigError, match=says) as caught:
+            activations.get(f"late_acts:{name}", "--activation")
+        assert caught.value.problems[0].where == "--activation"
+
+
 def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "own_acts.py").write_text(
         "import torch\n"

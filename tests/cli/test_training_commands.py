@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +145,44 @@ def test_the_environment_counts_and_warns(gradlab, monkeypatch) -> None:  # type
     assert ended.json["summary"]["depth"] == 2
     assert "warning: environment variable GRADLAB_NETWORK__DEPHT is not known" in ended.err
     assert gradlab("run", *without, "--json", "--quiet").err == ""
+
+
+def test_without_records_nothing_is_claimed_of_the_gradient(gradlab) -> None:  # type: ignore[no-untyped-def]
+    off = [*TINY, "--record", "off", "--out", "o"]
+    ended = gradlab("run", *off)
+    assert ended.code == 0 and "verdict: none, since no layer was recorded" in ended.out
+    assert "next: gradlab run --config o/config.toml --record log" in ended.out
+    summary = gradlab("run", *off, "--json").json["summary"]
+    assert summary["verdict"] == summary["verdict_seeds"] == summary["advice"] == ""
+    for wanted in ("--report", "--fix", "--jacobian", "--histograms"):
+        refused = gradlab("run", *TINY, "--record", "off", "--out", "new", wanted)
+        assert refused.code == 2 and wanted in refused.err and not Path("new").exists()
+    drawn = gradlab("report", "o")
+    assert drawn.code == 2 and "no layer was recorded" in drawn.err
+    assert {path.name for path in Path("o").iterdir() if path.is_file()} == FILES
+    failing = gradlab("run", *TINY[:-4], "--steps", "150", "--lr", "1e-9", "--record", "off")
+    assert "not-learning" in failing.out and "advice" not in failing.out
+
+
+def test_an_unfinished_run_is_said_to_be_one(gradlab) -> None:  # type: ignore[no-untyped-def]
+    Path("o/.journal").mkdir(parents=True)
+    for command in ("diagnose", "report"):
+        ended = gradlab(command, "o")
+        assert ended.code == 2 and "its run is unfinished" in ended.err and "continues it" in ended.err
+
+
+def test_closed_streams_are_no_bug() -> None:
+    command = f"{sys.executable} -m gradlab list rulesets"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr
+
+
+def test_commands_to_copy_are_quoted_for_the_shell(gradlab) -> None:  # type: ignore[no-untyped-def]
+    out = "a $(touch oops) b"
+    (following,) = [
+        line for line in gradlab("run", *TINY, "--out", out).out.splitlines() if line.startswith("next: ")
+    ]
+    assert shlex.split(following)[-1] == out
+    told = gradlab("diagnose", out).err.splitlines()[-1]
+    assert out in shlex.split(told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,18 @@ def test_a_finished_folder_needs_no_permission_to_write(
     monkeypatch.setattr(folders.atomic, "write", refuse)
     monkeypatch.setattr(folders, "Lock", refuse)
     assert run(plan_of(tmp_path / "out"))[0].cached
+
+
+def test_a_copy_without_its_journal_is_still_gradlabs(tmp_path: Path, reference: dict[str, bytes]) -> None:
+    """Its records are gone, so it is trained again; it is no stranger's folder."""
+    out = tmp_path / "out"
+    run(plan_of(out))
+    shutil.rmtree(out / ".journal")
+    run(plan_of(out))
+    assert table_bytes(out) == reference
+    shutil.rmtree(out / ".journal")
+    with pytest.raises(UserError, match="another configuration"):
+        run(plan_of(out, lr=0.5))
 
 
 def test_an_unfinished_folder_is_continued(tmp_path: Path, reference: dict[str, bytes]) -> None:
