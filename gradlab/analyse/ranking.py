@@ -23,12 +23,11 @@ def rank(
     steps: pd.DataFrame,
     by: str = "val_accuracy",
     cell_columns: Sequence[str] | None = None,
-    largest_first: bool | None = None,
 ) -> pd.DataFrame:
     """Cells in the order of their mean `by` at the last record, each compared with the best by the same seeds.
 
-    steps: rows of steps.csv of any number of cells. by: one of its columns. largest_first: by default True for
-        accuracies and False for losses
+    steps: rows of steps.csv of any number of cells. by: one of its columns; the smallest is best where it is
+        a loss, else the largest
 
     Returns one row per cell, best first: the cell columns, then `rank` (1 is best), `<by>_mean`, `<by>_ci95`, `seeds`,
     `behind_best` (mean paired difference to the best cell, over the seeds they share; 0 for the best),
@@ -40,13 +39,12 @@ def rank(
     """
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(steps)
     check_table(steps, "steps", ("seed", "step", by, *columns))
-    descending = "loss" not in by if largest_first is None else largest_first
     keys = ["cell"] if "cell" in columns else columns
     cells = list(rows_of_cells(steps, keys).values())
     last = _last(steps, cells, by)
     means = np.array([values.mean() for _, values in last])
     broken = ~np.isfinite(means)
-    worth = np.where(broken, -np.inf, means if descending else -means)
+    worth = np.where(broken, -np.inf, -means if "loss" in by else means)
     order = np.argsort(-worth, kind="stable")
     named = {column: steps[column].iloc[[rows[0] for rows in cells]].array for column in columns}
     rows = []

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gradlab import activations
+from gradlab.analyse.rule import is_s_shaped
 from gradlab.config.sections import Network, Training
 from gradlab.errors import ConfigError
 from gradlab.items import format_number
 from gradlab.network import inits
 
-S_SHAPED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "tanh", "hard_tanh", "softsign", "erf")
 NOT_CENTRED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "softplus")
 
 FANS = ((64, 64), (64, 10))
@@ -136,7 +136,7 @@ def _vanishing(network: Network, training: Training) -> Iterator[Remedy]:
     name = network.activation.partition(":")[0]
     if network.depth > DEEP:
         yield from _skips(network, training)
-    if name in S_SHAPED:
+    if is_s_shaped(name):
         if name not in NOT_CENTRED:
             yield Remedy(
                 _edge_of_chaos(name),
@@ -170,7 +170,7 @@ def _exploding(network: Network, training: Training) -> Iterator[Remedy]:
     name = network.activation.partition(":")[0]
     if network.residual.partition(":")[0] in GROWING_SKIPS:
         yield from _skips(network, training)
-    if name in S_SHAPED and name not in NOT_CENTRED:
+    if is_s_shaped(name) and name not in NOT_CENTRED:
         yield Remedy(
             _edge_of_chaos(name),
             "where sigma_w phi'(0) is above 1 the net is chaotic and delta grows with every layer",

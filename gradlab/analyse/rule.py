@@ -17,8 +17,16 @@ from gradlab.analyse import thresholds as at
 from gradlab.analyse.decay import attenuation
 from gradlab.analyse.learning import Learning, judge_learning
 from gradlab.analyse.records import Array, Records
+from gradlab.network import residuals
 
 Bools = NDArray[np.bool_]
+
+OF_LAYERS = (
+    "delta_rms", "z_std", "dead_fraction", "batch_dead_fraction", "zero_fraction", "saturated_fraction", "slope_sq",
+    "nonfinite",
+)  # fmt: skip
+OF_STEPS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""What the rule reads of layers.csv, besides fan_out, and of steps.csv."""
 
 
 class Fault(NamedTuple):
@@ -166,11 +174,11 @@ def profile(records: Records) -> Gradient:
     """The gradient's way down at each record of each seed; `decades` is nan where there is none to judge.
 
     An exact 0 ends the way: underflow below a delta_rms under 1e-30, else what the layer's own units say. Where the
-    readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong. Layers in which theory has a delta
-    of exactly 0 at birth are none of the way: a learned factor closes their branch until it has grown, and delta comes
-    down beside it.
+    readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong. Branches that the residual scheme
+    keeps closed at birth are none of the way: delta comes down beside them.
     """
-    closed = np.append((records.first("delta_rms_predicted") == 0).all(0), False)
+    scheme = str(records.cell.get("residual", "")).partition(":")[0]
+    closed = np.append((records.first("delta_rms") == 0).all(0) & (scheme in residuals.CLOSED), False)
     every = records.every_layer("delta_rms")[..., ~closed]
     if every.shape[-1] < 2:
         nothing = np.full(every.shape[:2], np.nan)
@@ -206,12 +214,18 @@ def _why_zero(records: Records, place: tuple[int, ...], above: float) -> str:
 
 
 def s_shaped(records: Records) -> bool:
-    """Whether phi is flat on both sides, so that saturation is a fault by itself: the logistic family."""
+    """Whether the cell's phi is flat on both sides, so that saturation is a fault by itself."""
+    return is_s_shaped(str(records.cell.get("activation", "")))
+
+
+def is_s_shaped(activation: str) -> bool:
+    """Whether an activation (with its parameters) is of the logistic family; False for a user's own."""
     from gradlab import activations
 
-    text = str(records.cell.get("activation", ""))
-    name = text.partition(":")[0]
-    return name in activations.names() and activations.get(text).family == "logistic"
+    return (
+        activation.partition(":")[0] in activations.names()
+        and activations.get(activation).family == "logistic"
+    )
 
 
 def _saturation(records: Records, sided: bool) -> Array:

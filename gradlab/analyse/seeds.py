@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit  # scipy.stats costs a second of import
 
 Array = NDArray[np.float64]
+CONFIDENCE = 0.95
 
 
 class Estimate(NamedTuple):
@@ -37,7 +38,7 @@ class Difference(NamedTuple):
         return not abs(self.mean) > self.half_width
 
 
-def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+def mean_interval(values: ArrayLike) -> Estimate:
     """Mean over the last axis (seeds) and the half width of Student's t interval, t(n - 1) s / sqrt(n).
 
     A value that is not a number in any seed makes both nan, an infinite one makes the mean infinite: no seed is
@@ -49,17 +50,17 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
         mean = x.mean(-1)
         if n < 2:
             return Estimate(mean, np.full_like(mean, np.nan), n)
-        half = stdtrit(n - 1, 0.5 + confidence / 2) * x.std(-1, ddof=1) / np.sqrt(n)
+        half = stdtrit(n - 1, 0.5 + CONFIDENCE / 2) * x.std(-1, ddof=1) / np.sqrt(n)
     return Estimate(mean, half, n)
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
+def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     """a - b, seed by seed, with its t interval. a, b: [seeds], the same seeds in the same order."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     assert x.shape == y.shape and x.ndim == 1, "paired values: one of each for every seed"
     with np.errstate(invalid="ignore"):
         d = x - y
-    mean, half, n = mean_interval(d, confidence)
+    mean, half, n = mean_interval(d)
     if n < 2 or not np.isfinite(half):
         return Difference(float(mean), np.nan, np.nan, n)
     error = float(d.std(ddof=1)) / np.sqrt(n)

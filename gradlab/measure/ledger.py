@@ -18,6 +18,7 @@ from gradlab.store import schema
 from gradlab.store.tables import Table
 
 Key = tuple[str, int]
+"""A module's path and the number of its call in one forward pass, from 1."""
 Array = NDArray[np.float64]
 GRADIENT_COLUMNS = ("weight_grad_norm", "bias_grad_norm")  # all there is with metrics="gradients"
 UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")

@@ -17,9 +17,9 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.measure import statistics as st
 from gradlab.measure.functions import Shape, in_flats
-from gradlab.measure.ledger import Finish, Record, Scaled, Share
+from gradlab.measure.ledger import Finish, Key, Record, Scaled, Share
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
-from gradlab.measure.taps import Call, Key, Pass
+from gradlab.measure.taps import Call, Pass
 from gradlab.measure.units import by_unit, dense_values, real
 from gradlab.measure.workspace import EXACT_COUNT, EXACT_SUMS, Workspace
 

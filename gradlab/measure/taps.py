@@ -24,10 +24,8 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import StackedPReLU
 from gradlab.measure.functions import FUNCTIONS, Shape, shape_of
+from gradlab.measure.ledger import Key
 from gradlab.measure.units import axis_in_view, batch_size, tensors, unit_axis
-
-Key = tuple[str, int]
-"""The module's path and the number of its call in one forward pass, from 1."""
 
 
 @dataclass(slots=True)

@@ -30,6 +30,10 @@ RESIDUALS: dict[str, tuple[str, dict[str, Parameter]]] = {
 }
 
 
+CLOSED = ("rezero", "skipinit", "fixup")
+"""Schemes whose branches give 0 until training opens them: at birth no delta comes into a branch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Residual:
     """A residual scheme with its block length, in hidden layers."""

@@ -97,7 +97,6 @@ class Pass:
     z: Sequence[Tensor]
     delta: Sequence[Tensor]
     weight_gradients: Sequence[Tensor]
-    output: Tensor
 
     def z_sq(self) -> Array:
         """Mean of z^2, [replica, layer]."""
@@ -129,7 +128,7 @@ def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Pa
     wanted = [*kept, *(linear.weight for linear in mlp.linears if weights)]
     cotangent = torch.randn(output.shape, generator=generator(0, "cotangent"), dtype=torch.float64)
     gradients = torch.autograd.grad(output, wanted, cotangent.to(output.dtype))
-    return Pass([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :], output.detach())
+    return Pass([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :])
 
 
 def last_activations(mlp: StackedMLP, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from gradlab.papers.registry import Paper
 from gradlab.papers.rows import COLUMNS, Outcome, Panel, Row, Verdict, number
 from gradlab.store import atomic
 
-VERDICT_COLUMNS = ("claim", "statement", "verdict", "because", "rows")
+VERDICT_COLUMNS = ("claim", "statement", "verdict", "because")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ def verdict_table(reproduction: Reproduction) -> list[dict[str, str]]:
             "statement": verdict.statement,
             "verdict": verdict.verdict,
             "because": verdict.because,
-            "rows": " ".join(verdict.rows),
         }
         for verdict in reproduction.verdicts
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
 from typing import Literal
 
@@ -29,7 +29,7 @@ NORMAL_95 = 1.959963984540054
 
 Outcome = Literal["pass", "fail", "not asserted"]
 Provenance = Literal["P", "D", "R"]
-Kind = Literal["line", "points", "bars", "band"]
+Kind = Literal["line", "points", "bars"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,6 @@ class Verdict:
     statement: str
     verdict: str
     because: str
-    rows: Sequence[str] = field(default=())
 
 
 Finding = Row | Panel | Verdict

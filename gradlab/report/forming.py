@@ -8,20 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradlab.analyse.records import Records
+from gradlab.analyse.rule import OF_LAYERS, OF_STEPS
 from gradlab.report.frames import Array
 
-COLUMNS = (
-    "delta_rms",
-    "z_std",
-    "dead_fraction",
-    "batch_dead_fraction",
-    "zero_fraction",
-    "saturated_fraction",
-    "slope_sq",
-    "nonfinite",
-)
-"""what the rule reads of a layer"""
-SCALARS = ("train_loss", "train_accuracy", "val_accuracy")
 MOST = 256  # records kept: a run that records every step may have a million
 
 
@@ -40,7 +29,7 @@ class Forming:
     def add(self, step: int, record: Mapping[str, Array]) -> None:
         """One record: [replica, layer] by column name, the readout last, and [replica] by name."""
         self._steps.append(step)
-        self._records.append({name: record[name] for name in (*COLUMNS, *SCALARS) if name in record})
+        self._records.append({name: record[name] for name in (*OF_LAYERS, *OF_STEPS) if name in record})
         if len(self._steps) > MOST:  # every other one goes, of all but the first and the latest few
             kept = [*range(4), *range(4, MOST - 16, 2), *range(MOST - 16, MOST + 1)]
             self._steps = [self._steps[i] for i in kept]
@@ -68,7 +57,7 @@ class Forming:
             for name in self._records[0]
         }
         seeds, records, layers = every["delta_rms"].shape
-        layered = {name: values for name, values in every.items() if name in COLUMNS}
+        layered = {name: values for name, values in every.items() if name in OF_LAYERS}
         layered["fan_out"] = np.full((seeds, records, layers), float(self.cell["width"]))
         present = np.ones((seeds, records), dtype=bool)
         return Records(
@@ -79,7 +68,7 @@ class Forming:
             names=tuple(f"hidden_{layer}" for layer in range(1, layers)),
             hidden={name: values[..., :-1] for name, values in layered.items()},
             output={name: values[..., -1] for name, values in layered.items()},
-            run={name: every[name] for name in SCALARS if name in every},
+            run={name: every[name] for name in OF_STEPS if name in every},
             in_layers=present,
             in_steps=present,
             rows=np.ones((seeds, records, layers - 1), dtype=bool),

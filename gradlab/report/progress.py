@@ -47,7 +47,6 @@ class Progress:
         self._clock = clock
         self._live: Live | None = None
         self._total = self._done = self._cells = self._finished = 0
-        self._last_step = 0
         self._started = self._due = 0.0
         self._names: dict[str, str] = {}
         self._title = ""

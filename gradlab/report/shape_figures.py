@@ -1,4 +1,4 @@
-"""Figures of activation functions: phi and its slope, and where a net stands in the phase diagram."""
+"""Figures of activation functions: phi and its slope."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def train_stack(
     """Train the seeds of one stack side by side and record them.
 
     watch(step, made, shown) is called now and then with the updates made since the last call; right after a record
-    `shown` holds its layer columns [replica, layer], train_loss and accuracies [replica], else None. A replica that
+    `shown` holds its layer columns [replica, layer], losses and accuracies [replica], else None. A replica that
     diverges goes on with its NaNs: that is a result. The caller's torch thread count is left alone.
 
     checkpoint: where to go on, and where the state is kept meanwhile; it changes no bit of the records
@@ -330,7 +330,7 @@ class Training:
     def _for_display(self) -> Shown:
         """What a live display shows and judges of the newest record."""
         values, row = self._newest
-        wanted = ("train_loss", "train_accuracy", "val_accuracy")
+        wanted = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
         shown = {name: _to_host(row[:, STEP_COLUMNS.index(name)]) for name in wanted}
         if values is not None:
             on_host = _to_host(values)

@@ -318,12 +318,12 @@ def test_of_a_loss_below_0_nothing_is_a_multiple(cell, start, end) -> None:  # t
 
 
 def test_a_branch_that_is_closed_at_birth_is_no_way_of_the_gradient(cell) -> None:  # type: ignore[no-untyped-def]
-    """ReZero: theory has no delta in it, and after a step delta is as small as the learned factor."""
+    """ReZero: no delta comes into it at birth, and after a step delta is as small as the learned factor."""
 
     def closed(layers, steps):  # type: ignore[no-untyped-def]
         branch = hidden(layers) & (layers["layer"] > 1)
         layers.loc[branch, "delta_rms"] = np.where(layers["step"] == 0, 0.0, 1e-7 * layers["step"])[branch]
-        layers.loc[branch, "delta_rms_predicted"] = 0.0
+        layers["residual"] = "rezero"
 
     assert verdicts(cell(learns=False, change=closed)) == ("not-learning",)
     (diagnosis,) = diagnose(*cell(change=closed))
@@ -332,7 +332,7 @@ def test_a_branch_that_is_closed_at_birth_is_no_way_of_the_gradient(cell) -> Non
 
     def unforeseen(layers, steps):  # type: ignore[no-untyped-def]
         closed(layers, steps)
-        layers["delta_rms_predicted"] = 0.1
+        layers["residual"] = "none"
 
     assert "exploding" in verdicts(cell(learns=False, change=unforeseen))
 
