@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gradlab import activations
 from gradlab.config import KEYS, Request
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Training
-from gradlab.errors import ConfigError, Problem, UserError
+from gradlab.errors import ConfigError, DataError, Problem, UserError
 from gradlab.measure import schedule
 from gradlab.network import inits, norms, residuals
 from gradlab.store import schema
@@ -35,7 +35,7 @@ DATA_SETS = 8  # held in memory, with those of a grid over data
 class Cell:
     """One configuration, everything but the seed, in canonical texts.
 
-    digest: identity of the data set
+    digest: identity of the data set; source: that of a user's activation
     extra:  the other keys that the grid varies, flag name -> value, extra cell columns of every table
     """
 
@@ -46,10 +46,18 @@ class Cell:
     dtype: str
     device: str
     digest: str
+    source: str
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def dataset(self) -> Dataset:
+        """Its data set. Raises DataError where that has changed since the cell was made."""
         return load_data(self.data, self.digest)
+
+    def check_activation(self) -> None:
+        """Raise DataError where the user's activation has changed since the cell was made."""
+        text = self.network.activation
+        if identity_of(activations.get(text).source) != self.source:
+            raise _changed(text.partition(":")[0])
 
     def columns(self) -> dict[str, Any]:
         """The cell columns of every table, in the order of `store.schema.CELL`, then `extra`."""
@@ -172,10 +180,16 @@ def load_data(data: Data, digest: str, where: str = "data.name") -> Dataset:
         from gradlab.data import load
 
         found = load(data.name, data.target, where)
+        if found.digest != digest:
+            raise _changed(data.name)
         while len(_loaded) >= DATA_SETS:
             del _loaded[next(iter(_loaded))]
         _loaded[key] = found
     return _loaded[key]
+
+
+def _changed(name: str) -> DataError:
+    return DataError(Problem(name, "it has changed since this was planned", hint="start the command again"))
 
 
 def check_recording(request: Request, problems: list[Problem]) -> None:
@@ -262,7 +276,8 @@ def _cell(
             activation.source,
         ]
     )
-    return Cell(identity, network, named, training, config.run.dtype, device, digest, extra)
+    source = identity_of(activation.source)
+    return Cell(identity, network, named, training, config.run.dtype, device, digest, source, extra)
 
 
 def collect(problems: list[Problem], call: Callable[[], Any]) -> Any:

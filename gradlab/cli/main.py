@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -102,14 +103,26 @@ for _name, (_, _summary) in COMMANDS.items():
     app.command(_name, help=_summary)(_placeholder)
 
 
+def _check_encoding(arguments: Sequence[str]) -> None:
+    for text in arguments:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # bytes that are no UTF-8, as Python keeps them
+            problem = Problem("gradlab", f"{text!r} is no UTF-8 text", "names that are")
+            raise ConfigError(problem) from None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Returns the exit code: 0 done, 1 failed, 2 misuse, 3 cells failed, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:  # ours is the process: a scheduler's SIGTERM ends it as Ctrl-C does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in ("stdout", "stderr"):  # closed by the caller (`>&-`): then nobody reads what is said
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
     def call() -> object:
+        _check_encoding(arguments)
         return get_command(app).main(arguments or ["--help"], prog_name="gradlab", standalone_mode=False)
 
     return outcome_of(call, as_json="--json" in arguments)

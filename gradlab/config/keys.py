@@ -67,6 +67,8 @@ class Key:
         """The typed value of a text, a TOML value or a caller's value. Raises ConfigError naming `where`."""
         if isinstance(value, str):
             value = value.strip()
+            if "\0" in value:
+                raise ConfigError(Problem(where, f"{value!r} holds a NUL character", self.allowed))
         elif self.is_text and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)  # `probe = 512` in a file means the text 512
         if isinstance(value, bool) and not self.is_switch:  # else true would be read as the number 1

@@ -15,6 +15,7 @@ import pandas as pd
 from gradlab.data.columns import no_such_target, table_from_frame
 from gradlab.data.dataset import Table
 from gradlab.errors import DataError, Problem
+from gradlab.processes import available_memory
 
 UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
 """What numpy.load raises for a damaged archive; MemoryError when a header states an absurd shape."""
@@ -30,9 +31,15 @@ def load_file(path: Path, target: str, source: str) -> Table:
         if path.stat().st_size == 0:
             raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
         frame = READERS[path.suffix.lower()](path, target, source)
+        _check_header([str(name) for name in frame.columns], source)
+        return table_from_frame(frame, target, source)
     except OSError as error:
         raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
-    return table_from_frame(frame, target, source)
+    except DataError:
+        raise
+    except Exception as error:  # the readers raise many kinds over what no library of theirs wrote
+        what = f"it is not a readable table: {type(error).__name__}: {_line(error)}"
+        raise DataError(Problem(source, what)) from error
 
 
 def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
@@ -89,7 +96,8 @@ def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
     try:
         header = parquet.read_schema(path).names
         _check_header(header, source)
-        frame: pd.DataFrame = parquet.read_table(path).to_pandas()
+        # with pandas' own notes a column that was an index would be none
+        frame: pd.DataFrame = parquet.read_table(path).replace_schema_metadata().to_pandas()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(Problem(source, f"it is not a readable Parquet file: {_line(error)}")) from error
     return frame
@@ -102,6 +110,8 @@ def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
     """
     if not zipfile.is_zipfile(path):
         raise DataError(Problem(source, "it is not a complete npz archive", "a file from numpy.savez"))
+    with zipfile.ZipFile(path) as archive_file:
+        _check_size(sum(member.file_size for member in archive_file.infolist()), source)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -134,6 +144,14 @@ def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
         columns = [name] if array.ndim == 1 else [f"{name}[{index}]" for index in range(flat.shape[1])]
         parts.append(pd.DataFrame(flat, columns=columns))
     return pd.concat(parts, axis=1)
+
+
+def _check_size(unpacked: int, source: str) -> None:
+    """Raise DataError where an archive would unpack into more than the memory there is."""
+    room = available_memory()
+    if room is not None and unpacked > room:
+        message = f"it unpacks to {unpacked / 1e9:.1f} GB, and {room / 1e9:.1f} GB of memory are free"
+        raise DataError(Problem(source, message))
 
 
 READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}

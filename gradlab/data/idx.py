@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 FILE_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
+MOST_AXES = 32
 EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte (and t10k-...), each with or without .gz"
 
 
@@ -87,24 +89,37 @@ def read_idx(path: Path, source: str) -> NDArray[Any]:
                         "00 00, a type (08 for bytes) and the number of dimensions",
                     )
                 )
+            if magic[3] > MOST_AXES:
+                raise DataError(Problem(source, f"its header states {magic[3]} dimensions", "32 at most"))
             sizes = stream.read(4 * magic[3])
             if len(sizes) < 4 * magic[3]:
                 raise DataError(Problem(source, "the file ends inside its header"))
             shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
             dtype = np.dtype(TYPES[magic[2]])
             expected = prod(shape) * dtype.itemsize
-            values = stream.read()  # not `expected` bytes: a damaged header may state any number
+            # one more than stated, and bit by bit: a damaged header may state any number
+            values = _at_most(stream, expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(Problem(source, f"it cannot be read: {error}", hint="download it again")) from error
     if len(values) != expected:
         raise DataError(
             Problem(
                 source,
-                f"its header states {shape}, {expected} bytes, and it holds {len(values)}",
+                f"its header states {shape}, {expected} bytes, and it holds "
+                + (f"{len(values)}" if len(values) < expected else "more"),
                 hint="download it again",
             )
         )
     return np.frombuffer(values, dtype=dtype).reshape(shape)
+
+
+def _at_most(stream: gzip.GzipFile | BufferedReader, count: int) -> bytes:
+    """So many bytes, or all there are."""
+    parts, left = [], count
+    while left and (part := stream.read(min(left, 1 << 24))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _part(files: dict[str, Path], part: str, source: str) -> tuple[Floats, NDArray[Any]]:

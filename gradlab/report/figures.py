@@ -111,4 +111,4 @@ def save(figure: Figure | None, stem: Path, formats: Sequence[str]) -> list[Path
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("e+", "e")).strip("-")[:60]

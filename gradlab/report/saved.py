@@ -62,7 +62,7 @@ def load(folder: Path) -> SavedResult:
         summary=tables["summary"],
         config=_text(folder / "config.toml"),
         manifest=manifest,
-        failed=tuple(f"{item.get('cell')}: {item.get('message')}" for item in _dicts(manifest.get("failed"))),
+        failed=tuple(f"{item.get('cell')}: {item.get('message')}" for item in manifest.get("failed", [])),
         histograms=tables.get("histograms"),
     )
 
@@ -79,11 +79,6 @@ def _read(folder: Path, name: str, columns: tuple[schema.Column, ...]) -> pd.Dat
             Problem(str(path), f"columns are missing: {', '.join(absent)}", "a table that gradlab wrote")
         )
     return frame
-
-
-def _dicts(found: object) -> list[dict[str, Any]]:
-    """The entries of a list in a file that somebody may have written by hand."""
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _text(path: Path) -> str:

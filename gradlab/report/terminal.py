@@ -127,7 +127,7 @@ def next_command(outcome: Outcome) -> str:
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
         same = f"--config {quote(short_path(configured))}" if configured else f"--depth {row['depth']}"
-        return f"gradlab compare {same} --activation {','.join(names)}"
+        return f"gradlab compare {same} --activation {quote(','.join(names))}"
     return f"gradlab diagnose {quote(short_path(outcome.out))}"
 
 

@@ -24,10 +24,13 @@ from gradlab.plan import Plan, Stack
 from gradlab.store import atomic, journal
 from gradlab.store.lock import Held, Lock
 from gradlab.store.saved import JOURNAL
-from gradlab.store.schema import SCHEMA_VERSION
+from gradlab.store.schema import SCHEMA_VERSION, TABLES
 from gradlab.train.result import StackResult
 
 MANIFEST = "manifest.json"
+TABLE_FILES = [
+    f"{name}{ending}" for name in (*TABLES, "jacobian", "histograms") for ending in (".csv", ".parquet")
+]
 State = Literal["new", "unfinished", "finished"]
 
 
@@ -39,10 +42,11 @@ class ResultsFolder:
 
     def __init__(self, plan: Plan, message: Callable[[str], None] = lambda text: None) -> None:
         self.plan = plan
-        self.path = plan.out
+        # `.` has no name to put a folder beside, and a link would itself be moved
+        self.path = plan.out if plan.out.name and not plan.out.is_symlink() else plan.out.resolve()
         self._tell = message
         self._told: set[str] = set()
-        self._building = plan.out  # where files go: the folder, or beside it while --force builds
+        self._building = self.path  # where files go: the folder, or beside it while --force builds
         self._locks: list[Lock] = []
 
     @property
@@ -60,12 +64,17 @@ class ResultsFolder:
         if not self.path.exists() or not _holds_anything(self.path):
             return "new"
         found = _identity(self.path)
-        if found is None:
+        if found is None and not (self.path / JOURNAL).is_dir():
             what = "it holds files that are no gradlab results"
             what += ", so --force does not replace it" if self.plan.run.force else ""
             raise self._refused(what, "an empty or new folder")
         if self.plan.run.force:
+            if self.path == Path.cwd():
+                raise self._refused("--force cannot replace the working directory", "another folder")
             return "new"
+        if found is None:
+            what = f"its {JOURNAL}/plan.json is missing or damaged, and it has no manifest"
+            raise self._refused(what, "another folder", "--force trains it anew")
         if found.get("schema") != SCHEMA_VERSION:
             what = (
                 f"its results have schema version {found.get('schema')}, this gradlab writes {SCHEMA_VERSION}"
@@ -90,16 +99,19 @@ class ResultsFolder:
         try:
             self._restore()
             if self.plan.run.force:
-                if (self.path / JOURNAL).is_dir():
-                    self._lock(self.path)
+                (self.path / JOURNAL).mkdir(parents=True, exist_ok=True)
+                self._lock(self.path)
                 self._building = self._beside("new")
             self.journal.mkdir(parents=True, exist_ok=True)
             self._lock(self._building)
             self.state()  # again, now that nobody else can change it
             if self.plan.run.force and (_identity(self._building) or {}).get("plan") != self.plan.id:
                 _clear(self._building)
-            for folder in (self.journal, self._building):
+            for folder in (self.journal, self._building, self.weights):
                 atomic.remove_leftovers(folder)
+            if (_identity(self._building) or {}).get("plan", self.plan.id) != self.plan.id:
+                for table in TABLE_FILES:  # of the smaller grid that this one contains
+                    (self._building / table).unlink(missing_ok=True)
             (self._building / MANIFEST).unlink(missing_ok=True)
             atomic.write_text(self.journal / "plan.json", json.dumps(self._own_identity(), indent=1) + "\n")
         except Held as error:
@@ -111,7 +123,8 @@ class ResultsFolder:
     def finished(self, stack: Stack) -> StackResult | None:
         """The stack's records where the journal has them whole."""
         path = self.journal / f"{stack.key}.npz"
-        if self.plan.run.save_weights and not (self.weights / f"{stack.key}.safetensors").exists():
+        weights = self.weights / f"{stack.key}.safetensors"
+        if self.plan.run.save_weights and not (weights.is_file() and weights.stat().st_size):
             return None
         try:
             return journal.read_stack(path, stack)
@@ -132,7 +145,9 @@ class ResultsFolder:
 
     def finish(self, manifest: Mapping[str, Any], names: Sequence[str]) -> list[Path]:
         """Write the manifest, last of all, and move a folder built by --force into place; the files' paths."""
-        atomic.remove_leftovers(self.journal)  # of workers that were killed
+        for folder in (self.journal, self.weights):
+            atomic.remove_leftovers(folder)  # of workers that were killed
+        atomic.write_text(self.journal / "plan.json", json.dumps(self._own_identity(), indent=1) + "\n")
         document = {
             "gradlab": "results",
             **self._own_identity(),
@@ -234,16 +249,20 @@ class ResultsFolder:
         """Whether this plan's grid contains what is there, so that its stacks can be taken over."""
         own = self._own_identity()
         same = all(found.get(key) == own[key] for key in ("seeds", "recording"))
-        return same and set(found.get("cells", [])) <= set(own["cells"])
+        return same and all(cell in own["cells"] for cell in found["cells"])
 
 
 def _identity(folder: Path) -> dict[str, Any] | None:
     """Whose results are in a folder, by its journal, or by its manifest where it was copied without; None when it
     holds none of gradlab's."""
     for path in (folder / JOURNAL / "plan.json", folder / MANIFEST):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             found = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and "plan" in found:
+            if (
+                isinstance(found, dict)
+                and isinstance(found.get("plan"), str)
+                and isinstance(found.get("cells"), list)
+            ):
                 return found
     return None
 

@@ -26,7 +26,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock at once. Raises Held when another process has it, OSError when it cannot be made."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         if fcntl is None:
             return
         try:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JOURNAL = ".journal"
+MANIFEST_TYPES: dict[str, type] = {
+    "failed": list, "timings": dict, "sha256": dict, "versions": dict, "argv": list, "device": str, "chance": dict,
+}  # fmt: skip
 WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}  # whole numbers that are never empty
 
 
@@ -79,13 +82,27 @@ def _read_csv(path: Path, typed: bool) -> pd.DataFrame:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json; empty where there is none, as while a run is unfinished. Raises DataError where it is no JSON."""
+    """manifest.json; empty where there is none, as while a run is unfinished.
+
+    An entry of another type than gradlab gives it is left out: somebody may have written the file by hand. Raises
+    DataError where it is no JSON.
+    """
     path = folder / "manifest.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(Problem(str(path), f"is not JSON: {error}")) from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    sound: dict[str, Any] = {
+        key: value for key, value in found.items() if isinstance(value, MANIFEST_TYPES.get(key, object))
+    }
+    if "failed" in sound:
+        sound["failed"] = [each for each in sound["failed"] if isinstance(each, dict)]
+    if "timings" in sound:
+        numbers = sound["timings"].items()
+        sound["timings"] = {name: value for name, value in numbers if isinstance(value, int | float)}
+    return sound
 
 
 def chances(manifest: dict[str, Any]) -> dict[str, float]:

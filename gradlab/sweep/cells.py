@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.errors import GradlabError
 from gradlab.plan import Cell, Plan, Stack
 from gradlab.store.rows import histogram_rows, jacobian_rows, layer_rows, step_rows
 from gradlab.store.schema import CELL, HISTOGRAMS, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
@@ -109,8 +110,13 @@ class Cells:
 
     def _results(self, cell: Cell) -> list[StackResult]:
         found = [self._read(stack) for stack in self._stacks[cell.id]]
-        assert None not in found, "a stack that was finished has left the journal"
-        return [result for result in found if result is not None]
+        kept = [result for result in found if result is not None]
+        if len(kept) < len(found):
+            raise GradlabError(
+                f"finished records of cell {cell.id} have left the journal",
+                "the same command trains them again",
+            )
+        return kept
 
     def _empty(self, columns: list[str]) -> Table:
         return Table({name: np.empty(0) for name in (*names(CELL), *self.plan.varying, *columns)}, {})

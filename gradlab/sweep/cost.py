@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from gradlab.errors import Problem, UserError
 from gradlab.measure import schedule
 from gradlab.measure.columns import HISTOGRAM_COLUMNS, QUANTITIES, layer_columns
 from gradlab.plan import Plan, Stack, parse_probe
-from gradlab.processes import cores
+from gradlab.processes import available_memory, cores
 from gradlab.train.registry import EVALUATION_ROWS
 
 LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
@@ -51,25 +50,6 @@ def memory(stack: Stack) -> int:
     made = schedule.count(when, training.steps) if when else 0
     records = 2 * 8 * made * replicas * (network.depth + 1) * numbers
     return held + batch + replicas * width * rows + data + records
-
-
-def available_memory() -> int | None:
-    """Bytes that may still be used, by the machine and by a container's limit; None where neither says."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        pass
-    try:
-        limit, used = (
-            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text(encoding="ascii"))
-            for name in ("max", "current")
-        )
-        found.append(limit - used)
-    except (OSError, ValueError):  # no such limit ("max")
-        pass
-    return min(found, default=None)
 
 
 def check_memory(stacks: Sequence[Stack]) -> str | None:

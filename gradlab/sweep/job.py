@@ -42,7 +42,8 @@ class Keep:
 def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> StackResult:
     """The records of a stack with their prediction. Its bytes depend on the stack alone, not on where it runs.
 
-    Raises GradlabError when the weights cannot be written.
+    Raises GradlabError when the weights cannot be written, DataError when the data or a user's activation have changed
+    since the stack was planned.
     """
     from gradlab import generators
     from gradlab.analyse.predicted import predicted_delta, predicted_jacobian
@@ -51,6 +52,7 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
 
     checkpoint = Checkpoint(keep.checkpoint_file(stack), keep.seconds, say) if keep and keep.seconds else None
     dataset = stack.cell.dataset()
+    stack.cell.check_activation()
 
     def watched(step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         watch(stack, step, made, shown)

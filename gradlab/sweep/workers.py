@@ -18,8 +18,8 @@ from typing import Any
 
 from gradlab.errors import GradlabError
 from gradlab.plan import Stack
-from gradlab.processes import start_server
-from gradlab.sweep.cost import available_memory, largest_first, memory
+from gradlab.processes import available_memory, start_server
+from gradlab.sweep.cost import largest_first, memory
 from gradlab.sweep.interrupt import Interrupt
 from gradlab.sweep.job import Keep, Say, Watch
 from gradlab.train.result import StackResult

@@ -44,6 +44,8 @@ class Checkpoint:
                 facts = json.loads(str(archive["facts"]))
                 if facts["stack"] != _identity(training.stack):
                     raise ValueError("it belongs to another stack or version")
+                if not 0 < facts["step"] <= training.training.steps:
+                    raise ValueError("it is of another step than this training has")
                 arrays = {name: archive[name] for name in archive.files if name != "facts"}
         except Exception as error:  # NumPy and zipfile raise a dozen kinds over bytes they did not write
             self.say(f"{self.path} is not used, its stack starts again: {error}")

@@ -186,3 +186,13 @@ def test_commands_to_copy_are_quoted_for_the_shell(gradlab) -> None:  # type: ig
     assert shlex.split(following)[-1] == out
     told = gradlab("diagnose", out).err.splitlines()[-1]
     assert out in shlex.split(told)
+
+
+def test_bytes_that_are_no_text_are_named(gradlab) -> None:  # type: ignore[no-untyped-def]
+    for arguments in (("report", "C\udcff"), ("run", *TINY, "--out", "a\udcff")):
+        ended = gradlab(*arguments)
+        assert ended.code == 2 and "no UTF-8 text" in ended.err
+    Path("c.toml").write_text('[run]\nout = "a\\u0000b"\n')
+    ended = gradlab("run", *TINY, "--config", "c.toml")
+    assert ended.code == 2 and "NUL character" in ended.err
+    assert [path.name for path in Path().iterdir()] == ["c.toml"]

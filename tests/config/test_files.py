@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 BAD = ROOT / "tests" / "data" / "configs"
 
 SAYS: dict[str, tuple[str, ...]] = {
-    "bad-init-parameter": ("network.init gaussian:sigma_w: -1 is out of range", "a number > 0"),
+    "bad-init-parameter": ("network.init gaussian:sigma_w: -1 is out of range", "a number in (0, 1e+100]"),
     "bad-item-in-list": ("grid.depth: 0 is out of range", "grid.depth: 'x' is not a whole number"),
     "bad-schedule-and-probe": ("recording.record: 'sometimes'", "recording.probe: 'none'"),
     "batch-larger-than-data": ("training.batch_size: 5000", "1438"),

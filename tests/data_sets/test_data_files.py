@@ -6,6 +6,8 @@ import pickle
 import socket
 import struct
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 
 from gradlab import data
+from gradlab.data import files
 from gradlab.data.columns import classes
 from gradlab.data.idx import load_folder, read_idx
 from gradlab.data.split import stratified_split
@@ -155,6 +158,52 @@ def test_idx_header_that_states_an_absurd_size_takes_no_memory(tmp_path: Path) -
     path.write_bytes(bytes([0, 0, 14, 3]) + b"\xff" * 12 + b"123")
     with pytest.raises(DataError, match="and it holds 3"):
         read_idx(path, "t")
+
+
+def test_files_that_no_writer_makes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, says: str, target: str = "y") -> None:
+        with pytest.raises(DataError, match=says) as caught:
+            data.load(str(path), target)
+        assert path.name in caught.value.problems[0].where
+
+    y = LABELS
+    np.savez(tmp_path / "struct.npz", x=np.zeros(ROWS, dtype=[("a", "f8"), ("b", "f8")]), y=y)
+    refused(tmp_path / "struct.npz", "not a readable table|not numbers|values")
+    np.savez(tmp_path / "twice.npz", **{"x": np.zeros((ROWS, 2)), "x[0]": np.zeros(ROWS), "y": y})
+    refused(tmp_path / "twice.npz", "is called 'x\\[0\\]'")
+    with zipfile.ZipFile(tmp_path / "foreign.npz", "w") as archive:
+        archive.writestr("notes.txt", "no array")
+        archive.writestr("y.txt", "no array")
+    refused(tmp_path / "foreign.npz", "not a readable table")
+    np.savez(tmp_path / "large.npz", x=np.zeros((ROWS, 2)), y=y)
+    monkeypatch.setattr(files, "available_memory", lambda: 100)
+    refused(tmp_path / "large.npz", "unpacks to .* GB of memory are free")
+    (tmp_path / "axes").mkdir()
+    header = bytes([0, 0, 8, 251]) + b"\0\0\0\1" * 251 + b"1"
+    with pytest.raises(DataError, match="states 251 dimensions"):
+        (tmp_path / "axes-idx3").write_bytes(header)
+        read_idx(tmp_path / "axes-idx3", "t")
+
+
+def test_an_idx_file_that_unpacks_to_more_than_it_states_is_read_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "bomb-idx1.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        stream.write(bytes([0, 0, 8, 1, 0, 0, 0, 5]))
+        for _ in range(64):
+            stream.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="5 bytes, and it holds more"):
+        read_idx(path, "t")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_a_parquet_index_is_a_column(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"a": np.arange(ROWS) ** 3, "b": np.arange(ROWS) ** 2, "y": LABELS})
+    frame.set_index("a").to_parquet(tmp_path / "t.parquet")
+    assert data.load(str(tmp_path / "t.parquet"), "y").features == 2
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,20 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
 
-from gradlab.errors import GradlabError, UserError
+from gradlab import plan as plans
+from gradlab.errors import DataError, GradlabError, UserError
 from gradlab.experiment import Outcome, execute
-from gradlab.plan import Plan
+from gradlab.plan import Cell, Plan
+from gradlab.report import saved
+from gradlab.report.build import build
 from gradlab.store import folder as folders
 from gradlab.store.schema import SCHEMA_VERSION
 
@@ -355,3 +360,123 @@ def test_results_that_came_after_the_look_are_not_overwritten(tmp_path: Path) ->
         second.prepare()
     second.close()
     assert table_bytes(out) == before
+
+
+def test_data_that_change_under_a_sweep_are_told_and_not_kept(tmp_path: Path) -> None:
+    """Every worker process reads them anew."""
+    file, out = tmp_path / "points.csv", tmp_path / "out"
+    rows = ["a,b", *(f"{i % 7},{'xy'[i % 2]}" for i in range(60))]
+    file.write_text("\n".join(rows))
+    plan = plan_of(out, data=str(file), target="b", workers=2)
+    file.write_text("\n".join([*rows, "3,x"]))
+    outcome, _ = run(plan)
+    assert len(outcome.failed) == 4 and len(outcome.summary) == 0
+    assert all("has changed since this was planned" in failure.message for failure in outcome.failed)
+    assert not list((out / ".journal").glob("*.npz"))
+    plans._loaded.clear()
+    with pytest.raises(DataError, match="has changed"):
+        run(plan)
+
+
+def test_an_activation_that_changes_under_a_sweep_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "moving_phi.py").write_text("import torch\ndef phi(z):\n    return torch.tanh(z)\n")
+    plan = plan_of(tmp_path / "out", activation=["moving_phi:phi"], depth=[2], workers=1)
+    (tmp_path / "moving_phi.py").write_text("import torch\ndef phi(z):\n    return torch.relu(z)\n")
+    outcome, _ = run(plan)
+    assert "moving_phi: it has changed" in outcome.failed[0].message
+
+
+def test_a_place_that_force_builds_for_is_taken(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = folders.ResultsFolder(plan_of(out, force=True))
+    first.prepare()
+    with pytest.raises(UserError, match="another gradlab writes there"):
+        run(plan_of(out, lr=0.5))
+    first.close()
+    run(plan_of(out, lr=0.5))
+
+
+def test_a_link_stays_one_and_here_is_a_place(
+    tmp_path: Path, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "out"
+    link.symlink_to(tmp_path / "disk")
+    run(plan_of(link, lr=0.5))
+    for _ in range(2):
+        run(plan_of(link, force=True))
+        assert link.is_symlink() and table_bytes(tmp_path / "disk") == reference
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "out"}
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run(plan_of(Path()))
+    assert table_bytes(Path()) == reference
+    with pytest.raises(UserError, match="cannot replace the working directory"):
+        run(plan_of(Path(), force=True))
+
+
+def test_a_larger_grid_leaves_no_table_of_the_smaller_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, activation=["relu"]))
+    run(plan_of(out, tables="parquet"))
+    assert not (out / "summary.csv").exists() and len(saved.load(out).summary) == 4
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "[" * 100_000, '{"plan": 1, "cells": 5}', None])
+def test_a_journal_without_its_plan_is_named_and_force_helps(
+    tmp_path: Path, reference: dict[str, bytes], damage: str | None
+) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    path = out / ".journal" / "plan.json"
+    (out / "manifest.json").unlink()
+    path.unlink() if damage is None else path.write_text(damage)
+    with pytest.raises(UserError, match=r"plan\.json is missing or damaged"):
+        run(plan_of(out))
+    run(plan_of(out, force=True))
+    assert table_bytes(out) == reference
+    path.unlink() if damage is None else path.write_text(damage)
+    assert run(plan_of(out))[1].total == 0 or damage == '{"plan": 1, "cells": 5}', (
+        "the manifest knows it, too"
+    )
+
+
+def test_records_that_leave_the_journal_are_an_error_in_words(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    class Thief(Notes):
+        def cell_done(self, cell: Cell, row: Mapping[str, Any]) -> None:
+            for path in (out / ".journal").glob("*.npz"):
+                path.unlink()
+
+    with pytest.raises(GradlabError, match="have left the journal"):
+        execute(plan_of(out, workers=1), Thief())
+    run(plan_of(out))
+
+
+def test_a_lock_is_no_way_to_another_file(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("years of work")
+    (tmp_path / "out" / ".journal").mkdir(parents=True)
+    (tmp_path / "out" / ".journal" / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(GradlabError, match="cannot write"):
+        run(plan_of(tmp_path / "out"))
+    assert (tmp_path / "victim").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "entry", [{"failed": 5}, {"failed": ["x", {"a": 1}]}, {"timings": None}, {"versions": [1]}, {"argv": 3},
+              {"device": 5}, {"sha256": 5}, {"chance": []}]
+)  # fmt: skip
+def test_a_manifest_that_somebody_wrote_is_read_as_far_as_it_goes(tmp_path: Path, entry: Any) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps(manifest | entry))
+    assert build([out], ("html", "md")).files
+    (out / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="is not JSON"):
+        build([out], ("md",))
