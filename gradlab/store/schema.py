@@ -174,7 +174,7 @@ SUMMARY = (
             "factor of delta_rms per layer, going down, at step 0: least-squares fit",
         ),
         ("decay_per_layer_ci95", "", "half width of its 95 % interval"),
-        ("decay_per_layer_predicted", "", "the same fit through the predicted delta_rms"),
+        ("decay_per_layer_predicted", "", "the same fit through the predicted delta_rms, of the same layers"),
         (
             "dead_fraction_max",
             "",
