@@ -287,7 +287,8 @@ class Recorder:
             if self.probe is not None:
                 self._run_probe(record)
         self._parameters.place(record)
-        if not self._parameters.commit(record, gradient_scale):
+        learns = self._parameters.commit(record, gradient_scale)
+        if not learns and any(parameter.requires_grad for parameter in self.model.parameters()):
             warn(
                 f"step {self._step}: no parameter has a gradient; recorder.step stands after the backward pass and "
                 "before zero_grad",

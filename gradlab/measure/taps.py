@@ -150,7 +150,9 @@ class Taps:
         self.batch_dim, self.no_grad = batch_dim, False
         self.passes: list[Pass] = []
         self.seconds = 0.0
-        self._handles: list[RemovableHandle] = []  # of the root's own hooks
+        self._handles: list[
+            RemovableHandle
+        ] = []  # of the root's own hooks, in the order in which they must run
         self._inner: list[RemovableHandle] = []
         self._local = threading.local()  # data parallelism runs one thread a replica
         self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
@@ -163,9 +165,13 @@ class Taps:
             return
         self._parameters = [each for each in self.root.parameters() if each.requires_grad]
         try:
-            self._handles.append(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
+            add = self._handles.append
+            add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
             self._attach()
-            self._handles.append(self.root.register_forward_hook(Tap(self._leave), always_call=True))
+            for name, module in self.modules.items():
+                if module is self.root:
+                    add(module.register_forward_hook(Tap(self._named(name))))
+            add(self.root.register_forward_hook(Tap(self._leave), always_call=True))
         except BaseException:
             self.detach()
             raise
@@ -173,7 +179,9 @@ class Taps:
     def _attach(self) -> None:
         add = self._inner.append
         for name, module in self.modules.items():
-            if isinstance(module, torch.jit.ScriptModule):  # not chosen, or it would have been refused
+            if module is self.root or isinstance(
+                module, torch.jit.ScriptModule
+            ):  # not chosen, or it would be refused
                 continue
             add(module.register_forward_hook(Tap(self._named(name))))
         for module in self.root.modules():
@@ -413,8 +421,9 @@ class _Watch(TorchFunctionMode):
 
 
 def _reached(parameters: Sequence[Tensor]) -> bool | None:
-    """Whether the backward pass going on brings a gradient to any of them; None where it asks for theirs."""
-    found: bool | None = False
+    """Whether the backward pass going on brings a gradient to any of them; None where it asks for theirs. Of a model
+    that is frozen as a whole every pass counts: what learns is in front of it."""
+    found: bool | None = not parameters
     for parameter in parameters:
         try:
             if torch._C._will_engine_execute_node(get_gradient_edge(parameter).node):

@@ -449,3 +449,33 @@ def test_a_net_of_nan_is_not_free_of_dead_units() -> None:
         assert lost[["z_std", "slope_sq", "saturated_fraction"]].isna().all()
         assert lost[["dead_fraction", "low_activity_fraction", "deaths", "revivals"]].isna().all()
         assert lost[["batch_dead_fraction", "zero_fraction"]].isna().all()
+
+
+def test_an_evaluation_between_leaves_the_models_own_row_where_it_was(plain: Recorder) -> None:
+    """The root is a module with a row of its own; its hooks run in their order again."""
+    torch.manual_seed(0)
+    lstm = nn.LSTM(8, 5).to(F64)
+
+    def record(evaluate: bool) -> Recorder:
+        with Recorder(lstm) as recorder:
+            if evaluate:
+                with torch.no_grad():
+                    lstm(X[:2])
+            lstm.zero_grad()
+            lstm(X)[0].square().mean().backward()
+            recorder.step()
+        return recorder
+
+    assert_same(record(True), record(False))
+    assert rows(record(True))["batch"].tolist() == [6]
+
+
+def test_a_frozen_model_has_its_deltas_and_no_warning(plain: Recorder) -> None:
+    model = net().requires_grad_(False)
+    prompt = X.clone().requires_grad_()
+    with warnings.catch_warnings(), Recorder(model) as recorder:
+        warnings.simplefilter("error")
+        loss(model, prompt).backward()
+        recorder.step()
+    assert rows(recorder)["delta_rms"].tolist() == pytest.approx(rows(plain)["delta_rms"].tolist(), rel=1e-12)
+    assert rows(recorder)["weight_grad_norm"].isna().all()
