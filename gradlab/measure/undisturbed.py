@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from operator import is_
 from typing import Any
@@ -72,15 +72,18 @@ class _Snapshot:
         self._seen.add(id(value))
         if isinstance(value, dict):
             self._containers.append((value, dict(value)))
-            for each in value.values():
-                self._add(each)
+            self._add_all(value.values())
         elif isinstance(value, list | tuple | set | deque):
             if not isinstance(value, tuple):
                 self._containers.append((value, set(value) if isinstance(value, set) else list(value)))
-            for each in value:
-                self._add(each)
+            self._add_all(value)
         elif (undo := _undo(value)) is not None:
             self._undo.append(undo)
+
+    def _add_all(self, values: Collection[Any]) -> None:
+        if not set(map(type, values)) <= UNCHANGING:  # a long list of numbers takes no time
+            for each in values:
+                self._add(each)
 
 
 @contextmanager
