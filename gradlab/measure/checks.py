@@ -97,12 +97,14 @@ def _scripted(name: str) -> Problem:
 
 
 def optimizers_of(given: Optimizer | Iterable[Optimizer] | None) -> list[Optimizer]:
-    """The torch optimisers given; what is none and keeps one in `.optimizer` stands for it."""
+    """The torch optimisers given; what merely keeps one in `.optimizer` stands for it."""
     if given is None:
         return []
     found = []
     for each in given if isinstance(given, Iterable) else [given]:
-        inner = each if isinstance(each, Optimizer) else getattr(each, "optimizer", None)
+        # accelerate's is an Optimizer by name, which was never initialised and takes no hooks
+        whole = isinstance(each, Optimizer) and hasattr(each, "_optimizer_step_post_hooks")
+        inner = each if whole else getattr(each, "optimizer", None)
         if not isinstance(inner, Optimizer):
             raise ConfigError(Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer"))
         found.append(inner)
