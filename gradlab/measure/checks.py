@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -56,20 +57,20 @@ def problems_with(
     schedule: str, steps: int | None, loss_reduction: str | float, accumulation: int, batch_dim: int
 ) -> list[Problem]:
     """Everything that is wrong with what the caller says of the loop."""
-    divisor = isinstance(loss_reduction, int | float) and 0 < loss_reduction < float("inf")
+    divisor = isinstance(loss_reduction, Real) and 0 < loss_reduction < float("inf")
     checked = (
         ("schedule", schedule, isinstance(schedule, str), "log, all, every:N"),
-        ("steps", steps, steps is None or (isinstance(steps, int) and steps >= 1), "a whole number >= 1"),
+        ("steps", steps, steps is None or (isinstance(steps, Integral) and steps >= 1), "a whole number >= 1"),
         ("loss_reduction", loss_reduction, loss_reduction in ("mean", "sum") or divisor,
          "mean, sum, or a number above 0"),
-        ("accumulation", accumulation, isinstance(accumulation, int) and accumulation >= 1, "a whole number >= 1"),
-        ("batch_dim", batch_dim, isinstance(batch_dim, int) and batch_dim >= 0, "a whole number >= 0"),
+        ("accumulation", accumulation, isinstance(accumulation, Integral) and accumulation >= 1, "a whole number >= 1"),
+        ("batch_dim", batch_dim, isinstance(batch_dim, Integral) and batch_dim >= 0, "a whole number >= 0"),
     )  # fmt: skip
     return [Problem(name, f"{value!r}", allowed) for name, value, right, allowed in checked if not right]
 
 
 def chosen(
-    modules: dict[str, nn.Module], layers: Sequence[str] | None, metrics: str, problems: list[Problem]
+    modules: dict[str, nn.Module], layers: Iterable[str] | None, metrics: str, problems: list[Problem]
 ) -> dict[str, nn.Module]:
     """The modules that one of the paths or patterns names, in the model's order; what is wrong goes to `problems`."""
     if not modules:

@@ -77,15 +77,14 @@ class ParameterMeter:
             ]
             record.order.insert(family[-1] + 1 if family else len(record.order), key)
 
-    def commit(self, record: Record, scale: Tensor | None) -> bool:
-        """Put the gradients as they are now, divided by `scale` where they still carry the loss scale. False where
-        there are none."""
+    def commit(self, record: Record, scale: Tensor | None) -> None:
+        """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
         weights, biases = _gradients(self.weights), _gradients(self.biases)
         if self.metrics == "gradients":
             for column, gradients in (("weight_grad_norm", weights), ("bias_grad_norm", biases)):
                 for keys, norms in self._norms(gradients):
                     record.put_all(keys, column, _unscaled(norms, scale))
-            return bool(weights or biases)
+            return
         for block in self._blocks(weights):
             norms = block.over(self._workspace.norm)
             record.put_all(block.keys, "weight_grad_norm", _unscaled(norms, scale))
@@ -100,7 +99,6 @@ class ParameterMeter:
             sizes = block.over(self._workspace.norm)
             self._sizes.append((block, sizes))
             record.put_all(block.keys, "weight_norm", sizes)
-        return bool(weights or biases)
 
     def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Tensor]]:
         """Keys and their norms, [key, replica]. Where the formats allow it, every tensor is read once, where it is, in

@@ -84,7 +84,7 @@ class Recorder:
         model: nn.Module,
         probe: Probe | None = None,
         schedule: str = "log",
-        layers: Sequence[str] | None = None,
+        layers: Iterable[str] | None = None,
         *,
         steps: int | None = None,
         metrics: str = "standard",
@@ -95,6 +95,8 @@ class Recorder:
         log_to: object = None,
     ) -> None:
         self.model, self._given = unwrapped(model), model
+        if isinstance(layers, Iterable) and not isinstance(layers, str):
+            layers = list(layers)
         stacked = isinstance(self.model, StackedMLP)
         problems = problems_of(self.model, metrics)
         problems += problems_with(schedule, steps, loss_reduction, accumulation, batch_dim)
@@ -287,8 +289,9 @@ class Recorder:
             if self.probe is not None:
                 self._run_probe(record)
         self._parameters.place(record)
-        learns = self._parameters.commit(record, gradient_scale)
-        if not learns and any(parameter.requires_grad for parameter in self.model.parameters()):
+        self._parameters.commit(record, gradient_scale)
+        every = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if every and all(parameter.grad is None for parameter in every):
             warn(
                 f"step {self._step}: no parameter has a gradient; recorder.step stands after the backward pass and "
                 "before zero_grad",

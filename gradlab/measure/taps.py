@@ -121,9 +121,18 @@ class Tap:
         if self.function is not None:
             self.function(*args)
         elif isinstance(args[0], nn.Module):
-            for hooks in (args[0]._forward_hooks, args[0]._forward_pre_hooks):
-                for number in [number for number, hook in hooks.items() if hook is self]:
-                    del hooks[number]
+            self._go(args[0])
+
+    def _go(self, copied: nn.Module) -> None:
+        """Leave a copy; but for a hook that is called after errors too, since torch walks through its table then."""
+        always = copied._forward_hooks_always_called
+        for hooks, with_kwargs in (
+            (copied._forward_hooks, copied._forward_hooks_with_kwargs),
+            (copied._forward_pre_hooks, copied._forward_pre_hooks_with_kwargs),
+        ):
+            for number in [n for n, hook in hooks.items() if hook is self and n not in always]:
+                del hooks[number]
+                with_kwargs.pop(number, None)
 
     def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
         return Tap, ()
@@ -158,10 +167,12 @@ class Taps:
         self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
         self._parameters: list[Tensor] = []
         self._running: set[int] = set()  # backward passes that bring gradients and go on
+        self._going = 0  # forward passes that go on, in all threads
 
     def attach(self) -> None:
         """Attach the hooks, where they are not yet."""
         if self._handles:
+            self._attach()  # an evaluation that was cut short has left them off
             return
         self._parameters = [each for each in self.root.parameters() if each.requires_grad]
         try:
@@ -177,6 +188,8 @@ class Taps:
             raise
 
     def _attach(self) -> None:
+        if self._inner:
+            return
         add = self._inner.append
         for name, module in self.modules.items():
             if module is self.root or isinstance(
@@ -206,7 +219,7 @@ class Taps:
         for mode in self._modes():
             _remove_mode(mode)
         self.passes, self._loose = [], None
-        self._running = set()
+        self._running, self._going = set(), 0
         self._local = threading.local()
 
     @contextmanager
@@ -241,12 +254,16 @@ class Taps:
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if _elsewhere() or _in_backward():
             return
-        stack = self._stack()
+        stack, alone = self._stack(), threading.current_thread() is threading.main_thread()
         if not (self.no_grad or torch.is_grad_enabled()):
-            if not stack:  # torch's encoders take another path through a module with hooks
+            # Torch's encoders take another path through a module with hooks. Other threads share them.
+            if alone and not stack and not self._going:
                 self._detach()
             stack.append(None)
             return
+        if alone:
+            self._running.clear()  # of a backward pass that ended in an error nobody is told
+            self._attach()  # nor of an evaluation that Ctrl-C ended
         if stack and stack[-1] is not None:  # a model that calls itself
             stack.append(stack[-1])
             return
@@ -258,6 +275,7 @@ class Taps:
             replica=getattr(module, "_is_replica", False),
         )
         self.passes.append(forward)
+        self._going += 1
         stack.append(forward)
         self._modes().append(_Watch(self))
         torch.overrides._push_mode(self._modes()[-1])  # type: ignore[no-untyped-call]
@@ -271,8 +289,10 @@ class Taps:
         forward = stack.pop()
         if forward is None and not stack and self._handles:
             self._attach()
-        elif forward is not None and forward not in stack and self._modes():
-            _remove_mode(self._modes().pop())
+        elif forward is not None and forward not in stack:
+            self._going -= 1
+            if self._modes():
+                _remove_mode(self._modes().pop())
 
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""

@@ -43,6 +43,8 @@ class _Snapshot:
         return {id(tensor) for undo in self._undo if (tensor := undo()) is not None}
 
     def _add_module(self, model: nn.Module) -> None:
+        # Parameters are looked after apart: to put them back would take a copy of the model.
+        self._seen.update(id(each) for module in model.modules() for each in module._parameters.values())
         for module in model.modules():
             if id(module) in self._seen:
                 continue
@@ -50,12 +52,10 @@ class _Snapshot:
             self.modules.append(module)
             own = module.__dict__.copy()
             self._attributes.append((module, own))
-            # Parameters are looked after apart: to put them back would take a copy of the model.
             for table in (module._modules, module._parameters):
                 if isinstance(table, dict):  # a scripted module's are none, and do not change
                     self._containers.append((table, dict(table)))
                 self._seen.add(id(table))
-            self._seen.update(map(id, module._parameters.values()))
             for name, value in own.items():
                 if type(value) not in UNCHANGING and name not in HOOKS:
                     self._add(value)
@@ -64,26 +64,29 @@ class _Snapshot:
 
     def _add(self, value: Any) -> None:
         """Remember a value, and what is in it."""
-        if isinstance(value, nn.Module):
-            self._add_module(value)
-            return
-        if type(value) in UNCHANGING or id(value) in self._seen:
-            return
-        self._seen.add(id(value))
+        todo = [value]
+        while todo:
+            value = todo.pop()
+            if isinstance(value, nn.Module):
+                self._add_module(value)
+            elif type(value) not in UNCHANGING and id(value) not in self._seen:
+                self._seen.add(id(value))
+                todo += self._add_one(value)
+
+    def _add_one(self, value: Any) -> Collection[Any]:
+        """Remember a value alone; what is in it and may change."""
+        inside: Collection[Any] = ()
         if isinstance(value, dict):
             self._containers.append((value, dict(value)))
-            self._add_all(value.values())
+            inside = value.values()
         elif isinstance(value, list | tuple | set | deque):
             if not isinstance(value, tuple):
                 self._containers.append((value, set(value) if isinstance(value, set) else list(value)))
-            self._add_all(value)
+            inside = value
         elif (undo := _undo(value)) is not None:
             self._undo.append(undo)
-
-    def _add_all(self, values: Collection[Any]) -> None:
-        if not set(map(type, values)) <= UNCHANGING:  # a long list of numbers takes no time
-            for each in values:
-                self._add(each)
+        # a long list of numbers takes no time
+        return () if set(map(type, inside)) <= UNCHANGING else inside
 
 
 @contextmanager
@@ -123,12 +126,12 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-        changed = before.restore()
         torch.random.set_rng_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
         for device, state in cuda:
             torch.cuda.set_rng_state(state, device)
+        changed = before.restore()
     for parameter, version in parameters:
         if parameter._version != version and id(parameter) not in changed:
             names = (name for name, each in model.named_parameters() if each is parameter)
@@ -152,8 +155,8 @@ def _undo(value: Any) -> Callable[[], Tensor | None] | None:
     """What puts an object's content back; None where there is nothing to put back."""
     if isinstance(value, Tensor):
         return None if value.is_inference() else _undo_tensor(value)  # torch lets nobody write over those
-    if isinstance(value, np.ndarray):
-        return _undo_array(value)
+    if isinstance(value, np.ndarray):  # a read-only one may be a file larger than memory
+        return _undo_array(value) if value.flags.writeable and not value.dtype.hasobject else None
     if isinstance(value, torch.Generator):
         state = value.get_state()
         return lambda: (value.set_state(state), None)[1]
@@ -203,7 +206,7 @@ def _undo_array(array: NDArray[Any]) -> Callable[[], None]:
     before = array.copy()
 
     def undo() -> None:
-        if array.flags.writeable and not np.array_equal(array, before):
+        if not np.array_equal(array, before):
             array[...] = before
 
     return undo

@@ -43,7 +43,8 @@ class ResultsFolder:
     def __init__(self, plan: Plan, message: Callable[[str], None] = lambda text: None) -> None:
         self.plan = plan
         # `.` has no name to put a folder beside, and a link would itself be moved
-        self.path = plan.out if plan.out.name and not plan.out.is_symlink() else plan.out.resolve()
+        nameless = plan.out.name in ("", "..")
+        self.path = plan.out.resolve() if nameless or plan.out.is_symlink() else plan.out
         self._tell = message
         self._told: set[str] = set()
         self._building = self.path  # where files go: the folder, or beside it while --force builds
@@ -64,12 +65,13 @@ class ResultsFolder:
         if not self.path.exists() or not _holds_anything(self.path):
             return "new"
         found = _identity(self.path)
-        if found is None and not (self.path / JOURNAL).is_dir():
+        if found is None and not _has_records(self.path / JOURNAL):
             what = "it holds files that are no gradlab results"
             what += ", so --force does not replace it" if self.plan.run.force else ""
             raise self._refused(what, "an empty or new folder")
         if self.plan.run.force:
-            if self.path == Path.cwd():
+            here = Path.cwd()
+            if self.path.resolve() in (here, *here.parents):
                 raise self._refused("--force cannot replace the working directory", "another folder")
             return "new"
         if found is None:
@@ -265,6 +267,11 @@ def _identity(folder: Path) -> dict[str, Any] | None:
             ):
                 return found
     return None
+
+
+def _has_records(journal: Path) -> bool:
+    """Whether a journal holds what gradlab puts there, if not the file that says whose it is."""
+    return any(any(journal.glob(kind)) for kind in ("plan.json", "*.npz", "*.checkpoint"))
 
 
 def _clear(folder: Path) -> None:

@@ -210,12 +210,12 @@ def _alone(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
         with suppress(OSError):
             if [each.name for each in out.iterdir()] == [LOCK]:
                 (out / LOCK).unlink()
             for folder in made:
                 folder.rmdir()
+        lock.release()
 
 
 def _finished(out: Path, folder_id: str, force: bool) -> bool:

@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+import threading
 import warnings
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -353,7 +355,13 @@ def test_hooks_go_from_a_copy_when_it_is_called() -> None:
         twin, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
     for copied in (twin, pickled):
         assert torch.equal(copied(X), model(X))
-        assert not any(m._forward_hooks or m._forward_pre_hooks for m in copied.modules())
+        hooks = [
+            hook
+            for m in copied.modules()
+            for table in (m._forward_hooks, m._forward_pre_hooks)
+            for hook in table
+        ]
+        assert hooks == [*copied._forward_hooks_always_called], "torch walks through its table after an error"
 
 
 def test_a_model_that_differentiates_itself() -> None:
@@ -479,3 +487,65 @@ def test_a_frozen_model_has_its_deltas_and_no_warning(plain: Recorder) -> None:
         recorder.step()
     assert rows(recorder)["delta_rms"].tolist() == pytest.approx(rows(plain)["delta_rms"].tolist(), rel=1e-12)
     assert rows(recorder)["weight_grad_norm"].isna().all()
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_evaluations_in_threads_leave_the_rows_as_they_are(cut_short: bool, plain: Recorder) -> None:
+    model = net()
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            model(X)
+
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Interrupted
+
+    with Recorder(model) as recorder:
+        threads = [threading.Thread(target=evaluate) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if cut_short:
+            handle = model[2].register_forward_pre_hook(stop)
+            with pytest.raises(Interrupted):
+                evaluate()
+            handle.remove()
+        loss(model).backward()
+        recorder.step()
+    assert_same(recorder, plain)
+
+
+def test_a_backward_pass_that_failed_counts_for_nothing(plain: Recorder) -> None:
+    """As in a loop that tries again after running out of memory."""
+    model = net()
+
+    def out_of_memory(_: Tensor) -> None:
+        raise MemoryError
+
+    with Recorder(model) as recorder:
+        z = model[0](X)
+        z.register_hook(out_of_memory)
+        with pytest.raises(MemoryError):
+            F.cross_entropy(model[1:](z), Y).backward()
+        model.zero_grad()
+        loss(model).backward()
+        recorder.step()
+    assert rows(recorder)["batch"].tolist()[-1] == 6
+
+
+def test_frozen_layers_that_are_chosen_are_no_reason_to_warn() -> None:
+    model = net()
+    model[0].requires_grad_(False)
+    with warnings.catch_warnings(), Recorder(model, layers={"0"}) as recorder:
+        warnings.simplefilter("error")
+        loss(model).backward()
+        recorder.step()
+    assert [*rows(recorder).index] == ["0"]
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    Recorder(net(), steps=np.int64(10), loss_reduction=np.float32(10), accumulation=np.int32(2))  # type: ignore[arg-type]

@@ -210,3 +210,24 @@ def test_values_that_change_places_and_the_tables_of_an_older_torch() -> None:
     assert model.cache.keys() == before.keys()
     assert all(model.cache[key] is before[key] for key in before)
     assert model.calls.item() == 0
+
+
+def test_what_a_model_may_keep() -> None:
+    model = nn.Linear(3, 3)
+    model.odd = np.array([torch.zeros(2), [1]], dtype=object)  # type: ignore[assignment]
+    model.deep = deep = []  # type: ignore[assignment]
+    for _ in range(5000):
+        deep.append([])
+        deep = deep[0]
+    model.itself = [model]  # type: ignore[assignment]
+    model.weights = [model.weight]  # type: ignore[assignment]
+    model.fixed = np.zeros(4)  # type: ignore[assignment]
+    model.fixed.flags.writeable = False
+    state = torch.random.get_rng_state()
+    with evaluation(model):
+        torch.rand(3)
+        deep.append(1)
+    assert deep == [] and torch.equal(torch.random.get_rng_state(), state)
+    with pytest.raises(GradlabError, match="changed its parameter 'weight'"), evaluation(model):
+        model.weight.data.add_(1)
+        model.weight.detach().add_(1)

@@ -183,6 +183,21 @@ def test_a_folder_of_other_files_is_never_used(tmp_path: Path, force: bool) -> N
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
 
+def test_a_journal_alone_makes_no_folder_gradlabs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    (out / ".journal").mkdir(parents=True)
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="no gradlab results"):
+        run(plan_of(out, force=True))
+    (out / "thesis.tex").unlink()
+    run(plan_of(out))
+    (out / "inner").mkdir()
+    monkeypatch.chdir(out / "inner")
+    for place in (Path(".."), Path("../../out"), out):
+        with pytest.raises(UserError, match="cannot replace the working directory"):
+            run(plan_of(place, force=True))
+
+
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match="it is a file"):
