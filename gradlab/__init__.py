@@ -32,6 +32,10 @@ _HOME = {
 __all__ = ["Recorder", "Result", "__version__", "compare", "diagnose", "run", "theory"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name == "theory":
         return import_module("gradlab.theory")

@@ -88,3 +88,8 @@ def test_the_training_commands_have_a_flag_for_every_key(name: str) -> None:
         assert key.meaning.split(" ")[0] in options[key.option].help, key.path
     assert {"--config", "--set", "--json", "--quiet", "--profile"} <= set(options)
     assert ("--best-over" in options) == ("--dry-run" in options) == (name == "compare")
+
+
+def test_what_is_loaded_on_first_use_is_listed() -> None:
+    code = "import gradlab; assert set(gradlab.__all__) <= set(dir(gradlab)), dir(gradlab)"
+    subprocess.run([sys.executable, "-c", code], check=True)
