@@ -53,7 +53,8 @@ def test_ctrl_c_keeps_what_is_finished(
 
 
 def test_ctrl_c_while_the_workers_server_starts_is_no_traceback(tmp_path: Path) -> None:
-    process = start(tmp_path / "out", "--workers", "2")
+    # so many steps that it cannot have ended, however late the signal comes on a busy machine
+    process = start(tmp_path / "out", "--workers", "2", "--steps", "1000000")
     while not members(process):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
