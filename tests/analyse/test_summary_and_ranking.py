@@ -161,3 +161,15 @@ def test_a_ranking_of_nothing_is_an_error() -> None:
 
 def test_holm_is_the_step_down_correction() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, np.nan, 0.04, 0.03])), [0.03, np.nan, 0.06, 0.06])
+
+
+def test_measured_and_predicted_decay_are_fitted_through_the_same_layers(cell) -> None:  # type: ignore[no-untyped-def]
+    """Batch norm leaves layer 1 without a prediction."""
+
+    def unpredicted(layers: pd.DataFrame, steps: pd.DataFrame) -> None:
+        layers.loc[layers["layer"] == 1, "delta_rms_predicted"] = np.nan
+        layers.loc[layers["layer"] == 1, "delta_rms"] *= 50
+
+    (row,) = summarise(*cell(decay=0.7, change=unpredicted)).to_dict("records")
+    assert row["decay_per_layer_mean"] == pytest.approx(0.7)
+    assert row["decay_per_layer_predicted"] == pytest.approx(0.7)
