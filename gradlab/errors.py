@@ -46,6 +46,15 @@ class Problem:
         return asdict(self)
 
 
+def in_words(error: BaseException) -> str:
+    """Any exception in one line: its kind, and what it says."""
+    try:
+        said = str(error)
+    except Exception:  # a user's own may fail in that, too
+        said = "its text cannot be made"
+    return " ".join(f"{type(error).__name__}: {said}".split())
+
+
 class GradlabError(Exception):
     """Something failed while running. `exit_code` is what the command ends with."""
 

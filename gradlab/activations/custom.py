@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.activations.spec import Activation, Array
-from gradlab.errors import ConfigError, Problem
+from gradlab.errors import ConfigError, Problem, in_words
 from gradlab.items import Item
 
 
@@ -54,9 +54,7 @@ def load_custom(item: Item, where: str) -> Activation:
         with torch.no_grad():
             image = function(given := sample.clone())
     except (Exception, SystemExit) as error:
-        raise ConfigError(
-            Problem(where, f"{text} failed on a [4, 6] tensor: {type(error).__name__}: {error}")
-        ) from error
+        raise ConfigError(Problem(where, f"{text} failed on a [4, 6] tensor: {in_words(error)}")) from error
     if not isinstance(image, torch.Tensor) or image.shape != sample.shape:
         raise ConfigError(
             Problem(
@@ -100,7 +98,7 @@ def load_custom(item: Item, where: str) -> Activation:
         try:
             slopes = np.abs(slope(np.linspace(-20, 20, 40001)))
         except (Exception, SystemExit) as error:
-            message = f"{text} has no derivative: {type(error).__name__}: {error}"
+            message = f"{text} has no derivative: {in_words(error)}"
             raise ConfigError(Problem(where, message)) from error
         if np.isnan(slopes).all():
             raise ConfigError(Problem(where, f"{text} has a slope that is no number everywhere in [-20, 20]"))
@@ -140,7 +138,7 @@ def import_attribute(item: Item, where: str) -> Any:
         raise ConfigError(
             Problem(
                 where,
-                f"cannot import {item.name!r}: {type(error).__name__}: {error}",
+                f"cannot import {item.name!r}: {in_words(error)}",
                 "a module in the working directory or the environment",
             )
         ) from error

@@ -18,8 +18,8 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.measure import statistics as st
 from gradlab.measure.functions import Shape, in_flats
 from gradlab.measure.ledger import Finish, Key, Record, Scaled, Share
+from gradlab.measure.passes import Call, Pass
 from gradlab.measure.stack import LOW_ACTIVITY_BELOW, SATURATED_BELOW
-from gradlab.measure.taps import Call, Pass
 from gradlab.measure.units import by_unit, dense_values, real
 from gradlab.measure.workspace import EXACT_COUNT, EXACT_SUMS, Workspace
 
@@ -99,7 +99,7 @@ class BatchMeter:
             return
         started = perf_counter()
         task = torch._C._current_graph_task_id()
-        learning = forward.taps.learning(forward, task)
+        learning = forward.learning(task)
         if learning is False:
             self.seconds += perf_counter() - started
             return

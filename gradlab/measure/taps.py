@@ -7,9 +7,8 @@ measured there is the `Meter`'s. They are attached for a recorded step or a prob
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
@@ -17,85 +16,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.autograd import Variable
-from torch.autograd.graph import get_gradient_edge
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import StackedPReLU
 from gradlab.measure.functions import FUNCTIONS, Shape, shape_of
-from gradlab.measure.ledger import Key
+from gradlab.measure.passes import Call, Pass
 from gradlab.measure.units import axis_in_view, batch_size, tensors, unit_axis
-
-
-@dataclass(slots=True)
-class Kept:
-    """What a meter keeps of a call until its step or probe is over; None for what it did not take.
-
-    nonfinite, delta_nonfinite: entries of z and delta that are not finite
-    delta:     L2 norm of the gradient of the loss by output number `place`, which has so many entries (a replica)
-    final:     the backward pass that delta is from, unless another one may follow it
-    several:   more than one backward pass went through
-    rectified: phi(z) is max(z, 0), and h says on which samples a unit is active: `active`, [replica, unit]
-    dead:      units in a flat part on every sample, [replica, unit]
-    nonzeros:  entries of h that are not 0, out of `h_entries` (a replica)
-    """
-
-    nonfinite: Tensor | None = None
-    delta: Tensor | float | None = None
-    delta_entries: int = 0
-    delta_nonfinite: Tensor | None = None
-    place: int | None = None
-    final: int | None = None
-    several: bool = False
-    rectified: bool = False
-    active: Tensor | None = None
-    dead: Tensor | None = None
-    alpha: Tensor | None = None
-    nonzeros: Tensor | float | None = None
-    h_entries: int = 0
-
-
-@dataclass(slots=True)
-class Call:
-    """One call of one module in a forward pass.
-
-    axis:   of the units, of which there are so many and so far apart in memory in z, which has so many axes; when its
-            activation is found, axis and axes are those of what that is applied to
-    activated: its activation was found, or none is wanted
-    """
-
-    key: Key
-    axis: int
-    axes: int
-    units: int
-    stride: int
-    activated: bool = False
-    kept: Kept = field(default_factory=Kept)
-
-
-@dataclass(eq=False)
-class Pass:
-    """One forward pass of the model: its samples and its calls in the order in which they ended.
-
-    parameters: the model's, as they are in this pass: `torch.func.functional_call` puts others in their place
-    tasks:   backward passes by their numbers: whether they bring gradients to the parameters
-    backward: whether one that does went through
-    replica: a copy that data parallelism made, which sees a part of the batch
-    made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
-             it, are still that call's. The weak reference keeps the memory's address from being given out again
-    """
-
-    taps: Taps
-    parameters: Sequence[Tensor]
-    batch: int | None = None
-    replica: bool = False
-    backward: bool = False
-    calls: dict[Key, Call] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    tasks: dict[int, bool | None] = field(default_factory=dict)
-    made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
-    latest: Call | None = None
 
 
 class Meter(Protocol):
@@ -269,7 +197,7 @@ class Taps:
             return
         self._forget_finished()
         forward = Pass(
-            self,
+            self._begins,
             [each for each in self.root.parameters() if each.requires_grad],
             batch=batch_size((args, kwargs), self.batch_dim),
             replica=getattr(module, "_is_replica", False),
@@ -297,23 +225,14 @@ class Taps:
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
         if not self._running:
-            self.passes = [each for each in self.passes if not (each.backward and self._thrown_away(each))]
+            self.passes = [each for each in self.passes if not each.thrown_away(self._parameters)]
 
-    def _thrown_away(self, forward: Pass) -> bool:
-        leaves = [each for each in forward.parameters if each.is_leaf] or self._parameters
-        return all(each.grad is None for each in leaves)
-
-    def learning(self, forward: Pass, task: int) -> bool | None:
-        """Whether the backward pass going on, by its number, brings gradients to parameters: `torch.autograd.grad` by
-        the inputs (a saliency map, an attack, a derivative that the loss is made of) does not. None where it is by
-        parameters, and only the loop knows what becomes of them."""
-        if task not in forward.tasks:
-            forward.tasks[task] = found = _reached(forward.parameters)
-            if found and task not in self._running:
-                self._forget_finished()  # for a loop that calls zero_grad only now
-                self._running.add(task)
-                Variable._execution_engine.queue_callback(partial(self._running.discard, task))
-        return forward.tasks[task]
+    def _begins(self, task: int) -> None:
+        """A backward pass, by its number, begins to bring gradients."""
+        if task not in self._running:
+            self._forget_finished()  # for a loop that calls zero_grad only now
+            self._running.add(task)
+            Variable._execution_engine.queue_callback(partial(self._running.discard, task))
 
     def _current(self) -> Pass | None:
         stack = self._stack()
@@ -323,7 +242,7 @@ class Taps:
             return None
         if self._loose is None or self._loose.backward or self._loose not in self.passes:
             self._forget_finished()
-            self._loose = Pass(self, self._parameters)
+            self._loose = Pass(self._begins, self._parameters)
             self.passes.append(self._loose)
         return self._loose
 
@@ -438,19 +357,6 @@ class _Watch(TorchFunctionMode):
         self.taps.meter.after(call, h)
         self.taps.seconds += perf_counter() - started
         return h
-
-
-def _reached(parameters: Sequence[Tensor]) -> bool | None:
-    """Whether the backward pass going on brings a gradient to any of them; None where it asks for theirs. Of a model
-    that is frozen as a whole every pass counts: what learns is in front of it."""
-    found: bool | None = not parameters
-    for parameter in parameters:
-        try:
-            if torch._C._will_engine_execute_node(get_gradient_edge(parameter).node):
-                return True
-        except RuntimeError:  # that is how torch answers for the leaves of `torch.autograd.grad`
-            found = None
-    return found
 
 
 def _elsewhere() -> bool:

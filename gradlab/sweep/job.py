@@ -10,7 +10,7 @@ from time import perf_counter
 from traceback import print_exception
 from typing import Any
 
-from gradlab.errors import GradlabError, debugging
+from gradlab.errors import GradlabError, debugging, in_words
 from gradlab.plan import Stack
 from gradlab.train.result import StackResult
 
@@ -75,5 +75,4 @@ def reason(error: Exception) -> str:
     """Why a stack failed, in one line; the traceback goes to stderr where the user wants to see it."""
     if debugging():
         print_exception(error)
-    text = error.message if isinstance(error, GradlabError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    return " ".join(error.message.split()) if isinstance(error, GradlabError) else in_words(error)

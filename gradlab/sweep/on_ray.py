@@ -46,9 +46,8 @@ def train_on_ray(
                 stack = running.pop(reference)
                 try:
                     done: StackResult | str = ray.get(reference)
-                except (
-                    ray.exceptions.RayError
-                ) as error:  # its workers were lost, more often than it is retried
+                except ray.exceptions.RayError as error:
+                    # its workers were lost, more often than it is retried
                     done = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
                 if not isinstance(done, str):
                     watch(stack, stack.cell.training.steps, stack.cell.training.steps, None)

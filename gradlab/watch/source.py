@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.activations.custom import import_attribute, source_of
-from gradlab.errors import ConfigError, Problem
+from gradlab.errors import ConfigError, Problem, in_words
 from gradlab.items import parse_item
 
 Batch = tuple[Any, Tensor]
@@ -53,7 +53,7 @@ def make_model(model: Named, sizes: dict[str, int], where: str = "MODEL") -> nn.
             **{name: sizes[name] for name in KNOWN_SIZES if name in parameters and name in sizes}
         )
     except (Exception, SystemExit) as error:  # a user's function may fail in any way
-        raise ConfigError(Problem(where, f"{model.text} failed: {words(error)}")) from error
+        raise ConfigError(Problem(where, f"{model.text} failed: {in_words(error)}")) from error
     if not isinstance(made, nn.Module):
         raise ConfigError(
             Problem(where, f"{model.text} gave {type(made).__name__}", "a torch.nn.Module, or what makes one")
@@ -90,7 +90,7 @@ def _started(source: Named, seed: int, where: str) -> Iterator[Any]:
         arguments = {"seed": seed} if "seed" in inspect.signature(make).parameters else {}
         return iter(make(**arguments))
     except (Exception, SystemExit) as error:  # a user's function may fail in any way
-        raise ConfigError(Problem(where, f"{source.text} failed: {words(error)}")) from error
+        raise ConfigError(Problem(where, f"{source.text} failed: {in_words(error)}")) from error
 
 
 def _next(found: Iterator[Any], source: Named, where: str) -> Any:
@@ -98,16 +98,7 @@ def _next(found: Iterator[Any], source: Named, where: str) -> Any:
     try:
         return next(found, None)
     except (Exception, SystemExit) as error:  # a generator runs the user's code now
-        raise ConfigError(Problem(where, f"{source.text} failed: {words(error)}")) from error
-
-
-def words(error: BaseException) -> str:
-    """What went wrong in the user's code, in one line."""
-    try:
-        said = str(error)
-    except Exception:
-        said = "its text cannot be made"
-    return " ".join(f"{type(error).__name__}: {said}".split())
+        raise ConfigError(Problem(where, f"{source.text} failed: {in_words(error)}")) from error
 
 
 def moved(value: Any, device: str, dtype: torch.dtype) -> Any:

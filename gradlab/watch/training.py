@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradlab import generators
 from gradlab.config.sections import Recording, Training
 from gradlab.data import Dataset
-from gradlab.errors import ConfigError, GradlabError, Problem
+from gradlab.errors import ConfigError, GradlabError, Problem, in_words
 from gradlab.measure.columns import STEP_COLUMNS
 from gradlab.measure.recorder import Recorder
 from gradlab.measure.undisturbed import evaluation
@@ -25,7 +25,7 @@ from gradlab.train import rates
 from gradlab.train.batches import BatchStream
 from gradlab.train.losses import LOSSES, correct
 from gradlab.train.registry import EVALUATION_ROWS
-from gradlab.watch.source import Batch, Named, batches_of, make_model, moved, words
+from gradlab.watch.source import Batch, Named, batches_of, make_model, moved
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _users(what: str) -> Iterator[None]:
     except (GradlabError, MemoryError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(Problem("MODEL", f"{what}: {words(error)}")) from error
+        raise ConfigError(Problem("MODEL", f"{what}: {in_words(error)}")) from error
 
 
 def _by_label(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
