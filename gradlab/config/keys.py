@@ -19,6 +19,8 @@ Scalar = str | int | float | bool | None
 # `target`, whose text is a column's name and may itself hold a comma.
 LIST_SECTIONS = ("network", "training")
 LIST_KEYS = ("data.name",)
+PATHS = ("run.out", "data.name")
+"""keys whose text may name a file, which cannot hold a NUL character"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Key:
         """The typed value of a text, a TOML value or a caller's value. Raises ConfigError naming `where`."""
         if isinstance(value, str):
             value = value.strip()
-            if "\0" in value:
+            if "\0" in value and self.path in PATHS:
                 raise ConfigError(Problem(where, f"{value!r} holds a NUL character", self.allowed))
         elif self.is_text and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)  # `probe = 512` in a file means the text 512
