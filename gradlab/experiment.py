@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab import sweep
+from gradlab import blas, sweep
 from gradlab.config import to_toml
 from gradlab.observe import Observer, Silent
 from gradlab.plan import Cell, Plan, Stack
@@ -278,6 +278,7 @@ def _manifest(plan: Plan, failed: Sequence[Failure], timings: Mapping[str, float
             continue
     return {
         "versions": {"python": platform.python_version(), **packages},
+        "products": blas.name(),
         "platform": platform.platform(),
         "device": sorted({cell.device for cell in plan.cells}),
         "threads": 1,

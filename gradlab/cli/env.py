@@ -34,6 +34,7 @@ def _environment() -> dict[str, Any]:
     import torch
 
     import gradlab
+    from gradlab import blas
 
     cuda = torch.cuda.is_available()
     return {
@@ -49,6 +50,7 @@ def _environment() -> dict[str, Any]:
             "mps": "yes" if torch.backends.mps.is_available() else "none",
         },
         "threads": torch.get_num_threads(),
+        "products": f"{blas.name()}, on the CPU",
         "variables": {name: value for name, value in sorted(os.environ.items()) if _counts(name)},
         "paths": {
             "gradlab": str(Path(gradlab.__file__).parent),

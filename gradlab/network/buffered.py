@@ -22,6 +22,7 @@ from gradlab.activations import Activation
 from gradlab.activations.kernels import Kernels, kernels_of
 from gradlab.activations.modules import StackedPReLU
 from gradlab.network.mlp import StackedMLP
+from gradlab.network.products import Call, affine, product
 from gradlab.network.skips import Skip
 
 aten = torch.ops.aten
@@ -33,7 +34,7 @@ ALIGNED = 64  # entries: 64 bytes and more
 class _Phi(Protocol):
     """One layer's activation: h from z, and delta from the gradient of h, in place."""
 
-    def forward(self, z: Tensor) -> Tensor: ...
+    def forward(self, z: Tensor) -> object: ...
 
     def backward(self, gradient: Tensor) -> None: ...
 
@@ -130,7 +131,6 @@ class BufferedPass:
         self.mlp, self.kernels, self.batch = mlp, kernels, batch
         self._weights = [weight.detach() for weight in weights]
         self._biases = [linear.bias.detach() for linear in mlp.linears]
-        self._across = [weight.transpose(1, 2) for weight in self._weights]
         parameters = list(mlp.parameters())
         self.gradients = [torch.empty_like(p) for p in parameters] if gradients is None else list(gradients)
         found = dict(zip(parameters, self.gradients, strict=True))
@@ -157,6 +157,22 @@ class BufferedPass:
         # The gradient on its way down: two buffers in turn, since a product cannot write over its operand.
         self.delta = _layers(like, hidden if keep else min(hidden, 2), shape)
         self._down = [self.delta[layer % len(self.delta)] for layer in range(hidden)]
+        # Both ends have memory of their own, so that every product is known now.
+        self._x = like.new_empty(replicas, batch, weights[0].shape[1])
+        self._top = like.new_empty(replicas, batch, outputs)
+        inputs, deltas = [self._x, *self.h], [*self._down, self._top]
+        self._up = [affine(*each) for each in zip(self._biases, inputs, self._weights, self._z, strict=True)]
+        self._aside = [
+            product(h.transpose(1, 2), delta, gradient)
+            for h, delta, gradient in zip(inputs, deltas, self._weight_gradients, strict=True)
+        ]
+        self._below = [
+            product(delta, weight.transpose(1, 2), below)
+            for delta, weight, below in zip(deltas[1:], self._weights[1:], self._down, strict=True)
+        ]
+        self._deltas = deltas
+        self._space = like.new_empty(2, 0)
+        self._inferences: dict[int, tuple[list[tuple[Tensor, Tensor]], list[Call]]] = {}
 
     @property
     def outputs(self) -> Tensor:
@@ -171,52 +187,69 @@ class BufferedPass:
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """[replica, batch, feature] -> outputs [replica, batch, unit], valid until the next pass."""
-        h = x
-        self._inputs = []
-        for place, z in enumerate(self._z):
-            self._inputs.append(h)
-            torch.baddbmm(self._biases[place], h, self._weights[place], out=z)
-            h = self._phi[place].forward(z) if place < len(self._phi) else z
-        return h
+        self._x.copy_(x)
+        for multiply, phi, z in zip(self._up, self._phi, self._z, strict=False):
+            multiply()
+            phi.forward(z)
+        self._up[-1]()
+        return self.outputs
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> None:
         """Fill `gradients`, given the gradient of the last forward pass's outputs."""
+        self._top.copy_(gradient)
         for place in range(len(self._z) - 1, -1, -1):
-            h = self._inputs[place]
-            torch.sum(gradient, 1, keepdim=True, out=self._bias_gradients[place])
-            torch.bmm(h.transpose(1, 2), gradient, out=self._weight_gradients[place])
-            if place == 0:
-                break
-            below = torch.bmm(gradient, self._across[place], out=self._down[place - 1])
-            gradient = below
-            self._phi[place - 1].backward(gradient)
-        self._inputs = []
+            torch.sum(self._deltas[place], 1, keepdim=True, out=self._bias_gradients[place])
+            self._aside[place]()
+            if place:
+                self._below[place - 1]()
+                self._phi[place - 1].backward(self._deltas[place - 1])
 
     @torch.no_grad()
     def infer(self, x: Tensor, linear: Told | None = None, activation: Told | None = None) -> Tensor:
-        """Outputs for a batch of any size, [replica, batch, feature]; what `forward` left behind stays.
+        """Outputs for a batch of any size, [replica, batch, feature], valid until the next; what `forward` left behind
+        stays.
 
         linear, activation: told every linear map's z, the readout's last, and every activation's h, which are written
         over soon after.
         """
-        pairs = {
-            width: [x.new_empty(*x.shape[:2], width) for _ in "ab"] for width in {z.shape[2] for z in self._z}
-        }
-        h = x
-        for place, z in enumerate(self._z):
-            out, spare = pairs[z.shape[2]]
-            if out is h:
-                out, spare = spare, out
-            torch.baddbmm(self._biases[place], h, self._weights[place], out=out)
+        pairs, multiply = self._inference(x.shape[1])
+        first, _ = pairs[0]
+        affine(self._biases[0], x, self._weights[0], first)()
+        for place, (out, spare) in enumerate(pairs):
+            if place:
+                multiply[place - 1]()
             if linear:
                 linear(place, out)
             if place < len(self._phi):
                 self._phi[place].apply(out, spare)
                 if activation:
                     activation(place, out)
-            h = out
-        return h
+        return out
+
+    def _inference(self, rows: int) -> tuple[list[tuple[Tensor, Tensor]], list[Call]]:
+        """For a batch of so many rows: where each linear map writes, with memory to spare, and the maps behind the
+        first."""
+        found = self._inferences.get(rows)
+        if found is None:
+            replicas = len(self._top)
+            entries = replicas * rows * max(z.shape[2] for z in self._z)
+            if entries > self._space.shape[1]:
+                self._space = _layers(self._space, 2, (entries,))
+                self._inferences.clear()
+            pairs = []
+            for place, z in enumerate(self._z):
+                shape = (replicas, rows, z.shape[2])
+                one, other = (each[: prod(shape)].view(shape) for each in self._space)
+                pairs.append((one, other) if place % 2 == 0 else (other, one))
+            multiply = [
+                affine(bias, h, weight, out)
+                for bias, (h, _), weight, (out, _) in zip(
+                    self._biases[1:], pairs, self._weights[1:], pairs[1:], strict=False
+                )
+            ]
+            found = self._inferences[rows] = pairs, multiply
+        return found
 
 
 def _layers(like: Tensor, layers: int, shape: tuple[int, ...]) -> Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradlab import blas
 from gradlab.plan import RECIPE, Stack
 from gradlab.store import atomic
 
@@ -104,7 +105,8 @@ def save_weights(path: Path, training: Training) -> None:
 
 
 def _identity(stack: Stack) -> list[Any]:
-    return [RECIPE, torch.__version__, stack.cell.id, list(stack.seeds), stack.recording.model_dump()]
+    versions = [RECIPE, torch.__version__, blas.name()]
+    return [*versions, stack.cell.id, list(stack.seeds), stack.recording.model_dump()]
 
 
 def _tensors(training: Training) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,109 @@
+"""The products of linear maps on stacks, prepared once for memory that stays where it is.
+
+A layer of a small net multiplies for a few microseconds, as long as it takes to look at shapes and strides: a prepared
+product is only called. On CPUs where gradlab brings a BLAS of its own (`gradlab.blas`) that multiplies, else torch.
+Either gives a replica of a stack the same bits as the replica alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gradlab import blas
+
+Call = Callable[[], object]
+FORMATS = {torch.float32: "float32", torch.float64: "float64"}
+
+
+def product(a: Tensor, b: Tensor, out: Tensor) -> Call:
+    """A call that writes a b into out: [replica, m, k] and [replica, k, n] -> [replica, m, n], all without gradient."""
+    return _own(a, b, out, onto=False) or partial(torch.bmm, a, b, out=out)
+
+
+def affine(bias: Tensor, a: Tensor, b: Tensor, out: Tensor) -> Call:
+    """A call that writes a b + bias into out; bias: [replica, 1, n]."""
+    multiply = _own(a, b, out, onto=True)
+    if multiply is None:
+        return partial(torch.baddbmm, bias, a, b, out=out)
+
+    def run() -> None:
+        out.copy_(bias)
+        multiply()
+
+    return run
+
+
+class Affine(torch.autograd.Function):
+    """bias, h [replica, batch, in], weight [replica, in, out] -> h weight + bias, by the products above."""
+
+    @staticmethod
+    def forward(ctx: Any, bias: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(h, weight)
+        out = h.new_empty(h.shape[0], h.shape[1], weight.shape[2])
+        affine(bias, h, weight, out)()
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        h, weight = ctx.saved_tensors
+        of_bias, of_h, of_weight = ctx.needs_input_grad
+        down = across = None
+        if of_h:
+            down = h.new_empty(h.shape)
+            product(gradient, weight.transpose(1, 2), down)()
+        if of_weight:
+            across = torch.empty_like(weight)
+            product(h.transpose(1, 2), gradient, across)()
+        return gradient.sum(dim=1, keepdim=True) if of_bias else None, down, across
+
+
+class _Product:
+    """a b, or a b + out, into out, by gradlab's BLAS: its arguments, and the tensors that own the memory."""
+
+    __slots__ = ("arguments", "gemm", "held")
+
+    def __init__(
+        self, gemm: Callable[..., None], arguments: tuple[float, ...], held: tuple[Tensor, ...]
+    ) -> None:
+        self.gemm, self.arguments, self.held = gemm, arguments, held
+
+    def __call__(self) -> None:
+        self.gemm(*self.arguments)
+
+
+def _own(a: Tensor, b: Tensor, out: Tensor, onto: bool) -> Call | None:
+    """The product by gradlab's BLAS, added to what `out` holds where `onto`; None where that has none for it."""
+    library = blas.own() if out.device.type == "cpu" else None
+    gemm = library.gemm.get(FORMATS.get(out.dtype, "")) if library else None
+    if gemm is None or max(a.numel(), b.numel(), out.numel()) > blas.LARGEST:
+        return None
+    first, second, result = _rows(a), _rows(b), _rows(out)
+    if not (first and second and result and result[0] == blas.AS_IT_IS and 0 not in (*a.shape, *b.shape)):
+        return None
+    (replicas, m, n), k = out.shape, a.shape[2]
+    operands = [(x.data_ptr(), rows[1], x.stride(0)) for x, rows in ((a, first), (b, second), (out, result))]
+    arguments = (
+        *(blas.ROW_MAJOR, first[0], second[0], m, n, k),
+        *(1.0, *operands[0], *operands[1]),
+        *(float(onto), *operands[2], replicas),
+    )
+    return _Product(gemm, arguments, (a, b, out))
+
+
+def _rows(x: Tensor) -> tuple[int, int] | None:
+    """Whether the matrices of [replica, m, n] lie transposed in memory, and how far their rows (there) are apart; None
+    where neither rows nor columns are whole."""
+    _, m, n = x.shape
+    _, down, right = x.stride()
+    if (right == 1 or n == 1) and (down >= n or m == 1):
+        return blas.AS_IT_IS, n if m == 1 else down
+    if (down == 1 or m == 1) and (right >= m or n == 1):
+        return blas.TRANSPOSED, m if n == 1 else right
+    return None
