@@ -22,6 +22,7 @@ from rich.table import Table
 
 from benchmarks.speed.groups import GROUPS
 from benchmarks.speed.pairs import ROOT, Figure
+from gradlab import blas
 
 CSV = Path(__file__).with_name("figures.csv")
 PAGE = ROOT / "docs" / "speed.md"
@@ -37,7 +38,9 @@ def machine() -> str:
         ),
         platform.processor(),
     )
-    packages = " ".join(f"{name} {version(name)}" for name in ("torch", "jax"))
+    packages = (
+        " ".join(f"{name} {version(name)}" for name in ("torch", "jax")) + f", products by {blas.name()}"
+    )
     day = datetime.now(UTC).date().isoformat()
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} cores {cpu}, Python {platform.python_version()}, {packages}, {day}, load {load:.1f}"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import median
 
 import numpy as np
@@ -14,8 +14,10 @@ import torch
 from scipy.optimize import curve_fit
 
 from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
+from gradlab import blas
 from gradlab.config.resolve import resolve
 from gradlab.measure import schedule
+from gradlab.network.products import Call, product
 from gradlab.plan import Stack, make, parse_probe
 from gradlab.sweep.allocator import keep_freed_memory
 from gradlab.train.loop import train_stack
@@ -103,20 +105,29 @@ def overhead(pairs: int) -> Iterator[Figure]:
 
 @lru_cache(maxsize=1)
 def _matrices() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.randn(2048, 2048), torch.randn(2048, 2048), torch.empty(2048, 2048)
+    return torch.randn(1, 2048, 2048), torch.randn(1, 2048, 2048), torch.empty(1, 2048, 2048)
 
 
-def matmul_rate() -> float:
+def large_rate(multiply: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Call]) -> Callable[[], float]:
     """FLOP/s of one product of 2048 x 2048 matrices on one thread."""
-    a, b, out = _matrices()
-    return 2 * 2048**3 / min(seconds(lambda: torch.mm(a, b, out=out)) for _ in range(3))
+    run = multiply(*_matrices())
+    return lambda: 2 * 2048**3 / min(seconds(run) for _ in range(3))
+
+
+def by_torch(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Call:
+    return partial(torch.bmm, a, b, out=out)
 
 
 def limit(pairs: int) -> Iterator[Figure]:
-    """FLOP/s over a large product's: of a whole recorded run, once with every product that the run makes and once
-    with those of its training steps alone, and of a training step's products with nothing between them."""
+    """FLOP/s over a large product's, torch's and that of the library that gradlab multiplies with: of whole recorded
+    runs, with every product that they make; and of a training step's products with nothing between them."""
     goals = {64: ">= 0.55", 128: ">= 0.75", 256: ">= 0.85", 512: ">= 0.85"}
     depth, batch, replicas = 20, 128, 5
+    ours = f"that of {blas.name()}"
+    larges = {"torch.bmm": large_rate(by_torch)} | ({} if blas.own() is None else {ours: large_rate(product)})
+    whole = "one large product's FLOP/s, "
+    if blas.own():
+        yield Figure("limit", f"{whole}{ours} over torch.bmm's", ratios(*larges.values(), pairs))
     for width, goal in goals.items():
         # 34 records in 1,000 steps is one in 30: wider nets run fewer steps with records as dense.
         steps = max(60, min(1000, 1000 * 64**2 // width**2))
@@ -124,18 +135,18 @@ def limit(pairs: int) -> Iterator[Figure]:
         for activation in ("relu", "sigmoid") if width == 64 else ("relu",):
             made = stack(activation=activation, depth=depth, width=width, batch_size=batch, seeds=replicas,
                          steps=steps, record=record)  # fmt: skip
-            run, (trained, recorded) = _trained(made), _products(made)
-            shares = ratios(matmul_rate, lambda run=run, made=trained + recorded: made / run(), pairs)
+            run, flop = _trained(made), _products(made)
             what = f"{activation}, width {width}, batch {batch}, 5 seeds, {steps} steps, records {record}"
-            yield Figure("limit", f"{what}: share of a large product's FLOP/s", shares, goal)
-            alone = [share * trained / (trained + recorded) for share in shares]
-            yield Figure("limit", f"{what}: the same, records' products not counted", alone)
+            for library, large in larges.items():
+                shares = ratios(large, lambda run=run, flop=flop: flop / run(), pairs)
+                yield Figure("limit", f"{what}: share of {whole}{library}", shares, goal)
         rate = _product_rate(replicas, batch, width)
         what = f"width {width}, batch {batch}, 5 seeds: the products of a step alone"
-        yield Figure("limit", f"{what}: share of a large product's FLOP/s", ratios(matmul_rate, rate, pairs))
+        library, large = list(larges.items())[-1]
+        yield Figure("limit", f"{what}: share of {whole}{library}", ratios(large, rate, pairs))
 
 
-def _products(stack: Stack) -> tuple[float, float]:
+def _products(stack: Stack) -> float:
     """FLOP of the products of all training steps, and of what records send through the net besides: forward, the
     validation split and the probe. The step after the last update is a record's."""
     cell, training = stack.cell, stack.cell.training
@@ -146,7 +157,7 @@ def _products(stack: Stack) -> tuple[float, float]:
     rows = parse_probe(stack.recording.probe)
     probe = len(data.x_train) if rows is None else rows
     records = schedule.count(schedule.parse(stack.recording.record), training.steps)
-    return step * training.steps, step + 2.0 * seeds * weights * (len(data.x_val) + probe) * records
+    return step * (training.steps + 1) + 2.0 * seeds * weights * (len(data.x_val) + probe) * records
 
 
 def _product_rate(replicas: int, batch: int, width: int, layers: int = 20) -> Callable[[], float]:
@@ -155,13 +166,21 @@ def _product_rate(replicas: int, batch: int, width: int, layers: int = 20) -> Ca
     gradients = torch.empty_like(weights)
     h = torch.randn(layers + 1, replicas, batch, width)
     delta = torch.randn(2, replicas, batch, width)
+    up = [product(h[layer], weights[layer], h[layer + 1]) for layer in range(layers)]
+    down = [
+        (
+            product(h[layer].transpose(1, 2), delta[layer % 2], gradients[layer]),
+            product(delta[layer % 2], weights[layer].transpose(1, 2), delta[1 - layer % 2]),
+        )
+        for layer in reversed(range(layers))
+    ]
 
     def step() -> None:
-        for layer in range(layers):
-            torch.bmm(h[layer], weights[layer], out=h[layer + 1])
-        for layer in reversed(range(layers)):
-            torch.bmm(h[layer].transpose(1, 2), delta[layer % 2], out=gradients[layer])
-            torch.bmm(delta[layer % 2], weights[layer].transpose(1, 2), out=delta[1 - layer % 2])
+        for multiply in up:
+            multiply()
+        for across, below in down:
+            across()
+            below()
 
     flop = 3 * 2.0 * layers * replicas * batch * width**2
     return lambda: flop / median(seconds(step) for _ in range(9))

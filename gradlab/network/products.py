@@ -80,19 +80,23 @@ class _Product:
 
 def _own(a: Tensor, b: Tensor, out: Tensor, onto: bool) -> Call | None:
     """The product by gradlab's BLAS, added to what `out` holds where `onto`; None where that has none for it."""
-    library = blas.own() if out.device.type == "cpu" else None
+    (replicas, m, n), k = out.shape, a.shape[2]
+    # The BLAS is given addresses: what does not fit together would be read from elsewhere.
+    assert a.shape == (replicas, m, k) and b.shape == (replicas, k, n) and a.dtype == b.dtype == out.dtype
+    library = blas.own() if a.is_cpu and b.is_cpu and out.is_cpu else None
     gemm = library.gemm.get(FORMATS.get(out.dtype, "")) if library else None
-    if gemm is None or max(a.numel(), b.numel(), out.numel()) > blas.LARGEST:
+    if gemm is None:
         return None
     first, second, result = _rows(a), _rows(b), _rows(out)
-    if not (first and second and result and result[0] == blas.AS_IT_IS and 0 not in (*a.shape, *b.shape)):
+    if not (first and second and result and result[0] == blas.AS_IT_IS):
         return None
-    (replicas, m, n), k = out.shape, a.shape[2]
-    operands = [(x.data_ptr(), rows[1], x.stride(0)) for x, rows in ((a, first), (b, second), (out, result))]
+    steps = a.stride(0), b.stride(0), out.stride(0)
+    if not (replicas and m and n and k) or max(*steps, first[1], second[1], result[1]) > blas.LARGEST:
+        return None
     arguments = (
         *(blas.ROW_MAJOR, first[0], second[0], m, n, k),
-        *(1.0, *operands[0], *operands[1]),
-        *(float(onto), *operands[2], replicas),
+        *(1.0, a.data_ptr(), first[1], steps[0], b.data_ptr(), second[1], steps[1]),
+        *(float(onto), out.data_ptr(), result[1], steps[2], replicas),
     )
     return _Product(gemm, arguments, (a, b, out))
 

@@ -128,6 +128,17 @@ def test_gradients(library: str) -> None:
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((2, 4, 5), (2, 6, 3)), ((1, 4, 5), (2, 5, 3)), ((2, 3, 5), (2, 5, 3)), ((2, 4, 5), (2, 5, 4))],
+)
+def test_what_does_not_fit_together_is_refused(library: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    with pytest.raises((AssertionError, RuntimeError)):
+        product(torch.ones(a), torch.ones(b), torch.ones(2, 4, 3))()
+    with pytest.raises((AssertionError, RuntimeError)):
+        product(torch.ones(2, 4, 5), torch.ones(2, 5, 3, dtype=torch.float64), torch.ones(2, 4, 3))()
+
+
 def test_formats_that_only_torch_multiplies() -> None:
     a = torch.ones(1, 2, 2, dtype=torch.bfloat16)
     out = torch.empty_like(a)
