@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradlab.activations.registry import SELU_ALPHA, SELU_SCALE, number
 from gradlab.activations.spec import Activation
+from gradlab.activations.tanh import tanh_into
 from gradlab.items import Value
 
 aten = torch.ops.aten
@@ -94,7 +95,7 @@ PAIRS: Mapping[str, Callable[[Mapping[str, Value]], Kernels]] = {
         of_output=True,
     ),
     "tanh": lambda _: Kernels(
-        lambda z, h: torch.tanh(z, out=h),
+        tanh_into,
         lambda g, h, out: aten.tanh_backward.grad_input(g, h, grad_input=out),
         of_output=True,
     ),

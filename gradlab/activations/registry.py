@@ -51,6 +51,12 @@ def _clipped_line(slope: float, cut: float, low: float, high: float, summary: st
     )
 
 
+def _tanh(torch: ModuleType, _: Parameters) -> Kernel:
+    from gradlab.activations.tanh import tanh  # which imports torch
+
+    return tanh
+
+
 def _logistic(z: Array) -> Array:
     """scipy's expit to the last bit or two, without the import."""
     with np.errstate(over="ignore"):  # 1 / inf is the limit, and before it nothing is lost
@@ -148,7 +154,7 @@ REGISTRY: dict[str, Definition] = {
         phi=lambda z, _: np.tanh(z),
         slope=lambda z, _: 4 * _logistic(2 * z) * _logistic(-2 * z),
         slope_sup=lambda _: 1.0,
-        kernel=lambda torch, _: torch.tanh,
+        kernel=_tanh,
     ),
     "hard_tanh": Definition(
         family="logistic",

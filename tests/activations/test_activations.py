@@ -7,6 +7,7 @@ from scipy import special
 
 from gradlab import activations
 from gradlab.activations.modules import build_module, in_flat_part, slope_of
+from gradlab.activations.tanh import tanh
 from gradlab.errors import ConfigError
 
 VARIANTS = [
@@ -169,3 +170,28 @@ def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[
     assert not normed.elementwise
     z3 = torch.randn(2, 4, 3)
     torch.testing.assert_close(build_module(normed, 2, 3, (0, 1))(z3), z3 / z3.norm(dim=-1, keepdim=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tanh_is_right_from_the_smallest_to_the_largest(dtype: torch.dtype) -> None:
+
+    sizes = [1e-30, 1e-10, 1e-4, 0.01, 0.3, 1.0, 2.5, 7.0, 18.0, 300.0]
+    draw = np.random.default_rng(1)
+    z = np.concatenate([size * draw.uniform(-1, 1, 37) for size in sizes]).astype(str(dtype).split(".")[1])
+    got = tanh(torch.from_numpy(z)).numpy()
+    off = (got.astype(np.longdouble) - np.tanh(z.astype(np.longdouble))) / np.spacing(np.abs(got))
+    assert np.abs(off).max() <= 4  # units in the last place: what NumPy's own tests allow
+    edges = torch.tensor([torch.inf, -torch.inf, torch.nan, -0.0], dtype=dtype)
+    assert torch.equal(tanh(edges)[:2], torch.tensor([1.0, -1.0], dtype=dtype))
+    assert tanh(edges)[2].isnan() and torch.signbit(tanh(edges)[3])
+
+
+def test_tanh_of_a_part_has_the_bits_it_has_in_the_whole() -> None:
+    z = torch.randn(3, 7, 13, generator=torch.Generator().manual_seed(1))
+    for replica in range(3):
+        assert torch.equal(tanh(z[replica].clone()), tanh(z)[replica])
+
+
+def test_the_gradient_of_tanh() -> None:
+    z = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    assert torch.autograd.gradcheck(tanh, (z,))
