@@ -1,6 +1,6 @@
 """python -m benchmarks.detectors: train the labelled nets, judge them by every ruleset, write the tables.
 
-Training takes some fifteen minutes on a free core; what is trained is kept, and an interrupted run goes on.
+Training takes some ten minutes on a free core; what is trained is kept, and an interrupted run goes on.
 """
 
 from __future__ import annotations
