@@ -2,8 +2,8 @@
 
 torch's wheels for Linux bring Intel's MKL, which keeps to AVX2 on AMD's CPUs. Those with AVX-512 multiply float32
 matrices with OpenBLAS's kernels for it at twice that rate or more (`make bench`: "limit"). The copy that the package
-`scipy-openblas32` brings is loaded beside numpy's and scipy's own and computes in the calling thread alone; nobody
-else's products change. Everywhere else there is none, and torch multiplies.
+`scipy-openblas32` brings is loaded beside numpy's and scipy's own, for one thread (`threadpoolctl` may change that;
+the bits stay). Nobody else's products change. Everywhere else there is none, and torch multiplies.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ CORE = "SkylakeX"  # OpenBLAS's name for its kernels that need the flags below a
 FLAGS = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 ROW_MAJOR, AS_IT_IS, TRANSPOSED = 101, 111, 112  # cblas.h
 LARGEST = (1 << 31) - 1  # what its integers hold
-_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -44,22 +41,23 @@ def name() -> str:
 
 def own() -> Blas | None:
     """The library; None where torch multiplies."""
-    with _loading:
-        return _own()
+    return _OWN
 
 
-@lru_cache(maxsize=1)
-def _own() -> Blas | None:
-    spec = find_spec(PACKAGE) if sys.platform == "linux" and _amd_with_avx512() else None
-    if spec is None or not spec.submodule_search_locations:
+def _load() -> Blas | None:
+    if sys.platform != "linux" or not _amd_with_avx512():
         return None
-    (folder,) = spec.submodule_search_locations
-    for path in Path(folder, "lib").glob("libscipy_openblas*.so"):
-        try:
-            with _variables(OPENBLAS_CORETYPE=CORE, OPENBLAS_NUM_THREADS="1"):
-                return _bound(ctypes.CDLL(str(path)))
-        except (OSError, AttributeError):  # of another platform; of a version without what is called here
-            continue
+    try:
+        spec = find_spec(PACKAGE)
+    except ValueError:  # something else goes by this name
+        return None
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        for path in Path(folder, "lib").glob("libscipy_openblas*.so"):
+            try:
+                with _variables(OPENBLAS_CORETYPE=CORE, OPENBLAS_NUM_THREADS="1"):
+                    return _bound(ctypes.CDLL(str(path)))
+            except (OSError, AttributeError):  # of another platform; of a version without what is called here
+                continue
     return None
 
 
@@ -117,3 +115,6 @@ def _variables(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+_OWN = _load()  # with the module: Python lets no second thread in meanwhile

@@ -276,11 +276,12 @@ def _manifest(plan: Plan, failed: Sequence[Failure], timings: Mapping[str, float
             packages[name] = version(name)
         except PackageNotFoundError:
             continue
+    devices = sorted({cell.device for cell in plan.cells})
     return {
         "versions": {"python": platform.python_version(), **packages},
-        "products": blas.name(),
+        "products": blas.name() if "cpu" in devices else "torch",
         "platform": platform.platform(),
-        "device": sorted({cell.device for cell in plan.cells}),
+        "device": devices,
         "threads": 1,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,

@@ -161,12 +161,14 @@ class BufferedPass:
         self._x = like.new_empty(replicas, batch, weights[0].shape[1])
         self._top = like.new_empty(replicas, batch, outputs)
         inputs, deltas = [self._x, *self.h], [*self._down, self._top]
-        self._up = [affine(*each) for each in zip(self._biases, inputs, self._weights, self._z, strict=True)]
-        self._aside = [
+        self._affines = [
+            affine(*each) for each in zip(self._biases, inputs, self._weights, self._z, strict=True)
+        ]
+        self._weight_products = [
             product(h.transpose(1, 2), delta, gradient)
             for h, delta, gradient in zip(inputs, deltas, self._weight_gradients, strict=True)
         ]
-        self._below = [
+        self._delta_products = [
             product(delta, weight.transpose(1, 2), below)
             for delta, weight, below in zip(deltas[1:], self._weights[1:], self._down, strict=True)
         ]
@@ -187,22 +189,22 @@ class BufferedPass:
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """[replica, batch, feature] -> outputs [replica, batch, unit], valid until the next pass."""
-        self._x.copy_(x)
-        for multiply, phi, z in zip(self._up, self._phi, self._z, strict=False):
+        _take(x, self._x)
+        for multiply, phi, z in zip(self._affines, self._phi, self._z, strict=False):
             multiply()
             phi.forward(z)
-        self._up[-1]()
+        self._affines[-1]()
         return self.outputs
 
     @torch.no_grad()
     def backward(self, gradient: Tensor) -> None:
         """Fill `gradients`, given the gradient of the last forward pass's outputs."""
-        self._top.copy_(gradient)
+        _take(gradient, self._top)
         for place in range(len(self._z) - 1, -1, -1):
             torch.sum(self._deltas[place], 1, keepdim=True, out=self._bias_gradients[place])
-            self._aside[place]()
+            self._weight_products[place]()
             if place:
-                self._below[place - 1]()
+                self._delta_products[place - 1]()
                 self._phi[place - 1].backward(self._deltas[place - 1])
 
     @torch.no_grad()
@@ -213,12 +215,10 @@ class BufferedPass:
         linear, activation: told every linear map's z, the readout's last, and every activation's h, which are written
         over soon after.
         """
-        pairs, multiply = self._inference(x.shape[1])
-        first, _ = pairs[0]
-        affine(self._biases[0], x, self._weights[0], first)()
-        for place, (out, spare) in enumerate(pairs):
-            if place:
-                multiply[place - 1]()
+        pairs, behind = self._inference(x.shape[1])
+        affines = [affine(self._biases[0], x, self._weights[0], pairs[0][0]), *behind]
+        for place, (multiply, (out, spare)) in enumerate(zip(affines, pairs, strict=True)):
+            multiply()
             if linear:
                 linear(place, out)
             if place < len(self._phi):
@@ -242,14 +242,20 @@ class BufferedPass:
                 shape = (replicas, rows, z.shape[2])
                 one, other = (each[: prod(shape)].view(shape) for each in self._space)
                 pairs.append((one, other) if place % 2 == 0 else (other, one))
-            multiply = [
+            behind = [
                 affine(bias, h, weight, out)
                 for bias, (h, _), weight, (out, _) in zip(
                     self._biases[1:], pairs, self._weights[1:], pairs[1:], strict=False
                 )
             ]
-            found = self._inferences[rows] = pairs, multiply
+            found = self._inferences[rows] = pairs, behind
         return found
+
+
+def _take(x: Tensor, into: Tensor) -> None:
+    if x.shape != into.shape:  # copying would repeat what is too small
+        raise RuntimeError(f"a pass for {list(into.shape)} was given {list(x.shape)}")
+    into.copy_(x)
 
 
 def _layers(like: Tensor, layers: int, shape: tuple[int, ...]) -> Tensor:

@@ -17,7 +17,7 @@ from gradlab.network import norms, residuals
 from gradlab.network.draws import biases_from, draw_bias, draw_weight, generator, weights_from
 from gradlab.network.inits import Init
 from gradlab.network.norms import Norm
-from gradlab.network.products import Affine
+from gradlab.network.products import linear
 from gradlab.network.residuals import Residual
 from gradlab.network.skips import Skip, build_skip
 
@@ -33,8 +33,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        z: Tensor = Affine.apply(self.bias, h, self.weight)  # type: ignore[no-untyped-call]
-        return z
+        return linear(self.bias, h, self.weight)
 
 
 class HiddenLayer(nn.Module):

@@ -1,8 +1,8 @@
 """The products of linear maps on stacks, prepared once for memory that stays where it is.
 
-A layer of a small net multiplies for a few microseconds, as long as it takes to look at shapes and strides: a prepared
-product is only called. On CPUs where gradlab brings a BLAS of its own (`gradlab.blas`) that multiplies, else torch.
-Either gives a replica of a stack the same bits as the replica alone.
+A layer of a small net multiplies for a few microseconds, and looking at shapes and strides takes some more: a prepared
+product is only called. On CPUs where gradlab brings a BLAS of its own (`gradlab.blas`) that multiplies, and a replica
+of a stack has the bits of the replica alone; elsewhere torch does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gradlab import blas
 
@@ -22,13 +21,16 @@ FORMATS = {torch.float32: "float32", torch.float64: "float64"}
 
 
 def product(a: Tensor, b: Tensor, out: Tensor) -> Call:
-    """A call that writes a b into out: [replica, m, k] and [replica, k, n] -> [replica, m, n], all without gradient."""
-    return _own(a, b, out, onto=False) or partial(torch.bmm, a, b, out=out)
+    """A call that writes a b into out: [replica, m, k] and [replica, k, n] -> [replica, m, n], all without gradient.
+
+    Raises RuntimeError for what does not fit together.
+    """
+    return _by_own_blas(a, b, out, onto=False) or partial(torch.bmm, a, b, out=out)
 
 
 def affine(bias: Tensor, a: Tensor, b: Tensor, out: Tensor) -> Call:
-    """A call that writes a b + bias into out; bias: [replica, 1, n]."""
-    multiply = _own(a, b, out, onto=True)
+    """As `product`, but that the call writes a b + bias; bias: [replica, 1, n]."""
+    multiply = _by_own_blas(a, b, out, onto=True)
     if multiply is None:
         return partial(torch.baddbmm, bias, a, b, out=out)
 
@@ -39,33 +41,48 @@ def affine(bias: Tensor, a: Tensor, b: Tensor, out: Tensor) -> Call:
     return run
 
 
-class Affine(torch.autograd.Function):
-    """bias, h [replica, batch, in], weight [replica, in, out] -> h weight + bias, by the products above."""
+def linear(bias: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    """h weight + bias for autograd: h [replica, batch, in], weight [replica, in, out], bias [replica, 1, out]."""
+    if blas.own() is None:
+        return torch.baddbmm(bias, h, weight)
+    z: Tensor = _Linear.apply(bias, h, weight)  # type: ignore[no-untyped-call]
+    return z
+
+
+class _Linear(torch.autograd.Function):
+    """`affine`, and the products that are its gradient."""
 
     @staticmethod
     def forward(ctx: Any, bias: Tensor, h: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(h, weight)
-        out = h.new_empty(h.shape[0], h.shape[1], weight.shape[2])
+        out = h.new_empty(*h.shape[:-1], weight.shape[-1])
         affine(bias, h, weight, out)()
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight = ctx.saved_tensors
         of_bias, of_h, of_weight = ctx.needs_input_grad
-        down = across = None
-        if of_h:
-            down = h.new_empty(h.shape)
-            product(gradient, weight.transpose(1, 2), down)()
-        if of_weight:
-            across = torch.empty_like(weight)
-            product(h.transpose(1, 2), gradient, across)()
-        return gradient.sum(dim=1, keepdim=True) if of_bias else None, down, across
+        # with gradients enabled, what is computed here will be differentiated itself
+        multiply = torch.bmm if torch.is_grad_enabled() else _multiplied
+        return (
+            gradient.sum(dim=1, keepdim=True) if of_bias else None,
+            multiply(gradient, weight.transpose(1, 2)) if of_h else None,
+            multiply(h.transpose(1, 2), gradient) if of_weight else None,
+        )
+
+
+def _multiplied(a: Tensor, b: Tensor) -> Tensor:
+    out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+    product(a, b, out)()
+    return out
 
 
 class _Product:
-    """a b, or a b + out, into out, by gradlab's BLAS: its arguments, and the tensors that own the memory."""
+    """a b, or a b + out, into out, by gradlab's BLAS: its arguments, and the tensors whose addresses are among them.
+
+    Who gives such a tensor other memory (`share_memory_`, `set_`, another `data`) prepares the product again.
+    """
 
     __slots__ = ("arguments", "gemm", "held")
 
@@ -78,11 +95,12 @@ class _Product:
         self.gemm(*self.arguments)
 
 
-def _own(a: Tensor, b: Tensor, out: Tensor, onto: bool) -> Call | None:
+def _by_own_blas(a: Tensor, b: Tensor, out: Tensor, onto: bool) -> Call | None:
     """The product by gradlab's BLAS, added to what `out` holds where `onto`; None where that has none for it."""
-    (replicas, m, n), k = out.shape, a.shape[2]
-    # The BLAS is given addresses: what does not fit together would be read from elsewhere.
-    assert a.shape == (replicas, m, k) and b.shape == (replicas, k, n) and a.dtype == b.dtype == out.dtype
+    (replicas, m, n), k = out.shape, b.shape[-2]
+    if a.shape != (replicas, m, k) or b.shape != (replicas, k, n) or not a.dtype == b.dtype == out.dtype:
+        described = (f"{x.dtype} {list(x.shape)}" for x in (a, b, out))
+        raise RuntimeError("{} times {} is no {}".format(*described))
     library = blas.own() if a.is_cpu and b.is_cpu and out.is_cpu else None
     gemm = library.gemm.get(FORMATS.get(out.dtype, "")) if library else None
     if gemm is None:

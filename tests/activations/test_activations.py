@@ -195,3 +195,4 @@ def test_tanh_of_a_part_has_the_bits_it_has_in_the_whole() -> None:
 def test_the_gradient_of_tanh() -> None:
     z = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     assert torch.autograd.gradcheck(tanh, (z,))
+    assert torch.autograd.gradgradcheck(tanh, (z,))

@@ -197,3 +197,11 @@ def test_two_slopes_are_all_there_are(text: str) -> None:
         inside |= (z >= low) & (z <= high)
     torch.testing.assert_close(slope, torch.where(inside, first, second).to(slope))
     assert set(intervals) == set(activation.flats) or first != 0
+
+
+def test_a_batch_of_another_shape_is_refused() -> None:
+    buffered = buffered_pass(stack_of("relu", torch.float32, 2, 3, 8), activations.get("relu"), 16)
+    assert buffered is not None
+    for shape in ((1, 1, 11), (2, 8, 11), (1, 16, 11)):
+        with pytest.raises(RuntimeError, match=r"\[2, 16, 11\]"):
+            buffered.forward(torch.ones(shape))

@@ -3,14 +3,19 @@
 import subprocess
 import sys
 from itertools import product as every
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
+from reference import stacks
 from torch import Tensor
 
 from gradlab import blas
 from gradlab.network import products
-from gradlab.network.products import Affine, affine, product
+from gradlab.network.products import affine, linear, product
+from gradlab.train.loop import build_stack
 
 SHAPES = [
     (1, 1, 1, 1), (3, 64, 64, 64), (2, 5, 7, 3), (2, 1, 9, 4), (2, 9, 1, 4), (3, 6, 5, 1), (1, 130, 257, 66),
@@ -118,12 +123,13 @@ def test_what_is_not_finite_stays_in_its_row_and_replica(library: str) -> None:
 def test_gradients(library: str) -> None:
     parts = [drawn(*shape, seed=seed, dtype=torch.float64).requires_grad_()
              for seed, shape in enumerate([(2, 1, 3), (2, 4, 5), (2, 5, 3)])]  # fmt: skip
-    assert torch.autograd.gradcheck(Affine.apply, parts)
+    assert torch.autograd.gradcheck(linear, parts)
+    assert torch.autograd.gradgradcheck(linear, parts)
     wanted = torch.autograd.grad(torch.baddbmm(*parts).square().sum(), parts)
     for missing in range(3):
         some = [part.detach() if place == missing else part for place, part in enumerate(parts)]
         asked = [part for place, part in enumerate(parts) if place != missing]
-        got = torch.autograd.grad(Affine.apply(*some).square().sum(), asked)
+        got = torch.autograd.grad(linear(*some).square().sum(), asked)
         for one, other in zip(got, [g for place, g in enumerate(wanted) if place != missing], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
@@ -133,10 +139,41 @@ def test_gradients(library: str) -> None:
     [((2, 4, 5), (2, 6, 3)), ((1, 4, 5), (2, 5, 3)), ((2, 3, 5), (2, 5, 3)), ((2, 4, 5), (2, 5, 4))],
 )
 def test_what_does_not_fit_together_is_refused(library: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    with pytest.raises((AssertionError, RuntimeError)):
-        product(torch.ones(a), torch.ones(b), torch.ones(2, 4, 3))()
-    with pytest.raises((AssertionError, RuntimeError)):
-        product(torch.ones(2, 4, 5), torch.ones(2, 5, 3, dtype=torch.float64), torch.ones(2, 4, 3))()
+    with pytest.raises(RuntimeError, match=r"torch.float32 \[2, 4, 3\]"):
+        product(torch.ones(a), torch.ones(b), torch.ones(2, 4, 3))
+    with pytest.raises(RuntimeError, match=r"torch.float64 \[2, 5, 3\]"):
+        product(torch.ones(2, 4, 5), torch.ones(2, 5, 3, dtype=torch.float64), torch.ones(2, 4, 3))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (2, 4, 6), (2, 1, 4, 5)])
+def test_a_linear_map_of_what_does_not_fit_is_refused(library: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises((RuntimeError, ValueError)):
+        linear(torch.ones(2, 1, 3), torch.ones(shape), torch.ones(2, 5, 3))
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh", "sigmoid", "softplus"])
+def test_second_derivatives_of_a_stack(library: str, activation: str) -> None:
+    """A loss that holds a gradient, against finite differences: a part left out would go unnoticed."""
+    mlp = build_stack(stacks.make_stack(activation=activation), stacks.small_data())
+    x = drawn(2, 5, 6, seed=1, dtype=torch.float64).requires_grad_()
+    weight = mlp.layers[1].linear.weight
+
+    def penalty() -> Tensor:
+        (slope,) = torch.autograd.grad(mlp(x).square().sum(), x, create_graph=True)
+        return slope.square().sum()
+
+    (got,) = torch.autograd.grad(penalty(), weight)
+    for place in ((0, 0, 0), (1, 2, 3)):
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                weight[place] += step
+            values.append(penalty().item())
+            with torch.no_grad():
+                weight[place] -= step
+        # central differences: an error of some step^2, and the rounding of a value over the step
+        wanted = (values[0] - values[1]) / 2e-6
+        assert got[place].item() == pytest.approx(wanted, rel=1e-6, abs=1e-9 * abs(values[0]))
 
 
 def test_formats_that_only_torch_multiplies() -> None:
@@ -194,12 +231,20 @@ print(blas.name())
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "torch"
 
 
-def test_no_library_without_the_package_or_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "find_spec", lambda name: None)
-    assert blas._own.__wrapped__() is None
+def test_no_library_without_the_package_or_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(blas, "_amd_with_avx512", lambda: True)
+    empty = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    for found in (None, empty, ValueError("no __spec__")):
+        monkeypatch.setattr(blas, "find_spec", Mock(side_effect=[found]))
+        assert blas._load() is None
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libscipy_openblas.so").write_bytes(b"of another platform")
+    two = SimpleNamespace(submodule_search_locations=[str(tmp_path / "elsewhere"), str(tmp_path)])
+    monkeypatch.setattr(blas, "find_spec", lambda name: two)
+    assert blas._load() is None
     monkeypatch.undo()
     monkeypatch.setattr(blas, "_amd_with_avx512", lambda: False)
-    assert blas._own.__wrapped__() is None
+    assert blas._load() is None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +256,9 @@ def test_no_library_without_the_package_or_the_cpu(monkeypatch: pytest.MonkeyPat
         ("GenuineIntel", "fpu avx2 avx512f avx512cd avx512bw avx512dq avx512vl sse", False),
     ],
 )
-def test_which_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path, vendor: str, flags: str, wide: bool) -> None:  # type: ignore[no-untyped-def]
+def test_which_cpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vendor: str, flags: str, wide: bool
+) -> None:
     about = tmp_path / "cpuinfo"
     about.write_text(
         f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: {flags}\n\nprocessor\t: 1\nvendor_id\t: x\n"
