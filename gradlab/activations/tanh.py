@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 NUMPYS = (torch.float32, torch.float64)
 
@@ -39,6 +40,8 @@ class _Tanh(torch.autograd.Function):
 
 
 def tanh(z: Tensor) -> Tensor:
-    """tanh of any shape."""
+    """tanh of any shape, seen by whoever watches torch's functions, as torch's own is."""
+    if has_torch_function_unary(z):
+        return handle_torch_function(tanh, (z,), z)
     h: Tensor = _Tanh.apply(z)  # type: ignore[no-untyped-call]
     return h

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gradlab import activations
 from gradlab.activations.modules import in_flat_part
+from gradlab.activations.tanh import tanh
 from gradlab.errors import ConfigError
 
 Interval = tuple[float, float]
@@ -113,7 +114,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Arguments], Shape | None]]] = 
 
 
 def _functions() -> dict[Any, str]:
-    """Every face of each kind: torch.x, torch.x_, Tensor.x, Tensor.x_, functional.x, functional.x_."""
+    """Every face of each kind: torch.x, torch.x_, Tensor.x, Tensor.x_, functional.x, functional.x_, gradlab's own."""
     faces: dict[Any, str] = {}
     for kind in KINDS:
         for home in (torch, torch.Tensor, F, torch.special, torch._C._nn):
@@ -122,6 +123,7 @@ def _functions() -> dict[Any, str]:
                 if callable(found):
                     faces[found] = kind
     faces[torch.special.expit] = "sigmoid"
+    faces[tanh] = "tanh"
     return faces
 
 
