@@ -327,7 +327,7 @@ def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
         ("versions", versions),
         ("platform", str(manifest.get("platform", ""))),
         ("device", ", ".join(map(str, manifest.get("device", [])))),
-        ("products", str(manifest.get("products", ""))),
+        ("matrix products", str(manifest.get("products", ""))),
         ("time", f"{timings['seconds']:.1f} s" if "seconds" in timings else ""),
         ("plan", str(manifest.get("plan", ""))),
     ]
