@@ -21,8 +21,8 @@ from typing import Any
 PACKAGE = "scipy_openblas32"
 CORE = "SkylakeX"  # OpenBLAS's name for its kernels that need the flags below and nothing else
 FLAGS = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
-ROW_MAJOR, AS_IT_IS, TRANSPOSED = 101, 111, 112  # cblas.h
-LARGEST = (1 << 31) - 1  # what its integers hold
+ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE = 101, 111, 112  # cblas.h
+LARGEST_INTEGER = (1 << 31) - 1  # a size or distance that the library can be given
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _bound(library: ctypes.CDLL) -> Blas | None:
 def _gemm(
     function: ctypes._NamedFuncPointer, number: type[ctypes._SimpleCData[float]]
 ) -> Callable[..., None]:
-    """order, of a, of b (transposed?), m, n, k, alpha, a, its row and matrix distance, b, .., beta, out, .., count"""
+    """order, transpose a, transpose b, m, n, k, alpha, a, leading dimension, stride, b, .., beta, c, .., batch size"""
     whole = ctypes.c_int
     operand: list[Any] = [ctypes.c_void_p, whole, whole]
     function.argtypes = [*6 * [whole], number, *operand, *operand, number, *operand, whole]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed [GROUP ...] [--pairs N]
 
-Groups: start, overhead, limit, jax, grid, growth; all without a name. The table goes to the terminal, to
+Groups: start, overhead, limit, jax, grid, growth, memory; all without a name. The table goes to the terminal, to
 benchmarks/speed/figures.csv and into docs/speed.md, where the groups that were not measured keep their last figures.
 JAX comes with the extra `bench`. Nothing else should run on the machine meanwhile.
 """
@@ -38,9 +38,7 @@ def machine() -> str:
         ),
         platform.processor(),
     )
-    packages = (
-        " ".join(f"{name} {version(name)}" for name in ("torch", "jax")) + f", products by {blas.name()}"
-    )
+    packages = f"torch {version('torch')} jax {version('jax')}, products by {blas.name()}"
     day = datetime.now(UTC).date().isoformat()
     load = os.getloadavg()[0]
     return f"{os.cpu_count()} cores {cpu}, Python {platform.python_version()}, {packages}, {day}, load {load:.1f}"

@@ -197,7 +197,7 @@ def _exponent(sizes: Sequence[int], times: Sequence[float]) -> float:
 
 
 def growth(pairs: int) -> Iterator[Figure]:
-    """Exponents of time and peak memory against size, each fitted beside a constant, `pairs` times."""
+    """Exponents of time against size, each fitted beside a constant, `pairs` times."""
     small = {"activation": "relu", "record": "log"}
     axes: dict[str, tuple[Sequence[int], Callable[[int], Callable[[], float]], str]] = {
         "depth": ((5, 20, 80, 300, 1000), lambda n: training(**small, depth=n, steps=20), "1.0 +- 0.05"),
@@ -215,47 +215,64 @@ def growth(pairs: int) -> Iterator[Figure]:
         found = [_exponent(sizes, [run() for run in runs]) for _ in range(pairs if name != "cells" else 2)]
         span = f"{sizes[0]} to {sizes[-1]}"
         yield Figure("growth", f"time against {name}, {span}: exponent beside a constant", found, goal)
-    for name, sizes in (("steps", (100, 3000)), ("depth", (5, 1000)), ("seeds", (1, 64))):
+
+
+def memory(pairs: int) -> Iterator[Figure]:
+    """Peak memory of a process against size, with the exponent fitted beside what the process takes anyway."""
+    axes = {"depth": (5, 80, 300, 1000), "width": (64, 256, 512, 1024), "seeds": (1, 4, 16, 64),
+            "steps": (100, 3000), "cells": (1, 10, 100, 1000)}  # fmt: skip
+    for name, sizes in axes.items():
         peaks = [_peak(name, n) for n in sizes]
-        what = f"peak memory at {sizes[1]:,} {name} over {sizes[0]}"
-        yield Figure("growth", what, [peaks[1] / peaks[0]], "1" if name == "steps" else "",
-                     f"{peaks[0]:.0f} and {peaks[1]:.0f} MB")  # fmt: skip
+        note = f"{peaks[0]:.0f} to {peaks[-1]:.0f} MB"
+        if name == "steps":
+            what = f"peak memory at {sizes[1]:,} steps over {sizes[0]}"
+            yield Figure("memory", what, [peaks[1] / peaks[0]], "1", note)
+        else:
+            what = f"peak memory against {name}, {sizes[0]} to {sizes[-1]}: exponent beside a constant"
+            yield Figure("memory", what, [_exponent(sizes, peaks)], note=note)
 
 
 def _cells(count: int) -> Callable[[], float]:
+    return lambda: compare(*_cell_flags(count))
+
+
+def _cell_flags(count: int) -> tuple[str, ...]:
+    """A comparison of so many small cells, trained in the command's own process."""
     rates = ",".join(f"{0.01 + 0.00001 * k:.5f}" for k in range(count))
-    flags = (
-        "--activation",
-        "relu",
-        "--depth",
-        "2",
-        "--width",
-        "8",
-        "--lr",
-        rates,
-        "--steps",
-        "20",
-        "--seeds",
-        "1",
+    return (
+        *("--activation", "relu", "--depth", "2", "--width", "8", "--lr", rates),
+        *("--steps", "20", "--seeds", "1", "--workers", "1"),
     )
-    return lambda: compare(*flags, "--workers", "1")
 
 
 PEAK = """
+# not getrusage, whose peak of a child process begins with its parent's
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) / 1024)
+"""
+OF_TRAINING = """
 import sys
 from pathlib import Path
 from benchmarks.speed.groups import training
 flags = dict(activation="relu", depth=10, steps=100, stack_size=64, record="every:30")
 flags[sys.argv[1]] = int(sys.argv[2])
 training(**flags)()
-# not getrusage, whose peak of a child process begins with its parent's
-peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(int(peak.split()[1]) / 1024)
+"""
+OF_COMMAND = """
+import sys
+from pathlib import Path
+from gradlab.cli.main import main
+assert main(sys.argv[1:]) == 0
 """
 
 
 def _peak(name: str, size: int) -> float:
-    return float(command("-c", PEAK, name, str(size)))
+    """MB of a training, or of a command that compares so many cells."""
+    if name != "cells":
+        return float(command("-c", OF_TRAINING + PEAK, name, str(size)))
+    with tempfile.TemporaryDirectory() as folder:
+        flags = (*_cell_flags(size), "--out", f"{folder}/out", "--quiet")
+        return float(command("-c", OF_COMMAND + PEAK, "compare", *flags).splitlines()[-1])
 
 
 def start(pairs: int) -> Iterator[Figure]:
@@ -300,4 +317,5 @@ GROUPS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "jax": jax,
     "grid": grid,
     "growth": growth,
+    "memory": memory,
 }

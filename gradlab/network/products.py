@@ -105,27 +105,30 @@ def _by_own_blas(a: Tensor, b: Tensor, out: Tensor, onto: bool) -> Call | None:
     gemm = library.gemm.get(FORMATS.get(out.dtype, "")) if library else None
     if gemm is None:
         return None
-    first, second, result = _rows(a), _rows(b), _rows(out)
-    if not (first and second and result and result[0] == blas.AS_IT_IS):
+    first, second, result = _layout(a), _layout(b), _layout(out)
+    if not (first and second and result and result[0] == blas.NO_TRANSPOSE):
         return None
-    steps = a.stride(0), b.stride(0), out.stride(0)
-    if not (replicas and m and n and k) or max(*steps, first[1], second[1], result[1]) > blas.LARGEST:
+    strides = a.stride(0), b.stride(0), out.stride(0)
+    if (
+        not (replicas and m and n and k)
+        or max(*strides, first[1], second[1], result[1]) > blas.LARGEST_INTEGER
+    ):
         return None
     arguments = (
         *(blas.ROW_MAJOR, first[0], second[0], m, n, k),
-        *(1.0, a.data_ptr(), first[1], steps[0], b.data_ptr(), second[1], steps[1]),
-        *(float(onto), out.data_ptr(), result[1], steps[2], replicas),
+        *(1.0, a.data_ptr(), first[1], strides[0], b.data_ptr(), second[1], strides[1]),
+        *(float(onto), out.data_ptr(), result[1], strides[2], replicas),
     )
     return _Product(gemm, arguments, (a, b, out))
 
 
-def _rows(x: Tensor) -> tuple[int, int] | None:
-    """Whether the matrices of [replica, m, n] lie transposed in memory, and how far their rows (there) are apart; None
-    where neither rows nor columns are whole."""
+def _layout(x: Tensor) -> tuple[int, int] | None:
+    """Whether the matrices of [replica, m, n] lie transposed in memory, and their leading dimension there; None where
+    neither rows nor columns are contiguous."""
     _, m, n = x.shape
     _, down, right = x.stride()
     if (right == 1 or n == 1) and (down >= n or m == 1):
-        return blas.AS_IT_IS, n if m == 1 else down
+        return blas.NO_TRANSPOSE, n if m == 1 else down
     if (down == 1 or m == 1) and (right >= m or n == 1):
-        return blas.TRANSPOSED, m if n == 1 else right
+        return blas.TRANSPOSE, m if n == 1 else right
     return None

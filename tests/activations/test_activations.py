@@ -174,7 +174,6 @@ def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_tanh_is_right_from_the_smallest_to_the_largest(dtype: torch.dtype) -> None:
-
     sizes = [1e-30, 1e-10, 1e-4, 0.01, 0.3, 1.0, 2.5, 7.0, 18.0, 300.0]
     draw = np.random.default_rng(1)
     z = np.concatenate([size * draw.uniform(-1, 1, 37) for size in sizes]).astype(str(dtype).split(".")[1])

@@ -108,10 +108,13 @@ def test_schema_is_one_json_document(gradlab) -> None:  # type: ignore[no-untype
 def test_env_names_versions_devices_threads_and_paths(gradlab) -> None:  # type: ignore[no-untyped-def]
     import torch
 
+    from gradlab import blas
+
     document = gradlab("env", "--json").json
     assert document["packages"]["torch"] == torch.__version__
     assert {"typer", "pydantic", "pandas", "scikit-learn"} <= set(document["packages"])
     assert document["threads"] == torch.get_num_threads() and document["devices"]["cpu"]
+    assert document["products"] == f"{blas.name()}, on the CPU"
     ended = gradlab("env")
     assert ended.code == 0 and ended.err == ""
     assert f"torch: {torch.__version__}" in ended.out and document["paths"]["gradlab"] in ended.out

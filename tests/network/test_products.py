@@ -1,4 +1,4 @@
-"""Products of stacks: right to the bound of rounding, the same for a replica alone, whoever multiplies."""
+"""Products of stacks, whoever multiplies: right to the bound of rounding; and the library of gradlab's own."""
 
 import subprocess
 import sys

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
 
+from gradlab import blas
 from gradlab import plan as plans
 from gradlab.errors import DataError, GradlabError, UserError
 from gradlab.experiment import Outcome, execute
@@ -480,6 +481,11 @@ def test_a_lock_is_no_way_to_another_file(tmp_path: Path) -> None:
     with pytest.raises(GradlabError, match="cannot write"):
         run(plan_of(tmp_path / "out"))
     assert (tmp_path / "victim").read_text() == "years of work"
+
+
+def test_the_manifest_says_what_multiplied(tmp_path: Path) -> None:
+    run(plan_of(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["products"] == blas.name()
 
 
 @pytest.mark.parametrize(

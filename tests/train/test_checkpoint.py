@@ -12,6 +12,7 @@ import pytest
 import torch
 from sweep.small_plans import plan_of
 
+from gradlab import blas
 from gradlab.plan import Stack
 from gradlab.train.checkpoint import Checkpoint
 from gradlab.train.loop import train_stack
@@ -113,12 +114,17 @@ def test_none_is_written_before_its_time(tmp_path: Path) -> None:
     assert not (tmp_path / "a.checkpoint").exists()
 
 
-@pytest.mark.parametrize("damage", ["torn", "foreign", "another stack's"])
-def test_a_checkpoint_that_cannot_be_used_is_named(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["torn", "foreign", "another stack's", "by another library"])
+def test_a_checkpoint_that_cannot_be_used_is_named(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stack = stack_of(tmp_path)
     path = tmp_path / "a.checkpoint"
     whose = replace(stack, seeds=(5, 6)) if damage == "another stack's" else stack
-    stopped_after(Checkpoint(path, 0), whose, 4)
+    with monkeypatch.context() as before:
+        if damage == "by another library":
+            before.setattr(blas, "name", lambda: "OpenBLAS of the past")
+        stopped_after(Checkpoint(path, 0), whose, 4)
     if damage == "torn":
         path.write_bytes(path.read_bytes()[:-50])
     elif damage == "foreign":
