@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.measure.columns import STEP_COLUMNS, layer_columns
-from gradlab.plan import Stack
-from gradlab.train.result import StackResult
+from gradlab.config.plan import Stack
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import STEP_COLUMNS, layer_columns
 
 # The default run (1,000 steps, depth 20, 3 seeds), or a small one (depth 3, 10 records).
 RECORDS, LAYERS, SEEDS, BATCH = (10, 4, 3, 16) if "CANNED_SMALL" in os.environ else (34, 21, 3, 64)
@@ -50,7 +50,7 @@ def work(stack: Stack, *_: Any) -> StackResult:
 
 
 def serve(connection: Connection) -> None:
-    """In place of `gradlab.sweep.worker.serve`."""
+    """In place of `gradlab.lab.worker.serve`."""
     while True:
         try:
             stack, _ = connection.recv()
@@ -60,7 +60,7 @@ def serve(connection: Connection) -> None:
 
 
 def task(stack: Stack) -> StackResult:
-    """In place of `gradlab.sweep.on_ray._train`."""
+    """In place of `gradlab.lab.on_ray._train`."""
     return work(stack)
 
 
@@ -68,7 +68,7 @@ def ship() -> None:
     """Have Ray's tasks do `task`; its workers do not see this file, so it goes along by value."""
     import ray
 
-    from gradlab.sweep import on_ray
+    from gradlab.lab import on_ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     on_ray._train = task

@@ -37,13 +37,12 @@ COLUMNS = (
 
 
 def measure(cells: int, workers: int, ray: bool, tables: bool, out: Path) -> dict[str, float]:
-    from gradlab import experiment
     from gradlab.config import resolve
-    from gradlab.plan import make
+    from gradlab.config.plan import make
+    from gradlab.lab import experiment, serial
+    from gradlab.lab import summary_builder as known
+    from gradlab.lab import workers as processes
     from gradlab.store import folder
-    from gradlab.sweep import cells as known
-    from gradlab.sweep import serial
-    from gradlab.sweep import workers as processes
 
     serial.work = canned.work
     processes._serve = canned.serve

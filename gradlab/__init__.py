@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gradlab.api import Result as Result
     from gradlab.api import compare as compare
     from gradlab.api import run as run
-    from gradlab.measure.recorder import Recorder as Recorder
+    from gradlab.recorder.recorder import Recorder as Recorder
 
 _HOME = {
     "run": "gradlab.api",
     "compare": "gradlab.api",
     "Result": "gradlab.api",
-    "Recorder": "gradlab.measure.recorder",
+    "Recorder": "gradlab.recorder.recorder",
     "diagnose": "gradlab.analyse",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gradlab.garbage import collect_rarely, keep_for_good
+from gradlab.base.gc_tuning import collect_rarely, keep_for_good
 
 
 def console() -> int:

@@ -7,12 +7,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlab import experiment
+from gradlab.base.errors import GradlabError
 from gradlab.config import resolve
-from gradlab.errors import GradlabError
-from gradlab.observe import Observer
-from gradlab.plan import make
-from gradlab.processes import prepare
+from gradlab.config.plan import make
+from gradlab.lab import experiment
+from gradlab.lab.observe import Observer
+from gradlab.lab.worker_server import prepare
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from benchmarks.detectors.making import records
 from benchmarks.detectors.truth import FAULTS, outcome, truth
 from gradlab import diagnose
 from gradlab.store.rows import layer_rows, step_rows
-from gradlab.store.tables import frame
+from gradlab.tables.table import frame
 
 
 def judged(case: Case, folder: Path) -> dict[str, object]:

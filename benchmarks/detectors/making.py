@@ -12,12 +12,12 @@ import torch
 
 from benchmarks.detectors.case import Case, Change
 from gradlab.config import resolve
+from gradlab.config.plan import Stack, make
 from gradlab.data import Dataset
-from gradlab.network.mlp import StackedLinear
-from gradlab.plan import Stack, make
+from gradlab.nn.mlp import StackedLinear
 from gradlab.store.journal import Unusable, read_stack, write_stack
+from gradlab.store.stack_result import StackResult
 from gradlab.train.loop import Training
-from gradlab.train.result import StackResult
 
 SEEDS = 2
 RECORDED = frozenset((0, 1, 2, 3, 5, 9, 20, 50, 100, 150, 200, 220, 250, 300))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.detectors.case import Case
-from gradlab.measure.columns import STEP_COLUMNS
-from gradlab.train.result import StackResult
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import STEP_COLUMNS
 
 FAULTS = ("vanishing", "exploding", "dead", "saturated", "diverged", "underflow", "not-learning")
 

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from benchmarks.speed.groups import GROUPS
 from benchmarks.speed.pairs import ROOT, Figure
-from gradlab import blas
+from gradlab.base import blas
 
 CSV = Path(__file__).with_name("figures.csv")
 PAGE = ROOT / "docs" / "speed.md"

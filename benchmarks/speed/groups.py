@@ -14,12 +14,12 @@ import torch
 from scipy.optimize import curve_fit
 
 from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
-from gradlab import blas
+from gradlab.base import blas
+from gradlab.base.allocator import keep_freed_memory
+from gradlab.config.plan import Stack, make, parse_probe
 from gradlab.config.resolve import resolve
-from gradlab.measure import schedule
-from gradlab.network.products import Call, product
-from gradlab.plan import Stack, make, parse_probe
-from gradlab.sweep.allocator import keep_freed_memory
+from gradlab.nn.products import Call, product
+from gradlab.parts import record_schedule
 from gradlab.train.loop import train_stack
 
 GRADLAB = ("-m", "gradlab")
@@ -156,7 +156,7 @@ def _products(stack: Stack) -> float:
     step = 2.0 * seeds * training.batch_size * (3 * weights - first)  # nobody asks for the inputs' gradient
     rows = parse_probe(stack.recording.probe)
     probe = len(data.x_train) if rows is None else rows
-    records = schedule.count(schedule.parse(stack.recording.record), training.steps)
+    records = record_schedule.count(record_schedule.parse(stack.recording.record), training.steps)
     return step * (training.steps + 1) + 2.0 * seeds * weights * (len(data.x_val) + probe) * records
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from gradlab.activations.spec import Activation, Array
-from gradlab.errors import ConfigError, Problem, in_words
-from gradlab.items import Item
+from gradlab.base.errors import ConfigError, Problem, in_words
+from gradlab.base.grammar import Item
 
 
 def load_custom(item: Item, where: str) -> Activation:
@@ -29,8 +29,8 @@ def load_custom(item: Item, where: str) -> Activation:
     import torch
     from torch import nn
 
-    from gradlab import generators
     from gradlab.activations.modules import PerReplica
+    from gradlab.base import generators
 
     attribute = import_attribute(item, where)
     text = ":".join(

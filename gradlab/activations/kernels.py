@@ -15,7 +15,7 @@ from torch import Tensor
 from gradlab.activations.registry import SELU_ALPHA, SELU_SCALE, number
 from gradlab.activations.spec import Activation
 from gradlab.activations.tanh import tanh_into
-from gradlab.items import Value
+from gradlab.base.grammar import Value
 
 aten = torch.ops.aten
 

@@ -7,8 +7,8 @@ from functools import partial
 
 from gradlab.activations.registry import REGISTRY
 from gradlab.activations.spec import Activation, Definition
-from gradlab.errors import ConfigError, Problem, nearest
-from gradlab.items import Value, bind, parse_item, write_item
+from gradlab.base.errors import ConfigError, Problem, nearest
+from gradlab.base.grammar import Value, bind, parse_item, write_item
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from gradlab.activations.spec import Array, Definition, Interval, Kernel, Parameters
-from gradlab.items import Parameter
+from gradlab.base.grammar import Parameter
 
 SELU_ALPHA = 1.6732632423543772  # Klambauer et al. 2017, eq. 14
 SELU_SCALE = 1.0507009873554805

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.items import Parameter, Value
+from gradlab.base.grammar import Parameter, Value
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

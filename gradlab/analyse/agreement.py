@@ -63,7 +63,7 @@ def agreement(layers: pd.DataFrame) -> Agreement | None:
 def _plain_prediction(first: pd.DataFrame) -> Prediction | None:
     """The prediction whose band applies, from the cell columns and the fans; None for anything but a plain net."""
     from gradlab import activations, theory
-    from gradlab.network import inits
+    from gradlab.parts import inits
 
     row = first.iloc[0]
     text = str(row["activation"])

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from gradlab import activations, theory
 from gradlab.activations import Activation
-from gradlab.network import inits, norms, residuals
-from gradlab.network.norms import Norm
-from gradlab.network.residuals import Residual
-from gradlab.plan import Cell
+from gradlab.config.plan import Cell
+from gradlab.parts import inits, norms, residuals
+from gradlab.parts.norms import Norm
+from gradlab.parts.residuals import Residual
+from gradlab.store.stack_result import StackResult
 from gradlab.theory import Prediction, StreamPrediction
-from gradlab.train.result import StackResult
 
 Array = NDArray[np.float64]
 

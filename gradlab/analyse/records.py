@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlab.errors import DataError, Problem
-from gradlab.store.schema import CELL, LAYERS, LAYERS_FULL, STEPS, names
+from gradlab.base.errors import DataError, Problem
+from gradlab.tables.schema import CELL, LAYERS, LAYERS_FULL, STEPS, names
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

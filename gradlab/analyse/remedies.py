@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from gradlab import activations
 from gradlab.analyse.rule import is_s_shaped
+from gradlab.base.errors import ConfigError
+from gradlab.base.grammar import format_number
 from gradlab.config.sections import Network, Training
-from gradlab.errors import ConfigError
-from gradlab.items import format_number
-from gradlab.network import inits
+from gradlab.parts import inits
 
 NOT_CENTRED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "softplus")
 

@@ -17,7 +17,7 @@ from gradlab.analyse import thresholds as at
 from gradlab.analyse.decay import attenuation
 from gradlab.analyse.learning import Learning, judge_learning
 from gradlab.analyse.records import Array, Records
-from gradlab.network import residuals
+from gradlab.parts import residuals
 
 Bools = NDArray[np.bool_]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from gradlab.analyse.decay import attenuation, decay_per_layer
 from gradlab.analyse.records import Records, split_cells, worst
 from gradlab.analyse.seeds import mean_interval
-from gradlab.store.schema import SUMMARY, names
+from gradlab.tables.schema import SUMMARY, names
 
 
 def summarise(

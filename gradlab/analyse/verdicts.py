@@ -14,7 +14,7 @@ from gradlab.analyse.findings import VERDICTS, Diagnosis, Finding
 from gradlab.analyse.records import Records, split_cells
 from gradlab.analyse.remedies import advice_for
 from gradlab.analyse.rule import Fault, Replica, judge_replicas
-from gradlab.errors import ConfigError, Problem, nearest
+from gradlab.base.errors import ConfigError, Problem, nearest
 
 RULESETS = ("gradlab", "smdebug", "autotrainer", "deepchecker")
 

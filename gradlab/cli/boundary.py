@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
+from gradlab.base.errors import DEBUG, ConfigError, GradlabError, Problem, debugging, nearest
 from gradlab.cli.output import emit, tell
-from gradlab.errors import DEBUG, ConfigError, GradlabError, Problem, debugging, nearest
 
 INTERRUPTED = 130
 

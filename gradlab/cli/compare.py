@@ -13,7 +13,7 @@ from gradlab.cli.output import emit, tell
 from gradlab.cli.reporting import Reported, with_report, without_records
 
 if TYPE_CHECKING:
-    from gradlab.plan import Plan
+    from gradlab.config.plan import Plan
 
 SOME_FAILED = 3
 
@@ -51,7 +51,7 @@ def compare(
     warn(request, quiet)
     problems += without_records(request, {"--report": report})
     if not (dry_run or problems):
-        from gradlab.processes import prepare
+        from gradlab.lab.worker_server import prepare
 
         prepare(request.base.run)
     plan = make_plan(request, problems, best_over)
@@ -70,7 +70,7 @@ def _describe(plan: Plan, *, json: bool, quiet: bool) -> int:
     """Say what a plan would train, how long by a few measured steps, and where it would write."""
     from dataclasses import asdict
 
-    from gradlab.sweep.estimate import estimate
+    from gradlab.lab.estimate import estimate
 
     found = estimate(plan)
     cells = [cell.columns() for cell in plan.cells]

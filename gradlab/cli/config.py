@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gradlab.base.errors import ConfigError, Problem, UserError
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import emit, tell
 from gradlab.config import KEYS, Request, collect, schema, starter, to_toml
-from gradlab.errors import ConfigError, Problem, UserError
 
 app = typer.Typer(
     add_completion=False,

@@ -33,8 +33,8 @@ def diagnose(
     quiet: Quiet = False,
 ) -> int:
     """Say of every cell whether it is healthy, and if not, why, since when and in which layer."""
-    from gradlab.analyse.reading import diagnose_saved, read_saved
-    from gradlab.cli.repairing import repair_document, repair_saved, repair_text
+    from gradlab.analyse.results import diagnose_saved, read_saved
+    from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
     from gradlab.report.diagnoses import diagnosis_text, side_by_side
 
     saved = read_saved(results)

@@ -34,7 +34,7 @@ def _environment() -> dict[str, Any]:
     import torch
 
     import gradlab
-    from gradlab import blas
+    from gradlab.base import blas
 
     cuda = torch.cuda.is_available()
     return {

@@ -10,8 +10,8 @@ import typer
 from gradlab.cli.output import tell
 
 if TYPE_CHECKING:
-    from gradlab.experiment import Outcome
-    from gradlab.plan import Plan
+    from gradlab.config.plan import Plan
+    from gradlab.lab.experiment import Outcome
 
 Profiled = Annotated[
     bool, typer.Option("--profile", help="Print on stderr where the time went, phase by phase.")
@@ -29,9 +29,9 @@ PHASES = {
 
 def execute_plan(plan: Plan, *, quiet: bool, profile: bool) -> Outcome:
     """Execute with progress on stderr; with `profile`, say then where the time went."""
-    from gradlab.experiment import execute
+    from gradlab.base.allocator import keep_freed_memory
+    from gradlab.lab.experiment import execute
     from gradlab.report.progress import Progress
-    from gradlab.sweep.allocator import keep_freed_memory
 
     keep_freed_memory()
     outcome = execute(plan, Progress(quiet=quiet))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradlab.base.errors import ConfigError, Problem, UserError, nearest
 from gradlab.cli.boundary import options_of
 from gradlab.cli.output import tell
 from gradlab.config import KEYS, Key, Request, collect
-from gradlab.errors import ConfigError, Problem, UserError, nearest
 
 if TYPE_CHECKING:
-    from gradlab.plan import Plan
+    from gradlab.config.plan import Plan
 
 ConfigFile = Annotated[
     str | None,
@@ -83,7 +83,7 @@ def collect_flags(
 
 def make_plan(request: Request, problems: Sequence[Problem], best_over: str | None = None) -> Plan:
     """The plan of a request. Raises ConfigError with the problems found so far and those the plan finds."""
-    from gradlab import plan
+    from gradlab.config import plan
 
     found = list(problems)
     try:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from gradlab.base.errors import ConfigError, Problem, nearest
+from gradlab.base.grammar import Parameter, format_number
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import emit
-from gradlab.errors import ConfigError, Problem, nearest
-from gradlab.items import Parameter, format_number
 
 Rows = list[dict[str, str]]
 
@@ -42,7 +42,7 @@ def _activations() -> Rows:
 
 
 def _inits() -> Rows:
-    from gradlab.network.inits import INITS
+    from gradlab.parts.inits import INITS
 
     return [
         {"name": name, "summary": definition.summary, "parameters": _parameters(definition.parameters)}
@@ -51,13 +51,13 @@ def _inits() -> Rows:
 
 
 def _norms() -> Rows:
-    from gradlab.network.norms import NORMS
+    from gradlab.parts.norms import NORMS
 
     return _described(NORMS)
 
 
 def _residuals() -> Rows:
-    from gradlab.network.residuals import RESIDUALS
+    from gradlab.parts.residuals import RESIDUALS
 
     return _described(RESIDUALS)
 
@@ -70,7 +70,7 @@ def _described(registry: Mapping[str, tuple[str, Mapping[str, Parameter]]]) -> R
 
 
 def _optimizers() -> Rows:
-    from gradlab.train.registry import OPTIMIZERS
+    from gradlab.parts.optimizer_names import OPTIMIZERS
 
     return [{"name": name, "summary": summary} for name, summary in OPTIMIZERS.items()]
 
@@ -82,7 +82,7 @@ def _datasets() -> Rows:
 
 
 def _metrics() -> Rows:
-    from gradlab.store import schema
+    from gradlab.tables import schema
 
     tables = {"every table": schema.CELL, **schema.TABLES, "layers (--metrics full)": schema.LAYERS_FULL}
     tables["jacobian (--jacobian)"] = schema.JACOBIAN

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.cli.boundary import outcome_of
-from gradlab.errors import ConfigError, Problem, nearest
 
 COMMANDS = {
     "run": ("gradlab.cli.run:run", "Train one configuration, several seeds, and record its gradients."),

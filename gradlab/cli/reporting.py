@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradlab.base.errors import Problem
 from gradlab.config import Request
-from gradlab.errors import Problem
 
 if TYPE_CHECKING:
-    from gradlab.experiment import Outcome
+    from gradlab.lab.experiment import Outcome
 
 Reported = Annotated[bool, typer.Option("--report", help="Also draw the HTML page and the figures.")]
 

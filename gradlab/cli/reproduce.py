@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
-from gradlab.errors import ConfigError, Problem
 
 FOLDER = Path("results") / "reproduce"
 FAILED = 1
@@ -52,7 +52,9 @@ def reproduce(
             )
         )
     papers = registry.find(names) if names and not all_ else list(registry.PAPERS.values())
-    from gradlab.report import paper_figures, paper_page, paper_tables
+    from gradlab.papers import figures as paper_figures
+    from gradlab.papers import page as paper_page
+    from gradlab.papers import tables as paper_tables
 
     found, files = [], []
     for paper in papers:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from gradlab.base.errors import GradlabError
 from gradlab.cli.execution import Profiled, document, execute_plan, show
+from gradlab.cli.fix_option import repair_document, repair_outcome, repair_text
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit
-from gradlab.cli.repairing import repair_document, repair_outcome, repair_text
 from gradlab.cli.reporting import Reported, with_report, without_records
-from gradlab.errors import GradlabError
 
 
 @with_keys

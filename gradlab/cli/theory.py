@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import emit, tell
-from gradlab.errors import ConfigError, Problem
 
 Text = str | None
 
@@ -34,7 +34,7 @@ def theory(
     json: AsJson = False,
 ) -> int:
     """Predict without training: fixed points, depth scales, the critical init and delta of every layer."""
-    from gradlab.theory.sweep import descriptions, diagrams, next_command, read_flags, rows_to_csv, to_csv
+    from gradlab.lab.theory_sweep import descriptions, diagrams, next_command, read_flags, rows_to_csv, to_csv
 
     if json and csv:
         raise ConfigError(Problem("--csv", "--json prints JSON alone", "one of them"))

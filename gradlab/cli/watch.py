@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
+from gradlab.base.errors import ConfigError
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
 from gradlab.config import KEYS
-from gradlab.errors import ConfigError
-from gradlab.watch.keys import means_something
+from gradlab.lab.watch.keys import means_something
 
 
 def watch(
@@ -43,7 +43,7 @@ def watch(
     if problems:
         raise ConfigError(problems)
     warn(request, quiet)
-    from gradlab.watch.execute import watch as execute
+    from gradlab.lab.watch.execute import watch as execute
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
         outcome = execute(model, request, batches, say=(lambda _: None) if quiet else tell)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.config.keys import BY_FLAG, KEYS, find, section_names
 from gradlab.config.settings import Setting, several, single
-from gradlab.errors import ConfigError, Problem, nearest
 
 GRID = "grid"
 

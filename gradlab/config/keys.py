@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.config.sections import Config, Section
-from gradlab.errors import ConfigError, Problem, nearest
 
 Scalar = str | int | float | bool | None
 

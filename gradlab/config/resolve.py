@@ -6,12 +6,12 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from gradlab.base.errors import DEBUG, ConfigError, Problem, nearest
 from gradlab.config.files import read_file
 from gradlab.config.keys import BY_FLAG, KEYS, Scalar, find
 from gradlab.config.request import Request
 from gradlab.config.sections import Config
 from gradlab.config.settings import USE_COMPARE, Setting, from_text
-from gradlab.errors import DEBUG, ConfigError, Problem, nearest
 
 PREFIX = "GRADLAB_"
 

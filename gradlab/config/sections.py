@@ -1,7 +1,7 @@
 """The sections of a configuration, one frozen model each: what may be asked for, and its defaults.
 
 Values that name a component (an activation, an initialiser, a data set ...) stay texts here, in the grammar
-of `gradlab.items`; the component checks them when a plan is made.
+of `gradlab.base.grammar`; the component checks them when a plan is made.
 """
 
 from __future__ import annotations

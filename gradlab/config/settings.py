@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.config.keys import Key, Scalar
-from gradlab.errors import ConfigError, Problem
 
 USE_COMPARE = "several values make a grid: gradlab compare"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from gradlab.base.errors import DataError, Problem, nearest
 from gradlab.data.dataset import Table
-from gradlab.errors import DataError, Problem, nearest
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats, Integers

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gradlab.base.errors import DataError, Problem
+from gradlab.base.machine import available_memory
 from gradlab.data.columns import no_such_target, table_from_frame
 from gradlab.data.dataset import Table
-from gradlab.errors import DataError, Problem
-from gradlab.processes import available_memory
 
 UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
 """What numpy.load raises for a damaged archive; MemoryError when a header states an absurd shape."""

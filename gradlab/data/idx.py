@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlab.base.errors import DataError, Problem
 from gradlab.data.columns import classes
 from gradlab.data.dataset import Table
-from gradlab.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats

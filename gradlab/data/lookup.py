@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gradlab.base.errors import ConfigError, DataError, Problem, nearest
+from gradlab.base.grammar import Value, bind, format_number, write_item
 from gradlab.data.dataset import Dataset, Table
 from gradlab.data.registry import RECIPE_VERSION, REGISTRY, parse_parameters
-from gradlab.errors import ConfigError, DataError, Problem, nearest
-from gradlab.items import Value, bind, format_number, write_item
 
 ENDINGS = (".csv", ".parquet", ".npz")
 LARGEST = 1e8

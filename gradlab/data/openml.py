@@ -6,10 +6,10 @@ import re
 import warnings
 from collections.abc import Mapping
 
+from gradlab.base.errors import ConfigError, DataError, Problem
+from gradlab.base.grammar import Parameter, Value, bind, write_item
 from gradlab.data.dataset import Table
 from gradlab.data.registry import parse_parameters
-from gradlab.errors import ConfigError, DataError, Problem
-from gradlab.items import Parameter, Value, bind, write_item
 
 PARAMETERS: Mapping[str, Parameter] = {
     "version": Parameter(

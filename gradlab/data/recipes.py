@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gradlab.base.errors import DataError, Problem
+from gradlab.base.grammar import Value
 from gradlab.data.dataset import Table
-from gradlab.errors import DataError, Problem
-from gradlab.items import Value
 
 SEED = 0
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gradlab.errors import ConfigError, Problem
-from gradlab.items import Item, Parameter, parse_item
+from gradlab.base.errors import ConfigError, Problem
+from gradlab.base.grammar import Item, Parameter, parse_item
 
 RECIPE_VERSION = 1
 """Part of every digest: raised when a recipe or the split changes, so that old results are not reused."""

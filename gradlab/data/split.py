@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradlab.base.errors import DataError, Problem
 from gradlab.data.dataset import Dataset, Table
-from gradlab.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats, Integers

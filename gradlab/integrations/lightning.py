@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 
-from gradlab.measure.recorder import Recorder
+from gradlab.recorder.recorder import Recorder
 
 
 class RecorderCallback(Callback):

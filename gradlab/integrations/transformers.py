@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from gradlab.measure.recorder import Recorder
+from gradlab.recorder.recorder import Recorder
 
 
 class RecorderCallback(TrainerCallback):

@@ -12,7 +12,7 @@ from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import many_nets, random_nets
 from gradlab.papers.rows import Estimate, Finding, Panel, Series, absolute, exactly, mean_of, share_of
 from gradlab.papers.training import last, trained
-from gradlab.train.optimizers import Optimizer
+from gradlab.parts.optimizers import Optimizer
 
 
 def non_linearity(quick: bool) -> Iterator[Finding]:

@@ -9,12 +9,12 @@ import torch
 
 from gradlab import activations, theory
 from gradlab.activations.modules import build_module
-from gradlab.network.draws import generator
+from gradlab.nn.draws import generator
 from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import Array, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Series, absolute, exactly, mean_of
 from gradlab.papers.training import last, trained
-from gradlab.train.losses import binary_cross_entropy, cross_entropy
+from gradlab.parts.losses import binary_cross_entropy, cross_entropy
 
 GRID = np.linspace(-40, 40, 160_001)
 FAR = np.array([-50.0, 50.0])

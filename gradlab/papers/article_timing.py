@@ -19,8 +19,8 @@ from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import random_nets, unit_inputs
 from gradlab.papers.rows import Estimate, Finding, Panel, Series, mean_of
 from gradlab.papers.training import last, trained
-from gradlab.train.losses import cross_entropy
-from gradlab.train.optimizers import Optimizer
+from gradlab.parts.losses import cross_entropy
+from gradlab.parts.optimizers import Optimizer
 
 HARD, SOFT = "hard_sigmoid", "sigmoid"
 FASTER = 0.95

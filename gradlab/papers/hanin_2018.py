@@ -12,7 +12,7 @@ from math import comb, sqrt
 
 import numpy as np
 
-from gradlab.measure import statistics as st
+from gradlab.nn import statistics as st
 from gradlab.papers.random_nets import Array, last_activations, many_nets, unit_inputs
 from gradlab.papers.rows import (
     Finding,

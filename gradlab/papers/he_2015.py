@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from gradlab import activations, theory
-from gradlab.network import inits
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import (
     Estimate,
@@ -30,6 +29,7 @@ from gradlab.papers.rows import (
     relative,
 )
 from gradlab.papers.training import last, trained
+from gradlab.parts import inits
 
 PAPER = "He et al. 2015"
 SETTINGS: dict[str, Any] = {

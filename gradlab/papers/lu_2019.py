@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gradlab import theory
-from gradlab.network.draws import generator
-from gradlab.network.mlp import StackedMLP
+from gradlab.nn.draws import generator
+from gradlab.nn.mlp import StackedMLP
 from gradlab.papers.random_nets import many_nets
 from gradlab.papers.rows import (
     Finding,

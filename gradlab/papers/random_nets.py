@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab import activations
-from gradlab.measure import statistics as st
-from gradlab.network import inits, norms, residuals
-from gradlab.network.draws import generator
-from gradlab.network.mlp import StackedMLP, build_ensemble, build_mlp
+from gradlab.nn import statistics as st
+from gradlab.nn.draws import generator
+from gradlab.nn.mlp import StackedMLP, build_ensemble, build_mlp
+from gradlab.parts import inits, norms, residuals
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gradlab.errors import ConfigError, Problem, nearest
+from gradlab.base.errors import ConfigError, Problem, nearest
 
 
 @dataclass(frozen=True)

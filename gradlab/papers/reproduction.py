@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 
+from gradlab.base import atomic
 from gradlab.papers.registry import Paper
 from gradlab.papers.rows import COLUMNS, Outcome, Panel, Row, Verdict, number
-from gradlab.store import atomic
 
 VERDICT_COLUMNS = ("claim", "statement", "verdict", "because")
 

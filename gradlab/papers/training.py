@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gradlab.api import Result
+from gradlab.base.errors import GradlabError
 from gradlab.config import resolve
-from gradlab.errors import GradlabError
-from gradlab.experiment import execute
-from gradlab.plan import make
+from gradlab.config.plan import make
+from gradlab.lab.experiment import execute
 
 
 def trained(**settings: Any) -> Result:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.report import frames
-from gradlab.report.frames import Array, Profile
+from gradlab.report import selections
+from gradlab.report.selections import Array, Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,12 +75,12 @@ def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
 
 def headline(figure: Figure, text: str) -> None:
     """The figure's own title, on as many lines as it needs."""
-    figure.suptitle(frames.fold(text, int(12.5 * figure.get_figwidth())), fontsize=FONT + 2)
+    figure.suptitle(selections.fold(text, int(12.5 * figure.get_figwidth())), fontsize=FONT + 2)
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any], title: str = "") -> None:
     """One legend under all panels, in as many columns as its longest name leaves room for."""
-    names = [frames.fold(name, 72) for name in handles]
+    names = [selections.fold(name, 72) for name in handles]
     longest = max((len(line) for name in names for line in name.split("\n")), default=0)
     room = int(figure.get_figwidth() / (0.6 + 0.055 * longest))  # inches: the handle with its gaps, a letter
     columns = max(1, min(room, len(names), 5))
@@ -127,7 +127,7 @@ class Decades:
     def of(cls, *values: Array) -> Decades:
         """The decades that hold all these values (NaN, not applicable, apart)."""
         flat = np.concatenate([np.ravel(v) for v in values]) if values else np.empty(0)
-        return cls(*frames.decades(flat), bool((flat == 0).any()), bool(np.isinf(flat).any()))
+        return cls(*selections.decades(flat), bool((flat == 0).any()), bool(np.isinf(flat).any()))
 
     @property
     def gap(self) -> float:
@@ -135,7 +135,7 @@ class Decades:
 
     def place(self, values: Array) -> Array:
         """Where each value is drawn: its log10, or its strip; NaN stays NaN."""
-        logs = frames.log10(values)
+        logs = selections.log10(values)
         logs = np.where(values == 0, self.low - self.gap, logs)
         return np.where(np.isposinf(values), self.high + self.gap, logs)
 
@@ -176,7 +176,7 @@ def draw_profile(ax: Axes, data: Profile, nth: int, label: str, scale: Decades |
     look = style(nth)
     every = max(1, len(data.at) // MOST_MARKS)
     if scale is not None:  # what has no logarithm is a mark in its strip, off the line
-        off = ~np.isfinite(frames.log10(data.median)) & ~np.isnan(median)
+        off = ~np.isfinite(selections.log10(data.median)) & ~np.isnan(median)
         ax.plot(data.at[off], median[off], **(look | {"linestyle": "none", "markersize": 4.5}))
         median = np.where(off, np.nan, median)
     ax.plot(data.at, median, label=label, markevery=every, **look)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from gradlab.errors import ConfigError, DataError, GradlabError, Problem, nearest
+from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, nearest
 from gradlab.report.figures import FORMATS as PICTURES
 from gradlab.report.saved import SavedResult, load
 
@@ -79,8 +79,8 @@ def _common(results: Sequence[SavedResult]) -> Path:
 
 
 def _write(results: Sequence[SavedResult], target: Path, formats: Sequence[str]) -> list[Path]:
+    from gradlab.base import atomic
     from gradlab.report import figures, html, tables
-    from gradlab.store import atomic
 
     data = html.combine(results)
     files = []

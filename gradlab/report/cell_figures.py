@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.analyse.agreement import agreement
-from gradlab.report import axes, frames
+from gradlab.report import axes, selections
 from gradlab.report.axes import Decades
-from gradlab.report.frames import Array, Frames, Profile
+from gradlab.report.selections import Array, Frames, Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,10 @@ ACCURACIES = {"train_accuracy": "training batch", "val_accuracy": "validation"}
 
 def title_of(data: Frames) -> str:
     """`sigmoid, depth 20, init auto, digits (3 seeds)`."""
-    row = frames.rows_of(data.summary)[0]
+    row = selections.rows_of(data.summary)[0]
     named = [name for name in ("depth", "init", "norm", "residual") if str(row.get(name, "none")) != "none"]
     seeds = int(row["seeds"])
-    return f"{frames.name_cell(row, named)}, {row['dataset']} ({seeds} seed{'' if seeds == 1 else 's'})"
+    return f"{selections.name_cell(row, named)}, {row['dataset']} ({seeds} seed{'' if seeds == 1 else 's'})"
 
 
 def has_readout(data: Frames) -> bool:
@@ -35,11 +35,11 @@ def has_readout(data: Frames) -> bool:
 
 def draw_gradient(ax: Axes, data: Frames, column: str, title: str) -> None:
     """One gradient against layer at the first, a middle and the last record, and the theory's line for delta."""
-    steps = frames.first_middle_last(frames.records(data.layers))
-    profiles = [frames.profile(data.layers, step, column) for step in steps]
+    steps = selections.first_middle_last(selections.records(data.layers))
+    profiles = [selections.profile(data.layers, step, column) for step in steps]
     theory = None
     if column == "delta_rms" and steps and "delta_rms_predicted" in data.layers:
-        found = frames.profile(data.layers, steps[0], "delta_rms_predicted")
+        found = selections.profile(data.layers, steps[0], "delta_rms_predicted")
         theory = found if np.isfinite(found.median).any() else None
     drawn = [v for p in profiles for v in (p.median, p.low, p.high)]
     scale = Decades.of(*drawn, *([theory.median] if theory else []))
@@ -75,9 +75,9 @@ def gradients(data: Frames) -> Figure | None:
 
 def draw_delta_map(ax: Axes, data: Frames, figure: Figure) -> None:
     """log10 delta, layer x record; exact zeros and non-finite values are hatched, each in its own way."""
-    steps, layers, values = frames.grid(data.layers, "delta_rms")
-    logs = frames.log10(values)
-    mesh = axes.draw_map(ax, steps, layers, logs, frames.map_limits(values), has_readout(data))
+    steps, layers, values = selections.grid(data.layers, "delta_rms")
+    logs = selections.log10(values)
+    mesh = axes.draw_map(ax, steps, layers, logs, selections.map_limits(values), has_readout(data))
     axes.mark_fields(ax, layers, values == 0, "////", "0.45", "exactly 0")
     axes.mark_fields(ax, layers, np.isinf(values), "xxxx", "#D55E00", "inf or nan")
     axes.dress(ax, r"$\log_{10}\,\delta$ (rms)", "step (records)", "layer")
@@ -113,7 +113,7 @@ def units(data: Frames) -> Figure | None:
     figure = axes.new_figure(2.8)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for ax, (column, title) in zip(panels, shown, strict=True):
-        steps, layers, values = frames.grid(hidden, column)
+        steps, layers, values = selections.grid(hidden, column)
         mesh = axes.draw_map(ax, steps, layers, values, (0.0, 1.0))
         axes.dress(ax, f"share of {title}", "step (records)", "layer")
         ax.grid(False)
@@ -131,7 +131,7 @@ def needs_decades(values: Array) -> bool:
 
 def draw_loss(ax: Axes, data: Frames) -> None:
     """Loss against step: on a linear axis, or in decades where it blew up."""
-    courses = {label: frames.course(data.steps, column) for column, label in LOSSES.items()}
+    courses = {label: selections.course(data.steps, column) for column, label in LOSSES.items()}
     courses = {label: found for label, found in courses.items() if not np.isnan(found.median).all()}
     drawn = [v for found in courses.values() for v in (found.median, found.low, found.high)]
     scale = Decades.of(*drawn) if drawn and needs_decades(np.concatenate(drawn)) else None
@@ -149,7 +149,7 @@ def draw_loss(ax: Axes, data: Frames) -> None:
 def draw_accuracy(ax: Axes, data: Frames) -> None:
     """Accuracy against step, from 0 to 1."""
     for nth, (column, label) in enumerate(ACCURACIES.items()):
-        found = frames.course(data.steps, column)
+        found = selections.course(data.steps, column)
         if np.isfinite(found.median).any():
             axes.draw_profile(ax, found, nth, label)
     axes.dress(ax, "accuracy", "step")
@@ -177,7 +177,7 @@ def measured_over_predicted(layers: Frames) -> Profile | None:
         return None
     first = frame[frame["step"] == frame["step"].min()]
     first = first.assign(ratio=first["delta_rms"] / first["delta_rms_predicted"].where(lambda v: v > 0))
-    found = frames.profile(first, int(first["step"].iloc[0]), "ratio")
+    found = selections.profile(first, int(first["step"].iloc[0]), "ratio")
     return found if np.isfinite(found.median).any() else None
 
 
@@ -202,7 +202,7 @@ def prediction(data: Frames) -> Figure | None:
             linewidth=0,
             label="finite width, 4 sigma (mean of the seeds)",
         )
-    axes.dress(ax, frames.fold(title_of(data), 60), "layer (input at the left)", "measured / predicted")
+    axes.dress(ax, selections.fold(title_of(data), 60), "layer (input at the left)", "measured / predicted")
     axes.layer_ticks(ax, int(ratio.at[-1]), readout=has_readout(data))
     axes.legend(ax)
     return figure
@@ -216,7 +216,7 @@ def overview(data: Frames) -> Figure | None:
     draw_delta_map(panels[0, 1], data, figure)
     draw_gradient(panels[1, 0], data, "weight_grad_norm", r"weight gradient $\|\partial L/\partial W\|_2$")
     draw_accuracy(panels[1, 1], data)
-    row = frames.rows_of(data.summary)[0]
+    row = selections.rows_of(data.summary)[0]
     verdict = str(row["verdict"]).replace(",", ", ") if isinstance(row["verdict"], str) else ""
     axes.headline(figure, f"{title_of(data)}: {verdict}" if verdict else title_of(data))
     return figure

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradlab.report.frames import Array
-from gradlab.store.schema import BINS
+from gradlab.report.selections import Array
+from gradlab.tables.schema import BINS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradlab.errors import ConfigError, Problem, nearest
-from gradlab.report import cell_figures, frames, grid_figures, histogram_figure, phase_figure, shape_figures
-from gradlab.report.frames import Frames
+from gradlab.base.errors import ConfigError, Problem, nearest
+from gradlab.report import (
+    cell_figures,
+    grid_figures,
+    histogram_figure,
+    phase_figure,
+    selections,
+    shape_figures,
+)
+from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +71,7 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
         )
     if cell and cell not in cells:
         raise ConfigError(Problem("cell", f"no cell {cell!r} in this result", ", ".join(cells)))
-    figure = FIGURES[name](frames.of_cell(result, cell or cells[0]) if name in CELL else result)
+    figure = FIGURES[name](selections.of_cell(result, cell or cells[0]) if name in CELL else result)
     if figure is None:
         raise ConfigError(
             Problem("name", f"this result has nothing to draw for {name!r}", hint="see its columns")
@@ -78,15 +85,15 @@ def save_all(result: Frames, folder: Path, formats: Sequence[str]) -> list[Path]
     Up to MOST_DETAILED cells get each figure of a cell, more get the overview alone; with more than MOST_CELLS,
     the best and the worst of them.
     """
-    ranked = [str(cell) for cell in frames.ranking(result.summary)["cell"]]
+    ranked = [str(cell) for cell in selections.ranking(result.summary)["cell"]]
     if len(ranked) > MOST_CELLS:
         ranked = ranked[: MOST_CELLS // 2] + ranked[-(MOST_CELLS // 2) :]
-    names = frames.labels(result.summary)
+    names = selections.labels(result.summary)
     written: list[Path] = []
     for name, draw in (BOTH if len(result.summary) == 1 else GRID | BOTH).items():
         written += save(draw(result), folder / name, formats)
     for cell in ranked:
-        cut = frames.of_cell(result, cell)
+        cut = selections.of_cell(result, cell)
         prefix = "" if len(result.summary) == 1 else f"{_slug(names[cell])}-{cell[:6]}-"
         for name in CELL if len(ranked) <= MOST_DETAILED else ["overview"]:
             written += save(CELL[name](cut), folder / f"{prefix}{name}", formats)

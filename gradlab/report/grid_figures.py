@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradlab.report import axes, frames
+from gradlab.report import axes, selections
 from gradlab.report.axes import Decades
-from gradlab.report.frames import Frames
+from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +23,9 @@ LABEL = 40  # characters of a cell's name on a line
 
 def families(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The cells that differ in depth only, by their common name, best mean accuracy first."""
-    others = [name for name in frames.varying(summary) if name != "depth"]
+    others = [name for name in selections.varying(summary) if name != "depth"]
     groups: dict[str, pd.DataFrame] = {}
-    names = [frames.name_cell(row, others) for row in frames.rows_of(summary)]
+    names = [selections.name_cell(row, others) for row in selections.rows_of(summary)]
     for name, group in summary.groupby(np.asarray(names, dtype=object), sort=False):
         groups[str(name)] = group.sort_values("depth")
     means = {name: float(group["val_accuracy_mean"].mean()) for name, group in groups.items()}
@@ -98,11 +98,11 @@ def profiles(data: Frames) -> Figure | None:
     groups, out = chosen(families(data.summary))
     lines = {}
     for nth, (name, group) in enumerate(groups.items()):
-        for row in frames.rows_of(group):
+        for row in selections.rows_of(group):
             if row["depth"] in depths:
                 rows = data.layers[data.layers["cell"] == row["cell"]]
-                lines[int(row["depth"]), nth, name] = frames.profile(
-                    rows, frames.records(rows)[0], "delta_rms"
+                lines[int(row["depth"]), nth, name] = selections.profile(
+                    rows, selections.records(rows)[0], "delta_rms"
                 )
     scale = Decades.of(*(v for p in lines.values() for v in (p.low, p.high)))
     for ax, depth in zip(panels, depths, strict=True):
@@ -151,10 +151,10 @@ def decay(data: Frames) -> Figure | None:
 
 def ranking(data: Frames) -> Figure | None:
     """Validation accuracy of the cells, best on top, with 95 % intervals; beside it the attenuation."""
-    ranked = frames.ranking(data.summary)
-    names = frames.labels(ranked)
+    ranked = selections.ranking(data.summary)
+    names = selections.labels(ranked)
     kept = ranked if len(ranked) <= MOST_ROWS else ranked.iloc[_ends(len(ranked))]
-    shown = [frames.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
+    shown = [selections.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
     lines = sum(1 + name.count("\n") for name in shown)
     figure = axes.new_figure(1.1 + 0.17 * max(lines, len(kept)))
     left, right = figure.subplots(1, 2, sharey=True)

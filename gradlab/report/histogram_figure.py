@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradlab.report import axes, frames
+from gradlab.report import axes, selections
 from gradlab.report.cell_figures import title_of
 from gradlab.report.distributions import Distribution, by_layer
-from gradlab.report.frames import Array, Frames
 from gradlab.report.layer_table import shown_layers
+from gradlab.report.selections import Array, Frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +34,10 @@ def histograms(data: Frames) -> Figure | None:
     A ridge is as high as its fullest bin. Exact zeros and entries that are not finite are bars, a full one for all.
     The axes leave out at most TAIL of a layer's entries at each side.
     """
-    frame = frames.histograms_of(data)
+    frame = selections.histograms_of(data)
     if frame is None:
         return None
-    steps = frames.first_middle_last(frames.records(frame))
+    steps = selections.first_middle_last(selections.records(frame))
     figure = axes.new_figure(0.9 + 2.3 * len(steps))
     panels = figure.subplots(len(steps), len(TITLES), squeeze=False, sharex="col")
     numbers = sorted({int(layer) for layer in frame["layer"]})

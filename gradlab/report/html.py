@@ -14,14 +14,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from gradlab.report import frames, page_data
-from gradlab.report.frames import Tables
+from gradlab.base import atomic
+from gradlab.report import page_data, selections
 from gradlab.report.glyphs import number, percent, power_of_ten
 from gradlab.report.grid_figures import chosen, families
 from gradlab.report.saved import SavedResult
+from gradlab.report.selections import Tables
 from gradlab.report.shape_figures import known, sample
-from gradlab.store import atomic
-from gradlab.store.saved import chances
+from gradlab.store.results import chances
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
         shapes=[activation.text for activation in shapes],
         cells=[
             (cell, name)
-            for cell, name in frames.labels(frames.ranking(data.summary)).items()
+            for cell, name in selections.labels(selections.ranking(data.summary)).items()
             if cell in cells
         ],
         results=[setup(result, folder) for result in results],
@@ -144,7 +144,7 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
 def title_of(data: Tables, results: Sequence[SavedResult]) -> str:
     """What the page is about."""
     if len(data.summary) == 1:
-        return str(next(iter(frames.labels(data.summary).values())))
+        return str(next(iter(selections.labels(data.summary).values())))
     names = list(dict.fromkeys(str(name) for name in data.summary["activation"]))
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return f"{shown}: {len(data.summary)} cells" + (f" in {len(results)} results" if len(results) > 1 else "")
@@ -152,18 +152,18 @@ def title_of(data: Tables, results: Sequence[SavedResult]) -> str:
 
 def lead(data: Tables) -> list[tuple[str, str]]:
     """The verdict of a single cell with its seeds; nothing for several cells."""
-    return frames.verdicts(frames.rows_of(data.summary)[0]) if len(data.summary) == 1 else []
+    return selections.verdicts(selections.rows_of(data.summary)[0]) if len(data.summary) == 1 else []
 
 
 def verdict_counts(data: Tables) -> list[tuple[str, int]]:
     """How many cells each verdict holds in, the commonest first."""
-    found = [name for row in frames.rows_of(data.summary) for name, _ in frames.verdicts(row)]
+    found = [name for row in selections.rows_of(data.summary) for name, _ in selections.verdicts(row)]
     return sorted(((name, found.count(name)) for name in dict.fromkeys(found)), key=lambda item: -item[1])
 
 
 def statement(data: Tables) -> list[str]:
     """The findings in sentences."""
-    ranked = frames.rows_of(frames.ranking(data.summary))
+    ranked = selections.rows_of(selections.ranking(data.summary))
     if not ranked:
         return ["No cell is finished."]
     if len(ranked) == 1:
@@ -182,7 +182,7 @@ def statement(data: Tables) -> list[str]:
         if isinstance(row["advice"], str) and row["advice"]:
             said.append(f"Advice: {row['advice']}.")
         return said
-    names = frames.labels(data.summary)
+    names = selections.labels(data.summary)
     best, worst = ranked[0], ranked[-1]
     said = [f"Best: {names[best['cell']]}, validation accuracy {_with_interval(best, 'val_accuracy', 3)}."]
     said.append(f"Last: {names[worst['cell']]}, {_with_interval(worst, 'val_accuracy', 3)}.")
@@ -227,15 +227,15 @@ COLUMNS = (
 
 def ranking_table(data: Tables) -> dict[str, Any]:
     """The ranked cells: heads, and rows of cell, name, fields and verdicts."""
-    ranked = frames.ranking(data.summary)
-    differ = [name for name in frames.varying(ranked) if name != "activation"]
-    names = frames.labels(data.summary)
-    against = frames.against_best(data)
+    ranked = selections.ranking(data.summary)
+    differ = [name for name in selections.varying(ranked) if name != "activation"]
+    names = selections.labels(data.summary)
+    against = selections.against_best(data)
     rows = []
-    for place, row in enumerate(frames.rows_of(ranked), start=1):
+    for place, row in enumerate(selections.rows_of(ranked), start=1):
         own = [row[name] for name in differ]
         fields = [
-            Number.of(float(v), frames.show(v))
+            Number.of(float(v), selections.show(v))
             if isinstance(v, int | float | np.number)
             else Number(str(v), str(v))
             for v in own
@@ -252,7 +252,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
                 "label": names[str(row["cell"])],
                 "activation": row["activation"],
                 "fields": fields,
-                "verdicts": frames.verdicts(row),
+                "verdicts": selections.verdicts(row),
             }
         )
     heads = [(name, ranked[name].dtype.kind in "iuf") for name in differ] + [
@@ -273,15 +273,15 @@ def _chances(results: Sequence[SavedResult]) -> dict[str, float]:
 
 def _cell_texts(data: Tables, chances: dict[str, float]) -> dict[str, Any]:
     """For each cell its name, its verdicts, the advice and the accuracy of guessing."""
-    names = frames.labels(data.summary)
+    names = selections.labels(data.summary)
     return {
         str(row["cell"]): {
             "label": names[str(row["cell"])],
-            "verdicts": frames.verdicts(row),
+            "verdicts": selections.verdicts(row),
             "advice": row["advice"] if isinstance(row["advice"], str) else "",
             "chance": chances.get(str(row["cell"])),
         }
-        for row in frames.rows_of(data.summary)
+        for row in selections.rows_of(data.summary)
     }
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from gradlab.report import frames
-from gradlab.report.frames import Profile
+from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number, percent
+from gradlab.report.selections import Profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,13 +76,13 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
     bar_width = max(2, min((width - layout.fixed(numbers)) // layout.bars, 20))
 
     def of(column: str) -> list[Profile]:
-        return [frames.profile(layers, step, column) for step in ends]
+        return [selections.profile(layers, step, column) for step in ends]
 
     delta, gradient, dead, saturated = map(
         of, ("delta_rms", "weight_grad_norm", "dead_fraction", "saturated_fraction")
     )
-    scale = frames.decades(*(p.median for p in delta))
-    gradient_scale = frames.decades(*(p.median for p in gradient))
+    scale = selections.decades(*(p.median for p in delta))
+    gradient_scale = selections.decades(*(p.median for p in gradient))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     cells: list[Callable[[int], Text | str]] = []
 
@@ -131,7 +131,7 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
         )
     note = f"delta bars: log scale 1e{scale[0]} to 1e{scale[1]}"
     if layout.ratio and "delta_rms_predicted" in layers:
-        predicted = frames.profile(layers, steps[0], "delta_rms_predicted").median
+        predicted = selections.profile(layers, steps[0], "delta_rms_predicted").median
         if np.isfinite(predicted).any():
             ratio = np.divide(
                 delta[0].median, predicted, out=np.full_like(predicted, np.nan), where=predicted > 0

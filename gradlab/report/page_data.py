@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.report import distributions, frames
-from gradlab.report.frames import Array, Frames, Profile
+from gradlab.report import distributions, selections
 from gradlab.report.layer_table import shown_layers
-from gradlab.store.schema import BINS
+from gradlab.report.selections import Array, Frames, Profile
+from gradlab.tables.schema import BINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def thin(count: int, most: int) -> list[int]:
 def logs(values: Array) -> list[Any]:
     """An array of gradients as nested lists of thousandths of log10."""
     with np.errstate(invalid="ignore"):
-        coded = np.round(1000 * frames.log10(values))
+        coded = np.round(1000 * selections.log10(values))
     coded = np.where(values == 0, ZERO, np.where(np.isinf(values), INFINITE, coded))
     return plain(coded)
 
@@ -95,7 +95,7 @@ def short(values: Array, digits: int = 4) -> list[float | str | None]:
 
 def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict[str, Any]:
     """Everything the page draws of one cell."""
-    at, numbers, delta = frames.cube(layers, "delta_rms")
+    at, numbers, delta = selections.cube(layers, "delta_rms")
     kept_steps, kept_layers = thin(len(at), detail.records), thin(len(numbers), detail.layers)
 
     def cut(values: Array) -> Array:
@@ -110,8 +110,8 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
         "seeds": int(delta.shape[0]),
     }
     for column in GRADIENTS:
-        values = frames.cube(layers, column)[2]
-        found[column] = {"m": logs(cut(frames.median(values)))}
+        values = selections.cube(layers, column)[2]
+        found[column] = {"m": logs(cut(selections.median(values)))}
         if detail.bands and delta.shape[0] > 1:
             with np.errstate(invalid="ignore"):
                 found[column] |= {
@@ -120,11 +120,11 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
                 }
     for column in SHARES:
         if column in layers and layers[column].notna().any():
-            found[column] = plain(cut(frames.median(frames.cube(layers, column)[2])), 1000)
+            found[column] = plain(cut(selections.median(selections.cube(layers, column)[2])), 1000)
     if "delta_rms_predicted" in layers and layers["delta_rms_predicted"].notna().any():
-        predicted = frames.median(frames.cube(layers, "delta_rms_predicted")[2])
+        predicted = selections.median(selections.cube(layers, "delta_rms_predicted")[2])
         found["theory"] = logs(predicted[kept_layers, 0])
-    found["course"] = {name: _course(frames.course(steps, name)) for name in COURSES if name in steps}
+    found["course"] = {name: _course(selections.course(steps, name)) for name in COURSES if name in steps}
     return found
 
 
@@ -144,7 +144,7 @@ def _short_name(name: str) -> str:
 
 def detailed(summary: pd.DataFrame) -> list[str]:
     """The cells that are sent with their layers: all, or the best and the worst of very many."""
-    ranked = [str(cell) for cell in frames.ranking(summary)["cell"]]
+    ranked = [str(cell) for cell in selections.ranking(summary)["cell"]]
     if len(ranked) <= MOST_DETAILED:
         return [str(cell) for cell in summary["cell"]]
     return ranked[: MOST_DETAILED // 2] + ranked[-(MOST_DETAILED // 2) :]
@@ -152,7 +152,7 @@ def detailed(summary: pd.DataFrame) -> list[str]:
 
 def histogram_data(data: Frames, cells: list[str]) -> dict[str, Any]:
     """{cell: its distributions}, of as many records and layers as there is room for; empty where there is none."""
-    frame = frames.histograms_of(data)
+    frame = selections.histograms_of(data)
     if frame is None:
         return {}
     parts = {str(cell): rows for cell, rows in frame.groupby("cell", sort=False) if str(cell) in cells}
@@ -161,7 +161,7 @@ def histogram_data(data: Frames, cells: list[str]) -> dict[str, Any]:
     records, layers = next(fitting, (0, 0))
     found = {}
     for cell, rows in parts.items() if records else ():
-        steps, numbers = frames.records(rows), sorted({int(layer) for layer in rows["layer"]})
+        steps, numbers = selections.records(rows), sorted({int(layer) for layer in rows["layer"]})
         kept = [numbers[i] for i in shown_layers(len(numbers), layers)]
         found[cell] = distributions.for_page(rows, [steps[i] for i in thin(len(steps), records)], kept)
     return found

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradlab.activations import Activation
-from gradlab.report import axes, frames
-from gradlab.report.frames import Array, Frames
+from gradlab.report import axes, selections
+from gradlab.report.selections import Array, Frames
 from gradlab.report.shape_figures import known
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def critical_line(name: str) -> tuple[Array, Array]:
 
 def standing(row: dict[str, Any], activation: Activation) -> tuple[float, float] | None:
     """(sigma_w, sigma_b) of a cell's hidden layers; None where its initialiser or norm is outside the theory."""
-    from gradlab.errors import GradlabError
-    from gradlab.network import inits
+    from gradlab.base.errors import GradlabError
+    from gradlab.parts import inits
 
     try:
         init = inits.get(str(row["init"]), activation)
@@ -54,7 +54,7 @@ def standing(row: dict[str, Any], activation: Activation) -> tuple[float, float]
 
 def _panels(data: Frames) -> Iterator[tuple[Activation, list[dict[str, Any]]]]:
     for activation in known([str(name) for name in data.summary["activation"]]):
-        cells = [row for row in frames.rows_of(data.summary) if row["activation"] == activation.text]
+        cells = [row for row in selections.rows_of(data.summary) if row["activation"] == activation.text]
         if any(standing(row, activation) for row in cells):
             yield activation, cells
 
@@ -79,7 +79,7 @@ def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None
     places = sorted({place for row in cells if (place := standing(row, activation))})
     points = np.array(places)
     finite = np.isfinite(sigma_w)
-    axes.dress(ax, frames.fold(activation.text, TITLE), r"$\sigma_w$")
+    axes.dress(ax, selections.fold(activation.text, TITLE), r"$\sigma_w$")
     alone = (
         finite.sum() == 1 and finite[0]
     )  # as for ReLU: the slope is the same at any q, fixed at this point alone

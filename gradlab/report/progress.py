@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from gradlab.report import frames
-from gradlab.report.forming import Forming
-from gradlab.report.frames import Array
+from gradlab.analyse.live_verdict import Forming
+from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number
 from gradlab.report.layer_table import shown_layers
+from gradlab.report.selections import Array
 from gradlab.report.terminal import verdict_line, verdict_text
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Progress:
         if columns:
             import pandas as pd
 
-            self._names = frames.labels(pd.DataFrame(columns))
+            self._names = selections.labels(pd.DataFrame(columns))
         self._total, self._cells = total_steps, len(columns)
         self._done = self._finished = 0
         self._forming, self._newest, self._verdicts = {}, None, []
@@ -162,7 +162,7 @@ class Progress:
                 lines += [*self._layer_lines(median, width), *self._verdict_lines(width)]
             else:
                 kept = shown_layers(len(median), min(width - 8, 60))[::-1]
-                spark = self._glyphs.spark([median[i] for i in kept], frames.decades(median))
+                spark = self._glyphs.spark([median[i] for i in kept], selections.decades(median))
                 lines.append(Text(f"delta   {spark}"[:width], style="cyan"))
         return Text("\n").join(lines)
 
@@ -188,7 +188,7 @@ class Progress:
     def _layer_lines(self, median: Array, width: int) -> list[Text]:
         """Delta of the readout and of the hidden layers, top first, on one log scale; what it comes to."""
         rows = min(LIVE_LAYERS, max(self.console.height - 5, 4))
-        scale = frames.decades(median)
+        scale = selections.decades(median)
         lines = []
         for i in reversed(shown_layers(len(median), rows)):
             name = "output" if i == len(median) - 1 else str(i + 1)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlab.errors import DataError, Problem
-from gradlab.store import schema
-from gradlab.store.saved import missing_table, read_manifest, read_table, table_file
+from gradlab.base.errors import DataError, Problem
+from gradlab.store.results import missing_table, read_manifest, read_table, table_file
+from gradlab.tables import schema
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradlab.activations import Activation
 from gradlab.report import axes
-from gradlab.report.frames import Array, Frames
+from gradlab.report.selections import Array, Frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +23,8 @@ def known(names: Sequence[str]) -> list[Activation]:
     A user's own is left out: a report reads tables that may come from elsewhere, and must import nothing they name.
     """
     from gradlab import activations
-    from gradlab.errors import GradlabError
-    from gradlab.items import parse_item
+    from gradlab.base.errors import GradlabError
+    from gradlab.base.grammar import parse_item
 
     found = []
     for name in dict.fromkeys(names):

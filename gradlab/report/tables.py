@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.report import frames
-from gradlab.report.frames import Frames
+from gradlab.report import selections
 from gradlab.report.glyphs import number, percent
+from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ MEASURES: tuple[tuple[str, Field], ...] = (
     ("theory", lambda row: _factor(float(row["decay_per_layer_predicted"]))),
     ("dead %", lambda row: percent(float(row["dead_fraction_max"]))),
     ("saturated %", lambda row: percent(float(row["saturated_fraction_max"]))),
-    ("verdict", lambda row: ", ".join(name for name, _ in frames.verdicts(row))),
+    ("verdict", lambda row: ", ".join(name for name, _ in selections.verdicts(row))),
 )
 NOTE = (
     "Means over {seeds} seeds ± half of the 95 % interval; {same}. Attenuation: log10 of delta in the first layer "
@@ -43,26 +43,26 @@ LATEX = {
 
 def rows(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """(heads, fields): ranked cells, the cell columns in which they differ, then what was measured."""
-    ranked = frames.ranking(summary)
-    differ = [name for name in frames.varying(ranked) if name != "activation"]
+    ranked = selections.ranking(summary)
+    differ = [name for name in selections.varying(ranked) if name != "activation"]
     heads = ["activation", *differ, *(head for head, _ in MEASURES)]
     fields = [
         [
             str(row["activation"]),
-            *(frames.show(row[name]) for name in differ),
+            *(selections.show(row[name]) for name in differ),
             *(field(row) for _, field in MEASURES),
         ]
-        for row in frames.rows_of(ranked)
+        for row in selections.rows_of(ranked)
     ]
     return heads, fields
 
 
 def note(summary: pd.DataFrame) -> str:
     """What the numbers are and what all cells have in common."""
-    differ = frames.varying(summary)
+    differ = selections.varying(summary)
     same = [
-        f"{name} {frames.show(summary[name].iloc[0])}"
-        for name in frames.cell_columns(summary)
+        f"{name} {selections.show(summary[name].iloc[0])}"
+        for name in selections.cell_columns(summary)
         if name not in ("cell", "activation", *differ) and str(summary[name].iloc[0]) != "none"
     ]
     return NOTE.format(seeds=int(summary["seeds"].max()), same=", ".join(same))

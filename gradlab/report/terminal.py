@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gradlab.report import frames
-from gradlab.report.frames import Frames
+from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.layer_table import layer_table
+from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +68,9 @@ def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) ->
 def print_run(outcome: Outcome, console: Console) -> None:
     """One cell: layers with bars of delta and weight gradient, losses, verdict, files, next command."""
     glyphs = Glyphs.of(console)
-    row = frames.rows_of(outcome.summary)[0] if len(outcome.summary) else {}
+    row = selections.rows_of(outcome.summary)[0] if len(outcome.summary) else {}
     _line(console, glyphs, _headline(row, outcome), "bold")
-    steps = frames.records(outcome.layers) if len(outcome.layers) else []
+    steps = selections.records(outcome.layers) if len(outcome.layers) else []
     if steps:
         table, note = layer_table(outcome.layers, steps, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
@@ -88,9 +88,9 @@ def print_compare(outcome: Outcome, console: Console) -> None:
     glyphs = Glyphs.of(console)
     summary = outcome.summary
     if len(summary):
-        ranked = frames.ranking(summary)
+        ranked = selections.ranking(summary)
         _line(console, glyphs, _grid_headline(summary, outcome), "bold")
-        against = frames.against_best(outcome)
+        against = selections.against_best(outcome)
         table = _cell_table(ranked, against, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
         if "tied" in against.values():
@@ -150,7 +150,7 @@ def _headline(row: dict[str, Any], outcome: Outcome) -> str:
 def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     if not len(steps) or not row:
         return ""
-    loss, accuracy = frames.course(steps, "train_loss"), frames.course(steps, "val_accuracy")
+    loss, accuracy = selections.course(steps, "train_loss"), selections.course(steps, "val_accuracy")
     text = f"training loss {number(loss.median[0])}"
     if len(loss.at) > 1:
         text += f" → {measured(row['train_loss_mean'])}{_interval(row['train_loss_ci95'])}"
@@ -164,7 +164,7 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
 def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
-    console.print(verdict_line("verdict: ", frames.verdicts(row), glyphs), highlight=False)
+    console.print(verdict_line("verdict: ", selections.verdicts(row), glyphs), highlight=False)
     attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
         text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"
@@ -190,10 +190,10 @@ def _factor(attenuation: float) -> str:
 
 
 def _grid_headline(summary: pd.DataFrame, outcome: Outcome) -> str:
-    differ = frames.varying(summary)
+    differ = selections.varying(summary)
     same = [
-        f"{name} {frames.show(summary[name].iloc[0])}"
-        for name in frames.cell_columns(summary)
+        f"{name} {selections.show(summary[name].iloc[0])}"
+        for name in selections.cell_columns(summary)
         if name != "cell" and name not in differ and str(summary[name].iloc[0]) != "none"
     ]
     seeds = _count(summary["seeds"].max(), "seed")
@@ -203,9 +203,9 @@ def _grid_headline(summary: pd.DataFrame, outcome: Outcome) -> str:
 
 def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyphs: Glyphs) -> Table:
     """Ranked cells as rows; columns drop out from the least needed on where the console is narrow."""
-    differ = frames.varying(ranked) or ["activation"]
+    differ = selections.varying(ranked) or ["activation"]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
-    values = [max(len(frames.show(v)) for v in ranked[name]) for name in differ]
+    values = [max(len(selections.show(v)) for v in ranked[name]) for name in differ]
     needed = sum(max(n, len(name)) + 1 for n, name in zip(values, differ, strict=True))
     merge = needed > width // 2
     named = max(14, min(width // 2, width - 24))  # what the place, the accuracy and a verdict leave
@@ -235,14 +235,14 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
     for head, _, _ in kept:
         table.add_column(glyphs.text(head), justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
-    rows = frames.rows_of(ranked)
+    rows = selections.rows_of(ranked)
     keep = shown_ends(len(rows), MOST_CELLS)
     for place in keep:
         row = rows[place]
         label = (
-            [frames.fold(frames.name_cell(row, differ), named)]
+            [selections.fold(selections.name_cell(row, differ), named)]
             if merge
-            else [frames.show(row[name]) for name in differ]
+            else [selections.show(row[name]) for name in differ]
         )
         table.add_row(
             f"{'=' if against.get(str(row['cell'])) == 'tied' else ''}{place + 1}",
@@ -263,10 +263,10 @@ def shown_ends(count: int, most: int) -> list[int]:
 
 
 def _ranking_line(ranked: pd.DataFrame) -> str:
-    differ = frames.varying(ranked) or ["activation"]
-    best = frames.rows_of(ranked)[0]
+    differ = selections.varying(ranked) or ["activation"]
+    best = selections.rows_of(ranked)[0]
     accuracy = f"{_plain(best['val_accuracy_mean'], 3)}{_interval(best['val_accuracy_ci95'], 3)}"
-    text = f"Best: {frames.name_cell(best, differ)} with validation accuracy {accuracy}"
+    text = f"Best: {selections.name_cell(best, differ)} with validation accuracy {accuracy}"
     if len(differ) > 1 and "activation" in differ:
         means = ranked.groupby("activation")["val_accuracy_mean"].mean().sort_values(ascending=False)
         text += ". Mean over its cells: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
@@ -286,7 +286,7 @@ def failure_text(failure: Any) -> str:
     cell, message = getattr(failure, "cell", None), getattr(failure, "message", failure)
     columns = cell.columns() if cell is not None and hasattr(cell, "columns") else {}
     return (
-        f"{frames.name_cell(columns, ['depth', 'init', 'norm', 'lr'])}: {message}"
+        f"{selections.name_cell(columns, ['depth', 'init', 'norm', 'lr'])}: {message}"
         if columns
         else str(message)
     )

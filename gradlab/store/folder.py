@@ -19,13 +19,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from gradlab.errors import GradlabError, Problem, UserError
-from gradlab.plan import Plan, Stack
-from gradlab.store import atomic, journal
-from gradlab.store.lock import Held, Lock
-from gradlab.store.saved import JOURNAL
-from gradlab.store.schema import SCHEMA_VERSION, TABLES
-from gradlab.train.result import StackResult
+from gradlab.base import atomic
+from gradlab.base.errors import GradlabError, Problem, UserError
+from gradlab.base.lock import Held, Lock
+from gradlab.config.plan import Plan, Stack
+from gradlab.store import journal
+from gradlab.store.results import JOURNAL
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.schema import SCHEMA_VERSION, TABLES
 
 MANIFEST = "manifest.json"
 TABLE_FILES = [

@@ -10,11 +10,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from gradlab.measure.columns import HISTOGRAM_COLUMNS, JACOBIAN_COLUMNS, QUANTITIES, STEP_COLUMNS
-from gradlab.plan import Stack
-from gradlab.store import atomic
-from gradlab.store.schema import SCHEMA_VERSION
-from gradlab.train.result import StackResult
+from gradlab.base import atomic
+from gradlab.config.plan import Stack
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import HISTOGRAM_COLUMNS, JACOBIAN_COLUMNS, QUANTITIES, STEP_COLUMNS
+from gradlab.tables.schema import SCHEMA_VERSION
 
 KINDS = {
     "steps": "i",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.measure.columns import HISTOGRAM_COLUMNS, JACOBIAN_COLUMNS, QUANTITIES, STEP_COLUMNS
-from gradlab.store.tables import Table, repeated
-from gradlab.train.result import StackResult
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import HISTOGRAM_COLUMNS, JACOBIAN_COLUMNS, QUANTITIES, STEP_COLUMNS
+from gradlab.tables.table import Table, repeated
 
 Array = NDArray[Any]
 

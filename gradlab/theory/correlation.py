@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from gradlab.activations import Activation
 from gradlab.activations.spec import Array
-from gradlab.errors import ConfigError, Problem
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.theory.fixed_points import length_scale, root
 from gradlab.theory.moments import SMALLEST_DEVIATION, elementwise, moments
 from gradlab.theory.prediction import Prediction

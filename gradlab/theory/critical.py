@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 
 from gradlab.activations import Activation
-from gradlab.errors import ConfigError, Problem
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.theory.fixed_points import ANY_Q, FLAT, Curve, curve, root, roots_between
 
 # d E[phi^2] / dq comes from a difference that loses digits as 1 / q: below, its sign is noise where phi(0) != 0

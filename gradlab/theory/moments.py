@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from gradlab import activations
 from gradlab.activations import Activation
 from gradlab.activations.spec import Array
-from gradlab.errors import ConfigError, Problem
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.theory.quadrature import gaussian_mean
 
 # q = 0 means the limit from above: a deviation small enough to see only the one-sided slopes at the mean, and

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from gradlab.activations import Activation
 from gradlab.activations.spec import Array
-from gradlab.errors import ConfigError, Problem
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.theory.moments import elementwise, moments
 
 SETTLED = 1e-15  # a relative change of q below this is rounding: the layers above repeat this one

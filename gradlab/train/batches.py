@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradlab.network.draws import generator
+from gradlab.nn.draws import generator
 
 
 class BatchStream:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradlab import blas
-from gradlab.plan import RECIPE, Stack
-from gradlab.store import atomic
+from gradlab.base import atomic, blas
+from gradlab.config.plan import RECIPE, Stack
 
 if TYPE_CHECKING:
     from gradlab.train.loop import Training

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradlab.measure import statistics as st
+from gradlab.nn import statistics as st
 
 Owners = Sequence[tuple[nn.Parameter, int | None]]
 

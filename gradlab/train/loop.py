@@ -13,35 +13,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlab import activations, generators
+from gradlab import activations
+from gradlab.base import generators
+from gradlab.config.plan import Stack, parse_probe
 from gradlab.data import Dataset
-from gradlab.measure import schedule as schedules
-from gradlab.measure import statistics as st
-from gradlab.measure.columns import (
+from gradlab.nn import statistics as st
+from gradlab.nn.buffered import buffered_pass
+from gradlab.nn.cuda_graph import CapturedPass
+from gradlab.nn.lsuv import scale_to_unit_variance
+from gradlab.nn.mlp import StackedMLP, build_mlp
+from gradlab.parts import inits, norms, rates, record_schedule, residuals
+from gradlab.parts.losses import LOSSES, correct, gradient_of, losses_and_gradient, readout_units
+from gradlab.parts.optimizer_names import EVALUATION_ROWS
+from gradlab.parts.optimizers import Optimizer
+from gradlab.sensors.histograms import HistogramRecorder
+from gradlab.sensors.jacobian import JACOBIAN_SAMPLES, jacobian_record
+from gradlab.sensors.layers import StackRecorder
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import (
     HISTOGRAM_COLUMNS,
     JACOBIAN_COLUMNS,
     QUANTITIES,
     STEP_COLUMNS,
     layer_columns,
 )
-from gradlab.measure.histograms import HistogramRecorder
-from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian_record
-from gradlab.measure.stack import StackRecorder
-from gradlab.network import inits, norms, residuals
-from gradlab.network.buffered import buffered_pass
-from gradlab.network.captured import CapturedPass
-from gradlab.network.lsuv import scale_to_unit_variance
-from gradlab.network.mlp import StackedMLP, build_mlp
-from gradlab.plan import Stack, parse_probe
-from gradlab.train import rates
 from gradlab.train.batches import BatchStream
 from gradlab.train.checkpoint import Checkpoint, save_weights
 from gradlab.train.clipping import clip, gradient_norms
-from gradlab.train.losses import LOSSES, correct, gradient_of, losses_and_gradient, readout_units
-from gradlab.train.optimizers import Optimizer
 from gradlab.train.phases import Phases
-from gradlab.train.registry import EVALUATION_ROWS
-from gradlab.train.result import StackResult
 
 FLUSH_EVERY = 64  # records kept on the device before they move to the host together
 REPORT_SECONDS = 0.1
@@ -113,7 +112,7 @@ class Training:
         self.y_train = torch.as_tensor(dataset.y_train).to(device)
         self.x_val = torch.as_tensor(dataset.x_val).to(device, dtype)
         self.y_val = torch.as_tensor(dataset.y_val).to(device)
-        self.schedule = schedules.parse(stack.recording.record)
+        self.schedule = record_schedule.parse(stack.recording.record)
         self.rate = rates.parse(training.schedule, training.lr, training.steps)
         self.loss = LOSSES[training.loss]
         self.owners = self.mlp.owners()
@@ -155,7 +154,7 @@ class Training:
         reported, last_report = 0, perf_counter()
         for step in range(first, steps + 1):
             started = perf_counter()
-            recorded = schedules.is_due(self.schedule, step, steps)
+            recorded = record_schedule.is_due(self.schedule, step, steps)
             self.phases.start()
             self._step(step, recorded)
             kind = "recorded" if recorded else "plain"

@@ -8,7 +8,7 @@ from scipy import special
 from gradlab import activations
 from gradlab.activations.modules import build_module, in_flat_part, slope_of
 from gradlab.activations.tanh import tanh
-from gradlab.errors import ConfigError
+from gradlab.base.errors import ConfigError
 
 VARIANTS = [
     *activations.names(),

@@ -12,9 +12,9 @@ import pytest
 from sweep.small_plans import plan_of
 
 from gradlab.analyse import summarise
-from gradlab.analyse.of_training import records_of
 from gradlab.analyse.records import Records, split_cells
-from gradlab.experiment import execute
+from gradlab.analyse.records_from_training import records_of
+from gradlab.lab.experiment import execute
 from gradlab.store.folder import ResultsFolder
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradlab.analyse.reading import diagnose_saved, read_saved
+from gradlab.analyse.results import diagnose_saved, read_saved
+from gradlab.base.errors import DataError
 from gradlab.cli.main import main
-from gradlab.errors import DataError
 
 
 @pytest.fixture

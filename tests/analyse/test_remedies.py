@@ -6,7 +6,7 @@ from gradlab import activations
 from gradlab.analyse.findings import VERDICTS
 from gradlab.analyse.remedies import advice_for, remedies
 from gradlab.config.sections import Network, Training
-from gradlab.network import inits, norms, residuals
+from gradlab.parts import inits, norms, residuals
 
 NETS = [
     Network(activation="sigmoid", depth=20),

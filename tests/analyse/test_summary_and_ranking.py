@@ -7,8 +7,8 @@ from scipy import stats
 
 from gradlab.analyse import rank, summarise
 from gradlab.analyse.ranking import holm, told_from_first
-from gradlab.errors import DataError
-from gradlab.store.schema import CELL, SUMMARY, names
+from gradlab.base.errors import DataError
+from gradlab.tables.schema import CELL, SUMMARY, names
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from gradlab.analyse.verdicts import diagnose
-from gradlab.errors import ConfigError, DataError
-from gradlab.store.schema import LAYERS, LAYERS_FULL, STEPS, names
+from gradlab.base.errors import ConfigError, DataError
+from gradlab.tables.schema import LAYERS, LAYERS_FULL, STEPS, names
 
 NUMBERS = [n for n in (*names(LAYERS), *names(LAYERS_FULL)) if n not in ("seed", "step", "layer", "name")]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from gradlab import experiment
+from gradlab.lab import experiment
 
 PROGRAM = [sys.executable, "-c", "import sys; from gradlab.cli.main import main; sys.exit(main())"]
 

@@ -9,8 +9,8 @@ import pytest
 from gradlab import activations
 from gradlab.cli.listing import KINDS
 from gradlab.config import KEYS, Config, resolve
-from gradlab.network.inits import INITS
-from gradlab.store import schema
+from gradlab.parts.inits import INITS
+from gradlab.tables import schema
 
 NAMES = {
     "activations": activations.names(),
@@ -108,7 +108,7 @@ def test_schema_is_one_json_document(gradlab) -> None:  # type: ignore[no-untype
 def test_env_names_versions_devices_threads_and_paths(gradlab) -> None:  # type: ignore[no-untyped-def]
     import torch
 
-    from gradlab import blas
+    from gradlab.base import blas
 
     document = gradlab("env", "--json").json
     assert document["packages"]["torch"] == torch.__version__

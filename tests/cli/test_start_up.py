@@ -51,7 +51,7 @@ def test_what_trains_nothing_imports_no_torch(pytestconfig: pytest.Config) -> No
 SERVER = """
 import gc, json, sys
 usual = gc.get_threshold()
-import gradlab.preload
+import gradlab.lab.preload
 names = sorted({name.partition(".")[0] for name in sys.modules})
 print(json.dumps([gc.get_threshold() == usual, gc.get_freeze_count(), len(gc.get_objects()), names]))
 """

@@ -14,7 +14,7 @@ from conftest import TINY
 
 from gradlab.cli.execution import PHASES
 from gradlab.cli.main import COMMANDS
-from gradlab.store import schema
+from gradlab.tables import schema
 
 GRID = [*TINY, "--activation", "relu,tanh", "--lr", "0.01,0.1"]
 SUMMARY = [column.name for column in (*schema.CELL, *schema.SUMMARY)]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gradlab.base.errors import ConfigError
 from gradlab.cli.main import main
 from gradlab.config import KEYS, Config, resolve, schema, starter
-from gradlab.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 BAD = ROOT / "tests" / "data" / "configs"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import gradlab
 from gradlab import data
+from gradlab.base.errors import ConfigError
 from gradlab.config import KEYS, Config, collect, resolve, to_toml
+from gradlab.config.plan import make
 from gradlab.config.resolve import DEFAULT_GRID, DEFAULT_GRID_STEPS
-from gradlab.errors import ConfigError
-from gradlab.plan import make
 
 LAYERS = ("default", "file", "environment", "flag", "set")
 

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 
 from gradlab import data
+from gradlab.base.errors import DataError
 from gradlab.data import files
 from gradlab.data.columns import classes
 from gradlab.data.idx import load_folder, read_idx
 from gradlab.data.split import stratified_split
-from gradlab.errors import DataError
 
 FILES = Path(__file__).parents[1] / "data"
 ROWS = 40

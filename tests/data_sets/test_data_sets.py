@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from gradlab import data
+from gradlab.base.errors import ConfigError, DataError
 from gradlab.data import recipes
 from gradlab.data.dataset import Table
 from gradlab.data.registry import REGISTRY
 from gradlab.data.split import prepare, standardise, stratified_split
-from gradlab.errors import ConfigError, DataError
 
 DRAWN = ["moons", "circles", "spirals", "gaussian"]
 VARIANTS = [

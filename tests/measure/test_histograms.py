@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from reference.backprop import Net, backprop, forward
 from reference.stacks import batches_of, make_stack, replica_of
 
-from gradlab import activations, plan
-from gradlab.config import resolve, to_toml
-from gradlab.experiment import execute
-from gradlab.measure.columns import HISTOGRAM_COLUMNS, QUANTITIES
-from gradlab.measure.histograms import histogram
-from gradlab.store.schema import BINS
+from gradlab import activations
+from gradlab.config import plan, resolve, to_toml
+from gradlab.lab.experiment import execute
+from gradlab.sensors.histograms import histogram
+from gradlab.tables.columns import HISTOGRAM_COLUMNS, QUANTITIES
+from gradlab.tables.schema import BINS
 from gradlab.train.checkpoint import Checkpoint
 from gradlab.train.loop import Training
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from reference import stacks
 
-from gradlab.plan import Stack
+from gradlab.config.plan import Stack
+from gradlab.store.stack_result import StackResult
 from gradlab.train.loop import build_stack, train_stack
-from gradlab.train.result import StackResult
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "leaky_relu:negative_slope=0.2"])

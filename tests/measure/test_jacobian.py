@@ -9,14 +9,14 @@ import pytest
 import torch
 from reference.stacks import make_stack
 
-from gradlab import activations, plan
+from gradlab import activations
 from gradlab.analyse.predicted import predicted_jacobian
-from gradlab.config import resolve, to_toml
-from gradlab.experiment import execute
-from gradlab.measure.columns import JACOBIAN_COLUMNS
-from gradlab.measure.jacobian import JACOBIAN_SAMPLES, jacobian, jacobian_record, layer_maps, singular_values
-from gradlab.network import inits, norms, residuals
-from gradlab.network.mlp import StackedMLP, build_mlp
+from gradlab.config import plan, resolve, to_toml
+from gradlab.lab.experiment import execute
+from gradlab.nn.mlp import StackedMLP, build_mlp
+from gradlab.parts import inits, norms, residuals
+from gradlab.sensors.jacobian import JACOBIAN_SAMPLES, jacobian, jacobian_record, layer_maps, singular_values
+from gradlab.tables.columns import JACOBIAN_COLUMNS
 from gradlab.train.loop import Training
 
 

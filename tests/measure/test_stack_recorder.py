@@ -11,9 +11,9 @@ from reference import stacks
 from torch import nn
 
 from gradlab import activations
-from gradlab.measure.stack import StackRecorder
-from gradlab.network.buffered import BufferedPass
-from gradlab.network.mlp import StackedMLP
+from gradlab.nn.buffered import BufferedPass
+from gradlab.nn.mlp import StackedMLP
+from gradlab.sensors.layers import StackRecorder
 from gradlab.train import loop
 from gradlab.train.loop import build_stack, train_stack
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradlab.measure import schedule
-from gradlab.measure import statistics as st
+from gradlab.nn import statistics as st
+from gradlab.parts import record_schedule
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.standard_normal((3, 7, 5))
@@ -131,7 +131,7 @@ def test_a_replica_has_the_same_statistics_alone(dtype: torch.dtype) -> None:
 
 
 def recorded(text: str, steps: int) -> list[int]:
-    wanted = schedule.parse(text)
+    wanted = record_schedule.parse(text)
     assert wanted is not None
     return [step for step in range(steps + 1) if wanted(step)]
 
@@ -146,7 +146,7 @@ def test_log_schedule_is_dense_first_then_geometric() -> None:
 
 
 def test_a_schedule_may_be_asked_in_any_order() -> None:
-    wanted = schedule.parse("log")
+    wanted = record_schedule.parse("log")
     assert wanted is not None
     assert wanted(6) and not wanted(7) and wanted(0)
     assert [step for step in range(1001) if wanted(step)] == recorded("log", 1000)
@@ -159,18 +159,18 @@ def test_a_schedule_may_be_asked_in_any_order() -> None:
 def test_the_first_and_the_last_step_are_recorded_whatever_the_schedule(
     text: str, steps: int, count: int
 ) -> None:
-    wanted = schedule.parse(text)
-    assert schedule.count(wanted, steps) == count
-    assert [schedule.is_due(wanted, step, steps) for step in range(steps + 1)].count(True) == count
-    assert schedule.is_due(wanted, 0, steps) and schedule.is_due(wanted, steps, steps)
+    wanted = record_schedule.parse(text)
+    assert record_schedule.count(wanted, steps) == count
+    assert [record_schedule.is_due(wanted, step, steps) for step in range(steps + 1)].count(True) == count
+    assert record_schedule.is_due(wanted, 0, steps) and record_schedule.is_due(wanted, steps, steps)
 
 
 def test_records_of_a_run_without_end_are_counted_at_once() -> None:
-    assert schedule.count(schedule.parse("all"), 10**15) == 10**15 + 1
-    assert schedule.count(schedule.parse("log"), 10**15) < 250
+    assert record_schedule.count(record_schedule.parse("all"), 10**15) == 10**15 + 1
+    assert record_schedule.count(record_schedule.parse("log"), 10**15) < 250
 
 
 def test_other_schedules() -> None:
     assert recorded("all", 3) == [0, 1, 2, 3]
     assert recorded("every:3", 7) == [0, 3, 6]
-    assert schedule.parse("off") is None
+    assert record_schedule.parse("off") is None

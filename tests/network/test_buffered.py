@@ -10,11 +10,11 @@ from gradlab import activations
 from gradlab.activations.kernels import PAIRS, kernels_of
 from gradlab.activations.modules import build_module
 from gradlab.activations.registry import REGISTRY
-from gradlab.network import inits, norms, residuals
-from gradlab.network.buffered import buffered_pass
-from gradlab.network.mlp import StackedMLP, build_mlp
+from gradlab.nn.buffered import buffered_pass
+from gradlab.nn.mlp import StackedMLP, build_mlp
+from gradlab.parts import inits, norms, residuals
+from gradlab.parts.losses import LOSSES, gradient_of, losses_and_gradient
 from gradlab.train import loop
-from gradlab.train.losses import LOSSES, gradient_of, losses_and_gradient
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 WITH_PARAMETERS = ("leaky_relu:negative_slope=0.2", "elu:alpha=1.7", "thresholded_relu:theta=0.3")

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from gradlab import activations
-from gradlab.errors import ConfigError
-from gradlab.network import inits, norms, residuals
-from gradlab.network.lsuv import scale_to_unit_variance
-from gradlab.network.mlp import StackedMLP, build_mlp
+from gradlab.base.errors import ConfigError
+from gradlab.nn.lsuv import scale_to_unit_variance
+from gradlab.nn.mlp import StackedMLP, build_mlp
+from gradlab.parts import inits, norms, residuals
 
 
 def net(activation: str, init: str, depth: int = 8, width: int = 96) -> StackedMLP:

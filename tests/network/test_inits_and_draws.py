@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gradlab import activations
-from gradlab.network import inits
-from gradlab.network.draws import draw_bias, draw_weight, generator
+from gradlab.nn.draws import draw_bias, draw_weight, generator
+from gradlab.parts import inits
 
 SHAPES = [(300, 200), (200, 300), (250, 250)]
 VARIANCE = {

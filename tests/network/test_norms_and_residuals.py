@@ -8,8 +8,8 @@ from reference import stacks
 from torch import Tensor, nn
 
 from gradlab.activations.modules import build_module
-from gradlab.network import norms
-from gradlab.network.mlp import StackedMLP
+from gradlab.nn.mlp import StackedMLP
+from gradlab.parts import norms
 from gradlab.train.loop import build_stack
 
 Z = 3 + 2 * torch.randn(3, 12, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

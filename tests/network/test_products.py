@@ -12,9 +12,9 @@ import torch
 from reference import stacks
 from torch import Tensor
 
-from gradlab import blas
-from gradlab.network import products
-from gradlab.network.products import affine, linear, product
+from gradlab.base import blas
+from gradlab.nn import products
+from gradlab.nn.products import affine, linear, product
 from gradlab.train.loop import build_stack
 
 SHAPES = [
@@ -206,7 +206,7 @@ def test_loading_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatc
     code = """
 import os
 before = dict(os.environ)
-from gradlab import blas
+from gradlab.base import blas
 print(blas.own() is not None, dict(os.environ) == before)
 """
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS"):
@@ -225,7 +225,7 @@ from pathlib import Path
 os.environ["OPENBLAS_CORETYPE"] = "Haswell"
 folder = find_spec("scipy_openblas32").submodule_search_locations[0]
 theirs = ctypes.CDLL(str(next(Path(folder, "lib").glob("libscipy_openblas*.so"))))
-from gradlab import blas
+from gradlab.base import blas
 print(blas.name())
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "torch"

@@ -18,7 +18,7 @@ MUTATIONS: dict[str, Mutation] = {}
 def mutation(change: Callable[[pytest.MonkeyPatch], None]) -> Mutation:
     @contextmanager
     def broken() -> Iterator[None]:
-        from gradlab.network import inits
+        from gradlab.parts import inits
 
         with pytest.MonkeyPatch.context() as patch:
             # what is kept for the life of a process must not outlive the break, nor hide it
@@ -32,7 +32,7 @@ def mutation(change: Callable[[pytest.MonkeyPatch], None]) -> Mutation:
 
 
 def _weights(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    from gradlab.network.mlp import StackedLinear
+    from gradlab.nn.mlp import StackedLinear
 
     original = StackedLinear.__init__
     patch.setattr(StackedLinear, "__init__", lambda self, weight, bias: original(self, change(weight), bias))
@@ -207,7 +207,7 @@ def lost_gradient(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def no_training(patch: pytest.MonkeyPatch) -> None:
     """The optimiser never moves anything."""
-    from gradlab.train.optimizers import Optimizer
+    from gradlab.parts.optimizers import Optimizer
 
     patch.setattr(Optimizer, "step", lambda self, gradients, lr: None)
 
@@ -226,7 +226,7 @@ def tanh_for_sigmoid(patch: pytest.MonkeyPatch) -> None:
 
 def _built_as(patch: pytest.MonkeyPatch, activation: str, init: str) -> None:
     from gradlab import activations
-    from gradlab.network import inits
+    from gradlab.parts import inits
     from gradlab.train import loop
 
     original = loop.build_mlp
@@ -239,8 +239,8 @@ def _built_as(patch: pytest.MonkeyPatch, activation: str, init: str) -> None:
 @mutation
 def open_branches(patch: pytest.MonkeyPatch) -> None:
     """Branches that should start at 0 start at 1."""
-    from gradlab.network import skips
-    from gradlab.network.residuals import Residual
+    from gradlab.nn import skips
+    from gradlab.parts.residuals import Residual
 
     for skip in (skips.ReZeroSkip, skips.LearnedPreSkip):
         original = skip.__init__
@@ -312,7 +312,7 @@ def bent_softmax(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def batch_of_three_less(patch: pytest.MonkeyPatch) -> None:
     """Batch norm divides by a standard deviation that is taken as given: no gradient goes through it."""
-    from gradlab.network.norm_modules import BatchNorm
+    from gradlab.nn.norm_modules import BatchNorm
 
     def forward(self: Any, z: torch.Tensor) -> torch.Tensor:
         var, mean = torch.var_mean(z, dim=1, keepdim=True, correction=0)
@@ -324,7 +324,7 @@ def batch_of_three_less(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def late_zeros(patch: pytest.MonkeyPatch) -> None:
     """The recorder counts |h| < 0.3 as zero."""
-    from gradlab.measure import stack
+    from gradlab.sensors import layers as stack
 
     original = stack.StackRecorder._count_batch
 
@@ -356,7 +356,7 @@ def heavier_loss(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def shortcuts(patch: pytest.MonkeyPatch) -> None:
     """Every net that is trained has skip connections and starts as the identity."""
-    from gradlab.network import residuals
+    from gradlab.parts import residuals
     from gradlab.train import loop
 
     original = loop.build_mlp

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gradlab.config import resolve
+from gradlab.config.plan import Plan, make
 from gradlab.papers import glorot_2010, he_2015, nielsen_2015, schoenholz_2017
 from gradlab.papers.poole_2016 import SIGMA_B
-from gradlab.plan import Plan, make
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SQUARES = (1.3, 1.76)

@@ -10,9 +10,8 @@ import torch
 from scipy import stats
 
 from gradlab import activations
-from gradlab.errors import ConfigError
-from gradlab.network import inits
-from gradlab.network.mlp import build_ensemble
+from gradlab.base.errors import ConfigError
+from gradlab.nn.mlp import build_ensemble
 from gradlab.papers import registry, reproduction
 from gradlab.papers.claims import decide
 from gradlab.papers.rows import (
@@ -27,6 +26,7 @@ from gradlab.papers.rows import (
     relative,
     share_of,
 )
+from gradlab.parts import inits
 
 
 def row(value: float, tolerance: object, name: str = "a row") -> Row:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from recorder_zoo import Checkpointed, DynamicNet, SharedActivation
 from torch import Tensor, nn
 
-from gradlab.errors import ConfigError, GradlabError
-from gradlab.measure.recorder import Recorder
+from gradlab.base.errors import ConfigError, GradlabError
+from gradlab.recorder.recorder import Recorder
 
 X = torch.randn(12, 8, generator=torch.Generator().manual_seed(7))
 Y = torch.arange(12) % 4
@@ -678,7 +678,7 @@ def test_a_deep_sigmoid_net_is_diagnosed_and_reported() -> None:
 
 def test_numbers_that_wait_on_a_device_come_out_the_same(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """What stands on another device is laid together and fetched late: here by calling the CPU such a device."""
-    from gradlab.measure import ledger
+    from gradlab.recorder import ledger
 
     def run() -> pd.DataFrame:
         model = net()
@@ -693,7 +693,7 @@ def test_numbers_that_wait_on_a_device_come_out_the_same(monkeypatch) -> None:  
     expected = run()
     monkeypatch.setattr(ledger, "_elsewhere", lambda numbers: True)
     pd.testing.assert_frame_equal(run(), expected)
-    monkeypatch.setattr("gradlab.measure.meters.View.on_host", lambda self, x: False)
+    monkeypatch.setattr("gradlab.recorder.meters.View.on_host", lambda self, x: False)
     pd.testing.assert_frame_equal(run(), expected, rtol=1e-6)
 
 

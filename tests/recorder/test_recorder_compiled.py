@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlab.errors import ConfigError
-from gradlab.measure.recorder import Recorder
+from gradlab.base.errors import ConfigError
+from gradlab.recorder.recorder import Recorder
 
 X = torch.randn(12, 8, generator=torch.Generator().manual_seed(7))
 Y = torch.arange(12) % 4

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import distributed, nn
 
-from gradlab.measure.recorder import Recorder
+from gradlab.recorder.recorder import Recorder
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(8) % 3

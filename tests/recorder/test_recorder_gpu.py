@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradlab.measure.recorder import Recorder
+from gradlab.recorder.recorder import Recorder
 
 
 @pytest.mark.gpu

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from gradlab.errors import ConfigError
-from gradlab.measure.recorder import Recorder
+from gradlab.base.errors import ConfigError
+from gradlab.recorder.recorder import Recorder
 
 F64 = torch.float64
 X = torch.randn(6, 8, dtype=F64, generator=torch.Generator().manual_seed(7))

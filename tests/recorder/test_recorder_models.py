@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from recorder_zoo import CASES, make
 from torch import nn
 
-from gradlab.measure.recorder import Recorder
-from gradlab.measure.units import LEARNED_ACTIVATIONS, own_parameters, tensors
+from gradlab.recorder.recorder import Recorder
+from gradlab.recorder.units import LEARNED_ACTIVATIONS, own_parameters, tensors
 
 STEPS = 5
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlab.measure.recorder import Recorder
+from gradlab.recorder.recorder import Recorder
 
 F64 = torch.float64
 X = torch.randn(6, 5, 8, dtype=F64, generator=torch.Generator().manual_seed(7))

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlab.measure.columns import layer_columns
-from gradlab.measure.recorder import Recorder
-from gradlab.measure.stack import StackRecorder
-from gradlab.store import schema
+from gradlab.recorder.recorder import Recorder
+from gradlab.sensors.layers import StackRecorder
+from gradlab.tables import schema
+from gradlab.tables.columns import layer_columns
 
 CLOSE = 1e-6
 F64 = torch.float64
@@ -191,8 +191,8 @@ def test_deaths_and_revivals_count_units_since_the_last_record() -> None:
 
 def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
     from gradlab import activations
-    from gradlab.network import inits, norms, residuals
-    from gradlab.network.mlp import build_mlp
+    from gradlab.nn.mlp import build_mlp
+    from gradlab.parts import inits, norms, residuals
 
     for text in ("relu", "prelu", "tanh", "selu", "hard_swish"):
         activation = activations.get(text)

@@ -7,8 +7,8 @@ import torch
 from recorder_styles import STYLES, Phi, Style, make_style
 from torch import Tensor, nn
 
-from gradlab.measure.recorder import Recorder
-from gradlab.measure.units import tensors
+from gradlab.recorder.recorder import Recorder
+from gradlab.recorder.units import tensors
 
 CLOSE = 1e-6
 PARAMETERS = (

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradlab.errors import GradlabError
-from gradlab.measure.recorder import Recorder
-from gradlab.measure.undisturbed import evaluation
+from gradlab.base.errors import GradlabError
+from gradlab.recorder.evaluation import evaluation
+from gradlab.recorder.recorder import Recorder
 
 X = torch.randn(12, 8, generator=torch.Generator().manual_seed(7))
 Y = torch.arange(12) % 4

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import gradlab
+from gradlab.base.lock import Lock
 from gradlab.cli.main import main
-from gradlab.store.lock import Lock
 
 MODELS = '''
 import torch
@@ -24,8 +24,8 @@ class Small(nn.Module):
 def twin():
     """The net of `gradlab run --activation tanh --depth 3 --width 8 --first-seed 5`, as a plain nn.Sequential."""
     from gradlab import activations
-    from gradlab.network import inits, norms, residuals
-    from gradlab.network.mlp import build_mlp
+    from gradlab.parts import inits, norms, residuals
+    from gradlab.nn.mlp import build_mlp
     tanh = activations.get("tanh")
     own = build_mlp(activation=tanh, init=inits.get("auto", tanh), norm=norms.get("none"),
                     residual=residuals.get("none", 3), depth=3, width=8, features=64, outputs=10, seeds=(5,),

@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from reference.backprop import Net
 
-from gradlab import plan
 from gradlab.activations.modules import StackedPReLU
-from gradlab.config import resolve
+from gradlab.config import plan, resolve
+from gradlab.config.plan import Stack
 from gradlab.data import Dataset, load
-from gradlab.network.mlp import StackedMLP
-from gradlab.plan import Stack
+from gradlab.nn.mlp import StackedMLP
+from gradlab.store.stack_result import StackResult
 from gradlab.train.batches import BatchStream
 from gradlab.train.loop import train_stack
-from gradlab.train.result import StackResult
 
 SMALL = "gaussian:features=6:classes=3:samples=60"
 

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradlab import config, plan
+from gradlab import config
 from gradlab.analyse.decay import decay_per_layer
+from gradlab.cli.fix_option import repair_text
 from gradlab.cli.main import main
-from gradlab.cli.repairing import repair_text
-from gradlab.experiment import execute
-from gradlab.repair import REPAIRED, cell_config, try_remedies, with_changes
+from gradlab.config import plan
+from gradlab.lab.experiment import execute
+from gradlab.lab.repair import REPAIRED, cell_config, try_remedies, with_changes
 
 SMALL = {"depth": 6, "width": 32, "steps": 250, "seeds": 2, "lr": 0.05}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.store import schema
+from gradlab.tables import schema
 
 STEPS = (0, 1, 4, 20, 100, 1000)
 FACTORS = {"sigmoid": 0.12, "tanh": 0.7, "relu": 0.98, "linear": 1.1}

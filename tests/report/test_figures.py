@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from synthetic_results import STEPS, delta, make
 
-from gradlab.errors import ConfigError
-from gradlab.report import figures, frames
+from gradlab.base.errors import ConfigError
+from gradlab.report import figures, selections
 from gradlab.report.axes import Decades, style
-from gradlab.report.frames import fold
+from gradlab.report.selections import fold
 
 RUN = make()
 GRID = make(("linear", "relu", "tanh"), (5, 20))
@@ -181,8 +181,8 @@ def test_no_two_of_a_figures_lines_look_alike() -> None:
 
 def test_labels_name_what_differs() -> None:
     both = make(("relu",), (5,), init="he")
-    assert list(frames.labels(GRID.summary).values())[:2] == ["linear, depth 5", "linear, depth 20"]
-    assert list(frames.labels(both.summary).values()) == ["relu, depth 5"]
+    assert list(selections.labels(GRID.summary).values())[:2] == ["linear, depth 5", "linear, depth 20"]
+    assert list(selections.labels(both.summary).values()) == ["relu, depth 5"]
 
 
 def test_names_are_folded_between_words_then_parameters() -> None:

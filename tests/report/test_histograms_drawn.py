@@ -12,12 +12,12 @@ from matplotlib.collections import PolyCollection
 from test_page import data_of
 
 from gradlab.cli.main import main
-from gradlab.report import figures, frames, page_data
+from gradlab.report import figures, page_data, selections
 from gradlab.report.build import build
 from gradlab.report.distributions import COUNTS, by_layer, pooled
 from gradlab.report.histogram_figure import FULL, OVERLAP
 from gradlab.report.saved import SavedResult, load
-from gradlab.store.schema import BINS
+from gradlab.tables.schema import BINS
 
 FLAGS = (
     "run --activation relu --depth 4 --width 8 --data moons --seeds 2 --steps 8 --record every:2 --histograms"
@@ -109,7 +109,7 @@ def test_the_page_has_the_distributions_at_every_record(result: SavedResult) -> 
 def test_many_cells_get_fewer_ridges_and_then_none_and_the_page_says_so(
     result: SavedResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = frames.Tables(result.layers, result.steps, result.summary, result.histograms)
+    data = selections.Tables(result.layers, result.steps, result.summary, result.histograms)
     cell = [str(result.summary["cell"].iloc[0])]
     monkeypatch.setattr(page_data, "HISTOGRAM_BUDGET", 3 * 14 * 3 * (BINS + 4))
     assert page_data.histogram_data(data, cell)[cell[0]]["steps"] == [0, 4, 8]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic_results import STEPS, Made, delta, make
 
-from gradlab.errors import DataError
+from gradlab.base.errors import DataError
 from gradlab.report import html, page_data
 from gradlab.report.build import build
 from gradlab.report.saved import SavedResult, load

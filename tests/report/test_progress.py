@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 from rich.console import Console
 
-from gradlab import plan
-from gradlab.config import resolve
-from gradlab.experiment import execute
-from gradlab.report.forming import MOST, Forming
+from gradlab.analyse.live_verdict import MOST, Forming
+from gradlab.config import plan, resolve
+from gradlab.lab.experiment import execute
 from gradlab.report.progress import Progress
 
 CELLS = [

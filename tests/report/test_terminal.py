@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 from synthetic_results import STEPS, Made, delta, make
 
-from gradlab.report.frames import against_best
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.layer_table import shown_layers
+from gradlab.report.selections import against_best
 from gradlab.report.terminal import print_compare, print_run
 
 GRID = make(("sigmoid", "relu", "tanh"), (5, 20))

@@ -12,8 +12,8 @@ from typing import IO
 
 import pytest
 
-from gradlab.store import atomic
-from gradlab.store.lock import Held, Lock
+from gradlab.base import atomic
+from gradlab.base.lock import Held, Lock
 
 
 def test_a_write_that_fails_halfway_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_second_lock_is_refused_with_its_holders_name(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    code = "import sys; from gradlab.store.lock import Lock; from pathlib import Path\n"
+    code = "import sys; from gradlab.base.lock import Lock; from pathlib import Path\n"
     code += "lock = Lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:

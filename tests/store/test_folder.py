@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
 
-from gradlab import blas
-from gradlab import plan as plans
-from gradlab.errors import DataError, GradlabError, UserError
-from gradlab.experiment import Outcome, execute
-from gradlab.plan import Cell, Plan
+from gradlab.base import blas
+from gradlab.base.errors import DataError, GradlabError, UserError
+from gradlab.config import plan as plans
+from gradlab.config.plan import Cell, Plan
+from gradlab.lab.experiment import Outcome, execute
 from gradlab.report import saved
 from gradlab.report.build import build
 from gradlab.store import folder as folders
-from gradlab.store.schema import SCHEMA_VERSION
+from gradlab.tables.schema import SCHEMA_VERSION
 
 
 def run(plan: Plan) -> tuple[Outcome, Notes]:
@@ -311,7 +311,7 @@ def test_a_full_disk_loses_nothing(
 def test_a_full_disk_at_the_tables_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
 ) -> None:
-    from gradlab import experiment
+    from gradlab.lab import experiment
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")

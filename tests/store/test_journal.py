@@ -13,11 +13,11 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 from sweep.small_plans import plan_of
 
-from gradlab.measure.columns import STEP_COLUMNS, layer_columns
-from gradlab.plan import Stack
+from gradlab.config.plan import Stack
 from gradlab.store import journal
-from gradlab.store.schema import SCHEMA_VERSION
-from gradlab.train.result import StackResult
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import STEP_COLUMNS, layer_columns
+from gradlab.tables.schema import SCHEMA_VERSION
 
 ANY_FLOAT = some.floats(width=64)  # NaN, infinities, subnormals and -0.0 included
 TEXT = some.text(some.characters(codec="utf-8", exclude_characters="\0"), max_size=8)

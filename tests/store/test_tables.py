@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
-from gradlab.store.tables import Table, frame, join, of_rows, read_rows, write_csv, write_parquet
+from gradlab.tables.table import Table, frame, join, of_rows, read_rows, write_csv, write_parquet
 
 NUMBERS = some.floats(width=64)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gradlab.config import resolve
-from gradlab.observe import Silent
-from gradlab.plan import Cell, Plan, make
+from gradlab.config.plan import Cell, Plan, make
+from gradlab.lab.observe import Silent
 
 TABLES = ("layers.csv", "steps.csv", "summary.csv")
 GRID = {"activation": ["relu", "sigmoid"], "depth": [2, 3]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sweep.small_plans import plan_of
 
-from gradlab.experiment import execute
+from gradlab.lab.experiment import execute
 
 
 def test_each_activation_keeps_its_own_best_rate(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sweep.small_plans import plan_of
 
-from gradlab.experiment import execute
-from gradlab.plan import Stack
-from gradlab.sweep import estimate as estimates
-from gradlab.sweep.estimate import estimate
+from gradlab.config.plan import Stack
+from gradlab.lab import estimate as estimates
+from gradlab.lab.estimate import estimate
+from gradlab.lab.experiment import execute
 
 
 def test_what_is_finished_is_not_counted(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sweep.small_plans import Notes, plan_of, table_bytes
 
-from gradlab.experiment import execute
-from gradlab.plan import Cell
+from gradlab.config.plan import Cell
+from gradlab.lab.experiment import execute
 
 EVERY_STEP = 1e-9
 ONE = {"activation": "relu", "depth": [3], "record": "all"}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sweep.small_plans import Notes, plan_of, table_bytes
 
-from gradlab.errors import ConfigError, GradlabError
-from gradlab.experiment import execute
-from gradlab.plan import Cell
+from gradlab.base.errors import ConfigError, GradlabError
+from gradlab.config.plan import Cell
+from gradlab.lab.experiment import execute
 
 GRID = {"activation": ["relu", "sigmoid", "tanh"], "depth": [2, 3], "steps": 60}
 

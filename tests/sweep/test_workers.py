@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from sweep.small_plans import Notes, plan_of, table_bytes
 
-from gradlab import processes
-from gradlab.errors import GradlabError, UserError
-from gradlab.experiment import execute
-from gradlab.plan import Cell
-from gradlab.sweep import cost
+from gradlab.base import machine as processes
+from gradlab.base.errors import GradlabError, UserError
+from gradlab.config.plan import Cell
+from gradlab.lab import cost
+from gradlab.lab.experiment import execute
 
 USERS_OWN = """
 import multiprocessing, os, signal
@@ -104,7 +104,7 @@ def test_a_killed_worker_is_replaced_and_its_stack_trained_again(tmp_path: Path)
 
 def test_a_killed_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It dies while it is asked for a worker; the sweep does not. One that never starts is an error in words."""
-    from gradlab.sweep import workers
+    from gradlab.lab import workers
 
     start, left = workers._start, [2]
 
@@ -224,7 +224,7 @@ def test_the_largest_stacks_come_first(tmp_path: Path) -> None:
 
 def test_stacks_wait_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for one and a half of them, no two train at once, whatever --workers says."""
-    from gradlab.sweep import workers
+    from gradlab.lab import workers
 
     plan = plan_of(tmp_path / "out", workers=3)
     largest = max(map(cost.memory, plan.stacks()))
@@ -268,7 +268,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers(tmp_path: Path, monkeypatch
 def test_the_memory_of_a_stack_is_known_within_a_factor_of_two(settings: dict[str, Any]) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from pathlib import Path; from sweep.small_plans import plan_of; from gradlab.sweep import cost\n"
+        "from pathlib import Path; from sweep.small_plans import plan_of; from gradlab.lab.sweep import cost\n"
         "from gradlab.train.loop import train_stack; import torch; torch.set_num_threads(1)\n"
         f"small, large = ({{'activation': 'relu', 'depth': 2, 'steps': 2}} | more for more in ({{}}, {settings!r}))\n"
         "for settings in (small, large):\n"

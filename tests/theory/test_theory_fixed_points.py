@@ -11,7 +11,7 @@ from scipy.integrate import dblquad, quad
 from scipy.special import ndtr
 
 from gradlab import activations
-from gradlab.errors import ConfigError
+from gradlab.base.errors import ConfigError
 from gradlab.theory import (
     correlation_fixed_point,
     correlation_map,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradlab import activations
-from gradlab.network import inits
+from gradlab.parts import inits
 from gradlab.theory import band, critical, delta_rms, predict
 
 WIDTH, DEPTH, SEEDS, BATCH = 512, 20, 8, 64

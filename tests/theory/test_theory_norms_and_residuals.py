@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gradlab import activations
-from gradlab.network import inits, norms, residuals
-from gradlab.network.mlp import build_mlp
+from gradlab.nn.mlp import build_mlp
+from gradlab.parts import inits, norms, residuals
 from gradlab.theory import LayerNormalisation, delta_rms, expectation, mixing, predict, predict_stream
 from gradlab.theory.normed import sphere_moments, stages
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradlab import activations
-from gradlab.errors import ConfigError
+from gradlab.base.errors import ConfigError
 from gradlab.theory import band, delta_rms, moments, predict
 
 

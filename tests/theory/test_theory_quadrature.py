@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import quad
 
 from gradlab import activations
-from gradlab.errors import ConfigError
+from gradlab.base.errors import ConfigError
 from gradlab.theory import expectation, moments
 
 VARIANTS = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradlab.errors import ConfigError
-from gradlab.train import rates
+from gradlab.base.errors import ConfigError
+from gradlab.parts import rates
 from gradlab.train.batches import BatchStream
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from sweep.small_plans import plan_of
 
-from gradlab import blas
-from gradlab.plan import Stack
+from gradlab.base import blas
+from gradlab.config.plan import Stack
+from gradlab.store.stack_result import StackResult
 from gradlab.train.checkpoint import Checkpoint
 from gradlab.train.loop import train_stack
-from gradlab.train.result import StackResult
 
 STEPS = 12
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from reference.stacks import make_stack
 
-from gradlab import generators
-from gradlab.sweep.job import work
+from gradlab.base import generators
+from gradlab.lab.job import work
 
 
 def test_seeded_draws_and_the_state_afterwards() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradlab.train import losses
+from gradlab.parts import losses
 from gradlab.train.clipping import clip, gradient_norms
 
 LOGITS = torch.randn(3, 16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

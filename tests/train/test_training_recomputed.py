@@ -7,10 +7,10 @@ from reference import stacks
 from reference import training as reference
 
 from gradlab import activations
-from gradlab.measure.columns import STEP_COLUMNS
-from gradlab.plan import Stack, parse_probe
+from gradlab.config.plan import Stack, parse_probe
+from gradlab.store.stack_result import StackResult
+from gradlab.tables.columns import STEP_COLUMNS
 from gradlab.train.loop import build_stack, train_stack
-from gradlab.train.result import StackResult
 
 ELEMENTWISE = [
     *(name for name in activations.names() if name != "softmax"),

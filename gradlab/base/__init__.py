@@ -1,0 +1,1 @@
+"""What every room may use: errors, the grammar of items, files, identity, the machine."""

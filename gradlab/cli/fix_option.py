@@ -1,0 +1,156 @@
+"""What `diagnose --try` and `run --fix` share: trying remedies on one cell and saying what each one changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from gradlab.base.errors import ConfigError, DataError, Problem
+
+if TYPE_CHECKING:
+    from gradlab.analyse.findings import Diagnosis
+    from gradlab.analyse.results import Saved
+    from gradlab.analyse.seeds import Difference
+    from gradlab.lab.experiment import Outcome
+    from gradlab.lab.observe import Observer
+    from gradlab.lab.repair import Repair
+
+
+def repair_saved(
+    saved: Saved, found: list[Diagnosis], wanted: str | None, observer: Observer
+) -> Repair | None:
+    """Try remedies on the sick cell of a results folder; None where every cell is healthy.
+
+    wanted: the id of the cell to repair, needed where several are sick. Raises UserError where there is no
+    configuration beside the tables, or no such cell.
+    """
+    from gradlab import config
+    from gradlab.config import plan
+    from gradlab.lab import repair
+
+    if saved.folder is None or not (saved.folder / "config.toml").is_file():
+        raise DataError(
+            Problem(
+                str(saved.path), "remedies need the configuration that made these results", "a results folder"
+            )
+        )
+    sick = {str(d.cell["cell"]): d for d in found if not d.healthy and wanted in (None, str(d.cell["cell"]))}
+    if wanted is not None and not sick:
+        known = [str(d.cell["cell"]) for d in found]
+        message = f"cell {wanted} is healthy" if wanted in known else f"there is no cell {wanted!r}"
+        raise ConfigError(
+            Problem("--cell", message, ", ".join(str(d.cell["cell"]) for d in found if not d.healthy))
+        )
+    if not sick:
+        return None
+    if len(sick) > 1:
+        raise ConfigError(
+            Problem(
+                "--try", f"{len(sick)} cells are not healthy", "one of them", f"--cell {next(iter(sick))}"
+            )
+        )
+    ((name, diagnosis),) = sick.items()
+    request = config.resolve(file=saved.folder / "config.toml", lists=True)
+    cells = {cell.id: cell for cell in plan.make(request).cells}
+    if name not in cells:
+        hint = "it was made by another version, or the data has changed since"
+        raise DataError(
+            Problem(str(saved.folder / "config.toml"), f"it does not give cell {name}", hint=hint)
+        )
+    assert saved.steps is not None, "a results folder with a configuration has a steps table"
+    return repair.try_remedies(
+        repair.cell_config(request, cells[name]),
+        saved.layers[saved.layers["cell"] == name],
+        saved.steps[saved.steps["cell"] == name],
+        diagnosis.verdicts,
+        saved.folder / repair.FOLDER,
+        observer=observer,
+    )
+
+
+def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
+    """Try remedies on the one cell of a run; None where it is healthy."""
+    from gradlab.lab import repair
+
+    verdicts = tuple(str(outcome.summary["verdict"].iloc[0]).split(","))
+    if verdicts == ("healthy",):
+        return None
+    return repair.try_remedies(
+        repair.cell_config(outcome.plan.request, outcome.plan.cells[0]),
+        outcome.layers,
+        outcome.steps,
+        verdicts,
+        outcome.out / repair.FOLDER,
+        observer=observer,
+    )
+
+
+def repair_text(repair: Repair) -> str:
+    """A line for each attempt with its paired effects, and where the repaired configuration is."""
+    sick = ", ".join(repair.verdicts)
+    pairs = max((attempt.gain.pairs for attempt in repair.attempts), default=0)
+    how = (
+        "a single seed: no interval" if pairs == 1 else "differences are paired by seed, with 95 % intervals"
+    )
+    lines = [f"remedies for {sick}, on the same seeds ({how}):"]
+    for number, attempt in enumerate(repair.attempts, start=1):
+        changes = " ".join(f"{key}={value}" for key, value in attempt.changes.items())
+        lines += [
+            f"{number}. {changes}: {', '.join(attempt.verdicts)} ({attempt.verdict_seeds})",
+            f"   {attempt.remedy.reason} ({attempt.remedy.source})",
+            f"   validation accuracy {attempt.accuracy:.3f}, change {_difference(attempt.gain)}",
+            f"   decay per layer {_difference(attempt.decay)}, dead share {_difference(attempt.dead)}",
+        ]
+    if repair.best is None:
+        return "\n".join([*lines, "no remedy could be run"])
+    number = repair.attempts.index(repair.best) + 1
+    end = "healthy, and it learns" if repair.repaired else "the best that was found, not yet a good net"
+    lines += [
+        f"attempt {number}: {end}",
+        f"written to {repair.file}",
+        f"next: gradlab run --config {quote(str(repair.file))}",
+    ]
+    return "\n".join(lines)
+
+
+def repair_document(repair: Repair | None) -> dict[str, Any] | None:
+    """The same for JSON."""
+    if repair is None:
+        return None
+    attempts = [
+        {
+            "changes": attempt.changes,
+            "reason": attempt.remedy.reason,
+            "source": attempt.remedy.source,
+            "out": attempt.out,
+            "verdicts": attempt.verdicts,
+            "verdict_seeds": attempt.verdict_seeds,
+            "val_accuracy_mean": attempt.accuracy,
+            "val_accuracy_ci95": attempt.accuracy_ci95,
+            "effects": {
+                "decay_per_layer": attempt.decay._asdict(),
+                "dead_fraction_max": attempt.dead._asdict(),
+                "val_accuracy": attempt.gain._asdict(),
+            },
+            "good": attempt.good,
+        }
+        for attempt in repair.attempts
+    ]
+    best = None if repair.best is None else repair.attempts.index(repair.best)
+    file: Path | None = repair.file
+    return {
+        "verdicts": repair.verdicts,
+        "attempts": attempts,
+        "best": best,
+        "repaired": repair.repaired,
+        "file": file,
+    }
+
+
+def _difference(difference: Difference) -> str:
+    """`+0.82 +- 0.03`; a single seed has no interval, and a value that is not finite no difference."""
+    if difference.mean != difference.mean:
+        return "n/a"
+    interval = "" if difference.half_width != difference.half_width else f" ± {difference.half_width:.2g}"
+    return f"{difference.mean:+.3g}{interval}"

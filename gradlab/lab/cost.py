@@ -1,0 +1,87 @@
+"""What a stack costs, before it is trained: enough to order stacks, to choose workers and to judge their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradlab.base.errors import Problem, UserError
+from gradlab.base.machine import available_memory, cores
+from gradlab.config.plan import Plan, Stack, parse_probe
+from gradlab.parts import record_schedule
+from gradlab.parts.optimizer_names import EVALUATION_ROWS
+from gradlab.tables.columns import HISTOGRAM_COLUMNS, QUANTITIES, layer_columns
+
+LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
+FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
+UNSURE = 2.0  # `memory` may be too high by this factor
+WORTH_WORKERS = 5.0  # seconds of work below which worker processes start up for longer than they save
+
+
+def seconds(stack: Stack) -> float:
+    """Roughly how long one core takes to train a stack, within a factor of three or so."""
+    network, training = stack.cell.network, stack.cell.training
+    weights = (network.depth + 1) * network.width**2
+    # A product forward and two backward, a multiplication and an addition each.
+    work = 6 * len(stack.seeds) * training.batch_size * weights
+    return (training.steps + 1) * (network.depth * LAYER_SECONDS + work / FLOPS)
+
+
+def memory(stack: Stack) -> int:
+    """Roughly how many bytes training a stack takes besides the libraries, within a factor of two."""
+    network, training, recording = stack.cell.network, stack.cell.training, stack.recording
+    dataset, replicas, width = stack.cell.dataset(), len(stack.seeds), network.width
+    item = {"float64": 8, "float32": 4, "bfloat16": 2}[stack.cell.dtype]
+    weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.classes)
+    state = {"sgd": 0, "adam": 2, "adamw": 2}.get(training.optimizer, 1)
+    # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
+    held = weights * ((4 + state) * item + 2 * 8)
+    # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.
+    kept = 5
+    batch = replicas * training.batch_size * width * network.depth * kept * item
+    probe = min(parse_probe(recording.probe) or len(dataset.y_train), len(dataset.y_train))
+    rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
+    numbers = len(layer_columns(recording.metrics))
+    if recording.histograms:  # every entry's bin and what leads to it, wide
+        rows = max(rows, max(probe, training.batch_size) * 18 * 8)
+        numbers += len(QUANTITIES) * len(HISTOGRAM_COLUMNS)
+    data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
+    # Records are collected one by one and in the end laid together.
+    when = record_schedule.parse(recording.record)
+    made = record_schedule.count(when, training.steps) if when else 0
+    records = 2 * 8 * made * replicas * (network.depth + 1) * numbers
+    return held + batch + replicas * width * rows + data + records
+
+
+def check_memory(stacks: Sequence[Stack]) -> str | None:
+    """A warning where a stack may not fit into memory. Raises UserError where it cannot, with the numbers."""
+    available = available_memory()
+    on_cpu = [stack for stack in stacks if stack.cell.device == "cpu"]
+    if available is None or not on_cpu:
+        return None
+    largest = max(on_cpu, key=memory)
+    need, network = memory(largest), largest.cell.network
+    if need <= available:
+        return None
+    text = (
+        f"{len(largest.seeds)} seeds of depth {network.depth} and width {network.width} trained together take about "
+        f"{need / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB are free"
+    )
+    if need <= UNSURE * available:
+        return text
+    hint = "a smaller --stack-size (seeds trained together), --width, --batch-size or --probe, or a rarer --record"
+    raise UserError(Problem("memory", text, hint=hint))
+
+
+def largest_first(stacks: Sequence[Stack]) -> list[Stack]:
+    """So that no long stack starts last, when the other workers have nothing left to do."""
+    return sorted(stacks, key=seconds, reverse=True)
+
+
+def worker_count(plan: Plan, stacks: Sequence[Stack]) -> int:
+    """How many processes train the stacks: as configured, else one a core where there is enough to do."""
+    wanted = plan.run.workers
+    if wanted is None:
+        on_cpu = all(stack.cell.device == "cpu" for stack in stacks)
+        short = sum(map(seconds, stacks)) < WORTH_WORKERS
+        wanted = cores() if on_cpu and not short else 1
+    return max(1, min(wanted, len(stacks)))

@@ -1,0 +1,41 @@
+"""Which configuration keys mean something where the model is the user's own."""
+
+from __future__ import annotations
+
+from gradlab.base.errors import Problem
+from gradlab.config import KEYS, Key, Request
+
+OF_STACKS = (
+    "training.stack_size",
+    "recording.jacobian",
+    "recording.histograms",
+    "run.tables",
+    "run.workers",
+    "run.executor",
+    "run.ray_address",
+    "run.gpus_per_stack",
+    "run.on_error",
+    "run.checkpoint",
+    "run.save_weights",
+)
+"""keys of gradlab's own stacks, besides those of [network]"""
+
+
+OF_DATA = ("data.name", "data.target", "training.batch_size", "recording.probe")
+"""keys that the user's own batches stand in for"""
+
+
+def means_something(key: Key) -> bool:
+    return key.section != "network" and key.path not in OF_STACKS
+
+
+def without_meaning(request: Request, own_batches: bool) -> list[Problem]:
+    """What was asked for and would be left undone. A key at its default is none: a saved config.toml has it, too."""
+    problems = []
+    for path, key in KEYS.items():
+        beside = own_batches and path in OF_DATA
+        if (beside or not means_something(key)) and request.values(path) != (key.default,):
+            what = "it has no meaning " + ("beside --batches" if beside else "for a model of your own")
+            allowed = "leave it out" if key.default in (None, "") else f"{key.default}, or leave it out"
+            problems.append(Problem(request.where(path), what, allowed))
+    return problems

@@ -1,0 +1,112 @@
+"""What the user names on the command line, `package.module:Attr`: a model, and where its batches come from."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradlab.activations.custom import import_attribute, source_of
+from gradlab.base.errors import ConfigError, Problem, in_words
+from gradlab.base.grammar import parse_item
+
+Batch = tuple[Any, Tensor]
+KNOWN_SIZES = ("features", "classes")
+
+
+@dataclass(frozen=True)
+class Named:
+    """An attribute of a module of the user's. source: the text of the file that defines it, part of the identity."""
+
+    text: str
+    attribute: Any
+    source: str
+
+
+def named(text: str, where: str) -> Named:
+    """Import it; the working directory counts as on the path. Raises ConfigError naming `where`."""
+    item = parse_item(text, where)
+    if item.attribute is None or item.given:
+        raise ConfigError(Problem(where, f"{text!r} is no package.module:Attr", "such as mymodels:make_net"))
+    attribute = import_attribute(item, where)
+    return Named(
+        text, attribute, source_of(attribute if not isinstance(attribute, nn.Module) else type(attribute))
+    )
+
+
+def make_model(model: Named, sizes: dict[str, int], where: str = "MODEL") -> nn.Module:
+    """A new model: the module itself copied, or what its class or function makes.
+
+    sizes: `features` and `classes` of the data, given to a function that has parameters of these names.
+    Raises ConfigError when it fails or makes something else.
+    """
+    try:
+        if isinstance(model.attribute, nn.Module):
+            return copy.deepcopy(model.attribute)
+        parameters = inspect.signature(model.attribute).parameters
+        made = model.attribute(
+            **{name: sizes[name] for name in KNOWN_SIZES if name in parameters and name in sizes}
+        )
+    except (Exception, SystemExit) as error:  # a user's function may fail in any way
+        raise ConfigError(Problem(where, f"{model.text} failed: {in_words(error)}")) from error
+    if not isinstance(made, nn.Module):
+        raise ConfigError(
+            Problem(where, f"{model.text} gave {type(made).__name__}", "a torch.nn.Module, or what makes one")
+        )
+    return made
+
+
+def batches_of(source: Named, seed: int, where: str = "--batches") -> Iterator[Batch]:
+    """The user's batches, endlessly: what the function gives is started again whenever it ends.
+
+    The function is called without arguments, or with `seed` if it has a parameter of that name. Raises ConfigError
+    when it fails, gives nothing, or gives something else than (inputs, targets) pairs.
+    """
+    served = 0
+    while True:
+        found = _started(source, seed, where)
+        count = 0
+        while (batch := _next(found, source, where)) is not None:
+            count += 1
+            if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
+                what = f"{source.text} gave {type(batch).__name__}"
+                raise ConfigError(Problem(where, what, "pairs (inputs, targets), the targets a tensor"))
+            yield batch[0], batch[1]
+        if not count:
+            after = f" when it was called again, after {served} batches" if served else ""
+            hint = "it must start anew in every call" if served else None
+            raise ConfigError(Problem(where, f"{source.text} gave no batch{after}", hint=hint))
+        served += count
+
+
+def _started(source: Named, seed: int, where: str) -> Iterator[Any]:
+    make: Callable[..., Iterable[Any]] = source.attribute
+    try:
+        arguments = {"seed": seed} if "seed" in inspect.signature(make).parameters else {}
+        return iter(make(**arguments))
+    except (Exception, SystemExit) as error:  # a user's function may fail in any way
+        raise ConfigError(Problem(where, f"{source.text} failed: {in_words(error)}")) from error
+
+
+def _next(found: Iterator[Any], source: Named, where: str) -> Any:
+    """The next batch, None at the end."""
+    try:
+        return next(found, None)
+    except (Exception, SystemExit) as error:  # a generator runs the user's code now
+        raise ConfigError(Problem(where, f"{source.text} failed: {in_words(error)}")) from error
+
+
+def moved(value: Any, device: str, dtype: torch.dtype) -> Any:
+    """Tensors in `value` (a tensor, a tuple, a list, a dict) on the device, floating ones in the number format."""
+    if isinstance(value, Tensor):
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+    if isinstance(value, dict):
+        return {key: moved(part, device, dtype) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(moved(part, device, dtype) for part in value)
+    return value

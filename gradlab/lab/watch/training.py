@@ -1,0 +1,257 @@
+"""The training of a user's model with one seed: the loop of `run`, watched by `gradlab.Recorder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradlab.base import generators
+from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words
+from gradlab.config.plan import parse_probe
+from gradlab.config.sections import Recording, Training
+from gradlab.data import Dataset
+from gradlab.lab.watch.source import Batch, Named, batches_of, make_model, moved
+from gradlab.parts import rates
+from gradlab.parts.losses import LOSSES, correct
+from gradlab.parts.optimizer_names import EVALUATION_ROWS
+from gradlab.recorder.evaluation import evaluation
+from gradlab.recorder.recorder import Recorder
+from gradlab.recorder.units import dense_values, tensors
+from gradlab.tables.columns import STEP_COLUMNS
+from gradlab.tables.table import Table
+from gradlab.train.batches import BatchStream
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one seed left behind. steps: the rows of steps.csv; overhead: the recorder's own share of the time;
+    stopped: the step after which the user stopped it, None where it went through."""
+
+    layers: Table
+    steps: Table
+    overhead: float
+    stopped: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to train: the model, its data (a data set, or the user's batches), and how."""
+
+    model: Named
+    dataset: Dataset | None
+    batches: Named | None
+    training: Training
+    recording: Recording
+    dtype: torch.dtype
+    device: str
+
+
+def train(job: Job, seed: int, asked: Callable[[], bool] = lambda: False) -> Watched:
+    """Train and record with one seed. Torch's global generators are seeded with it and restored afterwards.
+
+    asked: whether to stop after the step that is going on. Raises ConfigError for whatever the user's model, batches
+    or optimiser cannot do.
+    """
+    with generators.seeded(seed, job.device):
+        return _Loop(job, seed).run(asked)
+
+
+class _Loop:
+    def __init__(self, job: Job, seed: int) -> None:
+        self.job, self.seed, training = job, seed, job.training
+        sizes = (
+            {} if job.dataset is None else {"features": job.dataset.features, "classes": job.dataset.classes}
+        )
+        model = make_model(job.model, sizes)
+        with _users(f"{job.model.text} failed to go to {job.device} as {job.dtype}"):
+            self.model = model.to(job.device, job.dtype)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
+        self.optimizer = optimizer(training, self.model)
+        self.rate = rates.parse(training.schedule, training.lr, training.steps)
+        self.batches, probe = self._data()
+        self.recorder = Recorder(
+            self.model,
+            probe=probe,
+            schedule=job.recording.record,
+            steps=training.steps + 1,
+            metrics=job.recording.metrics,
+            seeds=(seed,),
+        )
+        self.rows: list[tuple[int, dict[str, float | Tensor]]] = []
+
+    def run(self, asked: Callable[[], bool]) -> Watched:
+        last, stopped = self.job.training.steps, None
+        with self.recorder:
+            for step in range(last + 1):
+                if step and asked():
+                    stopped = step - 1
+                    break
+                recorded = self.recorder.recording or step in (0, last)
+                with _users(f"{self.job.model.text} failed on a batch (step {step})"):
+                    self._step(step, recorded, last)
+        layers = self.recorder.table()
+        if len(layers) and layers.columns["layer"].max() < 2:
+            hint = "gradlab.Recorder records it in a loop of your own"
+            message = f"{self.job.model.text} has one layer with parameters"
+            raise ConfigError(Problem("MODEL", message, "two or more: a verdict compares layers", hint))
+        return Watched(layers, self._step_table(), self.recorder.overhead, stopped)
+
+    def _step(self, step: int, recorded: bool, last: int) -> None:
+        """One step; the one after the last update is recorded without another."""
+        inputs, targets = next(self.batches)
+        self.optimizer.zero_grad()
+        row: dict[str, float | Tensor] = self._evaluate() if recorded else {}
+        outputs = self._outputs(inputs)
+        loss = self._loss(outputs, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.recorder.step(optimizer=self.optimizer if step < last else None)
+        limit = self.job.training.clip
+        norm = None
+        if limit or recorded:
+            gradients = [dense_values(p.grad) for p in self.model.parameters() if p.grad is not None]
+            norm = nn.utils.get_total_norm(
+                [g.to(torch.float64) if g.is_floating_point() else g for g in gradients]
+            )
+        if limit:
+            nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        if recorded:
+            row["train_loss"] = loss.detach()
+            row["train_accuracy"] = _accuracy(outputs.detach(), targets)
+            row["grad_norm"] = float("nan") if norm is None else norm
+            row["learning_rate"] = float("nan") if step == last else self.rate(step)
+            self.rows.append((step, row))
+        if step < last:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(step)
+            self.optimizer.step()
+
+    def _data(self) -> tuple[Iterator[Batch], Any]:
+        """The batches, endlessly, and the probe: the first training rows, or the inputs of the user's first batch."""
+        job = self.job
+        if job.dataset is None:
+            assert job.batches is not None
+            first = next(batches_of(job.batches, self.seed))[0]
+            probe = moved(first, job.device, job.dtype)
+            found = batches_of(job.batches, self.seed)
+            return (
+                (moved(x, job.device, job.dtype), moved(y, job.device, job.dtype)) for x, y in found
+            ), probe
+        x = torch.as_tensor(job.dataset.x_train).to(job.device, job.dtype)
+        y = torch.as_tensor(job.dataset.y_train).to(job.device)
+        return self._stream(x, y), x[: parse_probe(job.recording.probe)]
+
+    def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
+        stream = BatchStream(len(x), self.job.training.batch_size, (self.seed,))
+        while True:
+            rows = stream.next()[0].to(x.device)
+            yield x[rows], y[rows]
+
+    def _outputs(self, inputs: Any) -> Tensor:
+        """The first tensor of what the model returns for a batch: one tensor, a tuple, or a dict of named inputs."""
+        if isinstance(inputs, dict):
+            made = self.model(**inputs)
+        else:
+            made = self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs)
+        found = tensors(made)
+        if not found:
+            raise ConfigError(
+                Problem("MODEL", f"it returned {type(made).__name__} without a floating tensor")
+            )
+        return found[0]
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The configured loss on classes; the squared error, summed over outputs, on floating targets."""
+        if targets.is_floating_point():
+            if outputs.shape != targets.shape:
+                raise ConfigError(_misfit(outputs, targets))
+            return (outputs - targets).square().flatten(1).sum(dim=1).mean()
+        flat, labels = _by_label(outputs, targets)
+        loss: Tensor = LOSSES[self.job.training.loss](flat, labels).sum()
+        return loss
+
+    @torch.no_grad()
+    def _evaluate(self) -> dict[str, float | Tensor]:
+        """Loss and accuracy on the whole validation split; nothing where the batches are the user's."""
+        dataset = self.job.dataset
+        if dataset is None:
+            return {}
+        x = torch.as_tensor(dataset.x_val).to(self.job.device, self.job.dtype)
+        y = torch.as_tensor(dataset.y_val).to(self.job.device)
+        loss, right = 0.0, 0.0
+        with evaluation(self.model):
+            for start in range(0, len(y), EVALUATION_ROWS):
+                part, labels = x[start : start + EVALUATION_ROWS], y[start : start + EVALUATION_ROWS]
+                outputs = self._outputs(part)
+                loss += float(self._loss(outputs, labels)) * len(labels)
+                right += float(_accuracy(outputs, labels)) * len(labels)
+        return {"val_loss": loss / len(y), "val_accuracy": right / len(y)}
+
+    def _step_table(self) -> Table:
+        columns: dict[str, Any] = {
+            "seed": np.full(len(self.rows), self.seed),
+            "step": np.array([step for step, _ in self.rows]),
+        }
+        applies = {}
+        for name in STEP_COLUMNS:
+            columns[name] = np.array([float(row.get(name, float("nan"))) for _, row in self.rows])
+            there = [
+                name in row and not (name == "learning_rate" and np.isnan(float(row[name])))
+                for _, row in self.rows
+            ]
+            applies[name] = np.array(there) & ~(np.isnan(columns[name]) & (name == "train_accuracy"))
+        return Table(columns, applies)
+
+
+@contextmanager
+def _users(what: str) -> Iterator[None]:
+    """What the user's model does wrong, in whatever way, as a mistake of the user's."""
+    try:
+        yield
+    except (GradlabError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(Problem("MODEL", f"{what}: {in_words(error)}")) from error
+
+
+def _by_label(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs [1, label, class] and labels [1, label]; targets of any shape, the class on the outputs' last axis."""
+    if outputs.dim() < 2 or outputs.shape[:-1] != targets.shape:
+        raise ConfigError(_misfit(outputs, targets))
+    return outputs.reshape(1, -1, outputs.shape[-1]), targets.reshape(1, -1)
+
+
+def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor | float:
+    if targets.is_floating_point():
+        return float("nan")
+    flat, labels = _by_label(outputs, targets)
+    return correct(flat, labels).double().mean()
+
+
+def _misfit(outputs: Tensor, targets: Tensor) -> Problem:
+    shapes = f"outputs {[*outputs.shape]} do not fit the targets {[*targets.shape]}"
+    return Problem(
+        "MODEL", shapes, "[..., classes] for whole-number targets, the same shape for floating ones"
+    )
+
+
+def optimizer(training: Training, model: nn.Module) -> torch.optim.Optimizer:
+    """torch's own optimiser of the configuration, with gradlab's defaults, over the parameters that can learn."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    rest: dict[str, Any] = {"lr": training.lr, "weight_decay": training.weight_decay}
+    momentum = 0.9 if training.momentum is None else training.momentum
+    makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "sgd": lambda: torch.optim.SGD(parameters, **rest),
+        "momentum": lambda: torch.optim.SGD(parameters, momentum=momentum, **rest),
+        "nesterov": lambda: torch.optim.SGD(parameters, momentum=momentum, nesterov=True, **rest),
+        "adam": lambda: torch.optim.Adam(parameters, **rest),
+        "adamw": lambda: torch.optim.AdamW(parameters, **rest),
+        "rmsprop": lambda: torch.optim.RMSprop(parameters, momentum=training.momentum or 0.0, **rest),
+    }
+    return makers[training.optimizer]()

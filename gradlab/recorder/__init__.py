@@ -1,0 +1,1 @@
+"""The recorder for any PyTorch model: hooks, passes, meters, records."""

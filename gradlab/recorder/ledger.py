@@ -1,0 +1,280 @@
+"""The records of a model: numbers on the device until they are moved together, then rows of layers.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradlab.nn.statistics import wide_dtype
+from gradlab.tables import schema
+from gradlab.tables.columns import BY_COMPARISON, DERIVED, layer_columns
+from gradlab.tables.table import Table
+
+Key = tuple[str, int]
+"""A module's path and the number of its call in one forward pass, from 1."""
+Array = NDArray[np.float64]
+GRADIENT_COLUMNS = ("weight_grad_norm", "bias_grad_norm")  # all there is with metrics="gradients"
+UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")
+FLUSH_EVERY = 64  # records
+NOTHING = np.zeros((1, 1))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A count as a share of `entries`, or, with `rest`, what is left of them beside it."""
+
+    entries: int
+    rest: bool = False
+
+    def __call__(self, count: Array) -> Array:
+        return (self.entries - count if self.rest else count) / self.entries
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A number times `factor`."""
+
+    factor: float
+
+    def __call__(self, number: Array) -> Array:
+        return number * self.factor
+
+
+Finish = Share | Scaled | None
+Place = tuple[Sequence[Key], str, Finish]
+"""Where numbers belong: their keys and column, and what the host does with them first."""
+
+
+class Record:
+    """One record in the making.
+
+    Numbers are [replica], or [key, replica] for several keys at once. Those put into the same place add up: the
+    entries that are not finite come from several tensors. What is left to do with a number (a count over its entries)
+    is done on the host, since a small operation on the device costs as much as a reduction.
+
+    batch:   samples behind a key's batch columns
+    order:   keys in the order in which they were executed
+    skipped: above 0 where the optimiser turned out to leave the weights alone
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.batch: dict[Key, int] = {}
+        self.order: list[Key] = []
+        self.skipped: Tensor | None = None
+        self.places: list[Place] = []
+        self.numbers: list[Tensor | Array] = []  # [key or 1, replica or 1]
+        self.away: list[tuple[Tensor, list[int]]] = []  # numbers laid together, and where they belong
+
+    def know(self, keys: Sequence[Key], column: str, value: Array | Sequence[float] | float) -> None:
+        """A number that is on the host already, one for all keys or one for each, the same in every replica."""
+        self.places.append((keys, column, None))
+        self.numbers.append(np.reshape(value, (-1, 1)))
+
+    def put(self, key: Key, column: str, numbers: Tensor, finish: Finish = None) -> None:
+        self.put_all((key,), column, numbers.unsqueeze(0), finish)
+
+    def put_all(self, keys: Sequence[Key], column: str, numbers: Tensor, finish: Finish = None) -> None:
+        self.places.append((keys, column, finish))
+        self.numbers.append(numbers)
+
+    def saw(self, keys: Sequence[Key]) -> None:
+        """Keep the order of execution; a key that was not seen before goes behind the one it followed."""
+        _merge(self.order, keys)
+
+    def gather(self) -> None:
+        """Keep no tensors but those on another device, laid together by format."""
+        alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for place, numbers in enumerate(self.numbers):
+            if not isinstance(numbers, Tensor):
+                continue
+            if _elsewhere(numbers):
+                alike.setdefault((numbers.device, numbers.dtype), []).append(place)
+            else:
+                self.numbers[place] = numbers.numpy().copy()
+        for places in alike.values():
+            whole = torch.cat([torch.as_tensor(self.numbers[place]) for place in places])
+            self.away.append((whole.to(wide_dtype(whole)), places))
+            for place in places:
+                self.numbers[place] = NOTHING
+
+    def fetch(self) -> None:
+        """Move what was laid together to the host, each format in one piece."""
+        for whole, places in self.away:
+            lengths = [len(self.places[place][0]) for place in places]
+            for place, part in zip(places, torch.split(whole.cpu(), lengths), strict=True):
+                self.numbers[place] = part.numpy()
+        self.away = []
+
+
+def _elsewhere(numbers: Tensor) -> bool:
+    """Whether reading them would wait for a device."""
+    return numbers.device.type != "cpu"
+
+
+def _layout(record: Record) -> tuple[list[Key], list[Place], bool]:
+    """Equal for records that can be settled together."""
+    skipped = record.skipped is not None and bool(record.skipped.sum() > 0)
+    return record.order, record.places, skipped
+
+
+def _merge(order: list[Key], keys: Sequence[Key]) -> None:
+    if not order:
+        order.extend(keys)
+    if order == keys:
+        return
+    known = set(order)
+    previous: Key | None = None
+    for key in keys:
+        if key not in known:
+            order.insert(order.index(previous) + 1 if previous is not None else 0, key)
+            known.add(key)
+        previous = key
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Records of one layout on the host. values: [record, row, column, replica]; applies: [row, column]; batch:
+    [record, row], -1 where empty.
+
+    Few objects, however many numbers: Python's garbage collector looks at each of them again and again.
+    """
+
+    steps: tuple[int, ...]
+    keys: tuple[Key, ...]
+    batch: NDArray[np.int64]
+    values: Array
+    applies: NDArray[np.bool_]
+
+
+class Ledger:
+    """All records of a run.
+
+    fans: fan_in and fan_out by module path, where it has them
+    """
+
+    def __init__(self, seeds: Sequence[int], metrics: str) -> None:
+        self.seeds = tuple(seeds)
+        self.fans: dict[str, tuple[int, int]] = {}
+        self.columns = layer_columns("full" if metrics == "full" else "standard")
+        self.order: list[Key] = []
+        self.records = 0
+        self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.columns
+        self._place = {name: place for place, name in enumerate(self._kept)}
+        self._waiting: list[Record] = []
+        self._rows: list[Rows] = []
+
+    def add(self, record: Record) -> None:
+        """Take a finished record. Its numbers stay as they are until `flush`: many at once take less time."""
+        _merge(self.order, record.order)
+        self.records += 1
+        record.gather()
+        self._waiting.append(record)
+        if len(self._waiting) >= FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Settle the waiting records, those that follow each other with one layout together."""
+        waiting, self._waiting = self._waiting, []
+        for (order, places, skipped), records in groupby(waiting, _layout):
+            self._rows.append(self._settled(order, places, skipped, list(records)))
+
+    def _settled(
+        self, order: Sequence[Key], places: Sequence[Place], skipped: bool, records: Sequence[Record]
+    ) -> Rows:
+        row = {key: place for place, key in enumerate(order)}
+        values = np.zeros((len(records), len(row), len(self._kept), len(self.seeds)))
+        applies = np.zeros(values.shape[1:3], dtype=bool)
+        for record in records:
+            record.fetch()
+        for number, (keys, column, finish) in enumerate(places):
+            if skipped and column in UPDATE_COLUMNS:
+                continue
+            host = np.array([record.numbers[number] for record in records], dtype=np.float64)
+            rows, place = [row[key] for key in keys], self._place[column]
+            values[:, rows, place] += host if finish is None else finish(host)
+            applies[rows, place] = True
+        values[:, ~applies] = np.nan
+        if (z_std := self._place.get("z_std")) is not None:
+            lost = applies[:, z_std, None] & ~np.isfinite(values[:, :, z_std])
+            for name in BY_COMPARISON:
+                values[:, :, self._place[name]][lost] = np.nan
+        batch = np.array([[each.batch.get(key, -1) for key in order] for each in records], dtype=np.int64)
+        return Rows(tuple(each.step for each in records), tuple(order), batch, values, applies)
+
+    def latest(self) -> tuple[int, dict[str, float]]:
+        """Step and numbers of the newest record, by `gradlab/<column>/<module>`; with several replicas their mean."""
+        self.flush()
+        rows = self._rows[-1]
+        return rows.steps[-1], {
+            f"gradlab/{self._kept[place]}/{row_name(rows.keys[row])}": float(
+                rows.values[-1, row, place].mean()
+            )
+            for row, place in np.argwhere(rows.applies).tolist()
+        }
+
+    def table(self) -> Table:
+        """The rows by seed, then step, then layer; layers are numbered in order of execution."""
+        self.flush()
+        number = {key: place for place, key in enumerate(self.order, start=1)}
+        keys = [key for rows in self._rows for _ in rows.steps for key in rows.keys]
+        step = np.array(
+            [step for rows in self._rows for step in rows.steps for _ in rows.keys], dtype=np.int64
+        )
+        layer = np.array([number[key] for key in keys], dtype=np.int64)
+        sort = np.lexsort((layer, step))
+        keys = [keys[place] for place in sort]
+        count, width, replicas = len(keys), len(self._kept), len(self.seeds)
+        values = np.concatenate(
+            [
+                np.zeros((0, width, replicas)),
+                *(rows.values.reshape(-1, width, replicas) for rows in self._rows),
+            ]
+        )[sort]
+        there = np.concatenate(
+            [np.zeros((0, width), dtype=bool), *(np.tile(r.applies, (len(r.steps), 1)) for r in self._rows)]
+        )[sort]
+        batch = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(rows.batch.reshape(-1) for rows in self._rows)]
+        )[sort]
+
+        def repeated(column: NDArray[Any]) -> NDArray[Any]:
+            return np.tile(column, replicas)
+
+        columns: dict[str, NDArray[Any]] = {
+            "seed": np.repeat(np.array(self.seeds, dtype=np.int64), count),
+            "step": repeated(step[sort]),
+            "layer": repeated(layer[sort]),
+            "name": repeated(np.array([row_name(key) for key in keys], dtype=object)),
+        }
+        applies: dict[str, NDArray[np.bool_]] = {}
+        fans = np.array([self.fans.get(key[0], (-1, -1)) for key in keys], dtype=np.int64).reshape(-1, 2)
+        for name, whole in (("fan_in", fans[:, 0]), ("fan_out", fans[:, 1]), ("batch", batch)):
+            applies[name] = repeated(whole >= 0)
+            full = whole if (whole >= 0).all() else np.where(whole >= 0, whole, np.nan)
+            columns[name] = repeated(full)
+        wanted = [name for name in schema.names(schema.LAYERS) if name in self.columns or name in DERIVED]
+        for name in (*wanted, *(name for name in self.columns if name not in wanted)):
+            place = self._place.get(name)
+            if place is None:
+                columns[name], applies[name] = (
+                    np.full(count * replicas, np.nan),
+                    np.zeros(count * replicas, bool),
+                )
+            else:
+                columns[name] = values[:, place].T.reshape(-1)
+                applies[name] = repeated(there[:, place])
+        return Table(columns, applies)
+
+
+def row_name(key: Key) -> str:
+    """The module's path, the model itself as `(model)`; from its second call on with the call's number."""
+    name, call = key
+    return (name or "(model)") + (f"#{call}" if call > 1 else "")

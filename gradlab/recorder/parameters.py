@@ -1,0 +1,272 @@
+"""What is measured of a model's parameters: their gradients, their size, and how far an update moves them.
+
+Parameters of one shape are put side by side and reduced together: a small reduction costs as much as a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from gradlab.nn import statistics as st
+from gradlab.nn.workspace import Workspace
+from gradlab.recorder.ledger import Key, Record, Share
+from gradlab.recorder.units import dense_values, is_bias, own_parameters, real
+
+Grouped = Mapping[Key, Sequence[Tensor]]
+COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
+NARROW = (torch.float32, torch.float16, torch.bfloat16)  # their squares are sound in float64
+HALVES = (torch.float16, torch.bfloat16)
+BLOCK_ENTRIES = 1 << 19  # of everything put side by side: few calls, and two megabytes of float32
+
+
+@dataclass
+class Block:
+    """Keys of one shape. rows: [key, replica, entry]; entries: of a key and replica, with the zeros that a sparse
+    gradient does not store; copied: whether rows are memory of their own."""
+
+    keys: Sequence[Key]
+    rows: Tensor
+    entries: int
+    copied: bool
+
+    def over(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        """A reduction of [replica, entry] to [replica], as [key, replica]."""
+        return reduce(real(self.rows.flatten(0, 1))).view(self.rows.shape[:2])
+
+
+class ParameterMeter:
+    """The parameters of each watched module, its biases apart from the rest.
+
+    stacked: every parameter carries the replica axis; metrics: "gradients", "standard" or "full"
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], *, stacked: bool, metrics: str) -> None:
+        self.stacked, self.metrics = stacked, metrics
+        self._workspace = Workspace()
+        self.weights: dict[Key, list[nn.Parameter]] = {}
+        self.biases: dict[Key, list[nn.Parameter]] = {}
+        for name, module in modules.items():
+            own = own_parameters(module)
+            self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
+            self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
+        self._sizes: list[tuple[Block, Tensor]] = []  # the weights of this record and their norms
+        # of weights that are about to change: the optimisers they wait for, and they as they are, with their norms
+        self._before: list[tuple[set[int], list[tuple[Block, Tensor]]]] = []
+
+    def place(self, record: Record) -> None:
+        """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
+        if not record.order:
+            record.order += self.weights
+            return
+        called = set(record.order)
+        for key in self.weights:
+            if key in called:
+                continue
+            parent = key[0].rpartition(".")[0]
+            family = [
+                place
+                for place, (name, _) in enumerate(record.order)
+                if parent and f"{name}.".startswith(f"{parent}.")
+            ]
+            record.order.insert(family[-1] + 1 if family else len(record.order), key)
+
+    def commit(self, record: Record, scale: Tensor | None) -> None:
+        """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
+        weights, biases = _gradients(self.weights), _gradients(self.biases)
+        if self.metrics == "gradients":
+            for column, gradients in (("weight_grad_norm", weights), ("bias_grad_norm", biases)):
+                for keys, norms in self._norms(gradients):
+                    record.put_all(keys, column, _unscaled(norms, scale))
+            return
+        for block in self._blocks(weights):
+            norms = block.over(self._workspace.norm)
+            record.put_all(block.keys, "weight_grad_norm", _unscaled(norms, scale))
+            _count_nonfinite(record, block.keys, norms, [block])
+            if block.entries:
+                self._commit_entries(record, block, scale)
+        for keys, norms in self._norms(biases):
+            record.put_all(keys, "bias_grad_norm", _unscaled(norms, scale))
+            _count_nonfinite(record, keys, norms, self._blocks({key: biases[key] for key in keys}))
+        self._sizes = []
+        for block in self._blocks(self.weights, held=True):
+            sizes = block.over(self._workspace.norm)
+            self._sizes.append((block, sizes))
+            record.put_all(block.keys, "weight_norm", sizes)
+
+    def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Tensor]]:
+        """Keys and their norms, [key, replica]. Where the formats allow it, every tensor is read once, where it is, in
+        float64, which holds the squares of a narrower format."""
+        every = [x for found in grouped.values() for x in found]
+        kinds = {(x.dtype, x.layout, x.device) for x in every}
+        if (
+            self.stacked
+            or len(kinds) != 1
+            or every[0].dtype not in NARROW
+            or every[0].layout != torch.strided
+        ):
+            for block in self._blocks(grouped):
+                yield block.keys, block.over(self._workspace.norm)
+            return
+        each = list(torch._foreach_norm(every, 2, st.wide_dtype(every[0])))
+        if len(every) > len(grouped):
+            parts = iter(each)
+            each = [torch.stack([*islice(parts, len(found))]).norm() for found in grouped.values()]
+        yield tuple(grouped), torch.stack(each).unsqueeze(1)
+
+    def _commit_entries(self, record: Record, block: Block, scale: Tensor | None) -> None:
+        """What takes the entries of weight gradients one by one."""
+        stored = block.rows.shape[2]
+        rows = real(block.rows)
+        if stored:
+            means = Block(block.keys, self._workspace.absolute(rows), stored, True).over(st.mean)
+            means = means * (stored / block.entries)
+        else:
+            means = block.over(st.norm)  # 0: a sparse gradient without a row
+        record.put_all(block.keys, "weight_grad_mean_abs", _unscaled(means, scale))
+        count = block.over(self._workspace.nonzeros)
+        record.put_all(block.keys, "grad_zero_fraction", count, Share(block.entries, rest=True))
+        if self.metrics == "full":
+            whole = self._whole_rows(block)
+            low, high = (whole.over(partial(st.percentile, share=share)) for share in (0.05, 0.95))
+            record.put_all(block.keys, "weight_grad_p05", _unscaled(low, scale))
+            record.put_all(block.keys, "weight_grad_p95", _unscaled(high, scale))
+
+    def before_update(self, updates: Iterable[set[int]]) -> None:
+        """Remember the weights that optimisers are about to change: the ids of each one's parameters. Where several
+        change parts of one module, the update is complete with the last of them."""
+        each = list(updates)
+        shared: dict[frozenset[int], dict[Key, list[nn.Parameter]]] = {}
+        for key, weights in self.weights.items():
+            by = frozenset(
+                which for which, ids in enumerate(each) if any(id(weight) in ids for weight in weights)
+            )
+            if by:
+                shared.setdefault(by, {})[key] = weights
+        known = {id(block): sizes for block, sizes in self._sizes}
+        held = [block for block, _ in self._sizes]
+        for by, mine in shared.items():
+            whole = len(mine) == sum(len(block.keys) for block in held)
+            kept = []
+            for block in held if whole else self._blocks(mine):
+                sizes = known[id(block)] if whole else block.over(st.norm)
+                rows = block.rows if whole and block.copied else block.rows.clone()
+                # a difference would be rounded to the format of the weights
+                rows = rows.float() if rows.dtype in HALVES else rows
+                kept.append((Block(block.keys, rows, block.entries, True), sizes))
+            self._before.append((set(by), kept))
+        self._sizes = []
+
+    def after_update(self, record: Record, which: int) -> None:
+        """Put how far the weights moved whose last update was that of the optimiser `which`."""
+        for awaited, kept in self._before:
+            if which in awaited:
+                awaited.discard(which)
+                if not awaited:
+                    for before, sizes in kept:
+                        self._put_update(record, before, sizes)
+
+    def _put_update(self, record: Record, before: Block, sizes: Tensor) -> None:
+        own = [self.weights[key] for key in before.keys]
+        if all(len(weights) == 1 for weights in own):
+            then = before.rows.view(len(own), *own[0][0].shape).unbind()
+            torch._foreach_sub_(then, [weights[0].detach() for weights in own])
+        else:
+            (now,) = self._blocks({key: self.weights[key] for key in before.keys})
+            before.rows.sub_(now.rows)
+        record.put_all(before.keys, "update_ratio", before.over(self._workspace.norm) / sizes)
+        if self.metrics == "full":
+            record.put_all(before.keys, "update_mean_abs", before.over(st.mean_abs))
+
+    def forget_update(self) -> None:
+        self._before, self._sizes = [], []
+
+    def rest(self) -> None:
+        """Give back the memory that is kept from record to record."""
+        self._workspace.clear()
+
+    # -- blocks ----------------------------------------------------------------------------------------------
+
+    def _blocks(self, grouped: Grouped, held: bool = False) -> Iterator[Block]:
+        """What is under each key as rows of blocks; keys with nothing are left out.
+
+        A block is gone with the next one, unless the blocks are `held`: those are gone with the next held ones.
+        """
+        for number, (keys, entries) in enumerate(self._split(grouped)):
+            tensors = [grouped[key] for key in keys]
+            if len(keys) == 1:
+                rows, copied = self._joined(tensors[0]).unsqueeze(0), len(tensors[0]) > 1
+            else:
+                rows, copied = self._beside(tensors, number if held else "rows"), True
+            yield Block(keys, rows, entries // rows.shape[1], copied)
+
+    def _split(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], int]]:
+        """The keys of each block and the entries of one of them."""
+        alike: dict[object, list[Key]] = {}
+        for key, found in grouped.items():
+            if found:
+                alike.setdefault(self._likeness(key, found), []).append(key)
+        for keys in alike.values():
+            entries = sum(x.numel() for x in grouped[keys[0]])
+            most = max(BLOCK_ENTRIES // max(entries, 1), 1)
+            yield from ((tuple(keys[at : at + most]), entries) for at in range(0, len(keys), most))
+
+    def _beside(self, tensors: Sequence[Sequence[Tensor]], use: Hashable) -> Tensor:
+        """What several keys have, all of one shape, as [key, replica, entry]."""
+        if len(tensors[0]) > 1:
+            return torch.stack([self._joined(found) for found in tensors])
+        first = tensors[0][0]
+        space = self._workspace.empty(use, (len(tensors), *first.shape), first)
+        rows = torch.stack([found[0].detach() for found in tensors], out=space)
+        return rows.flatten(2) if self.stacked else rows.reshape(len(tensors), 1, -1)
+
+    def _likeness(self, key: Key, found: Sequence[Tensor]) -> object:
+        """Equal for keys that share a block; the key itself for what has a block of its own."""
+        first = found[0]
+        if sum(x.numel() for x in found) > COPIED_ENTRIES:
+            return key
+        if any(
+            x.layout != torch.strided or x.dtype != first.dtype or x.device != first.device for x in found
+        ):
+            return key
+        return tuple(x.shape for x in found), first.dtype, first.device
+
+    def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Several tensors as one of [replica, entry]."""
+        flat = [self._whole(dense_values(x)) for x in tensors]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        x = x.detach()
+        return x.flatten(1) if self.stacked else x.reshape(1, -1)
+
+    def _whole_rows(self, block: Block) -> Block:
+        """The block with the zeros that a sparse gradient does not store."""
+        missing = block.entries - block.rows.shape[2]
+        if not missing:
+            return block
+        return Block(block.keys, nn.functional.pad(block.rows, (0, missing)), block.entries, True)
+
+
+def _count_nonfinite(record: Record, keys: Sequence[Key], norms: Tensor, blocks: Iterable[Block]) -> None:
+    """Put how many entries are not finite; `blocks` are looked at where the norms are not, or where asking waits."""
+    record.know(keys, "nonfinite", 0.0)
+    if norms.device.type != "cpu" or not isfinite(norms.sum().item()):
+        for block in blocks:
+            record.put_all(block.keys, "nonfinite", block.over(st.nonfinite))
+
+
+def _gradients(parameters: Mapping[Key, Sequence[nn.Parameter]]) -> dict[Key, list[Tensor]]:
+    """The gradients there are, of the keys that have any."""
+    found = {key: [x for p in own if (x := p.grad) is not None] for key, own in parameters.items()}
+    return {key: tensors for key, tensors in found.items() if tensors}
+
+
+def _unscaled(x: Tensor, scale: Tensor | None) -> Tensor:
+    return x if scale is None else x / scale.to(x.device)

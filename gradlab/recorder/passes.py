@@ -1,0 +1,112 @@
+"""The forward passes of a step: which calls of which modules they are made of, and whether a loss learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from gradlab.recorder.ledger import Key
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a meter keeps of a call until its step or probe is over; None for what it did not take.
+
+    nonfinite, delta_nonfinite: entries of z and delta that are not finite
+    delta:     L2 norm of the gradient of the loss by output number `place`, which has so many entries (a replica)
+    final:     the backward pass that delta is from, unless another one may follow it
+    several:   more than one backward pass went through
+    rectified: phi(z) is max(z, 0), and h says on which samples a unit is active: `active`, [replica, unit]
+    dead:      units in a flat part on every sample, [replica, unit]
+    nonzeros:  entries of h that are not 0, out of `h_entries` (a replica)
+    """
+
+    nonfinite: Tensor | None = None
+    delta: Tensor | float | None = None
+    delta_entries: int = 0
+    delta_nonfinite: Tensor | None = None
+    place: int | None = None
+    final: int | None = None
+    several: bool = False
+    rectified: bool = False
+    active: Tensor | None = None
+    dead: Tensor | None = None
+    alpha: Tensor | None = None
+    nonzeros: Tensor | float | None = None
+    h_entries: int = 0
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of one module in a forward pass.
+
+    axis:   of the units, of which there are so many and so far apart in memory in z, which has so many axes; when its
+            activation is found, axis and axes are those of what that is applied to
+    activated: its activation was found, or none is wanted
+    """
+
+    key: Key
+    axis: int
+    axes: int
+    units: int
+    stride: int
+    activated: bool = False
+    kept: Kept = field(default_factory=Kept)
+
+
+@dataclass(eq=False)
+class Pass:
+    """One forward pass of the model: its samples and its calls in the order in which they ended.
+
+    begins:  told of each backward pass, by its number, that begins to bring gradients to the parameters
+    parameters: the model's, as they are in this pass: `torch.func.functional_call` puts others in their place
+    tasks:   backward passes by their numbers: whether they bring gradients to the parameters
+    backward: whether one that does went through
+    replica: a copy that data parallelism made, which sees a part of the batch
+    made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
+             it, are still that call's. The weak reference keeps the memory's address from being given out again
+    """
+
+    begins: Callable[[int], None]
+    parameters: Sequence[Tensor]
+    batch: int | None = None
+    replica: bool = False
+    backward: bool = False
+    calls: dict[Key, Call] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    tasks: dict[int, bool | None] = field(default_factory=dict)
+    made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
+    latest: Call | None = None
+
+    def learning(self, task: int) -> bool | None:
+        """Whether the backward pass going on, by its number, brings gradients to parameters: `torch.autograd.grad` by
+        the inputs (a saliency map, an attack, a derivative that the loss is made of) does not. None where it is by
+        parameters, and only the loop knows what becomes of them."""
+        if task not in self.tasks:
+            self.tasks[task] = found = _reached(self.parameters)
+            if found:
+                self.begins(task)
+        return self.tasks[task]
+
+    def thrown_away(self, own: Sequence[Tensor]) -> bool:
+        """Whether it brought gradients that are gone; own: the model's parameters outside of any pass."""
+        leaves = [each for each in self.parameters if each.is_leaf] or own
+        return self.backward and all(each.grad is None for each in leaves)
+
+
+def _reached(parameters: Sequence[Tensor]) -> bool | None:
+    """Whether the backward pass going on brings a gradient to any of them; None where it asks for theirs. Of a model
+    that is frozen as a whole every pass counts: what learns is in front of it."""
+    found: bool | None = not parameters
+    for parameter in parameters:
+        try:
+            if torch._C._will_engine_execute_node(get_gradient_edge(parameter).node):
+                return True
+        except RuntimeError:  # that is how torch answers for the leaves of `torch.autograd.grad`
+            found = None
+    return found

@@ -1,0 +1,374 @@
+"""`gradlab.Recorder`: layer-by-layer, step-by-step statistics of any PyTorch model, taken in the user's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from warnings import warn
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.base.errors import ConfigError, GradlabError, Problem
+from gradlab.nn.mlp import StackedMLP
+from gradlab.parts import record_schedule
+from gradlab.recorder.checks import (
+    chosen,
+    optimizers_of,
+    parameters_of,
+    problems_of,
+    problems_with,
+    scales,
+    unwrapped,
+)
+from gradlab.recorder.compiled import EagerSteps, is_compiled, plain_name
+from gradlab.recorder.evaluation import evaluation
+from gradlab.recorder.ledger import Ledger, Record
+from gradlab.recorder.meters import BatchMeter, ProbeMeter, View
+from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.taps import Tap, Taps
+from gradlab.recorder.units import fans, own_parameters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gradlab.analyse import Diagnosis
+    from gradlab.tables.table import Table
+
+Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
+
+
+class Recorder:
+    """Records the gradients and signals of a model in training; the model and the loop stay as they are.
+
+        with gradlab.Recorder(model, probe=x[:512]) as recorder:
+            for x, y in batches:
+                optimizer.zero_grad()
+                loss(model(x), y).backward()
+                recorder.step(optimizer=optimizer)
+                optimizer.step()
+        print(recorder.report())
+
+    model:    any nn.Module, compiled or not; inside DistributedDataParallel or DataParallel the module within is
+              watched
+    probe:    inputs held for the whole run, on which signals and dead units are taken in eval mode: a tensor, a
+              tuple of positional or a dict of named arguments. Without a probe those columns stay empty
+    schedule: which steps are recorded: `log` (34 of 1,000), `all`, `every:N`; `off` leaves the first one (and the last)
+    layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
+    steps:    number of steps of the run, so that the last one is recorded too
+    metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`
+    loss_reduction: how the loss combines the samples of a forward pass, so that delta is one sample's own: "mean",
+              "sum", or the number that the samples' losses are divided by
+    accumulation: number of backward passes whose losses are averaged into one update ("mean" only)
+    batch_dim: the axis of the model's inputs that counts samples
+    seeds:    names of the replicas of gradlab's own stacked MLP, one a replica; one seed for any other model
+    log_to:   a TensorBoard SummaryWriter, a W&B run or the mlflow module: gets every record's numbers too
+
+    `recorder.step` stands between the backward pass and the optimiser's step (after `scaler.unscale_`, before or after
+    clipping: the gradients are recorded as they are then). Nothing is attached to the model in the steps between
+    the recorded ones, or after the `with` block. Raises ConfigError, with every problem, for wrong arguments, for
+    parameters without data (meta or lazy), and for a scripted module, which takes no hooks (`metrics="gradients"`
+    needs none and takes it). A compiled graph runs no hooks either: give the recorder the compiled module, and the
+    recorded steps run eagerly.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        probe: Probe | None = None,
+        schedule: str = "log",
+        layers: Iterable[str] | None = None,
+        *,
+        steps: int | None = None,
+        metrics: str = "standard",
+        loss_reduction: str | float = "mean",
+        accumulation: int = 1,
+        batch_dim: int = 0,
+        seeds: Sequence[int] | None = None,
+        log_to: object = None,
+    ) -> None:
+        self.model, self._given = unwrapped(model), model
+        if isinstance(layers, Iterable) and not isinstance(layers, str):
+            layers = list(layers)
+        stacked = isinstance(self.model, StackedMLP)
+        problems = problems_of(self.model, metrics)
+        problems += problems_with(schedule, steps, loss_reduction, accumulation, batch_dim)
+        if not problems:
+            chosen(self._parametrised(), layers, metrics, problems)
+        if problems:
+            raise ConfigError(problems)
+        replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
+        seeds = tuple(seeds) if seeds is not None else tuple(range(replicas))
+        if len(seeds) != replicas:
+            raise ConfigError(
+                Problem("seeds", f"{len(seeds)} seeds for {replicas} replicas", f"{replicas} seeds")
+            )
+        self.probe, self.steps = probe, steps
+        self.seconds = 0.0
+        self._schedule = record_schedule.parse(schedule, "schedule")
+        view = View(stacked)
+        self._layers, self._metrics, self._batch_dim = layers, metrics, 1 if stacked else batch_dim
+        self._hooked, self._eager = metrics != "gradients", EagerSteps()
+        self._meter = BatchMeter(view, loss_reduction, accumulation)
+        self._probe_meter = ProbeMeter(view, metrics == "full")
+        self._ledger = Ledger(seeds, metrics)
+        self._look()
+        self._log = _logger(log_to)
+        self._step = 0
+        self._entered = self._armed = False
+        self._open: Record | None = None  # waits for its update
+        self._update_handles: list[RemovableHandle] = []
+        self._started = self._elapsed = 0.0
+
+    # -- the user's loop -------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Recorder:
+        if self._entered:
+            raise GradlabError("this recorder is already recording", "use one `with` block a recorder")
+        self._entered = True
+        self._started = perf_counter()
+        self._arm()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close_record()
+            self._ledger.flush()
+        finally:
+            self._meter.release()
+            self._taps.detach()
+            self._eager.off()
+            self._parameters.forget_update()
+            self._rest()
+            self._entered = self._armed = False
+            self._elapsed += perf_counter() - self._started
+
+    def step(
+        self,
+        optimizer: Optimizer | Iterable[Optimizer] | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """Between the backward pass and the optimiser's step, once for each update.
+
+        optimizer: the optimiser that is about to step, or several; without it update_ratio stays empty
+        scaler:    the GradScaler, if the loss was scaled: the true gradients are recorded. Needs `optimizer`.
+        Raises GradlabError when a step was to be recorded and none of the model's modules was seen.
+        """
+        if not self._entered:
+            raise GradlabError(
+                "Recorder.step outside of its `with` block", "with gradlab.Recorder(model) as r: ..."
+            )
+        started, inside = perf_counter(), self._inside()
+        self._close_record()
+        if self._armed:
+            self._take(optimizers_of(optimizer), scaler)
+        self._step += 1
+        self._arm()
+        self.seconds += perf_counter() - started - (self._inside() - inside)
+
+    @property
+    def overhead(self) -> float:
+        """Host time spent recording, as a share of the time that the loop took without it."""
+        elapsed = self._elapsed + (perf_counter() - self._started if self._entered else 0.0)
+        own = self.seconds + self._inside()
+        return own / (elapsed - own) if elapsed > own else 0.0
+
+    @property
+    def recording(self) -> bool:
+        """Whether the current step is being recorded."""
+        return self._armed
+
+    def watching(self) -> AbstractContextManager[Any]:
+        """A context in which activation functions count as the model's, for loops that call its parts one by one."""
+        return self._taps.watching() if self._armed and self._hooked else nullcontext()
+
+    # -- what was recorded -----------------------------------------------------------------------------------
+
+    def table(self) -> Table:
+        """The rows so far: a column of `layers.csv` each, and where it applies."""
+        return self._ledger.table()
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows so far, columns of layers.csv without the cell's; what does not apply is NaN."""
+        return self.table().frame()
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows so far as layers.csv is written: what does not apply is empty."""
+        from gradlab.tables.table import write_csv
+
+        write_csv(Path(path), self.table())
+
+    def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
+        """The verdict on the rows so far. The layer that is executed last counts as the readout.
+
+        Raises DataError while nothing is recorded.
+        """
+        from gradlab.analyse import diagnose
+
+        frame = self.to_frame()
+        if len(frame):
+            hidden = int(frame["layer"].max()) - 1
+            frame.insert(0, "depth", max(hidden, 1))
+        return diagnose(frame, ruleset=ruleset, cell_columns=())[0]
+
+    def report(self) -> str:
+        """The verdict with its evidence, and the first and last record layer by layer, as text."""
+        from gradlab.recorder.text import report
+
+        return report(self.to_frame(), self.diagnose(), self.overhead)
+
+    # -- the model -------------------------------------------------------------------------------------------
+
+    def _parametrised(self) -> dict[str, nn.Module]:
+        """The modules with parameters of their own, by path."""
+        named = self.model.named_modules()
+        return {plain_name(name): module for name, module in named if own_parameters(module)}
+
+    def _look(self) -> None:
+        """Watch the model's modules and parameters as they are now."""
+        every = self._parametrised()
+        modules = chosen(every, self._layers, self._metrics, [])
+        stacked = isinstance(self.model, StackedMLP)
+        self._parameters = ParameterMeter(modules, stacked=stacked, metrics=self._metrics)
+        self._taps = Taps(self.model, every, modules, self._meter, self._batch_dim)
+        self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
+        self._built = _built(self.model)
+
+    # -- one record ------------------------------------------------------------------------------------------
+
+    def _inside(self) -> float:
+        return self._taps.seconds + self._meter.seconds
+
+    def _due(self) -> bool:
+        last = None if self.steps is None else self.steps - 1
+        return self._schedule is not None and record_schedule.is_due(self._schedule, self._step, last)
+
+    def _arm(self) -> None:
+        self._armed = self._due()
+        if not self._armed and self._open is None:
+            self._rest()
+        if self._armed and self._hooked:
+            self._taps.attach()
+            if is_compiled(self._given):
+                self._eager.on()
+        else:
+            self._taps.detach()
+            self._eager.off()
+
+    def _rest(self) -> None:
+        """Between records no memory is held but the numbers'."""
+        self._meter.rest()
+        self._parameters.rest()
+
+    def _take(self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None) -> None:
+        """Everything but the update of this step's record."""
+        delta_scale, gradient_scale = scales(scaler, optimizers)
+        record = Record(self._step)
+        passes = self._taps.passes
+        if _built(self.model) != self._built:  # the loop has put other modules or parameters into it
+            self._taps.detach()
+            self._look()
+            if self._hooked and self.probe is not None:
+                self._taps.attach()
+        if self._hooked:
+            self._meter.release()
+            self._taps.forget()
+            if not any(forward.calls for forward in passes):
+                self._nothing_seen()
+                return
+            self._meter.commit(passes, record, delta_scale)
+            if self.probe is not None:
+                self._run_probe(record)
+        self._parameters.place(record)
+        self._parameters.commit(record, gradient_scale)
+        every = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if every and all(parameter.grad is None for parameter in every):
+            warn(
+                f"step {self._step}: no parameter has a gradient; recorder.step stands after the backward pass and "
+                "before zero_grad",
+                stacklevel=3,
+            )
+        self._open = record
+        if self._hooked and optimizers:
+            # now, not in a hook before the step: a step with a closure has begun already when it calls the recorder
+            self._parameters.before_update(
+                {id(p) for p in parameters_of(optimizer)} for optimizer in optimizers
+            )
+            for which, optimizer in enumerate(optimizers):
+                hook = Tap(partial(self._after_update, which))
+                self._update_handles.append(optimizer.register_step_post_hook(hook))
+
+    def _nothing_seen(self) -> None:
+        message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
+        hint = (
+            "call recorder.step after the backward pass; a compiled function and a functional transform run no hooks: "
+            "compile the module itself and give the recorder what torch.compile returned"
+        )
+        if not self._ledger.records:
+            raise GradlabError(message, hint)
+        warn(f"{message}: no record of it ({hint})", stacklevel=4)
+
+    def _run_probe(self, record: Record) -> None:
+        self._probe_meter.record = record
+        try:
+            with evaluation(self.model), self._taps.probing(self._probe_meter):
+                if isinstance(self.probe, Mapping):
+                    self.model(**self.probe)
+                elif isinstance(self.probe, tuple):
+                    self.model(*self.probe)
+                else:
+                    self.model(self.probe)
+                for forward in self._taps.passes:
+                    record.saw([*forward.calls])
+                self._probe_meter.finish()
+        except GradlabError:
+            raise
+        except Exception as error:
+            error.add_note("gradlab.Recorder ran the model on its probe, in eval mode and without gradients")
+            raise
+        finally:
+            self._probe_meter.forget()
+            self._probe_meter.record = None
+
+    def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._open is not None:
+            started = perf_counter()
+            found = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
+            self._open.skipped = None if found is None else found.detach().clone()
+            self._parameters.after_update(self._open, which)
+            self.seconds += perf_counter() - started
+
+    def _close_record(self) -> None:
+        """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty."""
+        for handle in self._update_handles:
+            handle.remove()
+        self._update_handles = []
+        self._parameters.forget_update()
+        if self._open is not None:
+            self._ledger.add(self._open)
+            self._open = None
+            if self._log is not None:
+                self._log(*self._ledger.latest())
+
+
+def _built(model: nn.Module) -> list[int]:
+    """What modules and parameters a model is made of: another list where one was replaced, added or removed."""
+    tables = [table for module in model.modules() for table in (module._modules, module._parameters)]
+    return [id(each) for table in tables for each in table.values()]
+
+
+def _logger(log_to: object) -> Any:
+    if log_to is None:
+        return None
+    from gradlab.recorder.sinks import sink
+
+    return sink(log_to)

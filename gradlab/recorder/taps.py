@@ -1,0 +1,383 @@
+"""Taps on any model: hooks on its parametrised modules and a watch on torch's activation functions.
+
+The taps only find out which call of which module makes which tensor, and which activation follows it; what is
+measured there is the `Meter`'s. They are attached for a recorded step or a probe, and leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.activations.modules import StackedPReLU
+from gradlab.recorder.passes import Call, Pass
+from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
+from gradlab.recorder.units import axis_in_view, batch_size, tensors, unit_axis
+
+
+class Meter(Protocol):
+    """What is measured at a call, its outputs (z is the first), the activation phi on it, and phi's result h."""
+
+    def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None: ...
+
+    def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None: ...
+
+    def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None: ...
+
+    def after(self, call: Call, h: Tensor) -> None: ...
+
+
+class Tap:
+    """A hook that is inert in a copy: a model that is copied or pickled while it is watched takes no recorder along,
+    and where its copy is called, the hook goes."""
+
+    def __init__(self, function: Callable[..., None] | None = None) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> None:
+        if self.function is not None:
+            self.function(*args)
+        elif isinstance(args[0], nn.Module):
+            self._go(args[0])
+
+    def _go(self, copied: nn.Module) -> None:
+        """Leave a copy; but for a hook that is called after errors too, since torch walks through its table then."""
+        always = copied._forward_hooks_always_called
+        for hooks, with_kwargs in (
+            (copied._forward_hooks, copied._forward_hooks_with_kwargs),
+            (copied._forward_pre_hooks, copied._forward_pre_hooks_with_kwargs),
+        ):
+            for number in [n for n, hook in hooks.items() if hook is self and n not in always]:
+                del hooks[number]
+                with_kwargs.pop(number, None)
+
+    def __reduce__(self) -> tuple[type[Tap], tuple[()]]:
+        return Tap, ()
+
+
+class Taps:
+    """The taps of one model, attached between `attach` and `detach`.
+
+    modules:   the modules to watch, by path, so that every activation finds the one it follows
+    chosen:    the paths of those that are measured
+    no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
+    `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        modules: Mapping[str, nn.Module],
+        chosen: Collection[str],
+        meter: Meter,
+        batch_dim: int,
+    ) -> None:
+        self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
+        self.batch_dim, self.no_grad = batch_dim, False
+        self.passes: list[Pass] = []
+        self.seconds = 0.0
+        self._handles: list[
+            RemovableHandle
+        ] = []  # of the root's own hooks, in the order in which they must run
+        self._inner: list[RemovableHandle] = []
+        self._local = threading.local()  # data parallelism runs one thread a replica
+        self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
+        self._parameters: list[Tensor] = []
+        self._running: set[int] = set()  # backward passes that bring gradients and go on
+        self._going = 0  # forward passes that go on, in all threads
+
+    def attach(self) -> None:
+        """Attach the hooks, where they are not yet."""
+        if self._handles:
+            self._attach()  # an evaluation that was cut short has left them off
+            return
+        self._parameters = [each for each in self.root.parameters() if each.requires_grad]
+        try:
+            add = self._handles.append
+            add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
+            self._attach()
+            for name, module in self.modules.items():
+                if module is self.root:
+                    add(module.register_forward_hook(Tap(self._named(name))))
+            add(self.root.register_forward_hook(Tap(self._leave), always_call=True))
+        except BaseException:
+            self.detach()
+            raise
+
+    def _attach(self) -> None:
+        if self._inner:
+            return
+        add = self._inner.append
+        for name, module in self.modules.items():
+            if module is self.root or isinstance(
+                module, torch.jit.ScriptModule
+            ):  # not chosen, or it would be refused
+                continue
+            add(module.register_forward_hook(Tap(self._named(name))))
+        for module in self.root.modules():
+            if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
+                add(module.register_forward_pre_hook(Tap(self._before_prelu)))
+                add(module.register_forward_hook(Tap(self._after_prelu)))
+
+    def _detach(self) -> None:
+        for handle in self._inner:
+            handle.remove()
+        self._inner = []
+
+    def detach(self) -> None:
+        self._detach()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, with the hooks as they are."""
+        for mode in self._modes():
+            _remove_mode(mode)
+        self.passes, self._loose = [], None
+        self._running, self._going = set(), 0
+        self._local = threading.local()
+
+    @contextmanager
+    def probing(self, meter: Meter) -> Iterator[None]:
+        """Forward passes inside are a probe's, without gradients, and told to another meter."""
+        ours, self.meter, self.no_grad = self.meter, meter, True
+        self.forget()
+        try:
+            yield
+        finally:
+            self.meter, self.no_grad = ours, False
+            self.forget()
+
+    def watching(self) -> AbstractContextManager[Any]:
+        """Activations called inside belong to the model, for a part of a step outside the model's own call."""
+        return _Watch(self)
+
+    # -- passes ----------------------------------------------------------------------------------------------
+
+    def _stack(self) -> list[Pass | None]:
+        """The root calls going on in this thread, outermost first; None for an evaluation."""
+        if not hasattr(self._local, "stack"):
+            self._local.stack, self._local.modes = [], []
+        stack: list[Pass | None] = self._local.stack
+        return stack
+
+    def _modes(self) -> list[_Watch]:
+        self._stack()
+        modes: list[_Watch] = self._local.modes
+        return modes
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if _elsewhere() or _in_backward():
+            return
+        stack, alone = self._stack(), threading.current_thread() is threading.main_thread()
+        if not (self.no_grad or torch.is_grad_enabled()):
+            # Torch's encoders take another path through a module with hooks. Other threads share them.
+            if alone and not stack and not self._going:
+                self._detach()
+            stack.append(None)
+            return
+        if alone:
+            self._running.clear()  # of a backward pass that ended in an error nobody is told
+            self._attach()  # nor of an evaluation that Ctrl-C ended
+        if stack and stack[-1] is not None:  # a model that calls itself
+            stack.append(stack[-1])
+            return
+        self._forget_finished()
+        forward = Pass(
+            self._begins,
+            [each for each in self.root.parameters() if each.requires_grad],
+            batch=batch_size((args, kwargs), self.batch_dim),
+            replica=getattr(module, "_is_replica", False),
+        )
+        self.passes.append(forward)
+        self._going += 1
+        stack.append(forward)
+        self._modes().append(_Watch(self))
+        torch.overrides._push_mode(self._modes()[-1])  # type: ignore[no-untyped-call]
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if _elsewhere() or _in_backward():
+            return
+        stack = self._stack()
+        if not stack:
+            return
+        forward = stack.pop()
+        if forward is None and not stack and self._handles:
+            self._attach()
+        elif forward is not None and forward not in stack:
+            self._going -= 1
+            if self._modes():
+                _remove_mode(self._modes().pop())
+
+    def _forget_finished(self) -> None:
+        """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
+        if not self._running:
+            self.passes = [each for each in self.passes if not each.thrown_away(self._parameters)]
+
+    def _begins(self, task: int) -> None:
+        """A backward pass, by its number, begins to bring gradients."""
+        if task not in self._running:
+            self._forget_finished()  # for a loop that calls zero_grad only now
+            self._running.add(task)
+            Variable._execution_engine.queue_callback(partial(self._running.discard, task))
+
+    def _current(self) -> Pass | None:
+        stack = self._stack()
+        if stack:
+            return stack[-1]
+        if not (self.no_grad or torch.is_grad_enabled()):
+            return None
+        if self._loose is None or self._loose.backward or self._loose not in self.passes:
+            self._forget_finished()
+            self._loose = Pass(self._begins, self._parameters)
+            self.passes.append(self._loose)
+        return self._loose
+
+    # -- modules ---------------------------------------------------------------------------------------------
+
+    def _named(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if _elsewhere():  # nothing before this: while the module is compiled, this is traced with it
+                return
+            started = perf_counter()
+            with torch._C.DisableTorchFunction():  # our own reductions are no part of the model
+                self._output(name, module, args, output)
+            self.seconds += perf_counter() - started
+
+        return hook
+
+    def _output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        outputs = tensors(output)
+        if not outputs:
+            return
+        if _in_backward():
+            self._recomputed(name, outputs)
+            return
+        z = outputs[0]
+        forward = self._current()
+        if forward is None:
+            return
+        if forward.batch is None:
+            forward.batch = batch_size(args, self.batch_dim) or 1
+        forward.counts[name] = number = forward.counts.get(name, 0) + 1
+        axis = unit_axis(module, z)
+        units, stride = (z.shape[axis], z.stride(axis)) if z.dim() else (1, 1)
+        call = Call((name, number), axis, z.dim(), units, stride, activated=name not in self.chosen)
+        forward.latest = call
+        memory = z.untyped_storage()
+        forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
+        if name in self.chosen:
+            forward.calls[call.key] = call
+            self.meter.output(forward, call, outputs)
+
+    def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
+        """A checkpointed segment runs again in the backward pass: only a reentrant one brings its gradients now."""
+        for forward in reversed(self.passes):
+            if (name, 1) in forward.calls:
+                if forward.counts[name] == 1:  # with several calls nobody can tell which one this is
+                    self.meter.recomputed(forward, forward.calls[name, 1], outputs)
+                return
+
+    # -- activations -----------------------------------------------------------------------------------------
+
+    def owner(self, z: Tensor) -> Call | None:
+        """The call whose activation is about to be applied to z: the one that made z, else the latest one."""
+        forward = self._current()
+        if forward is None:
+            return None
+        found = forward.made.get(z.untyped_storage()._cdata) if z.layout == torch.strided else None
+        call = forward.latest if found is None else found[1]
+        return None if call is None or call.activated else call
+
+    @staticmethod
+    def activate(call: Call, z: Tensor) -> None:
+        """The call's activation was found; it is applied to z, where the units may be on another axis."""
+        call.activated = True
+        axis = axis_in_view(z, call.units, call.stride)
+        if axis is None:
+            axis = call.axis if z.dim() == call.axes else z.dim() - 1
+        call.axis, call.axes = axis, z.dim()
+
+    def _before_prelu(self, module: StackedPReLU, args: tuple[Tensor]) -> None:
+        if _elsewhere() or _in_backward():
+            return
+        call = self._local.prelu = self.owner(args[0])
+        if call is not None:
+            self.activate(call, args[0])
+            alpha = module.alpha.detach()
+            self.meter.before(call, args[0], Shape((), alpha.abs().clamp(min=1.0), alpha), module.forward)
+
+    def _after_prelu(self, module: StackedPReLU, args: Any, h: Tensor) -> None:
+        call = getattr(self._local, "prelu", None)
+        if call is not None and not (_elsewhere() or _in_backward()):
+            self.meter.after(call, h)
+            self._local.prelu = None
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every torch function that the model calls, and stops at the activations."""
+
+    def __init__(self, taps: Taps) -> None:
+        super().__init__()
+        self.taps = taps
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        kind = FUNCTIONS.get(func)
+        if kind is None or _elsewhere() or _in_backward():
+            return func(*args, **kwargs)
+        started = perf_counter()
+        z = args[0] if args else kwargs.get("input")
+        call = self.taps.owner(z) if isinstance(z, Tensor) and z.is_floating_point() else None
+        shape = shape_of(kind, args, kwargs) if call is not None else None
+        if call is None or shape is None or z is None:
+            self.taps.seconds += perf_counter() - started
+            return func(*args, **kwargs)
+        self.taps.activate(call, z)
+        rest = {name: value for name, value in kwargs.items() if name != "input"}
+        self.taps.meter.before(call, z, shape, lambda x: func(x, *args[1:], **rest))
+        self.taps.seconds += perf_counter() - started
+        h = func(*args, **kwargs)
+        started = perf_counter()
+        self.taps.meter.after(call, h)
+        self.taps.seconds += perf_counter() - started
+        return h
+
+
+def _elsewhere() -> bool:
+    """Whether the code is being compiled or transformed by torch.func: its tensors are not this step's numbers."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
+
+
+def _remove_mode(mode: TorchFunctionMode) -> None:
+    """Take a mode off this thread's stack, wherever it is there."""
+    above = []
+    with suppress(IndexError, AssertionError, RuntimeError):
+        while torch.overrides._get_current_function_mode() is not None:  # type: ignore[no-untyped-call]
+            top = torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+            if top is mode:
+                break
+            above.append(top)
+    for other in reversed(above):
+        torch.overrides._push_mode(other)  # type: ignore[no-untyped-call]

@@ -1,0 +1,242 @@
+"""What every renderer reads from the three tables: cells and their names, records, profiles over layers.
+
+Seeds are summed up by their median, and their spread is the whole range from lowest to highest. A NaN that was
+measured counts as infinite; one that stands for a value that does not apply stays NaN.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.tables import schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+GRADIENTS = ("delta_rms", "weight_grad_norm", "bias_grad_norm")
+LOSSES = ("train_loss", "val_loss")
+
+
+class Frames(Protocol):
+    """The three tables, as an outcome, a saved result or a test has them."""
+
+    @property
+    def layers(self) -> pd.DataFrame: ...
+    @property
+    def steps(self) -> pd.DataFrame: ...
+    @property
+    def summary(self) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables cut to some of their cells; histograms: None where they were not asked for."""
+
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    summary: pd.DataFrame
+    histograms: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One quantity over layers or steps: `at` is the layer numbers or steps; the others are over seeds."""
+
+    at: Array
+    median: Array
+    low: Array
+    high: Array
+
+
+def cell_columns(frame: pd.DataFrame) -> list[str]:
+    """The cell columns of a table: all that stand before `seed` or `seeds`, any other grid keys included."""
+    columns = [str(name) for name in frame.columns]
+    ends = [columns.index(name) for name in ("seed", "seeds") if name in columns]
+    return columns[: min(ends)] if ends else [c for c in columns if c in schema.names(schema.CELL)]
+
+
+def of_cell(frames: Frames, cell: str) -> Tables:
+    """The rows of one cell."""
+    tables = (frames.layers, frames.steps, frames.summary, histograms_of(frames))
+    return Tables(*(frame if frame is None else frame[frame["cell"] == cell] for frame in tables))  # type: ignore[arg-type]
+
+
+def histograms_of(frames: Frames) -> pd.DataFrame | None:
+    """The rows of histograms.csv; None where they were not asked for, or the tables come without."""
+    found: pd.DataFrame | None = getattr(frames, "histograms", None)
+    return found if found is not None and len(found) else None
+
+
+def varying(summary: pd.DataFrame) -> list[str]:
+    """The cell columns (but the hash) in which the cells differ."""
+    return [
+        name for name in cell_columns(summary) if name != "cell" and summary[name].nunique(dropna=False) > 1
+    ]
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries by column name."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def show(value: object) -> str:
+    """A value of a cell column as text: whole numbers without a point."""
+    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def name_cell(row: Mapping[str, object], columns: Iterable[str]) -> str:
+    """`sigmoid, depth 20, init he`: the activation, then each of the other columns with its name."""
+    parts = [str(row["activation"])] if "activation" in row else []
+    parts += [f"{name} {show(row[name])}" for name in columns if name != "activation" and name in row]
+    return ", ".join(parts)
+
+
+def fold(name: str, width: int) -> str:
+    """A name on lines of at most `width` characters, broken at blanks, else between the parameters of an item."""
+    lines: list[str] = []
+    for part in textwrap.wrap(name, width, break_long_words=False, break_on_hyphens=False):
+        pieces = re.findall(r"[^:]*:|[^:]+", part) if len(part) > width else [part]
+        for piece in pieces:
+            if lines and piece is not pieces[0] and len(lines[-1]) + len(piece) <= width:
+                lines[-1] += piece
+            else:
+                lines += [piece[i : i + width] for i in range(0, len(piece), width)]
+    return "\n".join(lines)
+
+
+def labels(summary: pd.DataFrame) -> dict[str, str]:
+    """The shortest name that tells each cell from the others, by cell hash, in the order of the table."""
+    columns = varying(summary)
+    if "depth" in summary and "depth" not in columns:
+        columns = ["depth", *columns]
+    return {str(row["cell"]): name_cell(row, columns) for row in rows_of(summary)}
+
+
+def verdicts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each verdict of a cell with the seeds it holds in: `[("vanishing", "3/3")]`; empty without one."""
+    names, seeds = (row.get(name) for name in ("verdict", "verdict_seeds"))
+    if not isinstance(names, str) or not names:
+        return []
+    counts = seeds.split(",") if isinstance(seeds, str) else []
+    padded = [*counts, *([""] * names.count(",")), ""]
+    return [(name.strip(), count.strip()) for name, count in zip(names.split(","), padded, strict=False)]
+
+
+def ranking(summary: pd.DataFrame) -> pd.DataFrame:
+    """The cells, best mean validation accuracy first; ties by training loss, then by order. NaN is last."""
+    return summary.sort_values(
+        ["val_accuracy_mean", "train_loss_mean"], ascending=[False, True], kind="stable", na_position="last"
+    )
+
+
+def against_best(data: Frames) -> dict[str, str]:
+    """`best`, `tied` (the seeds do not tell it from the best) or `behind`, by cell; nothing for a single cell."""
+    from gradlab.analyse.ranking import rank
+
+    if len(data.summary) < 2 or not len(data.steps):
+        return {}
+    # `rank` leaves equal cells in the order they come in
+    places = {cell: place for place, cell in enumerate(ranking(data.summary)["cell"])}
+    order = data.steps["cell"].map(places).argsort(kind="stable")
+    found = rank(data.steps.iloc[order], cell_columns=["cell"])
+    words = np.where(found["rank"] == 1, "best", np.where(found["within_noise"], "tied", "behind"))
+    return {str(cell): str(word) for cell, word in zip(found["cell"], words, strict=True)}
+
+
+def records(layers: pd.DataFrame) -> list[int]:
+    """The recorded steps, ascending."""
+    return sorted(int(step) for step in layers["step"].unique())
+
+
+def first_middle_last(steps: list[int]) -> list[int]:
+    """The first record, the one nearest to half of the last step, and the last; none twice."""
+    if not steps:
+        return []
+    middle = min(steps, key=lambda step: abs(step - steps[-1] / 2))
+    return sorted({steps[0], middle, steps[-1]})
+
+
+def counted(rows: pd.DataFrame, column: str) -> pd.Series[float]:
+    """A column as floats, in which a NaN that was measured has become infinite; one that does not apply stays NaN.
+
+    A gradient's NaN is measured where the row counts entries that are not finite, a loss's wherever any loss is there.
+    """
+    values = rows[column].astype(float)
+    if column in GRADIENTS and "nonfinite" in rows:
+        return values.mask(values.isna() & (rows["nonfinite"].fillna(0) > 0), np.inf)
+    if column in LOSSES and values.notna().any():
+        return values.fillna(np.inf)
+    return values
+
+
+def profile(layers: pd.DataFrame, step: int, column: str) -> Profile:
+    """One quantity at one record of one cell, over layers."""
+    return _over_seeds(layers[layers["step"] == step], "layer", column)
+
+
+def course(steps: pd.DataFrame, column: str) -> Profile:
+    """One quantity of steps.csv of one cell, over steps."""
+    return _over_seeds(steps, "step", column)
+
+
+def _over_seeds(rows: pd.DataFrame, axis: str, column: str) -> Profile:
+    grouped = counted(rows, column).groupby(rows[axis])
+    median, low, high = grouped.median(), grouped.min(), grouped.max()
+    return Profile(*(np.asarray(values, dtype=np.float64) for values in (median.index, median, low, high)))
+
+
+def cube(layers: pd.DataFrame, column: str) -> tuple[Array, Array, Array]:
+    """(steps, layer numbers, values [seed, layer, step]) of one cell; NaN where a row is missing."""
+    axes = [np.unique(layers[name].to_numpy(), return_inverse=True) for name in ("seed", "layer", "step")]
+    values = np.full([len(found) for found, _ in axes], np.nan)
+    values[tuple(place for _, place in axes)] = counted(layers, column)
+    return axes[2][0].astype(np.float64), axes[1][0].astype(np.float64), values
+
+
+def grid(layers: pd.DataFrame, column: str) -> tuple[Array, Array, Array]:
+    """(steps, layer numbers, values [layer, step]): medians over the seeds of one cell."""
+    steps, numbers, values = cube(layers, column)
+    return steps, numbers, median(values)
+
+
+def median(values: Array) -> Array:
+    """The median over the first axis, NaN left out; NaN where nothing is left."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all NaN: the value does not apply
+        return np.asarray(np.nanmedian(values, axis=0), dtype=np.float64)
+
+
+def log10(values: Array) -> Array:
+    """log10 without warnings: 0 becomes -inf, a negative value NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log10(values), dtype=np.float64)
+
+
+def map_limits(values: Array) -> tuple[float, float]:
+    """Limits of a colour map in log10: those of the positive finite values, at least a decade apart."""
+    logs = log10(np.ravel(values))
+    logs = logs[np.isfinite(logs)]
+    if not logs.size:
+        return -1.0, 0.0
+    low, high = float(logs.min()), float(logs.max())
+    lack = max(1.0 - (high - low), 0.0) / 2
+    return low - lack, high + lack
+
+
+def decades(*values: Array) -> tuple[int, int]:
+    """The whole decades (low, high) that hold every positive finite value; (-1, 0) when there is none."""
+    logs = log10(np.concatenate([np.ravel(v) for v in values])) if values else np.empty(0)
+    logs = logs[np.isfinite(logs)]
+    if not logs.size:
+        return -1, 0
+    low, high = int(np.floor(logs.min())), int(np.ceil(logs.max()))
+    return (low, high) if high > low else (low, low + 1)

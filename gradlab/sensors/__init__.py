@@ -1,0 +1,1 @@
+"""What is recorded in a pass of a stack, one file each."""

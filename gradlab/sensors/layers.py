@@ -1,0 +1,398 @@
+"""The recorder of a stacked MLP: told what passes by in recorded steps only.
+
+A plain stack's passes run in buffers (`network.buffered`), which tell the recorder or keep everything for it; where
+there are norms, skip connections or a user's activation, hooks on the linear maps and activations do.
+
+A record is taken in three moments: a forward pass of the probe in eval mode (signal and dead units), the training
+step's own forward and backward pass (delta and the batch's zeros), and around the update. Signals are reduced as they
+pass, because an activation may work in place or the next layer write over them. Nothing waits for a device.
+
+The probe dominates the cost, so its reductions make few passes over memory: masks are written as 0 and 1 in float32
+into one buffer (boolean ones take three times as long to write and to count), and a registered activation's slope
+comes from its backward kernel applied to ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from math import inf
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gradlab.activations import Activation
+from gradlab.activations.kernels import kernels_of
+from gradlab.activations.modules import StackedPReLU, slope_of
+from gradlab.activations.spec import Interval
+from gradlab.nn import statistics as st
+from gradlab.nn.buffered import BufferedPass
+from gradlab.nn.mlp import StackedMLP
+from gradlab.nn.workspace import Workspace
+from gradlab.sensors.hooks import hooked
+from gradlab.tables.columns import BY_COMPARISON, layer_columns
+
+SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
+LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
+REDUCED_TOGETHER = 1 << 19  # entries: more at once saves no call worth saving, and takes memory
+
+
+class StackRecorder:
+    """Takes one record at a time of a stacked MLP in training.
+
+    mlp:        the stack, on any device
+    activation: the specification its activation modules were built from
+    probe:      [row, feature], the rows held for the whole run
+    metrics:    "standard" or "full"
+    `dead`:     the dead units of the newest record, boolean [hidden layer, replica, unit]
+    `seconds`:  of the host inside hooks; whoever reads them may set them back to 0
+    """
+
+    def __init__(
+        self, mlp: StackedMLP, activation: Activation, probe: Tensor, metrics: str = "standard"
+    ) -> None:
+        self.mlp = mlp
+        self.activation = activation
+        self.probe = probe
+        self.full = metrics == "full"
+        self.columns = {name: place for place, name in enumerate(layer_columns(metrics))}
+        self.linears = mlp.linears
+        self.replicas = self.linears[0].weight.shape[0]
+        self.dead: Tensor | None = None
+        self.seconds = 0.0
+        self._kernels = kernels_of(activation)
+        self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
+        self._rows: dict[str, list[st.Numbers]] = {}  # of the probe, layer by layer
+        self._inside: list[Tensor] = []
+        self._z: list[Tensor] = []
+        self._phi_inputs: list[Tensor] = []
+        self._h: list[Tensor] = []
+        self._deltas: list[tuple[int, Tensor]] = []
+        self._weights_before: list[tuple[Tensor, Tensor]] = []
+        self._space = Workspace()
+        self._single = torch.empty(0, device=probe.device)
+        shapes = [linear.weight.shape for linear in self.linears]
+        # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
+        runs = [(shapes.index(shape), shapes.count(shape), shape.numel()) for shape in dict.fromkeys(shapes)]
+        self._alike = [
+            some for first, count, entries in runs for some in _chunks(range(first, first + count), entries)
+        ]
+
+    def finish(self) -> tuple[Tensor, NDArray[np.bool_]]:
+        """The record: its numbers [layer, replica, column], wide, and [layer, column], which of them mean something.
+
+        Columns are `layer_columns(metrics)`; layer 0 is the first hidden layer, the last is the readout.
+        """
+        shape = (len(self.linears), self.replicas, len(self.columns))
+        wide = st.wide_dtype(self.probe)
+        values = torch.full(shape, torch.nan, dtype=wide, device=self.probe.device)
+        applies = np.zeros((shape[0], shape[2]), dtype=bool)
+        for name, parts in self._taken.items():
+            place = self.columns[name]
+            for layers, numbers in parts:
+                first, last = layers[0], layers[-1]
+                assert last - first == len(layers) - 1  # a slice: an index would be copied to the device
+                block = values[first : last + 1, :, place]
+                if applies[first, place]:  # what is not finite is counted in several parts
+                    block += numbers.view(-1, self.replicas)
+                else:
+                    block.copy_(numbers.view(-1, self.replicas))
+                applies[first : last + 1, place] = True
+        known = values[:, :, self.columns["z_std"]].isfinite()
+        for name in BY_COMPARISON:
+            column = values[:, :, self.columns[name]]
+            column.copy_(torch.where(known, column, torch.nan))
+        self._taken = {}
+        return values, applies
+
+    def _put(self, layers: int | Sequence[int], column: str, numbers: Tensor) -> None:
+        """Numbers of one layer, [replica], or of several, [layer * replica] or [layer, replica]."""
+        places = [layers] if isinstance(layers, int) else layers
+        self._taken.setdefault(column, []).append((places, numbers))
+
+    def _mask(self, like: Tensor) -> Tensor:
+        """Scratch for 0 and 1 in float32, of another tensor's shape, until the next call."""
+        return self._space.empty("mask", like.shape, self._single)
+
+    # -- the probe -------------------------------------------------------------------------------------------
+
+    def begin(self, buffered: BufferedPass | None = None) -> None:
+        """Start a record: run the probe through the net in eval mode, without a graph.
+
+        buffered: a pass of the same stack that tells what goes by; without it, hooks do
+        """
+        self._taken, self._inside, self._rows = {}, [], {}
+        every = range(len(self.linears))
+        self._put(every, "nonfinite", torch.zeros(len(every), self.replicas, device=self.probe.device))
+        x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
+        with self.mlp.evaluating():
+            if buffered:
+                buffered.infer(x, self._probe_linear, lambda layer, h: self._probe_after(layer, h, h))
+            else:
+                before = self._timed(lambda layer, module, args: self._probe_before(layer, args[0]))
+                with hooked(
+                    self.mlp,
+                    linear=self._timed(lambda layer, module, args, z: self._signal(z)),
+                    before=before if self.activation.elementwise else None,
+                    after=self._timed(lambda layer, module, args, h: self._probe_after(layer, args[0], h)),
+                ):
+                    self.mlp(x)
+        for column, rows in self._rows.items():
+            self._put(range(len(rows)), column, st.together(rows))
+        if self._inside:
+            inside, pieces = torch.stack(self._inside), self.activation.pieces
+            self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
+        self.seconds = 0.0
+
+    def _add(self, column: str, numbers: st.Numbers) -> None:
+        """Numbers of the probe's next layer, [replica]."""
+        self._rows.setdefault(column, []).append(numbers)
+
+    def _probe_linear(self, layer: int, z: Tensor) -> None:
+        self._signal(z)
+        if layer < len(self.linears) - 1:
+            self._probe_before(layer, z)
+
+    def _signal(self, z: Tensor) -> None:
+        mean, std = st.means_stds(z, self._scratch(z))
+        self._add("z_mean", mean)
+        self._add("z_std", std)
+
+    def _probe_before(self, layer: int, z: Tensor) -> None:
+        pieces = self.activation.pieces
+        self._inside.append(self._samples_inside(self.activation.flats if pieces is None else pieces[0], z))
+        if pieces is None and not (self._kernels and self._kernels.of_output):
+            self._slopes(self._slope(layer, z, z))
+
+    def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
+        if self.activation.pieces is None and self._kernels and self._kernels.of_output:
+            self._slopes(self._slope(layer, z, h))
+        self._add("h_mean", st.means(h))
+        self._add("h_rms", st.root_mean_squares(h, self._scratch(h)))
+        if self.full:
+            self._add("h_p95_abs", st.percentile(h.abs(), 0.95))
+
+    def _scratch(self, x: Tensor) -> Tensor:
+        """Memory for the squares of x."""
+        return self._space.empty("squares", (self.replicas, x.numel() // self.replicas), x)
+
+    def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
+        """phi'(z); kept: what the kernels keep of a forward pass."""
+        if self._kernels is None:
+            return slope_of(self.mlp.layers[layer].activation, z)
+        slope = self._space.empty("slope", z.shape, z)
+        self._kernels.backward(self._space.ones(z.shape, z), kept, slope)
+        return slope
+
+    def _slopes(self, slope: Tensor) -> None:
+        """slope: phi'(z), which is written over."""
+        assert self.activation.slope_sup is not None
+        self._add("slope_sq", st.mean_squares(slope, self._scratch(slope)))
+        edge = SATURATED_BELOW * self.activation.slope_sup
+        saturated = torch.lt(slope.abs_(), edge, out=self._mask(slope))
+        self._add("saturated_fraction", st.means(saturated))
+
+    def _count_two_slopes(self, inside: Tensor, first: float, second: float) -> Tensor:
+        """As `_slopes` for all layers, where phi' is `first` on some samples of a unit and `second` on the rest.
+
+        inside: how many, [hidden layer, replica, unit]. Returns on how many phi is flat, in the same shape.
+        """
+        hidden = range(len(inside))
+        slope = torch.full((1, 1, 1), first, dtype=st.wide_dtype(inside), device=inside.device)
+        learned = self._learned_slopes()
+        if learned is not None:
+            slope = learned.to(slope.dtype)
+            self._put(hidden, "alpha", slope.mean(dim=2))
+        inside = inside.to(slope.dtype)
+        rest, edge = len(self.probe) - inside, SATURATED_BELOW * slope.abs().clamp(min=abs(second))
+        squares = inside * slope.square() + rest * second**2
+        saturated = inside * (slope.abs() < edge) + rest * (edge > abs(second))
+        entries = len(self.probe) * inside.shape[2]
+        self._put(hidden, "slope_sq", squares.sum(dim=2) / entries)
+        self._put(hidden, "saturated_fraction", saturated.sum(dim=2) / entries)
+        return inside * (slope == 0)
+
+    def _learned_slopes(self) -> Tensor | None:
+        """PReLU's slopes below 0: [hidden layer, replica, unit or 1]."""
+        modules = [layer.activation for layer in self.mlp.layers]
+        slopes = [module.alpha.detach().squeeze(1) for module in modules if isinstance(module, StackedPReLU)]
+        return torch.stack(slopes) if slopes else None
+
+    def _count_dead(self, inactive: Tensor) -> None:
+        """inactive: samples of the probe on which phi is flat for a unit, [hidden layer, replica, unit]."""
+        rows, hidden = len(self.probe), range(len(inactive))
+        dead = inactive == rows
+        low = rows - inactive < LOW_ACTIVITY_BELOW * rows
+        for column, mask in (("dead_fraction", dead), ("low_activity_fraction", low)):
+            self._put(hidden, column, mask.sum(dim=2).to(st.wide_dtype(inactive)) / mask.shape[2])
+        if self.dead is not None:
+            self._put(hidden, "deaths", (dead & ~self.dead).sum(dim=2))
+            self._put(hidden, "revivals", (self.dead & ~dead).sum(dim=2))
+        self.dead = dead
+
+    def _samples_inside(self, intervals: Sequence[Interval], z: Tensor) -> Tensor:
+        """On how many samples each unit sits in one of the intervals: [replica, unit]."""
+        mask = self._mask(z)
+        counts = []
+        for low, high in intervals:
+            if low == -inf:
+                torch.le(z, high, out=mask)
+            elif high == inf:
+                torch.ge(z, low, out=mask)
+            else:
+                mask.copy_((z >= low) & (z <= high))
+            counts.append(mask.sum(dim=1))
+        if not counts:
+            return torch.zeros(z.shape[0], z.shape[2], device=z.device)
+        return counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
+
+    # -- the training step -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def training_step(self) -> Iterator[None]:
+        """Around the forward and backward pass of a recorded step.
+
+        The hooks only keep what passes by (z of an activation that may work in place as a copy), and all layers are
+        reduced together behind the backward pass: a batch is small, and a call costs more than its arithmetic.
+        """
+        self._z, self._phi_inputs, self._h, self._deltas = [], [], [], []
+        with hooked(
+            self.mlp,
+            linear=self._timed(self._batch_linear),
+            before=self._timed(self._batch_before) if self.activation.source else None,
+            after=self._timed(self._batch_after),
+        ):
+            yield
+        self._reduce_batch()
+
+    def _batch_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
+        self._z.append(self._kept(z))
+        if z.requires_grad:
+            hook = self._timed(partial(self._take_delta, layer))
+            z.register_hook(hook)  # type: ignore[no-untyped-call]
+
+    def _take_delta(self, layer: int, gradient: Tensor) -> None:
+        self._deltas.append((layer, gradient.detach()))
+
+    def _batch_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self._phi_inputs.append(self._kept(args[0]))
+
+    def _batch_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
+        if not self.activation.source:
+            self._phi_inputs.append(args[0].detach())
+        self._h.append(h.detach())
+
+    def _kept(self, z: Tensor) -> Tensor:
+        return z.detach().clone() if self.activation.source else z.detach()
+
+    def _reduce_batch(self) -> None:
+        """What the hooks have kept."""
+        for layer, z in enumerate(self._z):
+            self._count_nonfinite([layer], z)
+        learned = self._learned_slopes()
+        for some in _chunks(range(len(self._h)), self._h[0].numel()):
+            inputs = torch.cat([self._phi_inputs[layer] for layer in some]) if self._phi_inputs else None
+            self._count_batch(some, inputs, torch.cat([self._h[layer] for layer in some]), learned)
+        self._z, self._phi_inputs, self._h = [], [], []
+        alike: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        for layer, gradient in self._deltas[::-1]:  # the last layer's comes first
+            alike.setdefault(gradient.shape, []).append((layer, gradient))
+        for shape, found in alike.items():
+            for some in _chunks(range(len(found)), shape.numel()):
+                part = found[some.start : some.stop]
+                delta = torch.cat([gradient for _, gradient in part])
+                self._measure_delta([layer for layer, _ in part], delta)
+        self._deltas = []
+
+    def take_pass(self, kept: BufferedPass, gradient: Tensor) -> None:
+        """Instead of `training_step`: a pass that keeps everything, and the gradient it was given at the outputs."""
+        hidden, learned = range(len(kept.z)), self._learned_slopes()
+        for some in _chunks(hidden, kept.z[0].numel()):
+            z, h, delta = (x[some.start : some.stop].flatten(0, 1) for x in (kept.z, kept.h, kept.delta))
+            self._count_nonfinite(some, z)
+            self._count_batch(some, z, h, learned)
+            self._measure_delta(some, delta)
+        self._count_nonfinite([len(hidden)], kept.outputs)
+        self._measure_delta([len(hidden)], gradient)
+
+    def _count_batch(self, some: range, z: Tensor | None, h: Tensor, learned: Tensor | None) -> None:
+        """z, h: of some hidden layers, [layer * replica, batch, unit]; learned: PReLU's slopes of all."""
+        if self.activation.elementwise:
+            assert z is not None
+            if learned is None:
+                inactive = self._samples_inside(self.activation.flats, z)
+            else:  # flat below 0 where the slope there is exactly 0
+                below = self._samples_inside(((-inf, 0.0),), z)
+                inactive = below * (learned[some.start : some.stop] == 0).flatten(0, 1)
+            self._put(some, "batch_dead_fraction", st.share(inactive == z.shape[1]))
+        zeros = torch.eq(h, 0, out=self._mask(h))
+        self._put(some, "zero_fraction", st.mean(zeros))
+
+    def _measure_delta(self, layers: Sequence[int], delta: Tensor) -> None:
+        """delta: the gradient of the loss in z, [layer * replica, batch, unit]."""
+        # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
+        self._put(layers, "delta_rms", st.rms(delta) * delta.shape[1])
+        self._count_nonfinite(layers, delta)
+
+    def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
+        """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
+        self._weights_before = []
+        for layers in self._alike:
+            weight = _together([gradients[self.linears[layer].weight] for layer in layers])
+            bias = _together([gradients[self.linears[layer].bias] for layer in layers])
+            self._put(layers, "weight_grad_norm", st.norm(weight))
+            self._put(layers, "bias_grad_norm", st.norm(bias))
+            self._put(layers, "weight_grad_mean_abs", st.mean_abs(weight))
+            self._count_nonfinite(layers, weight)
+            self._count_nonfinite(layers, bias)
+            if self.full:
+                self._put(layers, "weight_grad_p05", st.percentile(weight, 0.05))
+                self._put(layers, "weight_grad_p95", st.percentile(weight, 0.95))
+            zeros = torch.eq(weight, 0, out=self._mask(weight))
+            self._put(layers, "grad_zero_fraction", st.mean(zeros))
+            before = torch.cat(self._weights(layers))  # a copy, of one layer too
+            size = st.norm(before)
+            self._put(layers, "weight_norm", size)
+            self._weights_before.append((before, size))
+
+    def after_update(self) -> None:
+        """Compare with the weights as they were in `take_gradients`."""
+        for layers, (before, size) in zip(self._alike, self._weights_before, strict=True):
+            update = torch.sub(_together(self._weights(layers)), before, out=before)
+            self._put(layers, "update_ratio", st.norm(update) / size)
+            if self.full:
+                self._put(layers, "update_mean_abs", st.mean_abs(update))
+        self._weights_before = []
+
+    def _weights(self, layers: Sequence[int]) -> list[Tensor]:
+        return [self.linears[layer].weight.detach() for layer in layers]
+
+    def _count_nonfinite(self, layers: Sequence[int], x: Tensor) -> None:
+        """x: [layer * replica, ...]. All zeros are there already."""
+        if not st.surely_finite(x):
+            self._put(layers, "nonfinite", st.nonfinite(x))
+
+    def _timed(self, hook: Callable[..., None]) -> Callable[..., None]:
+        def timed(*args: Any) -> None:
+            started = perf_counter()
+            hook(*args)
+            self.seconds += perf_counter() - started
+
+        return timed
+
+
+def _chunks(places: range, entries: int) -> Iterator[range]:
+    """A range in pieces whose tensors, of so many entries each, are small enough to be copied together."""
+    step = max(1, REDUCED_TOGETHER // entries)
+    for start in range(0, len(places), step):
+        yield places[start : start + step]
+
+
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    """[layer * replica, ...]; one layer's own where it is alone."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

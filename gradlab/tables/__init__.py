@@ -1,0 +1,1 @@
+"""The tables gradlab writes: their columns, their rows, CSV and Parquet."""
