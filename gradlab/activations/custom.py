@@ -6,18 +6,16 @@ so the theory integrates it adaptively.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gradlab.activations.spec import Activation, Array
-from gradlab.base.errors import ConfigError, Problem, in_words
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.grammar import Item
+from gradlab.base.own import load_own, users_code
 
 
 def load_custom(item: Item, where: str) -> Activation:
@@ -32,11 +30,8 @@ def load_custom(item: Item, where: str) -> Activation:
     from gradlab.activations.modules import PerReplica
     from gradlab.base import generators
 
-    attribute = import_attribute(item, where)
-    text = ":".join(
-        [f"{item.name}:{item.attribute}", *(f"{key}={value}" for key, value in item.given.items())]
-    )
-    arguments = {key: _literal(value) for key, value in item.given.items()}
+    own = load_own(item, where)
+    attribute, text, arguments = own.attribute, own.text, own.arguments
 
     def make(seed: int = 0) -> Callable[[Any], Any]:
         if not (inspect.isclass(attribute) and issubclass(attribute, nn.Module)):
@@ -45,7 +40,7 @@ def load_custom(item: Item, where: str) -> Activation:
             module: nn.Module = attribute(**arguments)
             return module
 
-    try:
+    with users_code(where, f"{text} failed on a [4, 6] tensor"):
         function = make()
         stateful = isinstance(function, nn.Module) and bool(
             list(function.parameters()) or list(function.buffers())
@@ -53,8 +48,6 @@ def load_custom(item: Item, where: str) -> Activation:
         sample = torch.linspace(-3, 3, 24).reshape(4, 6)
         with torch.no_grad():
             image = function(given := sample.clone())
-    except (Exception, SystemExit) as error:
-        raise ConfigError(Problem(where, f"{text} failed on a [4, 6] tensor: {in_words(error)}")) from error
     if not isinstance(image, torch.Tensor) or image.shape != sample.shape:
         raise ConfigError(
             Problem(
@@ -95,17 +88,14 @@ def load_custom(item: Item, where: str) -> Activation:
     shared = elementwise and not stateful
     steepest = None
     if elementwise:
-        try:
+        with users_code(where, f"{text} has no derivative"):
             slopes = np.abs(slope(np.linspace(-20, 20, 40001)))
-        except (Exception, SystemExit) as error:
-            message = f"{text} has no derivative: {in_words(error)}"
-            raise ConfigError(Problem(where, message)) from error
         if np.isnan(slopes).all():
             raise ConfigError(Problem(where, f"{text} has a slope that is no number everywhere in [-20, 20]"))
         steepest = float(np.nanmax(slopes))
     return Activation(
         text=text,
-        name=f"{item.name}:{item.attribute}",
+        name=own.name,
         family="other",
         summary="a user's own activation",
         parameters=dict(item.given),
@@ -115,7 +105,7 @@ def load_custom(item: Item, where: str) -> Activation:
         kinks_known=False,
         kernel=(lambda: _Call(function) if in_place else function) if shared else None,
         build=None if shared else build,
-        source=source_of(attribute),
+        source=own.source,
     )
 
 
@@ -126,49 +116,3 @@ def _in_double(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     import torch
 
     return copy.deepcopy(function).double() if isinstance(function, torch.nn.Module) else function
-
-
-def import_attribute(item: Item, where: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(item.name)
-    except Exception as error:  # a user's module may fail in any way while it is imported
-        raise ConfigError(
-            Problem(
-                where,
-                f"cannot import {item.name!r}: {in_words(error)}",
-                "a module in the working directory or the environment",
-            )
-        ) from error
-    assert item.attribute is not None
-    for part in item.attribute.split("."):
-        if not hasattr(found, part):
-            raise ConfigError(Problem(where, f"module {item.name!r} has no attribute {item.attribute!r}"))
-        found = getattr(found, part)
-    if not callable(found):
-        raise ConfigError(
-            Problem(
-                where, f"{item.name}:{item.attribute} cannot be called", "an nn.Module class or a function"
-            )
-        )
-    return found
-
-
-def _literal(text: str) -> int | float | str:
-    """A parameter of a user's activation as a number where it reads as one; never evaluated."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def source_of(attribute: Any) -> str:
-    """The source of the file that defines the attribute: a change in a helper beside it counts as a change."""
-    try:
-        return Path(inspect.getsourcefile(attribute) or "").read_text(encoding="utf-8")
-    except (OSError, TypeError):
-        return f"{getattr(attribute, '__module__', '')}.{getattr(attribute, '__qualname__', '')}"

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analyse.records import Records
+from gradlab.analyse.records import Array, Records
 from gradlab.analyse.rule import OF_LAYERS, OF_STEPS
-from gradlab.report.selections import Array
 
 MOST = 256  # records kept: a run that records every step may have a million
 
 
-class Forming:
+class LiveVerdict:
     """Collects the records of seeds that train together.
 
     cell: the cell columns; chance: accuracy of always guessing the commonest class

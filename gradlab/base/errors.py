@@ -98,3 +98,11 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     """`did you mean X?` for the known name closest to a typo, or None when nothing is close."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else None
+
+
+def unknown(where: str, kind: str, name: str, known: Sequence[str], allowed: str | None = None) -> Problem:
+    """The one way to say that a name is none of a kind: `unknown norm 'bacth'; allowed: ...; did you mean 'batch'?`.
+
+    allowed: in words, where more is allowed than the known names
+    """
+    return Problem(where, f"unknown {kind} {name!r}", allowed or ", ".join(known), nearest(name, known))

@@ -6,17 +6,16 @@ A cell is one configuration but for the seed. Its id covers what determines its 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlab import activations
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError
+from gradlab.base.identity import identity_of
 from gradlab.config import KEYS, Request
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Training
 from gradlab.parts import inits, norms, rates, record_schedule, residuals
@@ -321,11 +320,6 @@ def device_of(name: str, request: Request, problems: list[Problem]) -> str:
         there = ", ".join(device for device, there in available.items() if there)
         problems.append(Problem(request.where("run.device"), f"this machine has no {name}", f"auto, {there}"))
     return name
-
-
-def identity_of(value: object) -> str:
-    """12 hex digits over a value's JSON."""
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _slug(cells: Sequence[Cell]) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from gradlab.analyse.live_verdict import Forming
+from gradlab.analyse.live_verdict import LiveVerdict
 from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number
 from gradlab.report.layer_table import shown_layers
@@ -53,8 +53,8 @@ class Progress:
         self._step = 0
         self._delta: Array | None = None
         self._scalars: dict[str, float] = {}
-        self._forming: dict[tuple[int, ...], Forming] = {}
-        self._newest: Forming | None = None
+        self._of_seeds: dict[tuple[int, ...], LiveVerdict] = {}
+        self._newest: LiveVerdict | None = None
         self._verdicts: list[tuple[str, str]] = []
         self._judge_due = 0.0
 
@@ -67,7 +67,7 @@ class Progress:
             self._names = selections.labels(pd.DataFrame(columns))
         self._total, self._cells = total_steps, len(columns)
         self._done = self._finished = 0
-        self._forming, self._newest, self._verdicts = {}, None, []
+        self._of_seeds, self._newest, self._verdicts = {}, None, []
         self._started = self._clock()
         self._due = self._judge_due = self._started + PATIENCE_SECONDS
 
@@ -94,9 +94,9 @@ class Progress:
     def _collect(self, cell: Any, step: int, layers: Mapping[str, Array]) -> None:
         """Keep a record for the verdict on the seeds that train together with it."""
         seeds = tuple(int(seed) for seed in layers.get("seeds", ()))
-        if seeds not in self._forming or step == 0:
-            self._forming[seeds] = Forming(cell.columns(), cell.dataset().chance)
-        self._newest = self._forming[seeds]
+        if seeds not in self._of_seeds or step == 0:
+            self._of_seeds[seeds] = LiveVerdict(cell.columns(), cell.dataset().chance)
+        self._newest = self._of_seeds[seeds]
         self._newest.add(step, layers)
 
     def cell_done(self, cell: Any, row: Mapping[str, Any]) -> None:

@@ -15,12 +15,12 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from gradlab.base import atomic
 from gradlab.base.errors import GradlabError, Problem, UserError
+from gradlab.base.identity import digest_of_file
 from gradlab.base.lock import Held, Lock
 from gradlab.config.plan import Plan, Stack
 from gradlab.store import journal
@@ -156,7 +156,7 @@ class ResultsFolder:
             **self._own_identity(),
             **manifest,
             "finished": True,
-            "sha256": {name: _sha256(self.file(name)) for name in names},
+            "sha256": {name: digest_of_file(self.file(name)) for name in names},
         }
         atomic.write_text(self.file(MANIFEST), json.dumps(document, indent=1) + "\n")
         if self._building != self.path:
@@ -240,7 +240,7 @@ class ResultsFolder:
             return False
         for name, expected in hashes.items():
             try:
-                changed = _sha256(self.path / name) != expected
+                changed = digest_of_file(self.path / name) != expected
             except OSError:
                 changed = True
             if changed:
@@ -294,11 +294,3 @@ def _holds_anything(folder: Path) -> bool:
         ):
             return True
     return False
-
-
-def _sha256(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

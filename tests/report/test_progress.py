@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 from rich.console import Console
 
-from gradlab.analyse.live_verdict import MOST, Forming
+from gradlab.analyse.live_verdict import MOST, LiveVerdict
 from gradlab.config import plan, resolve
 from gradlab.lab.experiment import execute
 from gradlab.report.progress import Progress
@@ -121,12 +121,12 @@ def test_the_verdict_forms_and_ends_as_the_summary_has_it(tmp_path: Path) -> Non
 
 
 def test_a_run_that_records_every_step_is_judged_from_a_thinned_memory() -> None:
-    forming = Forming({"activation": "sigmoid", "width": 64}, 0.1)
+    live = LiveVerdict({"activation": "sigmoid", "width": 64}, 0.1)
     for step in range(3000):
-        forming.add(step, {"delta_rms": 0.1 * 0.2 ** np.arange(21.0)[::-1] * np.ones((2, 1))})
-    assert len(forming._steps) <= MOST and forming._steps[:4] == [0, 1, 2, 3]
-    assert forming._steps[-10:] == list(range(2990, 3000))
-    assert forming.verdicts() == [("vanishing", "2/2")]
+        live.add(step, {"delta_rms": 0.1 * 0.2 ** np.arange(21.0)[::-1] * np.ones((2, 1))})
+    assert len(live._steps) <= MOST and live._steps[:4] == [0, 1, 2, 3]
+    assert live._steps[-10:] == list(range(2990, 3000))
+    assert live.verdicts() == [("vanishing", "2/2")]
 
 
 def test_seeds_of_another_stack_are_judged_by_themselves() -> None:
@@ -137,5 +137,5 @@ def test_seeds_of_another_stack_are_judged_by_themselves() -> None:
             delta = 0.1 * factor ** np.arange(21.0)[::-1] * np.ones((len(seeds), 1))
             progress.record(CELLS[0], step, {"delta_rms": delta, "seeds": np.array(seeds)})
     assert progress._newest is not None and progress._newest.verdicts() == [("healthy", "1/1")]
-    assert progress._forming[0, 1].verdicts() == [("vanishing", "2/2")]
+    assert progress._of_seeds[0, 1].verdicts() == [("vanishing", "2/2")]
     progress.end()

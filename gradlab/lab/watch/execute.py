@@ -18,9 +18,10 @@ import torch
 from gradlab import data
 from gradlab.base import atomic
 from gradlab.base.errors import Problem, UserError
+from gradlab.base.identity import identity_of
 from gradlab.base.lock import Held, Lock
 from gradlab.config import Request, to_toml
-from gradlab.config.plan import check_recording, check_training, collect, device_of, identity_of
+from gradlab.config.plan import check_recording, check_training, collect, device_of
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.summary_builder import OPTIONAL
 from gradlab.lab.watch.keys import without_meaning

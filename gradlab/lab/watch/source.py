@@ -5,55 +5,40 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradlab.activations.custom import import_attribute, source_of
-from gradlab.base.errors import ConfigError, Problem, in_words
+from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.grammar import parse_item
+from gradlab.base.own import Own, load_own, users_code
 
 Batch = tuple[Any, Tensor]
 KNOWN_SIZES = ("features", "classes")
 
 
-@dataclass(frozen=True)
-class Named:
-    """An attribute of a module of the user's. source: the text of the file that defines it, part of the identity."""
-
-    text: str
-    attribute: Any
-    source: str
-
-
-def named(text: str, where: str) -> Named:
+def named(text: str, where: str) -> Own:
     """Import it; the working directory counts as on the path. Raises ConfigError naming `where`."""
     item = parse_item(text, where)
     if item.attribute is None or item.given:
         raise ConfigError(Problem(where, f"{text!r} is no package.module:Attr", "such as mymodels:make_net"))
-    attribute = import_attribute(item, where)
-    return Named(
-        text, attribute, source_of(attribute if not isinstance(attribute, nn.Module) else type(attribute))
-    )
+    return load_own(item, where)
 
 
-def make_model(model: Named, sizes: dict[str, int], where: str = "MODEL") -> nn.Module:
+def make_model(model: Own, sizes: dict[str, int], where: str = "MODEL") -> nn.Module:
     """A new model: the module itself copied, or what its class or function makes.
 
     sizes: `features` and `classes` of the data, given to a function that has parameters of these names.
     Raises ConfigError when it fails or makes something else.
     """
-    try:
+    with users_code(where, f"{model.text} failed"):
         if isinstance(model.attribute, nn.Module):
             return copy.deepcopy(model.attribute)
         parameters = inspect.signature(model.attribute).parameters
         made = model.attribute(
             **{name: sizes[name] for name in KNOWN_SIZES if name in parameters and name in sizes}
         )
-    except (Exception, SystemExit) as error:  # a user's function may fail in any way
-        raise ConfigError(Problem(where, f"{model.text} failed: {in_words(error)}")) from error
     if not isinstance(made, nn.Module):
         raise ConfigError(
             Problem(where, f"{model.text} gave {type(made).__name__}", "a torch.nn.Module, or what makes one")
@@ -61,7 +46,7 @@ def make_model(model: Named, sizes: dict[str, int], where: str = "MODEL") -> nn.
     return made
 
 
-def batches_of(source: Named, seed: int, where: str = "--batches") -> Iterator[Batch]:
+def batches_of(source: Own, seed: int, where: str = "--batches") -> Iterator[Batch]:
     """The user's batches, endlessly: what the function gives is started again whenever it ends.
 
     The function is called without arguments, or with `seed` if it has a parameter of that name. Raises ConfigError
@@ -84,21 +69,17 @@ def batches_of(source: Named, seed: int, where: str = "--batches") -> Iterator[B
         served += count
 
 
-def _started(source: Named, seed: int, where: str) -> Iterator[Any]:
+def _started(source: Own, seed: int, where: str) -> Iterator[Any]:
     make: Callable[..., Iterable[Any]] = source.attribute
-    try:
+    with users_code(where, f"{source.text} failed"):
         arguments = {"seed": seed} if "seed" in inspect.signature(make).parameters else {}
         return iter(make(**arguments))
-    except (Exception, SystemExit) as error:  # a user's function may fail in any way
-        raise ConfigError(Problem(where, f"{source.text} failed: {in_words(error)}")) from error
 
 
-def _next(found: Iterator[Any], source: Named, where: str) -> Any:
+def _next(found: Iterator[Any], source: Own, where: str) -> Any:
     """The next batch, None at the end."""
-    try:
+    with users_code(where, f"{source.text} failed"):  # a generator runs the user's code now
         return next(found, None)
-    except (Exception, SystemExit) as error:  # a generator runs the user's code now
-        raise ConfigError(Problem(where, f"{source.text} failed: {in_words(error)}")) from error
 
 
 def moved(value: Any, device: str, dtype: torch.dtype) -> Any:

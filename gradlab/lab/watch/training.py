@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gradlab.base import generators
-from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words
+from gradlab.base.errors import ConfigError, Problem
+from gradlab.base.own import Own, users_code
 from gradlab.config.plan import parse_probe
 from gradlab.config.sections import Recording, Training
 from gradlab.data import Dataset
-from gradlab.lab.watch.source import Batch, Named, batches_of, make_model, moved
+from gradlab.lab.watch.source import Batch, batches_of, make_model, moved
 from gradlab.parts import rates
 from gradlab.parts.losses import LOSSES, correct
 from gradlab.parts.optimizer_names import EVALUATION_ROWS
@@ -43,9 +44,9 @@ class Watched:
 class Job:
     """What to train: the model, its data (a data set, or the user's batches), and how."""
 
-    model: Named
+    model: Own
     dataset: Dataset | None
-    batches: Named | None
+    batches: Own | None
     training: Training
     recording: Recording
     dtype: torch.dtype
@@ -211,13 +212,14 @@ class _Loop:
 
 @contextmanager
 def _users(what: str) -> Iterator[None]:
-    """What the user's model does wrong, in whatever way, as a mistake of the user's."""
+    """What the user's model does wrong, in whatever way, as a mistake of the user's; a full memory is none."""
     try:
-        yield
-    except (GradlabError, MemoryError, torch.OutOfMemoryError):
+        with users_code("MODEL", what):
+            yield
+    except ConfigError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):
+            raise error.__cause__ from None
         raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(Problem("MODEL", f"{what}: {in_words(error)}")) from error
 
 
 def _by_label(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

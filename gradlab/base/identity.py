@@ -1,0 +1,18 @@
+"""What tells one thing from another: hashes over values and over files."""
+
+from __future__ import annotations
+
+import json
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+
+def identity_of(value: object) -> str:
+    """12 hex digits over a value's JSON."""
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def digest_of_file(path: Path) -> str:
+    """sha256 of a file's bytes, in hex. Raises OSError."""
+    with path.open("rb") as handle:
+        return file_digest(handle, "sha256").hexdigest()

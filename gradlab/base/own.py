@@ -1,0 +1,104 @@
+"""What is the user's own or any library's, written `package.module:Attr[:key=value]`: imported, called, identified.
+
+The code is the user's: it may raise anything, print, or call sys.exit. Whatever it does becomes one problem with its
+place, and what it prints goes to stderr, since stdout carries data.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words
+from gradlab.base.grammar import Item
+
+Literal = int | float | str
+
+
+@dataclass(frozen=True)
+class Own:
+    """An attribute that the user named.
+
+    text:      how it is written: `mynets:Swish:beta=2`; name: without the arguments
+    attribute: what was imported
+    arguments: the parameters behind the name, numbers where they read as such
+    source:    the text of the file that defines it, part of the identity of whatever is made with it
+    """
+
+    text: str
+    name: str
+    attribute: Any
+    arguments: Mapping[str, Literal]
+    source: str
+
+
+def load_own(item: Item, where: str) -> Own:
+    """Import what an item names; the working directory counts as on the path.
+
+    Raises ConfigError naming `where` when there is no such module or attribute, or when it cannot be called.
+    """
+    name = f"{item.name}:{item.attribute}"
+    text = ":".join([name, *(f"{key}={value}" for key, value in item.given.items())])
+    attribute = import_attribute(item, where)
+    arguments = {key: _literal(value) for key, value in item.given.items()}
+    return Own(text, name, attribute, arguments, source_of(attribute))
+
+
+def import_attribute(item: Item, where: str) -> Any:
+    """The attribute of an item `package.module:Attr`, which must be callable. Raises ConfigError naming `where`."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    allowed = "a module in the working directory or the environment"
+    with users_code(where, f"cannot import {item.name!r}", allowed):
+        found: Any = importlib.import_module(item.name)
+    assert item.attribute is not None
+    for part in item.attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(Problem(where, f"module {item.name!r} has no attribute {item.attribute!r}"))
+        found = getattr(found, part)
+    if not callable(found):
+        message = f"{item.name}:{item.attribute} cannot be called"
+        raise ConfigError(Problem(where, message, "a class or a function"))
+    return found
+
+
+@contextmanager
+def users_code(where: str, failed: str, allowed: str | None = None) -> Iterator[None]:
+    """Around a call of the user's code: whatever it raises becomes a ConfigError `failed: reason` naming `where`, and
+    what it prints goes to stderr. Ctrl-C and gradlab's own errors pass through."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (KeyboardInterrupt, MemoryError, GradlabError):
+        raise
+    except BaseException as error:  # a user's code may also call sys.exit
+        raise ConfigError(Problem(where, f"{failed}: {in_words(error)}", allowed)) from error
+
+
+def source_of(attribute: Any) -> str:
+    """The source of the file that defines the attribute: a change in a helper beside it counts as a change.
+
+    Of an object, such as a module that was built already, it is that of its class.
+    """
+    defined = attribute if inspect.isclass(attribute) or inspect.isroutine(attribute) else type(attribute)
+    try:
+        return Path(inspect.getsourcefile(defined) or "").read_text(encoding="utf-8")
+    except (OSError, TypeError, ValueError):
+        return f"{getattr(defined, '__module__', '')}.{getattr(defined, '__qualname__', '')}"
+
+
+def _literal(text: str) -> Literal:
+    """A parameter as a number where it reads as one; never evaluated."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
