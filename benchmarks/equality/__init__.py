@@ -1,0 +1,1 @@
+"""Whether a change leaves gradlab's numbers and speed as they were."""
