@@ -12,7 +12,9 @@ import numpy as np
 
 from gradlab.config.plan import Stack
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.columns import STEP_COLUMNS, layer_columns
+from gradlab.tables.block import Block
+from gradlab.tables.layers import LAYERS as LAYER_TABLE
+from gradlab.tables.steps import STEPS
 
 # The default run (1,000 steps, depth 20, 3 seeds), or a small one (depth 3, 10 records).
 RECORDS, LAYERS, SEEDS, BATCH = (10, 4, 3, 16) if "CANNED_SMALL" in os.environ else (34, 21, 3, 64)
@@ -20,26 +22,33 @@ RECORDS, LAYERS, SEEDS, BATCH = (10, 4, 3, 16) if "CANNED_SMALL" in os.environ e
 
 def canned() -> StackResult:
     """Records with numbers that judge as a healthy net's."""
-    columns, random = layer_columns("standard"), np.random.default_rng(0)
-    layers = random.uniform(0.1, 0.2, size=(RECORDS, LAYERS, SEEDS, len(columns)))
-    layers[..., columns.index("nonfinite")] = 0
+    random = np.random.default_rng(0)
+    places = {
+        "layer": range(1, LAYERS + 1),
+        "name": (*(f"hidden_{layer}" for layer in range(1, LAYERS)), "output"),
+        "fan_in": (64,) * LAYERS,
+        "fan_out": (64,) * LAYERS,
+        "batch": BATCH,
+    }
+    empty = {
+        LAYER_TABLE.name: Block.empty(LAYER_TABLE, SEEDS, places),
+        STEPS.name: Block.empty(STEPS, SEEDS, {}),
+    }
+    blocks = {name: _filled(block, random) for name, block in empty.items()}
+    blocks["layers"].column("nonfinite")[:] = 0
     return StackResult(
         cell="",
         seeds=tuple(range(SEEDS)),
         steps=np.arange(RECORDS),
-        layers=layers,
-        layer_applies=np.ones((RECORDS, LAYERS, len(columns)), dtype=bool),
-        scalars=random.uniform(0.1, 0.9, size=(RECORDS, SEEDS, len(STEP_COLUMNS))),
-        scalar_applies=np.ones((RECORDS, len(STEP_COLUMNS)), dtype=bool),
-        layer_columns=columns,
-        names=(*(f"hidden_{layer}" for layer in range(1, LAYERS)), "output"),
-        fan_in=(64,) * LAYERS,
-        fan_out=(64,) * LAYERS,
-        batch=BATCH,
+        blocks=blocks,
         input_sq=np.ones((SEEDS, BATCH)),
         timings={"plain_seconds": 1.0, "plain_steps": 1.0},
-        predicted=np.full((SEEDS, LAYERS), 0.15),
     )
+
+
+def _filled(block: Block, random: np.random.Generator) -> Block:
+    shape = (SEEDS, RECORDS, *block.values.shape[2:])
+    return block.with_records(random.uniform(0.1, 0.2, size=shape), np.ones(shape[1:], dtype=bool))
 
 
 _RECORDS = canned()

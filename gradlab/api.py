@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradlab import sensors
 from gradlab.base.errors import GradlabError
 from gradlab.config import resolve
 from gradlab.config.plan import make
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
 
 
 class Result:
-    """The tables of a run or comparison.
+    """The tables of a run or comparison, each a property of its name (columns: `gradlab list metrics`).
 
-    layers:  one row per cell, seed, recorded step and layer (columns: `gradlab list metrics`)
+    layers:  one row per cell, seed, recorded step and layer
     steps:   one row per cell, seed and recorded step
     summary: one row per cell
-    jacobian: one row per cell, seed, recorded step and Jacobian; None unless jacobian=True
-    histograms: one row per cell, seed, recorded step, layer and quantity (z, h, delta); None unless histograms=True
+    A table that is written when asked for (`jacobian`, `histograms`) is None unless it was.
     out:     the results folder; files: what it holds
     """
 
+    layers: pd.DataFrame
+    steps: pd.DataFrame
+    summary: pd.DataFrame
+
     def __init__(self, outcome: experiment.Outcome) -> None:
         self.outcome = outcome
-        self.layers: pd.DataFrame = outcome.layers
-        self.steps: pd.DataFrame = outcome.steps
-        self.summary: pd.DataFrame = outcome.summary
-        self.jacobian: pd.DataFrame | None = outcome.jacobian
-        self.histograms: pd.DataFrame | None = outcome.histograms
         self.out: Path = outcome.out
         self.files: tuple[Path, ...] = outcome.files
+        for name in sensors.tables():
+            setattr(self, name, outcome.table(name))  # now: the folder may be gone when they are looked at
 
     def plot(self, name: str = "", cell: str = "") -> Figure:
         """One figure: of one cell its overview, of several accuracy and attenuation against depth, or `name`.

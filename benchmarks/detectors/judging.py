@@ -9,15 +9,19 @@ from benchmarks.detectors.case import Case
 from benchmarks.detectors.making import records
 from benchmarks.detectors.truth import FAULTS, outcome, truth
 from gradlab import diagnose
-from gradlab.store.rows import layer_rows, step_rows
-from gradlab.tables.table import frame
+from gradlab.tables.layers import layer_table
+from gradlab.tables.steps import STEPS
 
 
 def judged(case: Case, folder: Path) -> dict[str, object]:
     """One net's row: its name, part, outcome, truth, and the verdicts of every ruleset."""
     stack, result = records(case, folder)
     cell = stack.cell.columns()
-    layers, steps = frame([layer_rows(cell, result, None)]), frame([step_rows(cell, result)])
+    tables = (layer_table(stack.recording.metrics), STEPS)
+    layers, steps = (
+        result.blocks[table.name].rows(table, cell, result.seeds, result.steps.tolist()).frame()
+        for table in tables
+    )
     said = diagnose(layers, steps, ruleset="all", chance=stack.cell.dataset().chance)
     found = outcome(result, stack.cell.dataset().classes)
     labels = truth(case, found)

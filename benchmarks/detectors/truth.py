@@ -9,7 +9,6 @@ import numpy as np
 
 from benchmarks.detectors.case import Case
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.columns import STEP_COLUMNS
 
 FAULTS = ("vanishing", "exploding", "dead", "saturated", "diverged", "underflow", "not-learning")
 
@@ -60,7 +59,8 @@ def _diverged(gained: float, broken: bool, rose: float, end: float) -> bool | No
 
 
 def outcome(result: StackResult, classes: int) -> Outcome:
-    columns = {name: result.scalars[:, :, place] for place, name in enumerate(STEP_COLUMNS)}
+    steps = result.blocks["steps"]
+    columns = {name: steps.column(name).T for name in steps.columns}  # [record, replica]
     accuracy, loss = columns["val_accuracy"][-3:].mean(0), columns["train_loss"]
     broken = ~np.isfinite(loss[-1]) | ~np.isfinite(columns["val_loss"][-1])
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -33,10 +33,10 @@ def predicted_delta(cell: Cell, result: StackResult) -> Array | None:
     net = _Net.of(cell, result)
     if net is None or not len(result.layers):
         return None
-    top = result.layers[0, -1, :, result.layer_columns.index("delta_rms")]
+    top = result.layers.column("delta_rms")[:, 0, -1]
     rows = []
     for replica in range(len(result.seeds)):
-        prediction = net.predict(result.input_sq[replica], result.batch)
+        prediction = net.predict(result.input_sq[replica], result.layers.places["batch"])
         if prediction is None:
             return None
         rows.append(np.append(theory.delta_rms(prediction, top[replica])[:-1], np.nan))
@@ -56,13 +56,13 @@ def predicted_jacobian(cell: Cell, result: StackResult, x: Array) -> Array | Non
 
     x: [row, feature], the training rows
     """
-    if result.jacobian is None:
+    if "jacobian" not in result.blocks:
         return None
-    silent = np.full(len(result.names), np.nan)
+    silent = np.full(len(result.layers.places["name"]), np.nan)
     net = _Net.of(cell, result)
     if net is None or net.norm.name == "batch" or net.residual.name != "none":
         return silent
-    prediction = net.predict(np.square(x[: result.jacobian_samples]).mean(axis=1), 0)
+    prediction = net.predict(np.square(x[: result.blocks["jacobian"].places["samples"]]).mean(axis=1), 0)
     if prediction is None:
         return silent
     gain = prediction.slope_sq_samples if isinstance(prediction, Prediction) else prediction.gain
@@ -94,7 +94,8 @@ class _Net:
         if not (activation.elementwise and init.predicted):
             return None
         assert init.sigma_w is not None
-        fans = list(zip(result.fan_in, result.fan_out, strict=True))
+        places = result.layers.places
+        fans = list(zip(places["fan_in"], places["fan_out"], strict=True))
         residual = residuals.get(network.residual, network.depth)
         factors = [residual.weight_factor(layer, network.depth) for layer in range(1, network.depth + 1)]
         return cls(

@@ -11,19 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradlab.base.errors import DataError, Problem
-from gradlab.tables.schema import CELL, LAYERS, LAYERS_FULL, STEPS, names
+from gradlab.tables.cell import CELL
+from gradlab.tables.layers import LAYERS_FULL
+from gradlab.tables.spec import names
+from gradlab.tables.steps import STEPS
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LAYER_COLUMNS = frozenset(names(LAYERS) + names(LAYERS_FULL))
-STEP_COLUMNS = frozenset(names(STEPS))
-TEXTS = frozenset(("name",))
-INDEX = ("seed", "step")
+LAYER_COLUMNS = frozenset(LAYERS_FULL.every)
+STEP_COLUMNS = frozenset(STEPS.every)
+TEXTS = frozenset(name for name, kind in LAYERS_FULL.kinds.items() if kind == "str")
+INDEX = names(LAYERS_FULL.keys)
 SIGNED = frozenset(
-    ("seed", "z_mean", "h_mean", "alpha", "train_loss", "val_loss", "weight_grad_p05", "weight_grad_p95")
+    column.name for table in (LAYERS_FULL, STEPS) for column in (*table.keys, *table.columns) if column.signed
 )
-"""Columns that may be below 0; losses of a user's own, too."""
 UNMEASURED = ("fan_in", "fan_out", "batch", "nonfinite", "delta_rms_predicted")
 """Columns whose numbers say nothing about a layer on their own."""
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from gradlab.analyse.records import Array, Records
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.columns import STEP_COLUMNS
 
 
 def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Records:
@@ -18,31 +17,33 @@ def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Re
     """
     one = results[0]
     seeds = np.array([seed for result in results for seed in result.seeds], dtype=np.int64)
-    every = np.concatenate([result.layers for result in results], axis=2).transpose(3, 2, 0, 1)
-    scalars = np.concatenate([result.scalars for result in results], axis=1).transpose(2, 1, 0)
-    shape = every.shape[1:]  # [seed, record, layer], the readout last
+    layers, places = _columns(results, "layers"), one.layers.places
+    shape = (len(seeds), len(one.layers), len(places["name"]))  # [seed, record, layer], the readout last
     full: dict[str, Array] = {}
     if shape[1]:
-        fixed = {"fan_in": one.fan_in, "fan_out": one.fan_out, "batch": (one.batch,) * shape[2]}
+        fixed = {"fan_in": places["fan_in"], "fan_out": places["fan_out"], "batch": places["batch"]}
         full = {
             name: np.broadcast_to(np.array(values, dtype=np.float64), shape) for name, values in fixed.items()
         }
-        full |= dict(zip(one.layer_columns, every, strict=True))
-        full["delta_rms_predicted"] = np.full(shape, np.nan)
-        predicted = [result.predicted for result in results if result.predicted is not None]
-        if predicted:
-            full["delta_rms_predicted"][:, 0, :] = np.concatenate(predicted)
+        full |= layers
     present = np.ones((len(seeds), len(one.steps)), dtype=bool)
+    names = tuple(places["name"])
     return Records(
         cell=cell,
         seeds=seeds,
         steps=one.steps,
-        layers=np.arange(1, len(one.names)),
-        names=one.names[:-1],
+        layers=np.arange(1, len(names)),
+        names=names[:-1],
         hidden={name: values[..., :-1] for name, values in full.items()},
         output={name: values[..., -1] for name, values in full.items()},
-        run=dict(zip(STEP_COLUMNS, scalars, strict=True)),
+        run=_columns(results, "steps"),
         in_layers=present if full else np.zeros_like(present),
         in_steps=present,
-        rows=np.broadcast_to(present[..., None], (*present.shape, len(one.names) - 1)),
+        rows=np.broadcast_to(present[..., None], (*present.shape, len(names) - 1)),
     )
+
+
+def _columns(results: Sequence[StackResult], table: str) -> dict[str, Array]:
+    """The columns of a table over all seeds, [seed, record, ...] each."""
+    blocks = [result.blocks[table] for result in results]
+    return {name: np.concatenate([block.column(name) for block in blocks]) for name in blocks[0].columns}

@@ -10,7 +10,8 @@ import pandas as pd
 from gradlab.analyse.decay import attenuation, decay_per_layer
 from gradlab.analyse.records import Records, split_cells, worst
 from gradlab.analyse.seeds import mean_interval
-from gradlab.tables.schema import SUMMARY, names
+from gradlab.tables.spec import names
+from gradlab.tables.summary import SUMMARY
 
 
 def summarise(
@@ -19,7 +20,7 @@ def summarise(
     cell_columns: Sequence[str] | None = None,
     chance: float | Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """One row per cell: its cell columns, then the columns of `store.schema.SUMMARY`.
+    """One row per cell: its cell columns, then the columns of `tables.summary.SUMMARY`.
 
     layers, steps: rows of any number of cells and seeds. cell_columns: by default every column left of `seed`.
     chance: validation accuracy of always guessing the commonest class, one for all or by cell id (see `diagnose`).
@@ -62,5 +63,5 @@ def summary_row(records: Records, chance: float | Mapping[str, float] | None = N
         "verdict_seeds": diagnosis.seeds_text,
         "advice": diagnosis.advice,
     }
-    assert list(row)[len(records.cell) :] == names(SUMMARY)
+    assert list(row)[len(records.cell) :] == list(names(SUMMARY.columns))
     return row

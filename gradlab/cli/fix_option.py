@@ -10,15 +10,15 @@ from gradlab.base.errors import ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
     from gradlab.analyse.findings import Diagnosis
-    from gradlab.analyse.results import Saved
     from gradlab.analyse.seeds import Difference
     from gradlab.lab.experiment import Outcome
     from gradlab.lab.observe import Observer
     from gradlab.lab.repair import Repair
+    from gradlab.store.results import Results
 
 
 def repair_saved(
-    saved: Saved, found: list[Diagnosis], wanted: str | None, observer: Observer
+    saved: Results, found: list[Diagnosis], wanted: str | None, observer: Observer
 ) -> Repair | None:
     """Try remedies on the sick cell of a results folder; None where every cell is healthy.
 

@@ -82,21 +82,12 @@ def _datasets() -> Rows:
 
 
 def _metrics() -> Rows:
-    from gradlab.tables import schema
+    from gradlab.sensors.describe import described
 
-    tables = {"every table": schema.CELL, **schema.TABLES, "layers (--metrics full)": schema.LAYERS_FULL}
-    tables["jacobian (--jacobian)"] = schema.JACOBIAN
-    tables["histograms (--histograms)"] = schema.HISTOGRAMS
     return [
-        {
-            "name": column.name,
-            "summary": column.meaning,
-            "table": table,
-            "type": column.kind,
-            "unit": column.unit,
-        }
-        for table, columns in tables.items()
-        for column in schema.described(columns)
+        {"name": c.name, "summary": c.meaning, "table": table, "type": c.kind, "unit": c.unit}
+        for table, _, columns in described()
+        for c in columns
     ]
 
 

@@ -13,13 +13,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlab import activations
+from gradlab import activations, sensors
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError
 from gradlab.base.identity import identity_of
 from gradlab.config import KEYS, Request
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Training
 from gradlab.parts import inits, norms, rates, record_schedule, residuals
-from gradlab.tables import schema
+from gradlab.tables.cell import CELL
+from gradlab.tables.spec import names
 
 if TYPE_CHECKING:
     from gradlab.data import Dataset
@@ -57,7 +58,7 @@ class Cell:
             raise _changed(text.partition(":")[0])
 
     def columns(self) -> dict[str, Any]:
-        """The cell columns of every table, in the order of `store.schema.CELL`, then `extra`."""
+        """The cell columns of every table, in the order of `tables.cell.CELL`, then `extra`."""
         network, training = self.network, self.training
         return {
             "cell": self.id,
@@ -130,7 +131,7 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     varying = tuple(
         KEYS[path].flag
         for path in grid
-        if len(grid[path]) > 1 and KEYS[path].flag not in {"data", *schema.names(schema.CELL)}
+        if len(grid[path]) > 1 and KEYS[path].flag not in {"data", *names(CELL)}
     )
     if best_over is not None:
         _check_best_over(best_over, grid, problems)
@@ -194,10 +195,12 @@ def check_recording(request: Request, problems: list[Problem]) -> None:
     recording, where = request.base.recording, request.where
     collect(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
     collect(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
-    for name in ("jacobian", "histograms") if recording.record == "off" else ():
-        if getattr(recording, name):
+    for table in recording.asked if recording.record == "off" else ():
+        if option := sensors.optional()[table].table.option:
             message = "they are taken at the records, and record = off makes none"
-            problems.append(Problem(where(f"recording.{name}"), message, "record = log, all or every:N"))
+            problems.append(
+                Problem(where(f"recording.{option.name}"), message, "record = log, all or every:N")
+            )
 
 
 def check_training(training: Training, request: Request, problems: list[Problem]) -> None:

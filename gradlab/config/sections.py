@@ -6,9 +6,21 @@ of `gradlab.base.grammar`; the component checks them when a plan is made.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+)
+
+from gradlab import sensors
+from gradlab.tables.layers import layer_table
+from gradlab.tables.spec import Option, TableSpec
+from gradlab.tables.steps import STEPS
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -63,24 +75,52 @@ class Training(Section):
     """seeds trained together in one stack"""
 
 
-class Recording(Section):
+class RecordingBase(Section):
+    """[recording] without the switches of the tables that are written when asked for."""
+
     record: str = "log"
     """when to record: log, all, every:N or off"""
     probe: str = "512"
     """training rows held for dead units and signal statistics: a number, or all"""
     metrics: Literal["standard", "full"] = "standard"
     """full adds the columns that published rules ask for"""
-    jacobian: bool = False
-    """singular values of the layers' Jacobians, in jacobian.csv; slow for wide nets"""
 
-    histograms: bool = False
-    """distributions of z, h and delta in every layer, in histograms.csv; a record takes several times as long"""
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The tables that are switched on, by name."""
+        return tuple(name for name, option in _options().items() if getattr(self, option.name))
+
+    def tables(self) -> dict[str, TableSpec]:
+        """The tables of records that a run fills, by name."""
+        every = (layer_table(self.metrics), STEPS, *(sensors.optional()[name].table for name in self.asked))
+        return {table.name: table for table in every}
 
     @model_serializer(mode="wrap")
-    def _asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what is not asked for: a run without Jacobians has the same identity and files as ever."""
+    def _asked_for(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the switches that are off: a run without a table has the same identity and files as if there were no
+        such table."""
         values: dict[str, Any] = dump(self)
-        return {key: value for key, value in values.items() if value or key not in ("jacobian", "histograms")}
+        switches = {option.name for option in _options().values()}
+        return {key: value for key, value in values.items() if value or key not in switches}
+
+
+def _options() -> dict[str, Option]:
+    """The switch of each table that has one."""
+    tables = {name: sensor.table for name, sensor in sensors.optional().items()}
+    return {name: table.option for name, table in tables.items() if table.option}
+
+
+if TYPE_CHECKING:
+    Recording = RecordingBase
+else:
+    Recording = create_model(
+        "Recording",
+        __base__=RecordingBase,
+        **{
+            option.name: (bool, Field(default=False, description=option.meaning))
+            for option in _options().values()
+        },
+    )
 
 
 class Run(Section):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradlab import sensors
 from gradlab.base.errors import Problem, UserError
 from gradlab.base.machine import available_memory, cores
 from gradlab.config.plan import Plan, Stack, parse_probe
 from gradlab.parts import record_schedule
 from gradlab.parts.optimizer_names import EVALUATION_ROWS
-from gradlab.tables.columns import HISTOGRAM_COLUMNS, QUANTITIES, layer_columns
 
 LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
 FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
@@ -40,15 +40,15 @@ def memory(stack: Stack) -> int:
     batch = replicas * training.batch_size * width * network.depth * kept * item
     probe = min(parse_probe(recording.probe) or len(dataset.y_train), len(dataset.y_train))
     rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
-    numbers = len(layer_columns(recording.metrics))
-    if recording.histograms:  # every entry's bin and what leads to it, wide
-        rows = max(rows, max(probe, training.batch_size) * 18 * 8)
-        numbers += len(QUANTITIES) * len(HISTOGRAM_COLUMNS)
+    for name in recording.asked:  # what a sensor lays beside each entry of a pass
+        entry = sensors.optional()[name].bytes_an_entry
+        rows = max(rows, max(probe, training.batch_size) * entry)
+    numbers = sum(table.numbers(network.depth + 1) for table in recording.tables().values())
     data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
     # Records are collected one by one and in the end laid together.
     when = record_schedule.parse(recording.record)
     made = record_schedule.count(when, training.steps) if when else 0
-    records = 2 * 8 * made * replicas * (network.depth + 1) * numbers
+    records = 2 * 8 * made * replicas * numbers
     return held + batch + replicas * width * rows + data + records
 
 

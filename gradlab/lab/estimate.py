@@ -10,7 +10,7 @@ from gradlab.config.plan import Plan, Stack
 from gradlab.lab import cost
 from gradlab.lab.job import work
 from gradlab.parts import record_schedule
-from gradlab.store.folder import ResultsFolder
+from gradlab.store.folder import Claim, ResultsFolder
 
 STEPS = 24  # of each stack that is measured
 SAMPLES = 5  # stacks measured, from the cheapest to the dearest
@@ -39,7 +39,7 @@ def estimate(plan: Plan) -> Estimate:
     """
     import torch
 
-    folder = ResultsFolder(plan)
+    folder = ResultsFolder(Claim.of(plan))
     state = folder.state()
     stacks = plan.stacks()
     missing = stacks if state == "new" else [stack for stack in stacks if folder.finished(stack) is None]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.base import atomic, blas
+from gradlab.base import atomic
 from gradlab.config import to_toml
 from gradlab.config.plan import Cell, Plan, Stack
 from gradlab.lab import sweep
@@ -24,10 +19,15 @@ from gradlab.lab.cost import check_memory, worker_count
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.job import Keep
 from gradlab.lab.observe import Observer, Silent
+from gradlab.lab.provenance import provenance
 from gradlab.lab.summary_builder import Cells
-from gradlab.store.folder import ResultsFolder
-from gradlab.tables.schema import CELL, names
-from gradlab.tables.table import Table, frame, of_rows, read_rows, write_csv, write_parquet
+from gradlab.store.folder import Claim, ResultsFolder
+from gradlab.tables.cell import CELL, kinds_of
+from gradlab.tables.layers import LAYERS
+from gradlab.tables.spec import TableSpec, names
+from gradlab.tables.steps import STEPS
+from gradlab.tables.summary import FAILURES, SUMMARY
+from gradlab.tables.table import Table, frame, of_rows, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ class Failure:
 class Outcome:
     """What an experiment left behind.
 
-    layers, steps, summary: the tables as frames, the cell columns first; empty fields are NaN
+    `table` gives each table as a frame, the cell columns first; empty fields are NaN.
     cached: the results were there already and nothing was trained
     """
 
@@ -60,28 +60,31 @@ class Outcome:
     failed: tuple[Failure, ...]
     cached: bool
     timings: Mapping[str, float]
+    _frames: dict[str, pd.DataFrame | None] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    def table(self, name: str) -> pd.DataFrame | None:
+        """One table as a frame; None for one that was not asked for."""
+        if name not in self._frames:
+            known = {**self.plan.recording.tables(), SUMMARY.name: SUMMARY}
+            self._frames[name] = frame(self.cells.rows_of(known[name])) if name in known else None
+        return self._frames[name]
+
+    @property
     def layers(self) -> pd.DataFrame:
-        return frame(self.cells.layers())
+        return self._always(LAYERS)
 
-    @cached_property
+    @property
     def steps(self) -> pd.DataFrame:
-        return frame(self.cells.steps())
+        return self._always(STEPS)
 
-    @cached_property
-    def jacobian(self) -> pd.DataFrame | None:
-        """None where it was not asked for."""
-        return frame(self.cells.jacobian()) if self.plan.recording.jacobian else None
-
-    @cached_property
-    def histograms(self) -> pd.DataFrame | None:
-        """None where it was not asked for."""
-        return frame(self.cells.histograms()) if self.plan.recording.histograms else None
-
-    @cached_property
+    @property
     def summary(self) -> pd.DataFrame:
-        return frame(self.cells.summary())
+        return self._always(SUMMARY)
+
+    def _always(self, table: TableSpec) -> pd.DataFrame:
+        found = self.table(table.name)
+        assert found is not None
+        return found
 
 
 def execute(plan: Plan, observer: Observer | None = None) -> Outcome:
@@ -92,7 +95,7 @@ def execute(plan: Plan, observer: Observer | None = None) -> Outcome:
     continues. A stack that fails is reported in `failed`; the others go on.
     """
     observer = observer or Silent()
-    folder = ResultsFolder(plan, observer.message)
+    folder = ResultsFolder(Claim.of(plan), observer.message)
     state = folder.state()
     finished = state == "finished"
     if state == "new" and plan.run.executor == "local":
@@ -144,8 +147,8 @@ class _Execution:
 
     def _load_summary(self) -> None:
         """The rows of a finished experiment, without analysing it again."""
-        name = "summary.parquet" if self.plan.run.tables == "parquet" else "summary.csv"
-        for row in read_rows(self.folder.file(name)):
+        ending = "parquet" if self.plan.run.tables == "parquet" else "csv"
+        for row in read_rows(self.folder.file(f"{SUMMARY.name}.{ending}"), kinds_of(SUMMARY)):
             self.cells.rows[row["cell"]] = row
 
     def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
@@ -200,21 +203,18 @@ class _Execution:
     def _write_summary(self) -> None:
         """Make the summary complete for what is finished."""
         began = perf_counter()
-        self._write("summary", self.cells.summary())
+        self._write(SUMMARY)
         took = perf_counter() - began
         self.summary_due = perf_counter() + max(SUMMARY_SECONDS, took / SUMMARY_SHARE)
 
-    def _write(self, name: str, tables: Any) -> list[str]:
+    def _tables(self) -> list[TableSpec]:
+        """What is written, in this order."""
+        layers, steps, *asked = self.plan.recording.tables().values()
+        return [layers, steps, SUMMARY, *asked]
+
+    def _write(self, table: TableSpec) -> list[str]:
         """Write one table in every wanted format; the files' names."""
-        formats = {"csv": ["csv"], "parquet": ["parquet"], "both": ["csv", "parquet"]}[self.plan.run.tables]
-        tables = tables if len(formats) == 1 else list(tables)
-        for ending in formats:
-            write = write_csv if ending == "csv" else write_parquet
-            try:
-                write(self.folder.file(f"{name}.{ending}"), tables)
-            except OSError as error:
-                raise self.folder.unwritable(error) from error
-        return [f"{name}.{ending}" for ending in formats]
+        return self.folder.write(table.name, self.cells.rows_of(table), self.plan.run.tables)
 
     def _outcome(self) -> Outcome:
         plan, folder, cells = self.plan, self.folder, self.cells
@@ -223,11 +223,7 @@ class _Execution:
         else:
             began = perf_counter()
             written = [
-                *self._write("layers", cells.layers()),
-                *self._write("steps", cells.steps()),
-                *self._write("summary", cells.summary()),
-                *(self._write("jacobian", cells.jacobian()) if plan.recording.jacobian else ()),
-                *(self._write("histograms", cells.histograms()) if plan.recording.histograms else ()),
+                *(file for table in self._tables() for file in self._write(table)),
                 *self._write_failures(),
                 "config.toml",
             ]
@@ -241,15 +237,14 @@ class _Execution:
         return Outcome(plan, folder.path, tuple(files), cells, tuple(self.failed), self.finished, timings)
 
     def _write_failures(self) -> list[str]:
-        """failures.csv: which seeds of which cells failed, and why; no file when none did."""
+        """Which seeds of which cells failed, and why; no file when none did."""
         if not self.failed:
-            self.folder.file("failures.csv").unlink(missing_ok=True)
+            self.folder.file(f"{FAILURES.name}.csv").unlink(missing_ok=True)
             return []
-        columns = [*names(CELL), *self.plan.varying, "seeds", "message"]
+        columns = [*names(CELL), *self.plan.varying, *FAILURES.every]
         rows = [{**f.cell.columns(), "seeds": _span(f.seeds), "message": f.message} for f in self.failed]
         found = of_rows([{name: row[name] for name in columns} for row in rows])
-        write_csv(self.folder.file("failures.csv"), Table(found, {}))
-        return ["failures.csv"]
+        return self.folder.write(FAILURES.name, [Table(found, {}, FAILURES.kinds)], "csv")
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -270,21 +265,8 @@ def _timings(stacks: Mapping[str, float], seconds: float) -> dict[str, float]:
 
 
 def _manifest(plan: Plan, failed: Sequence[Failure], timings: Mapping[str, float]) -> dict[str, Any]:
-    packages = {}
-    for name in ("gradlab", "torch", "numpy", "scipy", "pandas", "scikit-learn"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    devices = sorted({cell.device for cell in plan.cells})
     return {
-        "versions": {"python": platform.python_version(), **packages},
-        "products": blas.name() if "cpu" in devices else "torch",
-        "platform": platform.platform(),
-        "device": devices,
-        "threads": 1,
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "argv": sys.argv,
+        **provenance({cell.device for cell in plan.cells}),
         "best_over": plan.best_over,
         "chance": {cell.id: cell.dataset().chance for cell in plan.cells},
         "failed": [{"cell": failure.cell.id, "message": failure.message} for failure in failed],

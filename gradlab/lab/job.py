@@ -66,9 +66,13 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
             raise GradlabError(f"cannot write {error.filename or weights}: {error.strerror}") from error
     started = perf_counter()
     predicted = predicted_delta(stack.cell, result)
+    if predicted is not None:
+        result.layers.column("delta_rms_predicted")[:, 0] = predicted
     jacobian = predicted_jacobian(stack.cell, result, dataset.x_train)
+    if jacobian is not None:
+        result.blocks["jacobian"].column("singular_sq_mean_predicted")[:, 0] = jacobian
     timings = {**result.timings, "prediction_seconds": perf_counter() - started}
-    return replace(result, predicted=predicted, jacobian_predicted=jacobian, timings=timings)
+    return replace(result, timings=timings)
 
 
 def reason(error: Exception) -> str:

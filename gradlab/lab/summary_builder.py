@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from gradlab.base.errors import GradlabError
 from gradlab.config.plan import Cell, Plan, Stack
-from gradlab.store.rows import histogram_rows, jacobian_rows, layer_rows, step_rows
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.schema import CELL, HISTOGRAMS, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY, names
+from gradlab.tables.cell import CELL
+from gradlab.tables.spec import TableSpec, names
+from gradlab.tables.summary import SUMMARY
 from gradlab.tables.table import Table, join, of_rows
-
-OPTIONAL = {
-    "decay_per_layer_mean",
-    "decay_per_layer_predicted",
-    "dead_fraction_max",
-    "saturated_fraction_max",
-}
-OF_LAYERS = {*OPTIONAL, "attenuation_mean", "attenuation_last_mean"}
 
 
 class Cells:
     """What is known of every cell. Records of complete cells are not held in memory: `read` fetches them again.
 
-    read: the records of a finished stack
+    read: the records of a finished stack, of some tables
     """
 
-    def __init__(self, plan: Plan, read: Callable[[Stack], StackResult | None]) -> None:
+    def __init__(self, plan: Plan, read: Callable[[Stack, Collection[str]], StackResult | None]) -> None:
         self.plan = plan
         self.rows: dict[str, dict[str, Any]] = {}
         self.timings: dict[str, float] = {}
@@ -76,40 +69,27 @@ class Cells:
                 best[key] = cell
         return list(best.values())
 
-    def layers(self) -> Iterator[Table]:
-        """The rows of layers.csv, cell by cell; at least one table, which may be empty."""
-        full = LAYERS_FULL if self.plan.recording.metrics == "full" else ()
-        yield self._empty(names((*LAYERS, *full)))
+    def rows_of(self, table: TableSpec) -> Iterator[Table]:
+        """The rows of one table, cell by cell; at least one part, which may be empty."""
+        every = (*names(CELL), *self.plan.varying, *table.every)
+        yield Table({name: np.empty(0) for name in every}, {}, table.kinds)
+        if table == SUMMARY:
+            yield from self._summary()
+            return
         for cell in self.kept():
-            yield _layers(cell, self._results(cell))
+            columns = cell.columns()
+            parts = ((result.blocks[table.name], result) for result in self._results(cell, table))
+            yield join([block.rows(table, columns, r.seeds, r.steps.tolist()) for block, r in parts])
 
-    def steps(self) -> Iterator[Table]:
-        """The rows of steps.csv, cell by cell; at least one table, which may be empty."""
-        yield self._empty(names(STEPS))
-        for cell in self.kept():
-            yield _steps(cell, self._results(cell))
+    def _summary(self) -> Iterator[Table]:
+        """Rows of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
+        if not (rows := [self.rows[cell.id] for cell in self.kept()]):
+            return
+        unrecorded = ("layers",) if self.plan.recording.record == "off" else ()
+        yield summary_table(of_rows(rows), unrecorded)
 
-    def jacobian(self) -> Iterator[Table]:
-        """The rows of jacobian.csv, cell by cell; at least one table, which may be empty."""
-        yield self._empty(names(JACOBIAN))
-        for cell in self.kept():
-            yield join([jacobian_rows(cell.columns(), result) for result in self._results(cell)])
-
-    def histograms(self) -> Iterator[Table]:
-        """The rows of histograms.csv, cell by cell; at least one table, which may be empty."""
-        yield self._empty(names(HISTOGRAMS))
-        for cell in self.kept():
-            yield join([histogram_rows(cell.columns(), result) for result in self._results(cell)])
-
-    def summary(self) -> Iterator[Table]:
-        """The rows of summary.csv; at least one table, which may be empty."""
-        yield self._empty(names(SUMMARY))
-        optional = OF_LAYERS if self.plan.recording.record == "off" else OPTIONAL
-        if rows := [self.rows[cell.id] for cell in self.kept()]:
-            yield _summary(rows, optional)
-
-    def _results(self, cell: Cell) -> list[StackResult]:
-        found = [self._read(stack) for stack in self._stacks[cell.id]]
+    def _results(self, cell: Cell, table: TableSpec) -> list[StackResult]:
+        found = [self._read(stack, [table.name]) for stack in self._stacks[cell.id]]
         kept = [result for result in found if result is not None]
         if len(kept) < len(found):
             raise GradlabError(
@@ -118,22 +98,13 @@ class Cells:
             )
         return kept
 
-    def _empty(self, columns: list[str]) -> Table:
-        return Table({name: np.empty(0) for name in (*names(CELL), *self.plan.varying, *columns)}, {})
 
-
-def _layers(cell: Cell, results: Iterable[StackResult]) -> Table:
-    columns = cell.columns()
-    return join([layer_rows(columns, result, result.predicted) for result in results])
-
-
-def _steps(cell: Cell, results: Iterable[StackResult]) -> Table:
-    columns = cell.columns()
-    return join([step_rows(columns, result) for result in results])
-
-
-def _summary(rows: Sequence[Mapping[str, Any]], optional: Set[str]) -> Table:
-    """Rows of summary.csv; what a cell does not have (an interval from one seed, a prediction) is empty."""
-    columns = of_rows(rows)
-    may_lack = {name for name in columns if name.endswith("_ci95") or name in optional}
-    return Table(columns, {name: ~np.isnan(columns[name]) for name in may_lack})
+def summary_table(columns: Mapping[str, Any], unrecorded: Collection[str] = ()) -> Table:
+    """Columns of summary.csv with what does not exist marked: NaN where that is what it means, and what is made from a
+    table without records."""
+    applies = {
+        column.name: ~np.isnan(columns[column.name])
+        for column in SUMMARY.columns
+        if column.empty or column.of in unrecorded
+    }
+    return Table(columns, applies, SUMMARY.kinds)

@@ -15,7 +15,10 @@ Pair = tuple[Tensor, Tensor | None]
 
 
 class Skip(nn.Module):
-    """No skip connection: norm, then activation. `ends` marks the last layer of a block, `stem` layer 1."""
+    """No skip connection: norm, then activation. `ends` marks the last layer of a block, `stem` layer 1; `summed`: the
+    stream is a sum, which norm and activation are applied to afterwards."""
+
+    summed = False
 
     def __init__(self, *, stem: bool = False, ends: bool = False) -> None:
         super().__init__()
@@ -44,6 +47,8 @@ class PostSkip(Skip):
 
 class PreSkip(Skip):
     """x + factor * F(x) before norm and activation: the stream is a sum (He et al. 2016b)."""
+
+    summed = True
 
     def __init__(self, *, stem: bool, ends: bool, factor: float = 1.0) -> None:
         super().__init__(stem=stem, ends=ends)

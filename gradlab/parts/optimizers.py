@@ -6,7 +6,7 @@ they do not give a replica of a stack the same bits as the replica alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
+
+BUFFERS = ("momenta", "squares", "means", "counts")
 
 
 class Optimizer:
@@ -87,3 +89,18 @@ class Optimizer:
                 eps=1e-8,
                 maximize=False,
             )
+
+    def state(self) -> dict[str, Tensor]:
+        """Its buffers by kind and place, for a checkpoint."""
+        return {
+            f"{kind}/{place}": buffer
+            for kind in BUFFERS
+            for place, buffer in enumerate(getattr(self, kind))
+            if buffer is not None
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for name, buffer in state.items():
+            kind, place = name.split("/")
+            device = "cpu" if kind == "counts" else self.parameters[int(place)].device
+            getattr(self, kind)[int(place)] = buffer.to(device)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab.nn.statistics import wide_dtype
-from gradlab.tables import schema
-from gradlab.tables.columns import BY_COMPARISON, DERIVED, layer_columns
+from gradlab.tables.layers import layer_table
+from gradlab.tables.spec import names
 from gradlab.tables.table import Table
 
 Key = tuple[str, int]
@@ -163,10 +163,10 @@ class Ledger:
     def __init__(self, seeds: Sequence[int], metrics: str) -> None:
         self.seeds = tuple(seeds)
         self.fans: dict[str, tuple[int, int]] = {}
-        self.columns = layer_columns("full" if metrics == "full" else "standard")
+        self.spec = layer_table("full" if metrics == "full" else "standard")
         self.order: list[Key] = []
         self.records = 0
-        self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.columns
+        self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.spec.measured
         self._place = {name: place for place, name in enumerate(self._kept)}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []
@@ -204,7 +204,7 @@ class Ledger:
         values[:, ~applies] = np.nan
         if (z_std := self._place.get("z_std")) is not None:
             lost = applies[:, z_std, None] & ~np.isfinite(values[:, :, z_std])
-            for name in BY_COMPARISON:
+            for name in names(column for column in self.spec.columns if column.compared):
                 values[:, :, self._place[name]][lost] = np.nan
         batch = np.array([[each.batch.get(key, -1) for key in order] for each in records], dtype=np.int64)
         return Rows(tuple(each.step for each in records), tuple(order), batch, values, applies)
@@ -260,8 +260,7 @@ class Ledger:
             applies[name] = repeated(whole >= 0)
             full = whole if (whole >= 0).all() else np.where(whole >= 0, whole, np.nan)
             columns[name] = repeated(full)
-        wanted = [name for name in schema.names(schema.LAYERS) if name in self.columns or name in DERIVED]
-        for name in (*wanted, *(name for name in self.columns if name not in wanted)):
+        for name in self.spec.recorded:
             place = self._place.get(name)
             if place is None:
                 columns[name], applies[name] = (
@@ -271,7 +270,7 @@ class Ledger:
             else:
                 columns[name] = values[:, place].T.reshape(-1)
                 applies[name] = repeated(there[:, place])
-        return Table(columns, applies)
+        return Table(columns, applies, self.spec.kinds)
 
 
 def row_name(key: Key) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, nearest
 from gradlab.report.figures import FORMATS as PICTURES
-from gradlab.report.saved import SavedResult, load
+from gradlab.store.results import Results, read_folder
 
 FORMATS = ("html", *PICTURES, "md", "latex")
 DEFAULT = ("html", "png")
@@ -53,12 +53,12 @@ def build(folders: Sequence[Path], formats: Sequence[str] = DEFAULT, out: Path |
         ) from error
 
 
-def _load_all(folders: Sequence[Path]) -> list[SavedResult]:
+def _load_all(folders: Sequence[Path]) -> list[Results]:
     problems: list[Problem] = []
     results = []
     for folder in dict.fromkeys(folders):
         try:
-            found = load(folder)
+            found = read_folder(folder)
             if not len(found.summary):
                 raise DataError(
                     Problem(str(folder), "no cell is finished", hint="the command that made it tries again")
@@ -73,12 +73,12 @@ def _load_all(folders: Sequence[Path]) -> list[SavedResult]:
     return results
 
 
-def _common(results: Sequence[SavedResult]) -> Path:
+def _common(results: Sequence[Results]) -> Path:
     paths = "\n".join(sorted(str(result.out.resolve()) for result in results))
     return Path("results") / f"report-{sha256(paths.encode()).hexdigest()[:8]}"
 
 
-def _write(results: Sequence[SavedResult], target: Path, formats: Sequence[str]) -> list[Path]:
+def _write(results: Sequence[Results], target: Path, formats: Sequence[str]) -> list[Path]:
     from gradlab.base import atomic
     from gradlab.report import figures, html, tables
 

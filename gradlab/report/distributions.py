@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.report.selections import Array
-from gradlab.tables.schema import BINS
+from gradlab.sensors.extra.histograms import BINS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def pooled(rows: pd.DataFrame) -> Distribution:
     """The rows of several seeds as one: each bin's entries are spread evenly over it, then counted in common bins."""
     entries = float(rows["entries"].sum())
     zeros, nonfinite = (float(rows[name].sum()) / entries for name in ("zeros", "nonfinite"))
-    ends = rows[["low", "high"]].to_numpy(dtype=np.float64)
+    ends = rows[["bin_low", "bin_high"]].to_numpy(dtype=np.float64)
     binned = np.isfinite(ends).all(axis=1)
     if not binned.any():
         return Distribution(np.nan, np.nan, np.empty(0), zeros, nonfinite)

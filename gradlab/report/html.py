@@ -18,10 +18,9 @@ from gradlab.base import atomic
 from gradlab.report import page_data, selections
 from gradlab.report.glyphs import number, percent, power_of_ten
 from gradlab.report.grid_figures import chosen, families
-from gradlab.report.saved import SavedResult
 from gradlab.report.selections import Tables
 from gradlab.report.shape_figures import known, sample
-from gradlab.store.results import chances
+from gradlab.store.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,13 +40,13 @@ class Number:
         return cls("" if np.isnan(value) else text, "" if np.isnan(value) else repr(float(value)))
 
 
-def write(results: Sequence[SavedResult], path: Path) -> Path:
+def write(results: Sequence[Results], path: Path) -> Path:
     """Write the page of these results to `path`, whole or not at all; links are relative to its folder."""
     atomic.write_text(path, page(results, path.parent))
     return path
 
 
-def page(results: Sequence[SavedResult], folder: Path) -> str:
+def page(results: Sequence[Results], folder: Path) -> str:
     """The page as text. Everything that came from the user is escaped by the template."""
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -112,7 +111,7 @@ def embed(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def combine(results: Sequence[SavedResult]) -> Tables:
+def combine(results: Sequence[Results]) -> Tables:
     """The tables of all results in one; of several, each row says which in a column of its own."""
     import pandas as pd
 
@@ -141,7 +140,7 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def title_of(data: Tables, results: Sequence[SavedResult]) -> str:
+def title_of(data: Tables, results: Sequence[Results]) -> str:
     """What the page is about."""
     if len(data.summary) == 1:
         return str(next(iter(selections.labels(data.summary).values())))
@@ -262,12 +261,12 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     return {"heads": heads, "rows": rows, "verdict_at": len(differ) + 3}
 
 
-def _chances(results: Sequence[SavedResult]) -> dict[str, float]:
+def _chances(results: Sequence[Results]) -> dict[str, float]:
     """The accuracy of always guessing the commonest class, by cell, where the manifest has it."""
     return {
         f"{nth}-{cell}" if len(results) > 1 else cell: value
         for nth, result in enumerate(results)
-        for cell, value in chances(result.manifest).items()
+        for cell, value in result.chance.items()
     }
 
 
@@ -315,7 +314,7 @@ def _shape(activation: Any) -> dict[str, Any]:
     }
 
 
-def setup(result: SavedResult, folder: Path) -> dict[str, Any]:
+def setup(result: Results, folder: Path) -> dict[str, Any]:
     """Configuration, provenance and files of one result, as the page lists them."""
     manifest = result.manifest
     versions = ", ".join(f"{name} {v}" for name, v in manifest.get("versions", {}).items())
@@ -357,7 +356,7 @@ def _link(path: Path, folder: Path) -> str:
 
 def warnings_of(
     data: Tables,
-    results: Sequence[SavedResult],
+    results: Sequence[Results],
     detail: page_data.Detail,
     detailed: int,
     ridges: bool,

@@ -15,7 +15,7 @@ import numpy as np
 from gradlab.report import distributions, selections
 from gradlab.report.layer_table import shown_layers
 from gradlab.report.selections import Array, Frames, Profile
-from gradlab.tables.schema import BINS
+from gradlab.sensors.extra.histograms import BINS
 
 if TYPE_CHECKING:
     import pandas as pd

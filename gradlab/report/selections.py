@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.tables import schema
+from gradlab.tables.cell import CELL
+from gradlab.tables.spec import names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,7 @@ def cell_columns(frame: pd.DataFrame) -> list[str]:
     """The cell columns of a table: all that stand before `seed` or `seeds`, any other grid keys included."""
     columns = [str(name) for name in frame.columns]
     ends = [columns.index(name) for name in ("seed", "seeds") if name in columns]
-    return columns[: min(ends)] if ends else [c for c in columns if c in schema.names(schema.CELL)]
+    return columns[: min(ends)] if ends else [c for c in columns if c in names(CELL)]
 
 
 def of_cell(frames: Frames, cell: str) -> Tables:

@@ -14,7 +14,7 @@ comes from its backward kernel applied to ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf
@@ -23,49 +23,42 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradlab.activations import Activation
 from gradlab.activations.kernels import kernels_of
 from gradlab.activations.modules import StackedPReLU, slope_of
 from gradlab.activations.spec import Interval
 from gradlab.nn import statistics as st
 from gradlab.nn.buffered import BufferedPass
-from gradlab.nn.mlp import StackedMLP
 from gradlab.nn.workspace import Workspace
 from gradlab.sensors.hooks import hooked
-from gradlab.tables.columns import BY_COMPARISON, layer_columns
+from gradlab.sensors.sensor import Sensor, Taken, Watched
+from gradlab.tables.layers import LAYERS, layer_table
+from gradlab.tables.spec import Places, names
 
 SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
+COMPARED = names(column for column in LAYERS.columns if column.compared)
 REDUCED_TOGETHER = 1 << 19  # entries: more at once saves no call worth saving, and takes memory
 
 
-class StackRecorder:
-    """Takes one record at a time of a stacked MLP in training.
+class LayerSensor(Sensor):
+    """Fills layers.csv for a stacked MLP in training.
 
-    mlp:        the stack, on any device
-    activation: the specification its activation modules were built from
-    probe:      [row, feature], the rows held for the whole run
-    metrics:    "standard" or "full"
-    `dead`:     the dead units of the newest record, boolean [hidden layer, replica, unit]
-    `seconds`:  of the host inside hooks; whoever reads them may set them back to 0
+    metrics: as `--metrics` has it. `dead`: the dead units of the newest record, boolean [hidden layer, replica, unit]
     """
 
-    def __init__(
-        self, mlp: StackedMLP, activation: Activation, probe: Tensor, metrics: str = "standard"
-    ) -> None:
-        self.mlp = mlp
-        self.activation = activation
-        self.probe = probe
+    def __init__(self, watched: Watched, metrics: str = "standard") -> None:
+        super().__init__(watched)
+        mlp = watched.mlp
+        self.table = layer_table(metrics)
+        self.mlp, self.activation, self.probe = mlp, watched.activation, watched.probe
         self.full = metrics == "full"
-        self.columns = {name: place for place, name in enumerate(layer_columns(metrics))}
+        self.columns = {name: place for place, name in enumerate(self.table.recorded)}
         self.linears = mlp.linears
-        self.replicas = self.linears[0].weight.shape[0]
+        self.replicas = watched.replicas
         self.dead: Tensor | None = None
-        self.seconds = 0.0
-        self._kernels = kernels_of(activation)
+        self._kernels = kernels_of(self.activation)
         self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
         self._rows: dict[str, list[st.Numbers]] = {}  # of the probe, layer by layer
         self._inside: list[Tensor] = []
@@ -75,7 +68,7 @@ class StackRecorder:
         self._deltas: list[tuple[int, Tensor]] = []
         self._weights_before: list[tuple[Tensor, Tensor]] = []
         self._space = Workspace()
-        self._single = torch.empty(0, device=probe.device)
+        self._single = torch.empty(0, device=self.probe.device)
         shapes = [linear.weight.shape for linear in self.linears]
         # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
         runs = [(shapes.index(shape), shapes.count(shape), shape.numel()) for shape in dict.fromkeys(shapes)]
@@ -83,32 +76,44 @@ class StackRecorder:
             some for first, count, entries in runs for some in _chunks(range(first, first + count), entries)
         ]
 
-    def finish(self) -> tuple[Tensor, NDArray[np.bool_]]:
-        """The record: its numbers [layer, replica, column], wide, and [layer, column], which of them mean something.
+    def places(self) -> Places:
+        linears, names = self.linears, self.watched.names
+        return {
+            "layer": range(1, len(names) + 1),
+            "name": names,
+            "fan_in": [linear.weight.shape[1] for linear in linears],
+            "fan_out": [linear.weight.shape[2] for linear in linears],
+            "batch": self.watched.batch,
+        }
 
-        Columns are `layer_columns(metrics)`; layer 0 is the first hidden layer, the last is the readout.
-        """
-        shape = (len(self.linears), self.replicas, len(self.columns))
+    def finish(self) -> Taken:
+        shape = (self.replicas, len(self.linears), len(self.columns))
         wide = st.wide_dtype(self.probe)
         values = torch.full(shape, torch.nan, dtype=wide, device=self.probe.device)
-        applies = np.zeros((shape[0], shape[2]), dtype=bool)
+        applies = np.zeros(shape[1:], dtype=bool)
         for name, parts in self._taken.items():
             place = self.columns[name]
             for layers, numbers in parts:
                 first, last = layers[0], layers[-1]
                 assert last - first == len(layers) - 1  # a slice: an index would be copied to the device
-                block = values[first : last + 1, :, place]
+                block = values[:, first : last + 1, place].T
                 if applies[first, place]:  # what is not finite is counted in several parts
                     block += numbers.view(-1, self.replicas)
                 else:
                     block.copy_(numbers.view(-1, self.replicas))
                 applies[first : last + 1, place] = True
         known = values[:, :, self.columns["z_std"]].isfinite()
-        for name in BY_COMPARISON:
+        for name in COMPARED:
             column = values[:, :, self.columns[name]]
             column.copy_(torch.where(known, column, torch.nan))
         self._taken = {}
-        return values, applies
+        return Taken(values, applies)
+
+    def state(self) -> dict[str, Tensor]:
+        return {} if self.dead is None else {"dead": self.dead}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.dead = state["dead"].to(self.probe.device) if "dead" in state else None
 
     def _put(self, layers: int | Sequence[int], column: str, numbers: Tensor) -> None:
         """Numbers of one layer, [replica], or of several, [layer * replica] or [layer, replica]."""
@@ -121,7 +126,7 @@ class StackRecorder:
 
     # -- the probe -------------------------------------------------------------------------------------------
 
-    def begin(self, buffered: BufferedPass | None = None) -> None:
+    def begin(self, buffered: BufferedPass | None) -> None:
         """Start a record: run the probe through the net in eval mode, without a graph.
 
         buffered: a pass of the same stack that tells what goes by; without it, hooks do
@@ -254,7 +259,7 @@ class StackRecorder:
     # -- the training step -----------------------------------------------------------------------------------
 
     @contextmanager
-    def training_step(self) -> Iterator[None]:
+    def watching(self) -> Iterator[None]:
         """Around the forward and backward pass of a recorded step.
 
         The hooks only keep what passes by (z of an activation that may work in place as a copy), and all layers are
@@ -310,7 +315,7 @@ class StackRecorder:
         self._deltas = []
 
     def take_pass(self, kept: BufferedPass, gradient: Tensor) -> None:
-        """Instead of `training_step`: a pass that keeps everything, and the gradient it was given at the outputs."""
+        """Instead of `watching`: a pass that keeps everything, and the gradient it was given at the outputs."""
         hidden, learned = range(len(kept.z)), self._learned_slopes()
         for some in _chunks(hidden, kept.z[0].numel()):
             z, h, delta = (x[some.start : some.stop].flatten(0, 1) for x in (kept.z, kept.h, kept.delta))
@@ -339,7 +344,7 @@ class StackRecorder:
         self._put(layers, "delta_rms", st.rms(delta) * delta.shape[1])
         self._count_nonfinite(layers, delta)
 
-    def take_gradients(self, gradients: dict[Tensor, Tensor]) -> None:
+    def take_gradients(self, gradients: Mapping[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
         self._weights_before = []
         for layers in self._alike:

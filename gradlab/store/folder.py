@@ -13,26 +13,58 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from gradlab import sensors
 from gradlab.base import atomic
 from gradlab.base.errors import GradlabError, Problem, UserError
 from gradlab.base.identity import digest_of_file
 from gradlab.base.lock import Held, Lock
 from gradlab.config.plan import Plan, Stack
+from gradlab.config.sections import Recording, Run
 from gradlab.store import journal
-from gradlab.store.results import JOURNAL
+from gradlab.store.results import JOURNAL, MANIFEST
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.schema import SCHEMA_VERSION, TABLES
+from gradlab.tables.spec import SCHEMA_VERSION
+from gradlab.tables.table import Table, write_csv, write_parquet
 
-MANIFEST = "manifest.json"
-TABLE_FILES = [
-    f"{name}{ending}" for name in (*TABLES, "jacobian", "histograms") for ending in (".csv", ".parquet")
-]
+FORMATS = {"csv": ("csv",), "parquet": ("parquet",), "both": ("csv", "parquet")}
+"""--tables -> the endings of a table's files"""
 State = Literal["new", "unfinished", "finished"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Whose results a folder holds, and how they are written.
+
+    id: of the plan; cells: their ids; a plan extends another with the same seeds and recording whose cells it has
+    """
+
+    id: str
+    cells: tuple[str, ...]
+    seeds: tuple[int, ...]
+    recording: Recording
+    run: Run
+    out: Path
+
+    @classmethod
+    def of(cls, plan: Plan) -> Claim:
+        cells = tuple(cell.id for cell in plan.cells)
+        return cls(plan.id, cells, plan.seeds, plan.recording, plan.run, plan.out)
+
+    def identity(self) -> dict[str, Any]:
+        """As it stands in the journal and in the manifest."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "plan": self.id,
+            "cells": list(self.cells),
+            "seeds": list(self.seeds),
+            "recording": self.recording.model_dump(),
+        }
 
 
 class ResultsFolder:
@@ -41,15 +73,16 @@ class ResultsFolder:
     message: told of every file that is damaged or foreign, and what is done about it
     """
 
-    def __init__(self, plan: Plan, message: Callable[[str], None] = lambda text: None) -> None:
-        self.plan = plan
+    def __init__(self, claim: Claim, message: Callable[[str], None] = lambda text: None) -> None:
+        self.claim = claim
         # `.` has no name to put a folder beside, and a link would itself be moved
-        nameless = plan.out.name in ("", "..")
-        self.path = plan.out.resolve() if nameless or plan.out.is_symlink() else plan.out
+        nameless = claim.out.name in ("", "..")
+        self.path = claim.out.resolve() if nameless or claim.out.is_symlink() else claim.out
         self._tell = message
         self._told: set[str] = set()
         self._building = self.path  # where files go: the folder, or beside it while --force builds
         self._locks: list[Lock] = []
+        self._made: list[Path] = []  # folders that `prepare` made, the innermost first
 
     @property
     def journal(self) -> Path:
@@ -68,9 +101,9 @@ class ResultsFolder:
         found = _identity(self.path)
         if found is None and not _has_records(self.path / JOURNAL):
             what = "it holds files that are no gradlab results"
-            what += ", so --force does not replace it" if self.plan.run.force else ""
+            what += ", so --force does not replace it" if self.claim.run.force else ""
             raise self._refused(what, "an empty or new folder")
-        if self.plan.run.force:
+        if self.claim.run.force:
             here = Path.cwd()
             if self.path.resolve() in (here, *here.parents):
                 raise self._refused("--force cannot replace the working directory", "another folder")
@@ -83,7 +116,7 @@ class ResultsFolder:
                 f"its results have schema version {found.get('schema')}, this gradlab writes {SCHEMA_VERSION}"
             )
             raise self._refused(what, "another folder", "--force replaces what is there")
-        if found["plan"] == self.plan.id:
+        if found["plan"] == self.claim.id:
             return "finished" if self._is_finished() else "unfinished"
         if self._extends(found):
             return "unfinished"
@@ -101,36 +134,38 @@ class ResultsFolder:
         """
         try:
             self._restore()
-            if self.plan.run.force:
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            if self.claim.run.force:
                 (self.path / JOURNAL).mkdir(parents=True, exist_ok=True)
                 self._lock(self.path)
                 self._building = self._beside("new")
             self.journal.mkdir(parents=True, exist_ok=True)
             self._lock(self._building)
             self.state()  # again, now that nobody else can change it
-            if self.plan.run.force and (_identity(self._building) or {}).get("plan") != self.plan.id:
+            if self.claim.run.force and (_identity(self._building) or {}).get("plan") != self.claim.id:
                 _clear(self._building)
             for folder in (self.journal, self._building, self.weights):
                 atomic.remove_leftovers(folder)
-            if (_identity(self._building) or {}).get("plan", self.plan.id) != self.plan.id:
-                for table in TABLE_FILES:  # of the smaller grid that this one contains
-                    (self._building / table).unlink(missing_ok=True)
+            if (_identity(self._building) or {}).get("plan", self.claim.id) != self.claim.id:
+                for table in sensors.tables():  # of the smaller grid that this one contains
+                    for ending in FORMATS["both"]:
+                        (self._building / f"{table}.{ending}").unlink(missing_ok=True)
             (self._building / MANIFEST).unlink(missing_ok=True)
-            atomic.write_text(self.journal / "plan.json", json.dumps(self._own_identity(), indent=1) + "\n")
+            atomic.write_text(self.journal / "plan.json", json.dumps(self.claim.identity(), indent=1) + "\n")
         except Held as error:
             problem = f"another gradlab writes there: {error.holder}"
             raise self._refused(problem, None, "wait until it ends, or choose another --out") from None
         except OSError as error:
             raise self.unwritable(error) from error
 
-    def finished(self, stack: Stack) -> StackResult | None:
-        """The stack's records where the journal has them whole."""
+    def finished(self, stack: Stack, tables: Collection[str] | None = None) -> StackResult | None:
+        """The stack's records where the journal has them whole; of some tables, or all."""
         path = self.journal / f"{stack.key}.npz"
         weights = self.weights / f"{stack.key}.safetensors"
-        if self.plan.run.save_weights and not (weights.is_file() and weights.stat().st_size):
+        if self.claim.run.save_weights and not (weights.is_file() and weights.stat().st_size):
             return None
         try:
-            return journal.read_stack(path, stack)
+            return journal.read_stack(path, stack, tables)
         except journal.Unusable as error:
             self._message(f"{path} {error}: its seeds are trained again")
             return None
@@ -146,16 +181,36 @@ class ResultsFolder:
     def file(self, name: str) -> Path:
         return self._building / name
 
-    def finish(self, manifest: Mapping[str, Any], names: Sequence[str]) -> list[Path]:
-        """Write the manifest, last of all, and move a folder built by --force into place; the files' paths."""
+    def write(self, table: str, parts: Iterable[Table], formats: str) -> list[str]:
+        """Write one table whole, its parts below each other; the files' names.
+
+        formats: csv, parquet or both. Raises GradlabError when it cannot be written.
+        """
+        endings = FORMATS[formats]
+        parts = parts if len(endings) == 1 else list(parts)
+        for ending in endings:
+            write = write_csv if ending == "csv" else write_parquet
+            try:
+                write(self.file(f"{table}.{ending}"), parts)
+            except OSError as error:
+                raise self.unwritable(error) from error
+        return [f"{table}.{ending}" for ending in endings]
+
+    def finish(
+        self, manifest: Mapping[str, Any], names: Sequence[str], *, finished: bool = True
+    ) -> list[Path]:
+        """Write the manifest, last of all, and move a folder built by --force into place; the files' paths.
+
+        finished: False where the user stopped before the end
+        """
         for folder in (self.journal, self.weights):
             atomic.remove_leftovers(folder)  # of workers that were killed
-        atomic.write_text(self.journal / "plan.json", json.dumps(self._own_identity(), indent=1) + "\n")
+        atomic.write_text(self.journal / "plan.json", json.dumps(self.claim.identity(), indent=1) + "\n")
         document = {
             "gradlab": "results",
-            **self._own_identity(),
+            **self.claim.identity(),
             **manifest,
-            "finished": True,
+            "finished": finished,
             "sha256": {name: digest_of_file(self.file(name)) for name in names},
         }
         atomic.write_text(self.file(MANIFEST), json.dumps(document, indent=1) + "\n")
@@ -184,6 +239,14 @@ class ResultsFolder:
             lock.release()
         self._locks = []
 
+    def forget(self) -> None:
+        """Take back what `prepare` made, where nothing came of it."""
+        with suppress(OSError):
+            if self._made:
+                shutil.rmtree(self._building)
+            for folder in self._made:
+                folder.rmdir()
+
     def unwritable(self, error: OSError) -> GradlabError:
         """The error of a full disk or a folder without permission, in words."""
         reason = error.strerror or str(error)
@@ -211,16 +274,6 @@ class ResultsFolder:
         if self._beside("old").exists() and not self.path.exists():
             self._beside("old").replace(self.path)
 
-    def _own_identity(self) -> dict[str, Any]:
-        plan = self.plan
-        return {
-            "schema": SCHEMA_VERSION,
-            "plan": plan.id,
-            "cells": [cell.id for cell in plan.cells],
-            "seeds": list(plan.seeds),
-            "recording": plan.recording.model_dump(),
-        }
-
     def _is_finished(self) -> bool:
         """Whether the manifest is there, nothing failed, and the tables are those it speaks of."""
         path = self.path / MANIFEST
@@ -233,10 +286,11 @@ class ResultsFolder:
         except (OSError, ValueError, KeyError, TypeError):
             self._message(f"{path} is torn: the tables are written again")
             return False
-        tables = {"csv": [".csv"], "parquet": [".parquet"], "both": [".csv", ".parquet"]}[
-            self.plan.run.tables
-        ]
-        if failed or not all(f"summary{ending}" in hashes for ending in tables):
+        if (
+            failed
+            or not found.get("finished")
+            or not all(f"summary.{ending}" in hashes for ending in FORMATS[self.claim.run.tables])
+        ):
             return False
         for name, expected in hashes.items():
             try:
@@ -250,7 +304,7 @@ class ResultsFolder:
 
     def _extends(self, found: Mapping[str, Any]) -> bool:
         """Whether this plan's grid contains what is there, so that its stacks can be taken over."""
-        own = self._own_identity()
+        own = self.claim.identity()
         same = all(found.get(key) == own[key] for key in ("seeds", "recording"))
         return same and all(cell in own["cells"] for cell in found["cells"])
 

@@ -1,29 +1,160 @@
-"""A results folder's files read back: a table as a frame, the manifest. What is made of them is the caller's matter."""
+"""A results folder read back, or a lone table: the one reader for whoever judges, draws, repairs or shows results."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradlab import sensors
 from gradlab.base.errors import DataError, Problem
-from gradlab.tables.table import KINDS
+from gradlab.tables.cell import kinds_of
+from gradlab.tables.spec import TableSpec, names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-JOURNAL = ".journal"
+JOURNAL, MANIFEST, CONFIG = ".journal", "manifest.json", "config.toml"
+ENDINGS = (".csv", ".parquet")
+"""A table's file, the first that is there."""
+WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}
+"""Whole numbers that every row of a table of gradlab's has."""
 MANIFEST_TYPES: dict[str, type] = {
-    "failed": list, "timings": dict, "sha256": dict, "versions": dict, "argv": list, "device": str, "chance": dict,
+    "failed": list, "timings": dict, "sha256": dict, "versions": dict, "argv": list, "device": list, "chance": dict,
 }  # fmt: skip
-WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}  # whole numbers that are never empty
 
 
-def table_file(folder: Path, name: str) -> Path | None:
-    """The file of a table, CSV before Parquet; None where there is neither."""
-    files = (folder / f"{name}{suffix}" for suffix in (".csv", ".parquet"))
-    return next((file for file in files if file.is_file()), None)
+@dataclass
+class Results:
+    """What was found at `path`, a results folder or a lone file. Tables are read when they are asked for.
+
+    A folder's tables may be of fewer cells than planned where the run was cut short.
+    sources:  table -> its file; folder: None for a lone file
+    manifest: that of manifest.json as far as it is sound, empty while a run is unfinished
+    """
+
+    path: Path
+    folder: Path | None
+    sources: Mapping[str, Path]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    cached: bool = True
+    _frames: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    @property
+    def out(self) -> Path:
+        return self.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What a folder holds for its reader."""
+        inside = sorted(self.folder.iterdir()) if self.folder is not None else [self.path]
+        return tuple(path for path in inside if path.is_file() and not path.name.startswith("."))
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """One table as a frame, its columns of their spec's kinds; None where there is no file of it.
+
+        Raises DataError naming the file, and the column, where it cannot be read as that table.
+        """
+        if name not in self._frames:
+            if name not in self.sources:
+                return None
+            self._frames[name] = read_table(self.sources[name], sensors.tables()[name])
+        return self._frames[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in sensors.tables():
+            raise AttributeError(f"results have no {name!r}")
+        return self.table(name)
+
+    def require(self, names: Sequence[str]) -> None:
+        """Read these tables, each with every column that its spec has. Raises DataError with all that is wrong."""
+        problems: list[Problem] = []
+        for name in names:
+            try:
+                frame = self.table(name)
+                if frame is None:
+                    raise missing_table(self.path, name)
+                absent = [
+                    column
+                    for column in ["cell", *sensors.tables("standard")[name].every]
+                    if column not in frame
+                ]
+                if absent:
+                    message = f"columns are missing: {', '.join(absent)}"
+                    problems.append(Problem(str(self.sources[name]), message, "a table that gradlab wrote"))
+            except DataError as error:
+                problems += error.problems
+        if problems:
+            raise DataError(problems)
+
+    @property
+    def config(self) -> str:
+        """The text of config.toml; empty where there is none."""
+        path = None if self.folder is None else self.folder / CONFIG
+        return path.read_text(encoding="utf-8", errors="replace") if path and path.exists() else ""
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """One line for each cell that failed."""
+        return tuple(f"{item.get('cell')}: {item.get('message')}" for item in self.manifest.get("failed", []))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run went through; a lone file is taken as whole."""
+        return self.folder is None or (bool(self.manifest) and self.manifest.get("finished") is not False)
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """Each cell's accuracy of always guessing the commonest class, as far as the manifest says."""
+        try:
+            return {str(cell): float(level) for cell, level in self.manifest.get("chance", {}).items()}
+        except (TypeError, ValueError):
+            return {}
+
+
+def read_folder(folder: Path) -> Results:
+    """A results folder with every table that a run always writes. Raises DataError with every file that is missing or
+    not what it should be."""
+    if not folder.is_dir():
+        message, hint = "there is no such results folder", "see results/ for what there is"
+        raise DataError(Problem(str(folder), message, hint=hint))
+    found = Results(folder, folder, _sources(folder), read_manifest(folder))
+    found.require(
+        ["layers", "steps", "summary", *(name for name in sensors.optional() if name in found.sources)]
+    )
+    return found
+
+
+def read_layers(path: Path) -> Results:
+    """A results folder of which layers.csv is wanted, or one file with its columns and the steps.csv beside it.
+
+    Raises DataError for a path that does not exist, a folder without a layers table, and a file that is no table.
+    """
+    if not path.exists():
+        raise DataError(Problem(str(path), "there is no such file or folder"))
+    folder = path if path.is_dir() else path.parent if path.stem == "layers" else None
+    sources = {} if folder is None else _sources(folder)
+    if not path.is_dir():
+        sources["layers"] = path
+    elif "layers" not in sources:
+        raise missing_table(path, "layers")
+    found = Results(path, folder, sources, {} if folder is None else read_manifest(folder))
+    for name in ("layers", "steps"):
+        found.table(name)
+    return found
+
+
+def _sources(folder: Path) -> dict[str, Path]:
+    """table -> its file, of the tables that a folder has."""
+    found = {}
+    for name in sensors.tables():
+        files = (folder / f"{name}{ending}" for ending in ENDINGS)
+        if (file := next((file for file in files if file.is_file()), None)) is not None:
+            found[name] = file
+    return found
 
 
 def missing_table(folder: Path, name: str) -> DataError:
@@ -37,17 +168,16 @@ def missing_table(folder: Path, name: str) -> DataError:
     return DataError(Problem(str(folder), f"no {name}.csv and no {name}.parquet in this folder", hint))
 
 
-def read_table(path: Path, *, typed: bool) -> pd.DataFrame:
+def read_table(path: Path, spec: TableSpec) -> pd.DataFrame:
     """A CSV or Parquet file as a frame. Texts stay texts (a hash of digits alone too), an empty number is NaN, floats
-    read back the same.
+    read back the same; columns that the table does not know are what pandas finds.
 
-    typed: every known column must have the schema's type, as in a file that gradlab wrote; else pandas finds the types
-    of the numbers, and a column that is none is the caller's to judge. Raises DataError naming the file.
+    Raises DataError naming the file, and the column whose values are of another kind.
     """
     import pandas as pd
 
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, typed)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, spec)
     except pd.errors.EmptyDataError:
         raise DataError(Problem(str(path), "the file is empty")) from None
     except ImportError as error:
@@ -55,25 +185,51 @@ def read_table(path: Path, *, typed: bool) -> pd.DataFrame:
     except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(Problem(str(path), f"it cannot be read as a table: {reason}")) from None
+    return _of_kinds(frame, path, spec)
 
 
-def _read_csv(path: Path, typed: bool) -> pd.DataFrame:
+def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
+    """The frame with its columns of numbers as int64 where every row has a whole number of a whole kind, else float64.
+
+    Raises DataError for a column of numbers that holds something else, and where a row does not say which it is.
+    """
+    import numpy as np
     import pandas as pd
 
+    problems = []
+    needed = {*names(spec.keys), *spec.axes}
+    for name, kind in kinds_of(spec).items():
+        if kind == "str" or name not in frame:
+            continue
+        column, where = frame[name], f"{path}: {name}"
+        if not pd.api.types.is_numeric_dtype(column) and not column.isna().all():
+            bad = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+            shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
+            problems.append(Problem(where, f"not a column of numbers{shown}"))
+            continue
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        odd = values[~(np.isfinite(values) & (values == np.floor(values)))]
+        if kind == "int" and name in needed and odd.size:
+            message = "a row has no value" if np.isnan(odd).any() else f"not a whole number ({odd[0]:g})"
+            problems.append(Problem(where, message))
+        frame[name] = values.astype(np.int64) if kind == "int" and name in WHOLE and not odd.size else values
+    if problems:
+        raise DataError(problems)
+    return frame
+
+
+def _read_csv(path: Path, spec: TableSpec) -> pd.DataFrame:
+    import pandas as pd
+
+    kinds = kinds_of(spec)
     header = list(pd.read_csv(path, nrows=0, encoding="utf-8").columns)
-    types: dict[str, Any] = {}
-    for name in header:
-        kind = KINDS.get(name)
-        if kind == "str":
-            types[name] = str
-        elif kind is not None and typed:
-            types[name] = "int64" if name in WHOLE else "float64"
-    numbers = {name: ["", "nan"] for name in header if types.get(name) is not str}
+    texts = {name: str for name in header if kinds.get(name) == "str"}
+    numbers = {name: ["", "nan"] for name in header if name not in texts}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer pandas rounds correctly by itself, and says so
         return pd.read_csv(
             path,
-            dtype=types,
+            dtype=texts,
             keep_default_na=False,
             na_values=numbers,
             float_precision="round_trip",
@@ -87,7 +243,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     An entry of another type than gradlab gives it is left out: somebody may have written the file by hand. Raises
     DataError where it is no JSON.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
@@ -103,12 +259,3 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         numbers = sound["timings"].items()
         sound["timings"] = {name: value for name, value in numbers if isinstance(value, int | float)}
     return sound
-
-
-def chances(manifest: dict[str, Any]) -> dict[str, float]:
-    """Each cell's accuracy of always guessing the commonest class, as far as a manifest (of any version) says."""
-    found = manifest.get("chance", {})
-    try:
-        return {str(cell): float(level) for cell, level in found.items()}
-    except (AttributeError, TypeError, ValueError):
-        return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.base import atomic
-from gradlab.tables.schema import CELL, HISTOGRAMS, JACOBIAN, LAYERS, LAYERS_FULL, STEPS, SUMMARY
+from gradlab.tables.spec import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EVERY = (*CELL, *LAYERS, *LAYERS_FULL, *STEPS, *SUMMARY, *JACOBIAN, *HISTOGRAMS)
-KINDS = {column.name: column.kind for column in EVERY}
-
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length; `applies[name]` is False where a number does not exist, absent where all do."""
+    """Columns of equal length; `applies[name]` is False where a number does not exist, absent where all do.
+
+    kinds: of the columns that a table's spec knows; the others are what their array is
+    """
 
     columns: Mapping[str, NDArray[Any]]
     applies: Mapping[str, NDArray[np.bool_]]
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0
@@ -40,7 +41,7 @@ class Table:
 
     def fields(self, name: str) -> list[str]:
         """A column as it stands in a CSV file: floats so that they read back the same, nothing where none exists."""
-        fields = _fields(self.columns[name], KINDS.get(name))
+        fields = _fields(self.columns[name], self.kinds.get(name))
         if name in self.applies:
             fields[~self.applies[name]] = ""
         found: list[str] = fields.tolist()
@@ -78,6 +79,7 @@ def join(tables: Sequence[Table]) -> Table:
     return Table(
         {name: np.concatenate([table.columns[name] for table in tables]) for name in names},
         {name: np.concatenate([mask(table, name) for table in tables]) for name in names if name in masked},
+        tables[0].kinds,
     )
 
 
@@ -123,8 +125,11 @@ def write_csv(path: Path, tables: Table | Iterable[Table]) -> None:
     atomic.write(path, fill)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a table that gradlab wrote, numbers as numbers; one that does not exist is NaN."""
+def read_rows(path: Path, kinds: Mapping[str, Kind]) -> list[dict[str, Any]]:
+    """The rows of a table that gradlab wrote, numbers as numbers; one that does not exist is NaN.
+
+    kinds: of its columns; one that is not among them is a number where it reads as one
+    """
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -132,7 +137,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return [{name: np.nan if value is None else value for name, value in row.items()} for row in found]
     with path.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    return [{name: _value(text, KINDS.get(name)) for name, text in row.items()} for row in rows]
+    return [{name: _value(text, kinds.get(name)) for name, text in row.items()} for row in rows]
 
 
 def _value(text: str, kind: str | None) -> Any:
@@ -156,7 +161,7 @@ def write_parquet(path: Path, tables: Table | Iterable[Table]) -> None:
     arrays = {}
     for name, values in table.columns.items():
         there = table.applies.get(name, np.ones(len(table), dtype=bool))
-        if KINDS.get(name) == "int" and values.dtype.kind == "f" and np.isfinite(values[there]).all():
+        if table.kinds.get(name) == "int" and values.dtype.kind == "f" and np.isfinite(values[there]).all():
             values = np.where(there, values, 0).astype(np.int64)
         arrays[name] = pa.array(values, mask=~there, from_pandas=False)
 

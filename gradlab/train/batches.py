@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -28,3 +28,15 @@ class BatchStream:
             self.left = torch.cat([self.left, more], dim=1)
         batch, self.left = self.left[:, : self.batch_size], self.left[:, self.batch_size :]
         return batch
+
+    def state(self) -> dict[str, Tensor]:
+        """Where the stream is, for a checkpoint."""
+        places = {
+            f"generator/{replica}": source.get_state() for replica, source in enumerate(self.generators)
+        }
+        return {**places, "left": self.left}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for replica, source in enumerate(self.generators):
+            source.set_state(state[f"generator/{replica}"])
+        self.left = state["left"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +16,30 @@ from torch import Tensor
 
 from gradlab.base import atomic, blas
 from gradlab.config.plan import RECIPE, Stack
+from gradlab.nn.mlp import StackedMLP
 
-if TYPE_CHECKING:
-    from gradlab.train.loop import Training
+
+class State(NamedTuple):
+    """Where something is that can go on: tensors and arrays by name, and what JSON can say."""
+
+    tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `prefix/`, by what follows."""
+        return _under(self.tensors, prefix)
+
+    def arrays_under(self, prefix: str) -> dict[str, Any]:
+        return _under(self.arrays, prefix)
+
+
+class Resumable(Protocol):
+    """What a checkpoint keeps."""
+
+    def state(self) -> State: ...
+
+    def load_state(self, state: State) -> None: ...
 
 
 @dataclass
@@ -34,7 +55,7 @@ class Checkpoint:
     say: Callable[[str], None] = lambda text: None
     _due: float = field(default=0.0, init=False)
 
-    def resume(self, training: Training) -> int:
+    def resume(self, training: Resumable, stack: Stack) -> int:
         """Put a fresh training where the file left off; the step to go on with, 0 when there is no usable file."""
         self._due = perf_counter() + self.seconds
         if not self.path.exists():
@@ -42,48 +63,39 @@ class Checkpoint:
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 facts = json.loads(str(archive["facts"]))
-                if facts["stack"] != _identity(training.stack):
+                if facts["stack"] != _identity(stack):
                     raise ValueError("it belongs to another stack or version")
-                if not 0 < facts["step"] <= training.training.steps:
+                if not 0 < facts["step"] <= stack.cell.training.steps:
                     raise ValueError("it is of another step than this training has")
                 arrays = {name: archive[name] for name in archive.files if name != "facts"}
         except Exception as error:  # NumPy and zipfile raise a dozen kinds over bytes they did not write
             self.say(f"{self.path} is not used, its stack starts again: {error}")
             return 0
-        _restore(training, arrays, facts)
+        tensors = {
+            name: _to_torch(array, facts["formats"].get(name))
+            for name, array in _under(arrays, "tensor").items()
+        }
+        training.load_state(State(tensors, _under(arrays, "array"), facts["training"]))
         return int(facts["step"])
 
-    def keep(self, training: Training, step: int) -> None:
+    def keep(self, training: Resumable, stack: Stack, step: int) -> None:
         """Write the file when it is time; `step` is the one to go on with."""
         if perf_counter() < self._due:
             return
         try:
-            self.write(training, step)
+            self.write(training, stack, step)
             self._due = perf_counter() + self.seconds
         except OSError as error:
             self.say(f"{self.path} cannot be written, training goes on without: {error.strerror or error}")
             self._due = inf
 
-    def write(self, training: Training, step: int) -> None:
+    def write(self, training: Resumable, stack: Stack, step: int) -> None:
         """Write the file. Raises OSError."""
-        training.flush()
-        facts = {
-            "stack": _identity(training.stack),
-            "step": step,
-            "steps": training.steps,
-            "seconds": training.seconds,
-            "counts": training.counts,
-            "phases": training.phases.seconds,
-        }
-        arrays: dict[str, Any] = {name: _to_numpy(tensor) for name, tensor in _tensors(training)}
-        arrays |= {
-            "layers": np.concatenate(training.layers) if training.layers else np.empty(0),
-            "layer_applies": np.array(training.layer_applies),
-            "scalars": np.concatenate(training.scalars),
-            "input_sq": training.input_sq,
-            "jacobians": np.array(training.jacobians),
-            "histograms": np.array(training.histograms),
-        }
+        state = training.state()
+        formats = {n: "bfloat16" for n, tensor in state.tensors.items() if tensor.dtype == torch.bfloat16}
+        facts = {"stack": _identity(stack), "step": step, "formats": formats, "training": state.facts}
+        arrays = {f"tensor/{name}": _to_numpy(tensor) for name, tensor in state.tensors.items()}
+        arrays |= {f"array/{name}": array for name, array in state.arrays.items()}
 
         def fill(handle: IO[bytes]) -> None:
             np.savez(handle, facts=np.array(json.dumps(facts)), **arrays)
@@ -91,14 +103,13 @@ class Checkpoint:
         atomic.write(self.path, fill)
 
 
-def save_weights(path: Path, training: Training) -> None:
+def save_weights(path: Path, stack: Stack, mlp: StackedMLP) -> None:
     """The final weights as safetensors: every parameter and buffer under its module's name, [replica, ...]."""
     from safetensors.torch import save
 
-    stack = training.stack
     # One entry: the order of several is not fixed.
     about = {"gradlab": json.dumps({"cell": stack.cell.id, "seeds": stack.seeds})}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in training.mlp.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in mlp.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write(path, lambda handle: handle.write(save(tensors, about)))
 
@@ -108,64 +119,20 @@ def _identity(stack: Stack) -> list[Any]:
     return [*versions, stack.cell.id, list(stack.seeds), stack.recording.model_dump()]
 
 
-def _tensors(training: Training) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a training's state but its records, by name."""
-    for name, tensor in training.mlp.state_dict().items():
-        yield f"mlp/{name}", tensor
-    optimizer = training.optimizer
-    for kind in ("momenta", "squares", "means", "counts"):
-        for place, buffer in enumerate(getattr(optimizer, kind)):
-            if buffer is not None:
-                yield f"optimizer/{kind}/{place}", buffer
-    for replica, generator in enumerate(training.stream.generators):
-        yield f"stream/generator/{replica}", generator.get_state()
-    yield "stream/left", training.stream.left
-    if training.recorder and training.recorder.dead is not None:
-        yield "recorder/dead", training.recorder.dead
-    yield "random", torch.get_rng_state()
-    if training.x_train.is_cuda:
-        yield "random_cuda", torch.cuda.get_rng_state()
-
-
-def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) -> None:
-    device = training.x_train.device
-    state = training.mlp.state_dict()
-    training.mlp.load_state_dict(
-        {name: _to_torch(arrays[f"mlp/{name}"], value.dtype) for name, value in state.items()}
-    )
-    for kind in ("momenta", "squares", "means", "counts"):
-        buffers = getattr(training.optimizer, kind)
-        for place in range(len(buffers)):
-            found = arrays.get(f"optimizer/{kind}/{place}")
-            if found is not None:
-                parameter = training.parameters[place]
-                buffer = _to_torch(found, parameter.dtype)
-                buffers[place] = buffer if kind == "counts" else buffer.to(parameter.device)
-    for replica, generator in enumerate(training.stream.generators):
-        generator.set_state(torch.from_numpy(arrays[f"stream/generator/{replica}"]))
-    training.stream.left = torch.from_numpy(arrays["stream/left"])
-    if training.recorder:
-        if "recorder/dead" in arrays:
-            training.recorder.dead = torch.from_numpy(arrays["recorder/dead"]).to(device)
-        training.layers = [arrays["layers"]] if len(arrays["layers"]) else []
-        training.layer_applies = list(arrays["layer_applies"])
-    torch.set_rng_state(torch.from_numpy(arrays["random"]))
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(torch.from_numpy(arrays["random_cuda"]))
-    training.scalars = [arrays["scalars"]]
-    training.input_sq = arrays["input_sq"]
-    training.jacobians = list(arrays["jacobians"])
-    training.histograms = list(arrays["histograms"])
-    training.steps = list(facts["steps"])
-    training.seconds, training.counts = facts["seconds"], facts["counts"]
-    training.phases.seconds = facts["phases"]
+def _under(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(f"{prefix}/"): value
+        for name, value in named.items()
+        if name.startswith(f"{prefix}/")
+    }
 
 
 def _to_numpy(tensor: Tensor) -> Any:
+    """NumPy has no bfloat16: its bits are kept as whole numbers."""
     tensor = tensor.detach().cpu()
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _to_torch(array: Any, dtype: torch.dtype) -> Tensor:
+def _to_torch(array: Any, format: str | None) -> Tensor:
     tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if dtype == torch.bfloat16 and array.dtype == np.int16 else tensor
+    return tensor.view(torch.bfloat16) if format == "bfloat16" else tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlab import activations
+from gradlab import activations, sensors
 from gradlab.base import generators
 from gradlab.config.plan import Stack, parse_probe
 from gradlab.data import Dataset
@@ -26,29 +26,24 @@ from gradlab.parts import inits, norms, rates, record_schedule, residuals
 from gradlab.parts.losses import LOSSES, correct, gradient_of, losses_and_gradient, readout_units
 from gradlab.parts.optimizer_names import EVALUATION_ROWS
 from gradlab.parts.optimizers import Optimizer
-from gradlab.sensors.histograms import HistogramRecorder
-from gradlab.sensors.jacobian import JACOBIAN_SAMPLES, jacobian_record
-from gradlab.sensors.layers import StackRecorder
+from gradlab.sensors.layers import LayerSensor
+from gradlab.sensors.sensor import Sensor, Watched
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.columns import (
-    HISTOGRAM_COLUMNS,
-    JACOBIAN_COLUMNS,
-    QUANTITIES,
-    STEP_COLUMNS,
-    layer_columns,
-)
+from gradlab.tables.block import Block
+from gradlab.tables.layers import LAYERS
+from gradlab.tables.steps import STEPS
 from gradlab.train.batches import BatchStream
-from gradlab.train.checkpoint import Checkpoint, save_weights
+from gradlab.train.checkpoint import Checkpoint, State, save_weights
 from gradlab.train.clipping import clip, gradient_norms
 from gradlab.train.phases import Phases
+from gradlab.train.records import RecordBook, taken, to_host
 
-FLUSH_EVERY = 64  # records kept on the device before they move to the host together
 REPORT_SECONDS = 0.1
 
 Shown = Mapping[str, "NDArray[np.float64]"]
 Watch = Callable[[int, int, "Shown | None"], None]
-Waiting = tuple[Tensor | None, Tensor]
-"""A record on the device: [layer, replica, column] of layers.csv, if it is recorded, [replica, column] of steps.csv."""
+SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""What a live display is told of steps.csv, beside all of layers.csv."""
 
 
 def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
@@ -95,7 +90,7 @@ def train_stack(
     training = Training(stack, dataset)
     result = training.run(watch, checkpoint)
     if weights:
-        save_weights(weights, training)
+        save_weights(weights, stack, training.mlp)
     return result
 
 
@@ -125,32 +120,22 @@ class Training:
         )
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
         self.buffered = buffered_pass(self.mlp, activation, training.batch_size)
-        # Histograms are taken by hooks: a step that those see goes through modules.
-        watched = self.schedule and not stack.recording.histograms
-        self.kept = self.buffered.kept() if self.buffered and watched else None
-        self.captured: CapturedPass | None = None
-        metrics = stack.recording.metrics
-        self.columns = layer_columns(metrics)
         probe = self.x_train[: parse_probe(stack.recording.probe)]
-        self.recorder = StackRecorder(self.mlp, activation, probe, metrics) if self.schedule else None
-        wanted = self.schedule and stack.recording.jacobian
-        self.jacobian_at = probe[:JACOBIAN_SAMPLES] if wanted else None
-        self.jacobians: list[NDArray[np.float64]] = []
-        asked = self.schedule and stack.recording.histograms
-        self.histogram_recorder = HistogramRecorder(self.mlp, probe) if asked else None
-        self.histograms: list[NDArray[np.float64]] = []
-        self.steps: list[int] = []
-        self.layers: list[NDArray[np.float64]] = []
-        self.layer_applies: list[NDArray[np.bool_]] = []
-        self.scalars: list[NDArray[np.float64]] = []
-        self.waiting: list[Waiting] = []
+        names = (*(f"hidden_{layer}" for layer in range(1, cell.network.depth + 1)), "output")
+        watched = Watched(self.mlp, activation, probe, names, training.batch_size)
+        every = _sensors(watched, stack)
+        self.sensors = every if self.schedule else []
+        self.book = RecordBook(_empty_blocks(every, len(stack.seeds)))
+        in_buffers = self.buffered and self.schedule and not any(sensor.modules for sensor in self.sensors)
+        self.kept = self.buffered.kept() if self.buffered and in_buffers else None
+        self.captured: CapturedPass | None = None
         self.seconds = {"plain": 0.0, "recorded": 0.0}
         self.counts = {"plain": 0, "recorded": 0}
         self.phases = Phases()
 
     def run(self, watch: Watch | None, checkpoint: Checkpoint | None) -> StackResult:
         steps = self.training.steps
-        first = checkpoint.resume(self) if checkpoint else 0
+        first = checkpoint.resume(self, self.stack) if checkpoint else 0
         reported, last_report = 0, perf_counter()
         for step in range(first, steps + 1):
             started = perf_counter()
@@ -165,12 +150,18 @@ class Training:
                 watch(step, step - reported, self._for_display() if recorded else None)
                 reported, last_report = step, now
             if checkpoint and step < steps:
-                checkpoint.keep(self, step + 1)
-        self.flush()
+                checkpoint.keep(self, self.stack, step + 1)
         timings = {f"{kind}_seconds": self.seconds[kind] for kind in self.seconds}
         timings |= {f"{kind}_steps": float(self.counts[kind]) for kind in self.counts}
         timings |= {f"{phase}_seconds": seconds for phase, seconds in self.phases.seconds.items()}
-        return self._result(timings)
+        return StackResult(
+            cell=self.stack.cell.id,
+            seeds=self.stack.seeds,
+            steps=np.array(self.book.steps, dtype=np.int64),
+            blocks=self.book.blocks(),
+            input_sq=self.input_sq,
+            timings=timings,
+        )
 
     def _step(self, step: int, recorded: bool) -> None:
         if recorded:
@@ -208,65 +199,63 @@ class Training:
 
     def _recorded_step(self, step: int) -> None:
         """As a plain step, watched; the one after the last update is recorded and makes none."""
-        recorder, histograms, phases = self.recorder, self.histogram_recorder, self.phases
+        phases = self.phases
         x, y = self._batch()
         phases.lap("data")
         if step == 0:
             self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
         with generators.kept(x.device.type):  # looking on draws nothing from the training
             scalars = self._evaluate()
-            if self.jacobian_at is not None:
-                self.jacobians.append(jacobian_record(self.mlp, self.jacobian_at).numpy())
-            if histograms:
-                histograms.begin()
-            if recorder:
-                recorder.begin(self.buffered)
+            for sensor in self.sensors:
+                sensor.begin(self.buffered)
         phases.lap("recording")
-        outputs, losses, gradients = (self._kept_pass if self.kept else self._hooked_pass)(x, y)
-        if histograms:
-            self.histograms.append(histograms.record())
+        outputs, losses, gradients = (self._kept_pass if self.kept else self._watched_pass)(x, y)
         norms = gradient_norms(self.owners, gradients)
-        if recorder:
-            recorder.take_gradients(dict(zip(self.parameters, gradients, strict=True)))
+        of_parameters: dict[Tensor, Tensor] = dict(zip(self.parameters, gradients, strict=True))
+        for sensor in self.sensors:
+            sensor.take_gradients(of_parameters)
         last = step == self.training.steps
         phases.lap("recording")
         if not last:
             self._update(step, gradients, norms)
             phases.lap("optimizer")
-            if recorder:
-                recorder.after_update()
+            for sensor in self.sensors:
+                sensor.after_update()
         scalars["train_loss"] = losses
         scalars["train_accuracy"] = st.share(correct(outputs, y))
         scalars["grad_norm"] = norms
         scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
-        self._keep(step, scalars)
+        wide = scalars["val_loss"].dtype
+        row = {name: numbers.to(wide) for name, numbers in scalars.items()}
+        record = {STEPS.name: taken(STEPS, row, missing=["learning_rate"] if last else [])}
+        self.book.add(step, record | {sensor.table.name: sensor.finish() for sensor in self.sensors})
         phases.lap("recording")
 
     def _kept_pass(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-        """Outputs, losses and gradients of a recorded step in buffers that keep everything for the recorder."""
-        kept, recorder, phases = self.kept, self.recorder, self.phases
-        assert kept and recorder
+        """Outputs, losses and gradients of a recorded step in buffers that keep everything for the sensors."""
+        kept, phases = self.kept, self.phases
+        assert kept
         outputs = kept.forward(x)
         phases.lap("forward")
         losses, gradient = losses_and_gradient(self.loss, outputs, y)
         kept.backward(gradient)
         phases.lap("backward")
-        recorder.take_pass(kept, gradient)
+        for sensor in self.sensors:
+            sensor.take_pass(kept, gradient)
         phases.lap("recording")
         return outputs, losses, kept.gradients
 
-    def _hooked_pass(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    def _watched_pass(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """Outputs, losses and gradients of a recorded step through modules and their hooks."""
-        recorder, histograms, phases = self.recorder, self.histogram_recorder, self.phases
-        with (
-            recorder.training_step() if recorder else nullcontext(),
-            histograms.training_step() if histograms else nullcontext(),
-        ):
+        phases = self.phases
+        with ExitStack() as watching:
+            for sensor in reversed(self.sensors):
+                watching.enter_context(sensor.watching())
             outputs = self.mlp(x)
             losses = self.loss(outputs, y)
-            phases.lap("forward", recorder)
+            phases.lap("forward", self.sensors)
             gradients = self._backward(losses)
-            phases.lap("backward", recorder)
+            phases.lap("backward", self.sensors)
         return outputs, losses.detach(), gradients
 
     def _backward(self, losses: Tensor) -> Sequence[Tensor]:
@@ -301,82 +290,55 @@ class Training:
                 right += correct(outputs, labels).sum(dim=1)
         return {"val_loss": loss / rows, "val_accuracy": right / rows}
 
-    # -- the records -----------------------------------------------------------------------------------------
-
-    def _keep(self, step: int, scalars: dict[str, Tensor]) -> None:
-        wide = scalars["val_loss"].dtype
-        row = torch.stack([scalars[name].to(wide) for name in STEP_COLUMNS], dim=1)
-        self.steps.append(step)
-        values = None
-        if self.recorder:
-            values, applies = self.recorder.finish()
-            self.layer_applies.append(applies)
-        self.waiting.append((values, row))
-        self._newest = (values, row)
-        if len(self.waiting) >= FLUSH_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Move the waiting records to the host in one go."""
-        if not self.waiting:
-            return
-        if self.recorder:
-            stacked = torch.stack([values for values, _ in self.waiting if values is not None])
-            self.layers.append(_to_host(stacked))
-        self.scalars.append(_to_host(torch.stack([row for _, row in self.waiting])))
-        self.waiting = []
-
     def _for_display(self) -> Shown:
         """What a live display shows and judges of the newest record."""
-        values, row = self._newest
-        wanted = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-        shown = {name: _to_host(row[:, STEP_COLUMNS.index(name)]) for name in wanted}
-        if values is not None:
-            on_host = _to_host(values)
-            shown |= {name: on_host[:, :, place].T for place, name in enumerate(self.columns)}
+        shown: dict[str, NDArray[np.float64]] = {}
+        for name, record in self.book.newest.items():
+            block = self.book.empty[name]
+            on_host = to_host(record.values) if name in (STEPS.name, LAYERS.name) else None
+            for place, column in enumerate(block.columns):
+                if on_host is not None and (name == LAYERS.name or column in SHOWN):
+                    shown[column] = on_host[..., place]
         return shown
 
-    def _result(self, timings: dict[str, float]) -> StackResult:
-        depth, replicas = self.stack.cell.network.depth, len(self.stack.seeds)
-        linears = self.mlp.linears
-        layer_shape = (len(linears), replicas, len(self.columns))
-        scalar_applies = np.ones((len(self.steps), len(STEP_COLUMNS)), dtype=bool)
-        scalar_applies[-1, STEP_COLUMNS.index("learning_rate")] = False
-        return StackResult(
-            cell=self.stack.cell.id,
-            seeds=self.stack.seeds,
-            steps=np.array(self.steps, dtype=np.int64),
-            layers=np.concatenate([*self.layers, np.empty((0, *layer_shape))]),
-            layer_applies=np.array(self.layer_applies, dtype=bool).reshape(
-                -1, len(linears), len(self.columns)
-            ),
-            scalars=np.concatenate(self.scalars),
-            scalar_applies=scalar_applies,
-            layer_columns=self.columns,
-            names=(*(f"hidden_{layer}" for layer in range(1, depth + 1)), "output"),
-            fan_in=tuple(linear.weight.shape[1] for linear in linears),
-            fan_out=tuple(linear.weight.shape[2] for linear in linears),
-            batch=self.training.batch_size,
-            input_sq=self.input_sq,
-            timings=timings,
-            jacobian=self._jacobian(),
-            jacobian_samples=0 if self.jacobian_at is None else len(self.jacobian_at),
-            histograms=self._histograms(),
-        )
+    # -- a checkpoint ------------------------------------------------------------------------------------------
 
-    def _histograms(self) -> NDArray[np.float64] | None:
-        if not self.stack.recording.histograms:
-            return None
-        layers, replicas = len(self.mlp.linears), len(self.stack.seeds)
-        shape = (layers, replicas, len(QUANTITIES), len(HISTOGRAM_COLUMNS))
-        return np.array(self.histograms).reshape(-1, *shape)
+    def state(self) -> State:
+        """Everything that it takes to go on: tensors and arrays by name, and plain facts."""
+        tensors = {f"mlp/{name}": tensor for name, tensor in self.mlp.state_dict().items()}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state().items()}
+        tensors |= {f"stream/{name}": tensor for name, tensor in self.stream.state().items()}
+        for sensor in self.sensors:
+            tensors |= {f"sensor/{sensor.table.name}/{name}": t for name, t in sensor.state().items()}
+        tensors["random"] = torch.get_rng_state()
+        if self.x_train.is_cuda:
+            tensors["random_cuda"] = torch.cuda.get_rng_state()
+        arrays = {f"book/{name}": array for name, array in self.book.state().items()}
+        facts = {"seconds": self.seconds, "counts": self.counts, "phases": self.phases.seconds}
+        return State(tensors, arrays | {"input_sq": self.input_sq}, facts)
 
-    def _jacobian(self) -> NDArray[np.float64] | None:
-        if not self.stack.recording.jacobian:
-            return None
-        rows, replicas = len(self.mlp.linears), len(self.stack.seeds)
-        return np.array(self.jacobians).reshape(-1, rows, replicas, len(JACOBIAN_COLUMNS))
+    def load_state(self, state: State) -> None:
+        """Go on from what `state` gave."""
+        self.mlp.load_state_dict(state.under("mlp"))
+        self.optimizer.load_state(state.under("optimizer"))
+        self.stream.load_state(state.under("stream"))
+        for sensor in self.sensors:
+            sensor.load_state(state.under(f"sensor/{sensor.table.name}"))
+        torch.set_rng_state(state.tensors["random"])
+        if self.x_train.is_cuda:
+            torch.cuda.set_rng_state(state.tensors["random_cuda"])
+        self.book.load_state(state.arrays_under("book"))
+        self.input_sq = state.arrays["input_sq"]
+        self.seconds, self.counts = dict(state.facts["seconds"]), dict(state.facts["counts"])
+        self.phases.seconds = dict(state.facts["phases"])
 
 
-def _to_host(numbers: Tensor) -> NDArray[np.float64]:
-    return numbers.cpu().to(torch.float64).numpy()
+def _sensors(watched: Watched, stack: Stack) -> list[Sensor]:
+    """What records the stack: the tables that were asked for, then the layers."""
+    asked = [sensors.optional()[name](watched) for name in stack.recording.asked]
+    return [*asked, LayerSensor(watched, stack.recording.metrics)]
+
+
+def _empty_blocks(every: Sequence[Sensor], replicas: int) -> dict[str, Block]:
+    blocks = {STEPS.name: Block.empty(STEPS, replicas, {})}
+    return blocks | {each.table.name: Block.empty(each.table, replicas, each.places()) for each in every}

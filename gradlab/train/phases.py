@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -9,7 +10,7 @@ PHASES = ("data", "forward", "backward", "optimizer", "recording")
 
 
 class Busy(Protocol):
-    """Something that works inside other phases, such as a recorder in its hooks; `seconds` in all so far."""
+    """Something that works inside other phases, such as a sensor in its hooks; `seconds` in all so far."""
 
     seconds: float
 
@@ -24,12 +25,12 @@ class Phases:
     def start(self) -> None:
         self._last = perf_counter()
 
-    def lap(self, phase: str, recorder: Busy | None = None) -> None:
-        """End `phase` here. What the recorder did inside it since the last lap counts as recording."""
+    def lap(self, phase: str, inside: Sequence[Busy] = ()) -> None:
+        """End `phase` here. What others did inside it since the last lap counts as recording."""
         now = perf_counter()
         self.seconds[phase] += now - self._last
-        if recorder is not None:
-            self.seconds[phase] -= recorder.seconds
-            self.seconds["recording"] += recorder.seconds
-            recorder.seconds = 0.0
+        for busy in inside:
+            self.seconds[phase] -= busy.seconds
+            self.seconds["recording"] += busy.seconds
+            busy.seconds = 0.0
         self._last = now

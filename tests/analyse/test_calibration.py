@@ -75,8 +75,8 @@ def test_a_flat_layer_is_dead_from_its_step_on(kind: str, output: float) -> None
     stack = stack_of(Case("a net", "a family", "dead", flags))
     training = Tampered(stack, stack.cell.dataset(), (Change(kind, 1.0, "middle", 2),))
     result = training.run(None, None)
-    dead = result.layers[..., result.layer_columns.index("dead_fraction")][:, 1]
-    mean = result.layers[..., result.layer_columns.index("h_mean")][:, 1]
+    dead = result.layers.column("dead_fraction")[:, :, 1].T
+    mean = result.layers.column("h_mean")[:, :, 1].T
     assert (dead[:2] < 1).all() and (dead[2:] == 1).all() and (mean[2:] == output).all()
     bias = training.mlp.linears[1].bias.detach().numpy()
     np.testing.assert_allclose(bias, -FAR if kind == "kill" else FAR)  # nothing reaches it any more

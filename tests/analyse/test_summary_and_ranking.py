@@ -8,7 +8,9 @@ from scipy import stats
 from gradlab.analyse import rank, summarise
 from gradlab.analyse.ranking import holm, told_from_first
 from gradlab.base.errors import DataError
-from gradlab.tables.schema import CELL, SUMMARY, names
+from gradlab.tables.cell import CELL
+from gradlab.tables.spec import names
+from gradlab.tables.summary import SUMMARY
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def noisy(cell):  # type: ignore[no-untyped-def]
 def test_every_number_of_the_summary_is_that_of_the_rows(noisy) -> None:  # type: ignore[no-untyped-def]
     layers, steps = noisy
     (row,) = summarise(layers, steps).to_dict("records")
-    assert list(row) == names(CELL) + names(SUMMARY)
+    assert list(row) == [*names(CELL), *SUMMARY.every]
     hidden = layers[layers["name"] != "output"].sort_values("layer")
 
     def per_seed(step: int, function):  # type: ignore[no-untyped-def]

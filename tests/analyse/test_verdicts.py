@@ -6,9 +6,10 @@ import pytest
 
 from gradlab.analyse.verdicts import diagnose
 from gradlab.base.errors import ConfigError, DataError
-from gradlab.tables.schema import LAYERS, LAYERS_FULL, STEPS, names
+from gradlab.tables.layers import LAYERS_FULL
+from gradlab.tables.steps import STEPS
 
-NUMBERS = [n for n in (*names(LAYERS), *names(LAYERS_FULL)) if n not in ("seed", "step", "layer", "name")]
+NUMBERS = [n for n in LAYERS_FULL.every if n not in ("seed", "step", "layer", "name")]
 
 
 def verdicts(tables, **more):  # type: ignore[no-untyped-def]
@@ -495,7 +496,7 @@ def test_any_column_may_be_missing_but_what_is_judged(cell) -> None:  # type: ig
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("column", [n for n in names(STEPS) if n not in ("seed", "step")])
+@pytest.mark.parametrize("column", [n for n in STEPS.every if n not in ("seed", "step")])
 def test_no_column_of_steps_breaks_the_rule_when_it_is_not_finite(cell, column, value) -> None:  # type: ignore[no-untyped-def]
     layers, steps = cell(steps=(0, 10, 200), seeds=2)
     steps.loc[steps["step"] == 200, column] = value

@@ -14,10 +14,11 @@ from conftest import TINY
 
 from gradlab.cli.execution import PHASES
 from gradlab.cli.main import COMMANDS
-from gradlab.tables import schema
+from gradlab.tables.cell import CELL
+from gradlab.tables.summary import SUMMARY as SUMMARY_TABLE
 
 GRID = [*TINY, "--activation", "relu,tanh", "--lr", "0.01,0.1"]
-SUMMARY = [column.name for column in (*schema.CELL, *schema.SUMMARY)]
+SUMMARY = [column.name for column in (*CELL, *SUMMARY_TABLE.columns)]
 FILES = {"layers.csv", "steps.csv", "summary.csv", "config.toml", "manifest.json"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gradlab.cli.main import main
-from gradlab.tables.describe import page
+from gradlab.sensors.describe import page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,9 +15,7 @@ from reference.stacks import batches_of, make_stack, replica_of
 from gradlab import activations
 from gradlab.config import plan, resolve, to_toml
 from gradlab.lab.experiment import execute
-from gradlab.sensors.histograms import histogram
-from gradlab.tables.columns import HISTOGRAM_COLUMNS, QUANTITIES
-from gradlab.tables.schema import BINS
+from gradlab.sensors.extra.histograms import BINS, HISTOGRAMS, QUANTITIES, histogram
 from gradlab.train.checkpoint import Checkpoint
 from gradlab.train.loop import Training
 
@@ -39,8 +37,8 @@ def expected_row(values: NDArray[np.float64], quantity: str, exact: bool = False
         "zeros": int((flat == 0).sum()),
         "nonfinite": int((~np.isfinite(flat)).sum()),
         "negative": int((np.isfinite(flat) & (flat < 0)).sum()),
-        "low": ends[0],
-        "high": ends[1],
+        "bin_low": ends[0],
+        "bin_high": ends[1],
         "bins": bins,
     }
 
@@ -55,12 +53,12 @@ def by_fractions(kept: list[float]) -> NDArray[np.int64]:
 def assert_holds(row: NDArray[np.float64], expected: Counts, rtol: float = 1e-11) -> None:
     for name, value in expected.items():
         if name == "bins":
-            found = row[HISTOGRAM_COLUMNS.index("bin_01") :]
+            found = row[HISTOGRAMS.recorded.index("bin_01") :]
             np.testing.assert_array_equal(found, value)
-        elif name in ("low", "high"):
-            np.testing.assert_allclose(row[HISTOGRAM_COLUMNS.index(name)], value, rtol=rtol, atol=rtol)
+        elif name in ("bin_low", "bin_high"):
+            np.testing.assert_allclose(row[HISTOGRAMS.recorded.index(name)], value, rtol=rtol, atol=rtol)
         else:
-            assert row[HISTOGRAM_COLUMNS.index(name)] == value, name
+            assert row[HISTOGRAMS.recorded.index(name)] == value, name
 
 
 def net_at_start(**flags: object) -> tuple[Training, list[Net]]:
@@ -79,14 +77,14 @@ def test_every_count_is_numpys_on_a_pass_by_hand(activation: str) -> None:
     training, nets = net_at_start(**flags)
     stack, data = training.stack, small(**flags)
     result = training.run(None, None)
-    assert result.histograms is not None and result.histograms.shape[:4] == (1, 13, 2, 3)
+    assert result.blocks["histograms"].values.shape[:4] == (2, 1, 13, 3)
     phi = activations.get(activation)
     for replica, net in enumerate(nets):
         rows = batches_of(stack, data, replica)[0]
         step = backprop(net, phi, data.x_train[rows].astype(np.float64), data.y_train[rows], "cross_entropy")
         z, h = forward(net, phi, data.x_train[:16].astype(np.float64))
         for layer in range(13):
-            found = result.histograms[0, layer, replica]
+            found = result.blocks["histograms"].values[replica, 0, layer]
             assert_holds(found[QUANTITIES.index("z")], expected_row(z[layer], "z"))
             assert_holds(found[QUANTITIES.index("delta")], expected_row(step.delta[layer], "delta"))
             if layer < 12:
@@ -94,7 +92,9 @@ def test_every_count_is_numpys_on_a_pass_by_hand(activation: str) -> None:
             else:
                 assert np.isnan(found[QUANTITIES.index("h")]).all(), "the readout has no activation"
     if activation == "sigmoid":
-        ends = result.histograms[0, :, 0, QUANTITIES.index("delta"), HISTOGRAM_COLUMNS.index("high")]
+        ends = result.blocks["histograms"].values[
+            0, 0, :, QUANTITIES.index("delta"), HISTOGRAMS.recorded.index("bin_high")
+        ]
         assert ends[0] < ends[-1] - 6
 
 
@@ -106,7 +106,7 @@ def test_zeros_and_what_is_not_finite_are_counted_apart_over_600_decades() -> No
         assert_holds(found[0], expected_row(np.array(values), quantity, exact=True))
         assert_holds(found[1], expected_row(np.zeros(12), quantity))
     one = histogram(torch.full((1, 5), 2.5), False).numpy()[0]
-    assert one[HISTOGRAM_COLUMNS.index("bin_01")] == 5 and one[-BINS:].sum() == 5
+    assert one[HISTOGRAMS.recorded.index("bin_01")] == 5 and one[-BINS:].sum() == 5
 
 
 def test_float32_entries_are_binned_exactly() -> None:
@@ -123,20 +123,25 @@ def test_recording_histograms_changes_nothing_else(extra: dict[str, str]) -> Non
         training = Training(stack, stack.cell.dataset())
         runs.append((training, training.run(None, None)))
     (with_it, recorded), (without, plain) = runs
-    assert recorded.histograms is not None and plain.histograms is None
+    assert "histograms" in recorded.blocks and "histograms" not in plain.blocks
     for mine, other in zip(with_it.mlp.state_dict().values(), without.mlp.state_dict().values(), strict=True):
         assert torch.equal(mine, other)
-    for name in ("layers", "scalars", "input_sq", "steps"):
-        np.testing.assert_array_equal(getattr(recorded, name), getattr(plain, name))
+    for name, block in plain.blocks.items():
+        np.testing.assert_array_equal(recorded.blocks[name].values, block.values)
+    np.testing.assert_array_equal(recorded.input_sq, plain.input_sq)
     assert not any(module._forward_hooks for module in with_it.mlp.modules())
 
 
 def test_a_seed_has_the_counts_it_has_alone() -> None:
     sets = ["recording.histograms=true"]
-    both = Training(make_stack(sets=sets), small()).run(None, None).histograms
-    alone = Training(make_stack(sets=sets, seeds=1, first_seed=1), small()).run(None, None).histograms
-    assert both is not None and alone is not None
-    np.testing.assert_array_equal(both[:, :, 1:], alone)
+    both = Training(make_stack(sets=sets), small()).run(None, None).blocks["histograms"].values
+    alone = (
+        Training(make_stack(sets=sets, seeds=1, first_seed=1), small())
+        .run(None, None)
+        .blocks["histograms"]
+        .values
+    )
+    np.testing.assert_array_equal(both[1:], alone)
 
 
 def test_a_training_that_was_cut_goes_on_with_its_histograms(tmp_path: Path) -> None:
@@ -145,9 +150,9 @@ def test_a_training_that_was_cut_goes_on_with_its_histograms(tmp_path: Path) -> 
     first = Training(stack, small())
     for step in range(3):
         first._step(step, True)
-    Checkpoint(tmp_path / "state", 1.0).write(first, 3)
+    Checkpoint(tmp_path / "state", 1.0).write(first, stack, 3)
     rest = Training(stack, small()).run(None, Checkpoint(tmp_path / "state", 1e9))
-    np.testing.assert_array_equal(rest.histograms, whole.histograms)
+    np.testing.assert_array_equal(rest.blocks["histograms"].values, whole.blocks["histograms"].values)
 
 
 def request(out: Path, **flags: object):  # type: ignore[no-untyped-def]
@@ -158,18 +163,18 @@ def request(out: Path, **flags: object):  # type: ignore[no-untyped-def]
 def test_the_table_is_written_where_it_is_asked_for_and_only_there(tmp_path: Path) -> None:
     outcome = execute(plan.make(request(tmp_path / "with", histograms=True, tables="both")))
     assert {"histograms.csv", "histograms.parquet"} <= {file.name for file in outcome.files}
-    table = outcome.histograms
+    table = outcome.table("histograms")
     assert table is not None and len(table) == 2 * 3 * (4 + 3 + 4)  # seeds, records, layers of z, h and delta
     assert list(table["quantity"][:3]) == ["z", "h", "delta"] and set(table["step"]) == {0, 2, 4}
-    bins = table.filter(like="bin_").sum(axis=1)
+    bins = table.filter(regex=r"bin_\d").sum(axis=1)
     assert (bins + table["zeros"] + table["nonfinite"] == table["entries"]).all()
     batch = table[table["quantity"] == "delta"]
     assert set(batch.loc[batch["name"] != "output", "entries"]) == {64 * 8}
     again = execute(plan.make(request(tmp_path / "with", histograms=True, tables="both")))
-    assert again.cached and again.histograms is not None and again.histograms.equals(table)
+    assert again.cached and again.table("histograms") is not None and again.table("histograms").equals(table)
 
     plain = execute(plan.make(request(tmp_path / "without", tables="both")))
-    assert plain.histograms is None and not any("histograms" in file.name for file in plain.files)
+    assert plain.table("histograms") is None and not any("histograms" in file.name for file in plain.files)
     for name in ("layers.csv", "steps.csv", "summary.csv"):
         assert (plain.out / name).read_bytes() == (outcome.out / name).read_bytes()
 
@@ -178,7 +183,7 @@ def test_zeros_of_the_table_are_the_zero_fraction_of_the_probe(tmp_path: Path) -
     """With the whole training set as one batch and as probe, h's zeros are layers.csv's zero_fraction."""
     flags = {"data": "gaussian:samples=100", "batch_size": 80, "probe": "all", "steps": 0}
     outcome = execute(plan.make(request(tmp_path, histograms=True, **flags)))
-    table = outcome.histograms
+    table = outcome.table("histograms")
     assert table is not None
     h = table[table["quantity"] == "h"].set_index(["seed", "layer"])
     expected = outcome.layers.dropna(subset="zero_fraction").set_index(["seed", "layer"])["zero_fraction"]

@@ -70,8 +70,12 @@ def test_he_2015_halving_the_variance_costs_exactly_a_factor_for_each_layer(dept
 
 
 def same_bits(a: StackResult, b: StackResult, replicas_a: slice, replicas_b: slice) -> bool:
-    layers = np.array_equal(a.layers[:, :, replicas_a], b.layers[:, :, replicas_b], equal_nan=True)
-    scalars = np.array_equal(a.scalars[:, replicas_a], b.scalars[:, replicas_b], equal_nan=True)
+    layers = np.array_equal(
+        stacks.layers(a)[:, :, replicas_a], stacks.layers(b)[:, :, replicas_b], equal_nan=True
+    )
+    scalars = np.array_equal(
+        stacks.scalars(a)[:, replicas_a], stacks.scalars(b)[:, replicas_b], equal_nan=True
+    )
     return layers and scalars
 
 
@@ -206,9 +210,9 @@ def test_pairs_share_draws_and_batches_across_activations_and_depths() -> None:
     for a, linear in zip(scaled, wide.linears, strict=True):
         torch.testing.assert_close(3 * a, linear.weight, rtol=1e-14, atol=0)
     runs = [stacks.train(activation=a, steps=5, init="constant:value=0") for a in ("relu", "tanh")]
-    loss = [run.scalars[0, :, 0] for run in runs]
+    loss = [stacks.scalars(run)[0, :, 0] for run in runs]
     assert np.array_equal(loss[0], loss[1])
-    accuracy = [run.scalars[:, :, 1] for run in runs]
+    accuracy = [stacks.scalars(run)[:, :, 1] for run in runs]
     assert np.array_equal(accuracy[0], accuracy[1]), (
         "constant outputs: the same batches give the same accuracies"
     )
@@ -235,8 +239,9 @@ def test_float64_shows_the_gradient_that_float32_loses() -> None:
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 def test_depth_200(activation: str) -> None:
     result = stacks.train(activation=activation, depth=200, width=8, steps=2, dtype="float32", norm="none")
-    assert result.names[0] == "hidden_1" and result.names[-2:] == ("hidden_200", "output")
-    assert result.layers.shape[:3] == (3, 201, 2)
+    assert result.layers.places["name"][0] == "hidden_1"
+    assert result.layers.places["name"][-2:] == ("hidden_200", "output")
+    assert result.layers.values.shape[:3] == (2, 3, 201)
     assert np.isfinite(stacks.column(result, "weight_norm")).all()
     assert (stacks.column(result, "nonfinite") == 0).all()
 
@@ -254,9 +259,7 @@ def test_deep_sigmoid_in_float64_below_the_squares_of_float64() -> None:
 def test_bfloat16_trains_and_is_recorded() -> None:
     flags = {"activation": "relu", "depth": 2, "width": 16, "batch_size": 16, "steps": 30, "lr": 0.1}
     coarse, fine = stacks.train(**flags, dtype="bfloat16", metrics="full"), stacks.train(**flags)
-    assert np.isfinite(
-        coarse.layers[coarse.layer_applies.nonzero()[0], coarse.layer_applies.nonzero()[1]]
-    ).any()
+    assert np.isfinite(coarse.layers.values[:, coarse.layers.applies]).any()
     for name, rtol in (
         ("delta_rms", 0.03),
         ("weight_norm", 0.01),
@@ -266,12 +269,12 @@ def test_bfloat16_trains_and_is_recorded() -> None:
         np.testing.assert_allclose(
             stacks.column(coarse, name)[0], stacks.column(fine, name)[0], rtol=rtol, equal_nan=True
         )
-    assert coarse.scalars[-1, 0, 0] < coarse.scalars[0, 0, 0]
+    assert stacks.scalars(coarse)[-1, 0, 0] < stacks.scalars(coarse)[0, 0, 0]
 
 
 def test_a_run_that_diverges_is_recorded_as_it_is() -> None:
     result = stacks.train(activation="relu", lr=1e30, steps=6, dtype="float32", metrics="full")
     assert (stacks.column(result, "nonfinite")[-1] > 0).all()
-    assert not np.isfinite(result.scalars[-1, :, 0]).any()
+    assert not np.isfinite(stacks.scalars(result)[-1, :, 0]).any()
     assert not np.isfinite(stacks.column(result, "delta_rms")[-1]).any()
     assert not np.isfinite(stacks.column(result, "weight_grad_p95")[-1]).any()

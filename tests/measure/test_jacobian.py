@@ -15,8 +15,14 @@ from gradlab.config import plan, resolve, to_toml
 from gradlab.lab.experiment import execute
 from gradlab.nn.mlp import StackedMLP, build_mlp
 from gradlab.parts import inits, norms, residuals
-from gradlab.sensors.jacobian import JACOBIAN_SAMPLES, jacobian, jacobian_record, layer_maps, singular_values
-from gradlab.tables.columns import JACOBIAN_COLUMNS
+from gradlab.sensors.extra.jacobian import (
+    JACOBIAN,
+    SAMPLES,
+    jacobian,
+    jacobian_record,
+    layer_maps,
+    singular_values,
+)
 from gradlab.train.loop import Training
 
 
@@ -51,7 +57,7 @@ def inputs(rows: int, features: int = 6) -> torch.Tensor:
 
 
 def column(record: torch.Tensor, name: str) -> np.ndarray:
-    return record[..., JACOBIAN_COLUMNS.index(name)].numpy()
+    return record[..., JACOBIAN.measured.index(name)].T.numpy()
 
 
 def finite_differences(mlp: StackedMLP, x: torch.Tensor, step: float = 1e-6) -> torch.Tensor:
@@ -109,7 +115,7 @@ def test_every_statistic_against_the_explicit_product(activation: str) -> None:
             expected = [values.mean(), values.min(), values.max()]
             expected += [np.quantile(values, share) for share in (0.05, 0.25, 0.5, 0.75, 0.95)]
             expected += [(values**2).mean(), condition]
-            np.testing.assert_allclose(record[place, replica], expected, rtol=1e-9)
+            np.testing.assert_allclose(record[replica, place], expected, rtol=1e-9)
 
 
 SCHEMES = ["none", "post:block=2", "pre:block=2", "pre", "scaled", "rezero", "skipinit", "fixup:block=2"]
@@ -166,8 +172,8 @@ def test_mean_squares_at_the_start_are_what_mean_field_states(activation: str, i
     dataset = stack.cell.dataset()
     result = Training(stack, dataset).run(None, None)
     predicted = predicted_jacobian(stack.cell, result, dataset.x_train)
-    assert predicted is not None and result.jacobian is not None
-    measured = result.jacobian[0, :, :, JACOBIAN_COLUMNS.index("singular_sq_mean")]
+    assert predicted is not None
+    measured = result.blocks["jacobian"].column("singular_sq_mean")[:, 0].T
     noise = measured.std(axis=1, ddof=1) / np.sqrt(8)
     layers = np.array([6, 1, 1, 1, 1, 1])  # that each row passes
     assert np.all(np.abs(measured.mean(axis=1) - predicted) < 4 * noise + 3 / 128 * layers * predicted)
@@ -179,7 +185,7 @@ def test_where_the_literature_has_none_nothing_is_predicted(extra: dict[str, str
     stack = make_stack(**extra, steps=0, sets=["recording.jacobian=true"])
     dataset = stack.cell.dataset()
     result = Training(stack, dataset).run(None, None)
-    assert result.jacobian is not None and np.isfinite(result.jacobian).any()
+    assert np.isfinite(result.blocks["jacobian"].values).any()
     assert np.isnan(predicted_jacobian(stack.cell, result, dataset.x_train)).all()  # type: ignore[arg-type]
 
 
@@ -191,11 +197,12 @@ def test_recording_jacobians_changes_nothing_else() -> None:
         training = Training(stack, stack.cell.dataset())
         runs.append((training, training.run(None, None)))
     (with_it, recorded), (without, plain) = runs
-    assert recorded.jacobian is not None and plain.jacobian is None
+    assert "jacobian" in recorded.blocks and "jacobian" not in plain.blocks
     for mine, other in zip(with_it.mlp.state_dict().values(), without.mlp.state_dict().values(), strict=True):
         assert torch.equal(mine, other)
-    for name in ("layers", "scalars", "input_sq", "steps"):
-        np.testing.assert_array_equal(getattr(recorded, name), getattr(plain, name))
+    for name, block in plain.blocks.items():
+        np.testing.assert_array_equal(recorded.blocks[name].values, block.values)
+    np.testing.assert_array_equal(recorded.input_sq, plain.input_sq)
 
 
 def request(out: Path, **flags: object):  # type: ignore[no-untyped-def]
@@ -206,18 +213,18 @@ def request(out: Path, **flags: object):  # type: ignore[no-untyped-def]
 def test_the_table_is_written_where_it_is_asked_for_and_only_there(tmp_path: Path) -> None:
     outcome = execute(plan.make(request(tmp_path / "with", jacobian=True, tables="both")))
     assert {"jacobian.csv", "jacobian.parquet"} <= {file.name for file in outcome.files}
-    table = outcome.jacobian
+    table = outcome.table("jacobian")
     assert table is not None and len(table) == 2 * 3 * 4  # seeds, records, the whole net and three layers
     assert list(table["name"][:4]) == ["input_output", "hidden_1", "hidden_2", "hidden_3"]
-    assert set(table["samples"]) == {JACOBIAN_SAMPLES} and set(table["step"]) == {0, 2, 4}
+    assert set(table["samples"]) == {SAMPLES} and set(table["step"]) == {0, 2, 4}
     first = table["step"] == 0
     assert table.loc[first, "singular_sq_mean_predicted"].notna().all()
     assert table.loc[~first, "singular_sq_mean_predicted"].isna().all()
     again = execute(plan.make(request(tmp_path / "with", jacobian=True, tables="both")))
-    assert again.cached and again.jacobian is not None and again.jacobian.equals(table)
+    assert again.cached and again.table("jacobian") is not None and again.table("jacobian").equals(table)
 
     plain = execute(plan.make(request(tmp_path / "without", tables="both")))
-    assert plain.jacobian is None and not any("jacobian" in file.name for file in plain.files)
+    assert plain.table("jacobian") is None and not any("jacobian" in file.name for file in plain.files)
     for name in ("layers.csv", "steps.csv", "summary.csv"):
         assert (plain.out / name).read_bytes() == (outcome.out / name).read_bytes()
 

@@ -13,7 +13,8 @@ from torch import nn
 from gradlab import activations
 from gradlab.nn.buffered import BufferedPass
 from gradlab.nn.mlp import StackedMLP
-from gradlab.sensors.layers import StackRecorder
+from gradlab.sensors.layers import LayerSensor
+from gradlab.sensors.sensor import Watched
 from gradlab.train import loop
 from gradlab.train.loop import build_stack, train_stack
 
@@ -23,12 +24,14 @@ def hooks_on(mlp: nn.Module) -> int:
     return sum(len(getattr(module, kind)) for module in mlp.modules() for kind in kinds)
 
 
-def net(**flags: object) -> tuple[StackedMLP, torch.Tensor, StackRecorder]:
+def net(**flags: object) -> tuple[StackedMLP, torch.Tensor, LayerSensor]:
     stack = stacks.make_stack(**flags)
     data = stack.cell.dataset()
     mlp = build_stack(stack, data)
     probe = torch.from_numpy(data.x_train[:16])
-    return mlp, probe, StackRecorder(mlp, activations.get(stack.cell.network.activation), probe, "full")
+    names = ("",) * len(mlp.linears)
+    watched = Watched(mlp, activations.get(stack.cell.network.activation), probe, names, 16)
+    return mlp, probe, LayerSensor(watched, "full")
 
 
 # -- the probe -------------------------------------------------------------------------------------------------
@@ -49,14 +52,14 @@ def test_the_probe_is_the_first_training_rows_in_eval_mode() -> None:
     data = stack.cell.dataset()
     kept = []
 
-    class Spy(StackRecorder):
-        def begin(self, buffered: BufferedPass | None = None) -> None:
+    class Spy(LayerSensor):
+        def begin(self, buffered: BufferedPass | None) -> None:
             super().begin(buffered)
             kept.append([p.detach().clone() for p in (*self.mlp.parameters(), *self.mlp.buffers())])
             kept[-1].append(self.mlp)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "StackRecorder", Spy)
+        patch.setattr(loop, "LayerSensor", Spy)
         train_stack(stack, data)
     x = torch.from_numpy(data.x_train[:16])
     for t, state in enumerate(kept):
@@ -73,7 +76,7 @@ def test_the_probe_is_the_first_training_rows_in_eval_mode() -> None:
                     u = u * norm.scale[replica] + norm.shift[replica]
                     h = u.clamp(min=0)
                     got = {
-                        name: stacks.column(result, name)[t, layer, replica] for name in result.layer_columns
+                        name: stacks.column(result, name)[t, layer, replica] for name in result.layers.columns
                     }
                     assert got["z_mean"] == pytest.approx(z.mean().item(), rel=1e-9, abs=1e-12)
                     assert got["z_std"] == pytest.approx(z.std(correction=0).item(), rel=1e-9)
@@ -87,7 +90,7 @@ def test_taking_a_record_moves_no_running_statistic_and_no_mode() -> None:
         mlp, probe, recorder = net(activation="relu", norm="batch")
         mlp.train(training)
         before = [tensor.clone() for tensor in (*mlp.buffers(), *mlp.parameters(), probe)]
-        recorder.begin()
+        recorder.begin(None)
         for old, new in zip(before, (*mlp.buffers(), *mlp.parameters(), probe), strict=True):
             assert torch.equal(old, new)
         assert mlp.training is training
@@ -96,7 +99,7 @@ def test_taking_a_record_moves_no_running_statistic_and_no_mode() -> None:
 
 def test_probe_of_all_rows_and_of_more_than_there_are() -> None:
     every, more = stacks.train(probe="all"), stacks.train(probe="100000")
-    np.testing.assert_array_equal(every.layers, more.layers)
+    np.testing.assert_array_equal(stacks.layers(every), stacks.layers(more))
     data = stacks.small_data()
     stack = stacks.make_stack(probe="all", init="gaussian")
     net_0 = stacks.replica_of(build_stack(stack, data), 0)
@@ -113,7 +116,7 @@ def test_dead_is_a_matter_of_every_probe_row() -> None:
         mlp.layers[0].linear.weight[:, 0, 1] = 1.0
         mlp.layers[0].linear.bias[:, 0, 1] = -(probe[:, 0].sort().values[-2] + first) / 2  # active on one row
         mlp.layers[0].linear.bias[:, 0, 2] = 1.0  # always active; unit 0 sits at z = 0: slope 0, dead
-    recorder.begin()
+    recorder.begin(None)
     values, _ = recorder.finish()
     row = {name: values[0, 0, place].item() for name, place in recorder.columns.items()}
     assert row["dead_fraction"] == pytest.approx(1 / 3)
@@ -123,7 +126,7 @@ def test_dead_is_a_matter_of_every_probe_row() -> None:
     with torch.no_grad():
         mlp.layers[0].linear.bias[:, 0, 2] = -1.0
         mlp.layers[0].linear.bias[:, 0, 0] = 1.0
-    recorder.begin()
+    recorder.begin(None)
     values, _ = recorder.finish()
     row = {name: values[0, 0, place].item() for name, place in recorder.columns.items()}
     assert (row["deaths"], row["revivals"]) == (1.0, 1.0)
@@ -182,14 +185,14 @@ def test_no_hook_is_left_when_the_model_raises(layer: int) -> None:
     intact = mlp.layers[layer].activation
     mlp.layers[layer].activation = Broken()
     with pytest.raises(RuntimeError, match="boom"):
-        recorder.begin()
+        recorder.begin(None)
     assert hooks_on(mlp) == 0 and mlp.training
-    with pytest.raises(RuntimeError, match="boom"), recorder.training_step():
+    with pytest.raises(RuntimeError, match="boom"), recorder.watching():
         assert hooks_on(mlp) > 0
         mlp(probe.expand(2, -1, -1))
     assert hooks_on(mlp) == 0
     mlp.layers[layer].activation = intact
-    recorder.begin()
+    recorder.begin(None)
     values, _ = recorder.finish()
     assert torch.isfinite(values[0, :, recorder.columns["z_std"]]).all()
 
@@ -207,7 +210,7 @@ def test_nothing_keeps_a_graph_alive() -> None:
 
 @pytest.mark.parametrize("record", ["all", "off"])
 def test_memory_does_not_grow_with_the_steps(record: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live tensors at the start of step 22 and of step 70, with records flushed every 16 (a shape of its own).
+    """Live tensors at the start of step 22 and of step 70, with records flushed every 12 (a shape of its own).
 
     48 steps are 8 passes over the 48 rows, so as many drawn rows wait for their batch at both.
     """
@@ -219,12 +222,12 @@ def test_memory_does_not_grow_with_the_steps(record: str, monkeypatch: pytest.Mo
         if taken[0] in (22, 70):
             tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor) and o.dim() > 1]
             # records handed to NumPy stay: they are the result
-            alive[taken[0]] = Counter(tuple(t.shape) for t in tensors if t.shape[0] != 16)
+            alive[taken[0]] = Counter(tuple(t.shape) for t in tensors if t.shape[1] != 12)
         taken[0] += 1
         return original(self)
 
     monkeypatch.setattr(loop.BatchStream, "next", counted)
-    monkeypatch.setattr(loop, "FLUSH_EVERY", 16)
+    monkeypatch.setattr("gradlab.train.records.FLUSH_EVERY", 12)
     stacks.train(record=record, steps=80, depth=1, width=3, seeds=1, activation="relu", optimizer="adam")
     assert alive[22] == alive[70]
 
@@ -238,10 +241,10 @@ def test_watch_hears_of_every_step() -> None:
 
 def test_record_off_keeps_the_first_and_the_last_step() -> None:
     result = stacks.train(record="off", steps=7)
-    assert result.layers.shape[0] == 0 and result.layer_applies.shape[0] == 0
+    assert len(result.layers) == 0
     assert result.steps.tolist() == [0, 7]
     full = stacks.train(record="all", steps=7)
-    np.testing.assert_array_equal(result.scalars, full.scalars[[0, 7]])
+    np.testing.assert_array_equal(stacks.scalars(result), stacks.scalars(full)[[0, 7]])
 
 
 @pytest.mark.parametrize("record", ["every:5", "log", "all"])
@@ -249,10 +252,12 @@ def test_sparse_records_are_rows_of_the_dense_ones(record: str) -> None:
     """All but deaths and revivals, which count since the record before."""
     dense, sparse = (stacks.train(record=r, steps=12, activation="relu", lr=0.3) for r in ("all", record))
     at = [dense.steps.tolist().index(step) for step in sparse.steps]
-    for place, name in enumerate(dense.layer_columns):
+    for place, name in enumerate(dense.layers.columns):
         if name not in ("deaths", "revivals"):
-            np.testing.assert_array_equal(sparse.layers[..., place], dense.layers[at][..., place])
-    np.testing.assert_array_equal(sparse.scalars, dense.scalars[at])
+            np.testing.assert_array_equal(
+                stacks.layers(sparse)[..., place], stacks.layers(dense)[at][..., place]
+            )
+    np.testing.assert_array_equal(stacks.scalars(sparse), stacks.scalars(dense)[at])
 
 
 @pytest.mark.parametrize("residual", ["none", "post", "pre", "rezero"])
@@ -270,24 +275,24 @@ def test_a_users_in_place_activation_is_the_plain_one(
     monkeypatch.syspath_prepend(str(tmp_path))
     plain, own = (stacks.train(activation=a, residual=residual, init="he") for a in ("relu", name))
     flat_parts = ("dead_fraction", "batch_dead_fraction", "low_activity_fraction", "deaths", "revivals")
-    for column in set(plain.layer_columns) - set(flat_parts):  # a user's own flat parts are not known
+    for column in set(plain.layers.columns) - set(flat_parts):  # a user's own flat parts are not known
         # The registered ReLU's slopes are counted, a user's are squared, summed and rooted: one rounding more.
         rtol = 2.0**-51 if column == "slope_sq" else 0.0
         np.testing.assert_allclose(
             stacks.column(own, column), stacks.column(plain, column), rtol, err_msg=column
         )
-    np.testing.assert_array_equal(own.scalars, plain.scalars)
+    np.testing.assert_array_equal(stacks.scalars(own), stacks.scalars(plain))
 
 
 def test_a_diverged_net_is_not_called_free_of_dead_units() -> None:
     mlp, _, recorder = net(activation="relu", depth=2, width=6, seeds=2)
     with torch.no_grad():
         mlp.linears[0].weight[1] = torch.nan
-    recorder.begin()
+    recorder.begin(None)
     record, _ = recorder.finish()
     for column in ("dead_fraction", "low_activity_fraction", "saturated_fraction", "slope_sq"):
-        values = record[:2, :, recorder.columns[column]]
-        assert values[:, 0].isfinite().all() and values[:, 1].isnan().all(), column
+        values = record[:, :2, recorder.columns[column]]
+        assert values[0].isfinite().all() and values[1].isnan().all(), column
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])

@@ -326,12 +326,12 @@ def late_zeros(patch: pytest.MonkeyPatch) -> None:
     """The recorder counts |h| < 0.3 as zero."""
     from gradlab.sensors import layers as stack
 
-    original = stack.StackRecorder._count_batch
+    original = stack.LayerSensor._count_batch
 
     def count(self: Any, some: Any, z: Any, h: torch.Tensor, learned: Any) -> None:
         original(self, some, z, torch.where(h.abs() < 0.3, torch.zeros_like(h), h), learned)
 
-    patch.setattr(stack.StackRecorder, "_count_batch", count)
+    patch.setattr(stack.LayerSensor, "_count_batch", count)
 
 
 @mutation

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradlab.recorder.recorder import Recorder
-from gradlab.sensors.layers import StackRecorder
-from gradlab.tables import schema
-from gradlab.tables.columns import layer_columns
+from gradlab.sensors.layers import LayerSensor
+from gradlab.sensors.sensor import Watched
+from gradlab.tables.layers import LAYERS, LAYERS_FULL
 
 CLOSE = 1e-6
 F64 = torch.float64
@@ -90,8 +90,7 @@ def _slope(name: str, z: Tensor) -> Tensor:
 
 def test_the_columns_are_those_of_layers_csv(recorded) -> None:  # type: ignore[no-untyped-def]
     rows, _, _ = recorded
-    expected = schema.names(schema.LAYERS) + schema.names(schema.LAYERS_FULL)
-    assert {*rows.reset_index()} == {*expected}
+    assert {*rows.reset_index()} == {*LAYERS_FULL.every}
     assert [*rows.index] == ["conv", "norm", "fc1", "fc2", "out"]
     assert [*rows["layer"]] == [1, 2, 3, 4, 5]
     assert (rows["batch"] == 16).all()
@@ -212,9 +211,9 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
                 .sum()
             )
 
-        own = StackRecorder(mlp, activation, probe)
-        own.begin()
-        with own.training_step():
+        own = LayerSensor(Watched(mlp, activation, probe, ("",) * 4, 10))
+        own.begin(None)
+        with own.watching():
             gradients = torch.autograd.grad(loss(mlp(x)), list(mlp.parameters()), materialize_grads=True)
         own.take_gradients(dict(zip(mlp.parameters(), gradients, strict=True)))
         values, applies = own.finish()
@@ -223,8 +222,8 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
             recorder.step()
         rows = recorder.to_frame()
         assert [*rows["seed"]] == [4] * 4 + [9] * 4
-        for place, column in enumerate(layer_columns("standard")):
-            expected = np.where(applies[:, None, place], values[:, :, place].numpy(), np.nan)
+        for place, column in enumerate(LAYERS.recorded):
+            expected = np.where(applies[:, None, place], values[:, :, place].T.numpy(), np.nan)
             measured = rows[column].to_numpy(float).reshape(2, 4).T
             np.testing.assert_allclose(measured, expected, rtol=1e-12, atol=1e-15, err_msg=f"{text} {column}")
 

@@ -73,7 +73,17 @@ def batches_of(stack: Stack, data: Dataset, replica: int) -> list[NDArray[np.int
 
 def column(result: StackResult, name: str) -> NDArray[np.float64]:
     """One column of layers.csv: float64 [record, layer, replica]; NaN also where it does not apply."""
-    place = result.layer_columns.index(name)
-    values = result.layers[..., place].copy()
-    values[~result.layer_applies[..., place]] = np.nan
+    place = result.layers.columns.index(name)
+    values = layers(result)[..., place].copy()
+    values[~result.layers.applies[..., place]] = np.nan
     return values
+
+
+def layers(result: StackResult) -> NDArray[np.float64]:
+    """All of layers.csv: float64 [record, layer, replica, column]."""
+    return result.layers.values.transpose(1, 2, 0, 3)
+
+
+def scalars(result: StackResult) -> NDArray[np.float64]:
+    """All of steps.csv: float64 [record, replica, column]."""
+    return result.blocks["steps"].values.transpose(1, 0, 2)

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradlab.tables import schema
+from gradlab.tables.cell import CELL
+from gradlab.tables.layers import LAYERS
+from gradlab.tables.spec import TableSpec, names
+from gradlab.tables.steps import STEPS as STEP_TABLE
+from gradlab.tables.summary import SUMMARY
 
 STEPS = (0, 1, 4, 20, 100, 1000)
 FACTORS = {"sigmoid": 0.12, "tanh": 0.7, "relu": 0.98, "linear": 1.1}
@@ -137,11 +141,9 @@ def make(
                     "advice": "try relu with He's initialisation" if vanishing else "",
                 }
             )
-    order = schema.names(schema.CELL) + [name for name in more if name not in schema.names(schema.CELL)]
+    order = [*names(CELL), *(name for name in more if name not in names(CELL))]
 
-    def frame(data: list[dict[str, Any]], columns: tuple[schema.Column, ...]) -> pd.DataFrame:
-        return pd.DataFrame(data).reindex(
-            columns=order + [c for c in schema.names(columns) if c not in order]
-        )
+    def frame(data: list[dict[str, Any]], table: TableSpec) -> pd.DataFrame:
+        return pd.DataFrame(data).reindex(columns=order + [c for c in table.every if c not in order])
 
-    return Made(frame(layers, schema.LAYERS), frame(rows, schema.STEPS), frame(summary, schema.SUMMARY))
+    return Made(frame(layers, LAYERS), frame(rows, STEP_TABLE), frame(summary, SUMMARY))

@@ -16,8 +16,8 @@ from gradlab.report import figures, page_data, selections
 from gradlab.report.build import build
 from gradlab.report.distributions import COUNTS, by_layer, pooled
 from gradlab.report.histogram_figure import FULL, OVERLAP
-from gradlab.report.saved import SavedResult, load
-from gradlab.tables.schema import BINS
+from gradlab.sensors.extra.histograms import BINS
+from gradlab.store.results import Results, read_folder
 
 FLAGS = (
     "run --activation relu --depth 4 --width 8 --data moons --seeds 2 --steps 8 --record every:2 --histograms"
@@ -25,19 +25,19 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> SavedResult:
+def result(tmp_path_factory: pytest.TempPathFactory) -> Results:
     out = tmp_path_factory.mktemp("ridges") / "run"
     assert main([*FLAGS.split(), "--quiet", "--out", str(out)]) == 0
-    return load(out)
+    return read_folder(out)
 
 
-def rows_of(result: SavedResult, quantity: str, step: int, layer: int) -> pd.DataFrame:
+def rows_of(result: Results, quantity: str, step: int, layer: int) -> pd.DataFrame:
     table = result.histograms
     assert table is not None
     return table[(table["quantity"] == quantity) & (table["step"] == step) & (table["layer"] == layer)]
 
 
-def test_one_seed_pooled_is_itself(result: SavedResult) -> None:
+def test_one_seed_pooled_is_itself(result: Results) -> None:
     rows = rows_of(result, "delta", 2, 3).iloc[:1]
     one = pooled(rows)
     np.testing.assert_allclose(one.shares * rows["entries"].iloc[0], rows[COUNTS].iloc[0], atol=1e-9)
@@ -71,7 +71,7 @@ def test_seeds_of_different_reach_are_pooled_without_losing_an_entry() -> None:
     assert (nothing.zeros, nothing.nonfinite, nothing.shares.size) == (0.75, 0.25, 0)
 
 
-def test_the_figure_draws_the_counts_of_the_table(result: SavedResult) -> None:
+def test_the_figure_draws_the_counts_of_the_table(result: Results) -> None:
     figure = figures.plot(result, "histograms")
     assert figure.axes[0].get_title("left") == "pre-activation z"
     panel = figure.axes[2]  # delta at step 0; the first layer is drawn last, in front
@@ -93,7 +93,7 @@ def test_the_figure_draws_the_counts_of_the_table(result: SavedResult) -> None:
     assert heights, "ReLU has zeros"
 
 
-def test_the_page_has_the_distributions_at_every_record(result: SavedResult) -> None:
+def test_the_page_has_the_distributions_at_every_record(result: Results) -> None:
     page = build([result.out], ("html",)).files[0].read_text(encoding="utf-8")
     (cell,) = data_of(page)["ridges"].values()
     assert cell["steps"] == [0, 2, 4, 6, 8] and cell["layers"] == [1, 2, 3, 4, 5]
@@ -107,7 +107,7 @@ def test_the_page_has_the_distributions_at_every_record(result: SavedResult) -> 
 
 
 def test_many_cells_get_fewer_ridges_and_then_none_and_the_page_says_so(
-    result: SavedResult, monkeypatch: pytest.MonkeyPatch
+    result: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = selections.Tables(result.layers, result.steps, result.summary, result.histograms)
     cell = [str(result.summary["cell"].iloc[0])]
@@ -119,7 +119,7 @@ def test_many_cells_get_fewer_ridges_and_then_none_and_the_page_says_so(
     assert "they are in histograms.csv alone" in page and 'id="plot-ridges"' not in page
 
 
-def test_a_report_draws_them_and_a_result_without_has_none(result: SavedResult, tmp_path: Path) -> None:
+def test_a_report_draws_them_and_a_result_without_has_none(result: Results, tmp_path: Path) -> None:
     drawn = build([result.out], ("png",), tmp_path / "with").files
     assert tmp_path / "with" / "figures" / "histograms.png" in drawn
     plain = tmp_path / "plain"

@@ -13,14 +13,14 @@ from synthetic_results import STEPS, Made, delta, make
 from gradlab.base.errors import DataError
 from gradlab.report import html, page_data
 from gradlab.report.build import build
-from gradlab.report.saved import SavedResult, load
+from gradlab.store.results import Results, read_folder
 
 HOSTILE = "</script><script>alert(1)</script>&amp;\"'"
 
 
-def saved(made: Made, out: Path = Path("made")) -> SavedResult:
+def saved(made: Made, out: Path = Path("made")) -> Results:
     manifest = {"finished": True, "chance": {str(cell): 0.1 for cell in made.summary["cell"]}}
-    return SavedResult(out, (), made.layers, made.steps, made.summary, "[network]\n", manifest)
+    return Results(out, (), made.layers, made.steps, made.summary, "[network]\n", manifest)
 
 
 def write_folder(made: Made, folder: Path) -> Path:
@@ -162,7 +162,7 @@ def test_two_results_of_the_same_cell_are_told_apart(tmp_path: Path) -> None:
 def test_a_saved_folder_reads_back_as_it_was_written(tmp_path: Path) -> None:
     made = make(("relu",), (3,))
     made.layers.loc[0, ["delta_rms", "weight_grad_norm"]] = [1.2345678901234567e-300, np.inf]
-    found = load(write_folder(made, tmp_path))
+    found = read_folder(write_folder(made, tmp_path))
     for name in ("layers", "steps", "summary"):
         pd.testing.assert_frame_equal(
             getattr(found, name),
@@ -177,7 +177,7 @@ def test_a_hash_of_digits_stays_a_text(tmp_path: Path) -> None:
     made = make(("relu",), (3,))
     for name in ("layers", "steps", "summary"):
         getattr(made, name)["cell"] = "1234567890e5"
-    assert set(load(write_folder(made, tmp_path)).layers["cell"]) == {"1234567890e5"}
+    assert set(read_folder(write_folder(made, tmp_path)).layers["cell"]) == {"1234567890e5"}
 
 
 def test_bad_folders_are_all_named_at_once(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from gradlab.base.errors import DataError, GradlabError, UserError
 from gradlab.config import plan as plans
 from gradlab.config.plan import Cell, Plan
 from gradlab.lab.experiment import Outcome, execute
-from gradlab.report import saved
 from gradlab.report.build import build
 from gradlab.store import folder as folders
-from gradlab.tables.schema import SCHEMA_VERSION
+from gradlab.store.results import read_folder
+from gradlab.tables.spec import SCHEMA_VERSION
 
 
 def run(plan: Plan) -> tuple[Outcome, Notes]:
@@ -311,13 +311,12 @@ def test_a_full_disk_loses_nothing(
 def test_a_full_disk_at_the_tables_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
 ) -> None:
-    from gradlab.lab import experiment
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
     out = tmp_path / "out"
-    monkeypatch.setattr(experiment, "write_csv", full)
+    monkeypatch.setattr(folders, "write_csv", full)
     with pytest.raises(GradlabError, match="No space left on device"):
         run(plan_of(out))
     assert not (out / "manifest.json").exists()
@@ -346,8 +345,8 @@ def test_a_read_only_table_is_replaced(tmp_path: Path, reference: dict[str, byte
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = "import sys; sys.path.insert(0, 'tests')\nfrom pathlib import Path\n"
-    code += "from sweep.small_plans import plan_of; from gradlab.store.folder import ResultsFolder\n"
-    code += "folder = ResultsFolder(plan_of(Path(sys.argv[1]))); folder.prepare()\n"
+    code += "from sweep.small_plans import plan_of; from gradlab.store.folder import Claim, ResultsFolder\n"
+    code += "folder = ResultsFolder(Claim.of(plan_of(Path(sys.argv[1])))); folder.prepare()\n"
     code += "print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(out)]
     root = Path(__file__).parents[2]
@@ -368,7 +367,7 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
 def test_results_that_came_after_the_look_are_not_overwritten(tmp_path: Path) -> None:
     """Two commands start at once on an empty place; the one that gets the lock second looks again."""
     out = tmp_path / "out"
-    second = folders.ResultsFolder(plan_of(out, lr=0.5))
+    second = folders.ResultsFolder(folders.Claim.of(plan_of(out, lr=0.5)))
     assert second.state() == "new"
     run(plan_of(out))
     before = table_bytes(out)
@@ -408,7 +407,7 @@ def test_an_activation_that_changes_under_a_sweep_is_told(
 
 def test_a_place_that_force_builds_for_is_taken(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = folders.ResultsFolder(plan_of(out, force=True))
+    first = folders.ResultsFolder(folders.Claim.of(plan_of(out, force=True)))
     first.prepare()
     with pytest.raises(UserError, match="another gradlab writes there"):
         run(plan_of(out, lr=0.5))
@@ -439,7 +438,7 @@ def test_a_larger_grid_leaves_no_table_of_the_smaller_one(tmp_path: Path) -> Non
     out = tmp_path / "out"
     run(plan_of(out, activation=["relu"]))
     run(plan_of(out, tables="parquet"))
-    assert not (out / "summary.csv").exists() and len(saved.load(out).summary) == 4
+    assert not (out / "summary.csv").exists() and len(read_folder(out).summary) == 4
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "[" * 100_000, '{"plan": 1, "cells": 5}', None])

@@ -16,8 +16,10 @@ from sweep.small_plans import plan_of
 from gradlab.config.plan import Stack
 from gradlab.store import journal
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.columns import STEP_COLUMNS, layer_columns
-from gradlab.tables.schema import SCHEMA_VERSION
+from gradlab.tables.block import Block
+from gradlab.tables.layers import LAYERS
+from gradlab.tables.spec import SCHEMA_VERSION
+from gradlab.tables.steps import STEPS
 
 ANY_FLOAT = some.floats(width=64)  # NaN, infinities, subnormals and -0.0 included
 TEXT = some.text(some.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
@@ -33,7 +35,6 @@ def stack_results(draw: some.DrawFn, stack: Stack) -> StackResult:
     """Any records with the shapes of the stack."""
     recorded, replicas, layers = draw(some.integers(0, 3)), len(stack.seeds), draw(some.integers(1, 3))
     records = recorded or draw(some.integers(1, 3))
-    columns, batch = layer_columns("standard"), draw(some.integers(1, 4))
 
     def floats(*shape: int) -> np.ndarray:
         return draw(arrays.arrays(np.float64, shape, elements=ANY_FLOAT))
@@ -41,29 +42,48 @@ def stack_results(draw: some.DrawFn, stack: Stack) -> StackResult:
     def flags(*shape: int) -> np.ndarray:
         return draw(arrays.arrays(np.bool_, shape))
 
+    names = draw(some.lists(TEXT, min_size=layers, max_size=layers))
+    batch, columns = draw(some.integers(1, 4)), len(LAYERS.recorded)
+    empty = Block.empty(LAYERS, replicas, places(names, batch))
+    steps = Block.empty(STEPS, replicas, {})
     return StackResult(
         cell=stack.cell.id,
         seeds=stack.seeds,
         steps=np.sort(draw(arrays.arrays(np.int64, records, elements=some.integers(0, 2**40)))),
-        layers=floats(recorded, layers, replicas, len(columns)),
-        layer_applies=flags(recorded, layers, len(columns)),
-        scalars=floats(records, replicas, len(STEP_COLUMNS)),
-        scalar_applies=flags(records, len(STEP_COLUMNS)),
-        layer_columns=columns,
-        names=tuple(draw(some.lists(TEXT, min_size=layers, max_size=layers))),
-        fan_in=(3,) * layers,
-        fan_out=(4,) * layers,
-        batch=batch,
+        blocks={
+            "layers": empty.with_records(
+                floats(replicas, recorded, layers, columns), flags(recorded, layers, columns)
+            ),
+            "steps": steps.with_records(
+                floats(replicas, records, len(STEPS.recorded)), flags(records, len(STEPS.recorded))
+            ),
+        },
         input_sq=floats(replicas, batch),
         timings=draw(some.dictionaries(TEXT, some.floats(allow_nan=False), max_size=3)),
-        predicted=floats(replicas, layers),
     )
+
+
+def places(names: list[str], batch: int) -> dict[str, object]:
+    count = len(names)
+    return {
+        "layer": list(range(1, count + 1)),
+        "name": names,
+        "fan_in": [3] * count,
+        "fan_out": [4] * count,
+        "batch": batch,
+    }
 
 
 def assert_same(one: StackResult, other: StackResult) -> None:
     for field in fields(StackResult):
         a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, np.ndarray):
+        if field.name == "blocks":
+            assert a.keys() == b.keys()
+            for name in a:
+                assert (a[name].columns, dict(a[name].places)) == (b[name].columns, dict(b[name].places))
+                assert a[name].values.tobytes() == b[name].values.tobytes(), name
+                assert a[name].applies.tobytes() == b[name].applies.tobytes(), name
+        elif isinstance(a, np.ndarray):
             assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), field.name
         else:
             assert a == b, field.name
@@ -87,21 +107,19 @@ def written(stack: Stack, tmp_path: Path) -> Path:
 
 
 def example(stack: Stack) -> StackResult:
-    columns, replicas = layer_columns("standard"), len(stack.seeds)
-    random = np.random.default_rng(0)
+    replicas, random = len(stack.seeds), np.random.default_rng(0)
+    empty = Block.empty(LAYERS, replicas, places(["hidden_1", "hidden_2", "output"], 16))
+    steps = Block.empty(STEPS, replicas, {})
+
+    def filled(block: Block) -> Block:
+        shape = (replicas, 4, *block.values.shape[2:])
+        return block.with_records(random.normal(size=shape), np.ones(shape[1:], dtype=bool))
+
     return StackResult(
         cell=stack.cell.id,
         seeds=stack.seeds,
         steps=np.arange(4),
-        layers=random.normal(size=(4, 3, replicas, len(columns))),
-        layer_applies=np.ones((4, 3, len(columns)), dtype=bool),
-        scalars=random.normal(size=(4, replicas, len(STEP_COLUMNS))),
-        scalar_applies=np.ones((4, len(STEP_COLUMNS)), dtype=bool),
-        layer_columns=columns,
-        names=("hidden_1", "hidden_2", "output"),
-        fan_in=(64, 8, 8),
-        fan_out=(8, 8, 10),
-        batch=16,
+        blocks={"layers": filled(empty), "steps": filled(steps)},
         input_sq=random.normal(size=(replicas, 16)),
         timings={},
     )
@@ -190,12 +208,15 @@ def test_another_stacks_records_are_named(stack: Stack, written: Path) -> None:
 def test_arrays_that_do_not_fit_are_refused(stack: Stack, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     good = example(stack)
+    layers, steps = good.blocks["layers"], good.blocks["steps"]
     for change in (
-        {"layers": good.layers[:, :2]},
-        {"scalars": good.scalars[1:]},
-        {"layers": good.layers.astype(np.complex128)},
-        {"fan_in": (64, 8)},
+        {"layers": replace(layers, values=layers.values[:, :2])},
+        {"layers": replace(layers, values=layers.values[:, :, :2])},
+        {"layers": replace(layers, applies=layers.applies[:, :, :2])},
+        {"steps": replace(steps, values=steps.values[:, 1:])},
+        {"layers": replace(layers, values=layers.values.astype(np.complex128))},
+        {"layers": replace(layers, places={**layers.places, "fan_in": [64, 8]})},
     ):
-        journal.write_stack(path, stack, replace(good, **change))  # type: ignore[arg-type]
+        journal.write_stack(path, stack, replace(good, blocks={**good.blocks, **change}))
         with pytest.raises(journal.Unusable, match="do not fit"):
             journal.read_stack(path, stack)

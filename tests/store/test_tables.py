@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
+from gradlab.tables.cell import kinds_of
+from gradlab.tables.layers import LAYERS
 from gradlab.tables.table import Table, frame, join, of_rows, read_rows, write_csv, write_parquet
 
 NUMBERS = some.floats(width=64)
@@ -28,6 +30,7 @@ def table(values: list[float], applies: list[bool], deaths: list[float]) -> Tabl
             "deaths": np.array(deaths, dtype=np.float64),
         },
         {"delta_rms": np.array(applies, dtype=bool)},
+        LAYERS.kinds,
     )
 
 
@@ -97,7 +100,7 @@ def test_rows_become_columns_of_one_kind_each() -> None:
 def test_a_text_with_commas_quotes_and_lines_reads_back(tmp_path: Path) -> None:
     name = 'a,"b"\nφ'
     write_csv(tmp_path / "t.csv", Table({"activation": np.array([name], dtype=object)}, {}))
-    assert read_rows(tmp_path / "t.csv") == [{"activation": name}]
+    assert read_rows(tmp_path / "t.csv", {"activation": "str"}) == [{"activation": name}]
 
 
 def test_several_tables_stand_below_one_header(tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def test_rows_come_back_as_numbers(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"t.{ending}"
     write = write_csv if ending == "csv" else write_parquet
     write(path, table([0.1, np.inf, 5.0], [True, True, False], [3.0, 0.0, 1.0]))
-    rows = read_rows(path)
+    rows = read_rows(path, kinds_of(LAYERS))
     assert [row["deaths"] for row in rows] == [3, 0, 1]
     assert [row["delta_rms"] for row in rows[:2]] == [0.1, math.inf]
     assert math.isnan(rows[2]["delta_rms"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference.stacks import make_stack
+from reference.stacks import make_stack, scalars
 
 from gradlab.base import generators
 from gradlab.lab.job import work
@@ -41,4 +41,4 @@ def test_a_random_activation_trains_the_same_whatever_is_recorded(noisy: str) ->
         {"record": "log", "jacobian": True, "histograms": True, "metrics": "full"},
     ):
         result = work(make_stack(activation=noisy, steps=7, **recording), lambda *_: None, lambda _: None)
-        np.testing.assert_array_equal(result.scalars[-1], unrecorded.scalars[-1])
+        np.testing.assert_array_equal(scalars(result)[-1], scalars(unrecorded)[-1])

@@ -24,8 +24,8 @@ CLOSE = 1e-9
 def test_cpu_and_gpu_agree(flags: dict[str, object]) -> None:
     flags = {**flags, "steps": 20, "dtype": "float64"}
     on_cpu, on_gpu = (stacks.train(**flags, device=device) for device in ("cpu", "cuda"))
-    np.testing.assert_allclose(on_gpu.scalars, on_cpu.scalars, rtol=CLOSE, atol=1e-12)
-    np.testing.assert_allclose(on_gpu.layers, on_cpu.layers, rtol=CLOSE, atol=1e-12)
+    np.testing.assert_allclose(stacks.scalars(on_gpu), stacks.scalars(on_cpu), rtol=CLOSE, atol=1e-12)
+    np.testing.assert_allclose(stacks.layers(on_gpu), stacks.layers(on_cpu), rtol=CLOSE, atol=1e-12)
 
 
 def test_a_captured_pass_fills_the_gradients_of_the_pass_it_captured() -> None:

@@ -9,7 +9,7 @@ from reference import training as reference
 from gradlab import activations
 from gradlab.config.plan import Stack, parse_probe
 from gradlab.store.stack_result import StackResult
-from gradlab.tables.columns import STEP_COLUMNS
+from gradlab.tables.steps import STEPS
 from gradlab.train.loop import build_stack, train_stack
 
 ELEMENTWISE = [
@@ -50,10 +50,10 @@ def check(stack: Stack, rtol: float, replicas: tuple[int, ...] = (0, 1)) -> Stac
             for layer, expected in enumerate(record.layers):
                 applies = {
                     name
-                    for name, place in zip(result.layer_columns, range(99), strict=False)
-                    if result.layer_applies[t, layer, place]
+                    for place, name in enumerate(result.layers.columns)
+                    if result.layers.applies[t, layer, place]
                 }
-                assert applies == set(expected) & set(result.layer_columns)
+                assert applies == set(expected) & set(result.layers.columns)
                 sizes = {
                     "z": np.hypot(expected["z_std"], expected["z_mean"]),
                     "h": expected.get("h_rms"),
@@ -61,18 +61,18 @@ def check(stack: Stack, rtol: float, replicas: tuple[int, ...] = (0, 1)) -> Stac
                 }
                 sizes["w"] = expected["weight_grad_mean_abs"]
                 for name in applies:
-                    got = result.layers[t, layer, replica, result.layer_columns.index(name)]
+                    got = result.layers.column(name)[replica, t, layer]
                     atol = rtol * sizes[name[0]] if name in CENTRED else 0.0
                     if name in ("update_ratio", "update_mean_abs"):  # the weight after is W + update, rounded
                         atol = epsilon * (1.0 if name == "update_ratio" else expected["weight_norm"])
                     np.testing.assert_allclose(
                         got, expected[name], rtol=rtol, atol=atol, err_msg=f"{name} {t=} {layer=}"
                     )
-            for place, name in enumerate(STEP_COLUMNS):
-                assert result.scalar_applies[t, place] == (name in record.scalars)
+            for place, name in enumerate(STEPS.recorded):
+                assert result.blocks["steps"].applies[t, place] == (name in record.scalars)
                 if name in record.scalars:
                     np.testing.assert_allclose(
-                        result.scalars[t, replica, place],
+                        stacks.scalars(result)[t, replica, place],
                         record.scalars[name],
                         rtol=rtol,
                         err_msg=f"{name} {t=}",
@@ -121,7 +121,7 @@ def test_twenty_updates(training: dict[str, object]) -> None:
 def test_losses(loss: str) -> None:
     data = "gaussian:features=4:classes=2:samples=50"
     result = check(stacks.make_stack(loss=loss, data=data, steps=10, lr=0.1, metrics="full"), rtol=1e-9)
-    assert result.fan_out[-1] == (1 if loss == "binary_cross_entropy" else 2)
+    assert result.layers.places["fan_out"][-1] == (1 if loss == "binary_cross_entropy" else 2)
 
 
 @pytest.mark.parametrize("init", ["torch", "gaussian:sigma_w=1.5:sigma_b=0.3", "he_uniform:bias=0.2"])
@@ -161,4 +161,4 @@ def test_validation_in_pieces_is_the_validation(monkeypatch: pytest.MonkeyPatch)
 
     whole = stacks.train(steps=2)
     monkeypatch.setattr(loop, "EVALUATION_ROWS", 5)
-    np.testing.assert_allclose(stacks.train(steps=2).scalars, whole.scalars, rtol=1e-13)
+    np.testing.assert_allclose(stacks.scalars(stacks.train(steps=2)), stacks.scalars(whole), rtol=1e-13)

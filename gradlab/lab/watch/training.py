@@ -24,7 +24,7 @@ from gradlab.parts.optimizer_names import EVALUATION_ROWS
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.units import dense_values, tensors
-from gradlab.tables.columns import STEP_COLUMNS
+from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table
 from gradlab.train.batches import BatchStream
 
@@ -200,14 +200,14 @@ class _Loop:
             "step": np.array([step for step, _ in self.rows]),
         }
         applies = {}
-        for name in STEP_COLUMNS:
+        for name in STEPS.recorded:
             columns[name] = np.array([float(row.get(name, float("nan"))) for _, row in self.rows])
             there = [
                 name in row and not (name == "learning_rate" and np.isnan(float(row[name])))
                 for _, row in self.rows
             ]
             applies[name] = np.array(there) & ~(np.isnan(columns[name]) & (name == "train_accuracy"))
-        return Table(columns, applies)
+        return Table(columns, applies, STEPS.kinds)
 
 
 @contextmanager

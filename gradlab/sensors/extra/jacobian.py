@@ -9,33 +9,109 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from gradlab.sensors.sensor import Sensor, Taken
+from gradlab.tables.cell import RECORD
+from gradlab.tables.spec import Option, Places, TableSpec, floats, place, predicted
 
-from gradlab.nn import statistics as st
-from gradlab.nn.mlp import HiddenLayer, StackedMLP
-from gradlab.nn.skips import PreSkip
-from gradlab.tables.columns import JACOBIAN_COLUMNS
+if TYPE_CHECKING:
+    from torch import Tensor
 
-JACOBIAN_SAMPLES = 8  # rows of the probe; the cost is proportional to them, and to width^3
+    from gradlab.nn.buffered import BufferedPass
+    from gradlab.nn.mlp import HiddenLayer, StackedMLP
 
-Map = Callable[[Tensor], Tensor]
+SAMPLES = 8  # rows of the probe; the cost is proportional to them, and to width^3
 QUANTILES = (5, 25, 50, 75, 95)
+
+JACOBIAN = TableSpec(
+    name="jacobian",
+    row="cell, seed, recorded step and Jacobian",
+    option=Option(
+        "jacobian", "singular values of the layers' Jacobians, in jacobian.csv; slow for wide nets"
+    ),
+    keys=RECORD,
+    axes=("layer",),
+    columns=(
+        place(
+            "layer",
+            "int",
+            "",
+            "hidden layer from 1, or the end of its residual block; 0 is the whole net",
+            along="layer",
+        ),
+        place(
+            "name", "str", "", "hidden_1 ... hidden_L, and input_output for d z_output / d x", along="layer"
+        ),
+        place(
+            "samples",
+            "int",
+            "samples",
+            "first rows of the probe, on which the Jacobians are taken in eval mode",
+        ),
+        *floats(
+            ("singular_mean", "", "mean of the Jacobians' singular values, over samples"),
+            ("singular_min", "", "smallest singular value of any sample"),
+            ("singular_max", "", "largest singular value of any sample"),
+            ("singular_p05", "", "5th percentile of the singular values"),
+            ("singular_p25", "", "25th percentile of the singular values"),
+            ("singular_p50", "", "median of the singular values"),
+            ("singular_p75", "", "75th percentile of the singular values"),
+            ("singular_p95", "", "95th percentile of the singular values"),
+            ("singular_sq_mean", "", "mean square of the singular values"),
+            (
+                "condition",
+                "",
+                "largest over smallest singular value, the median sample; inf where a value is 0",
+            ),
+        ),
+        predicted("singular_sq_mean_predicted", "", "mean-field prediction of singular_sq_mean at step 0"),
+    ),
+)
+
+Map = Callable[["Tensor"], "Tensor"]
+
+
+class JacobianSensor(Sensor):
+    """Takes the singular values before each recorded step, on the first SAMPLES rows of the probe."""
+
+    table = JACOBIAN
+
+    def places(self) -> Places:
+        names = ["input_output", *self.watched.names[:-1]]
+        return {"layer": range(len(names)), "name": names, "samples": len(self.watched.probe[:SAMPLES])}
+
+    def begin(self, buffered: BufferedPass | None) -> None:
+        self._record = jacobian_record(self.watched.mlp, self.watched.probe[:SAMPLES])
+
+    def finish(self) -> Taken:
+        import numpy as np
+        import torch
+
+        unknown = torch.full((*self._record.shape[:2], 1), torch.nan, dtype=self._record.dtype)
+        values = torch.cat([self._record, unknown], dim=2)
+        return Taken(values, np.ones(values.shape[1:], dtype=bool))
+
+
+SENSOR = JacobianSensor
 
 
 def jacobian_record(mlp: StackedMLP, x: Tensor) -> Tensor:
-    """One record: float64 [depth + 1, replica, column] with the columns `JACOBIAN_COLUMNS`, row 0 the whole net.
+    """One record: float64 [replica, depth + 1, column] with the measured columns, row 0 the whole net.
 
     x: [row, feature], the samples. The net is put in eval mode for it; nothing of it changes.
     """
+    import torch
+
     replicas = mlp.readout.weight.shape[0]
     training = mlp.training
     mlp.eval()
     try:
         inputs = x.expand(replicas, -1, -1)
         maps: list[tuple[Map, Tensor]] = [(mlp, inputs), *layer_maps(mlp, inputs)]
-        return torch.stack([statistics(singular_values(jacobian(function, at))) for function, at in maps])
+        return torch.stack(
+            [statistics(singular_values(jacobian(function, at))) for function, at in maps], dim=1
+        )
     finally:
         mlp.train(training)
 
@@ -46,6 +122,8 @@ def jacobian(function: Map, at: Tensor) -> Tensor:
     function takes [replica, batch, in] to [replica, batch, out], each sample by itself: a sample is repeated once for
     each output, and copy j sends back the gradient of output j.
     """
+    import torch
+
     rows = []
     for row in range(at.shape[1]):
         sample = at[:, row : row + 1].detach()
@@ -64,6 +142,8 @@ def singular_values(jacobians: Tensor) -> Tensor:
 
     0 below the rounding of the largest in the Jacobians' own format; NaN for a sample whose Jacobian is not finite.
     """
+    import torch
+
     wide = jacobians.detach().cpu().double()
     finite = wide.isfinite().all(dim=-1).all(dim=-1)[..., None]
     values = torch.linalg.svdvals(torch.where(finite[..., None], wide, 0.0))
@@ -73,6 +153,10 @@ def singular_values(jacobians: Tensor) -> Tensor:
 
 def statistics(values: Tensor) -> Tensor:
     """[replica, row, k] singular values -> [replica, column]: pooled over samples, but for the condition's median."""
+    import torch
+
+    from gradlab.nn import statistics as st
+
     smallest = values[..., -1]
     condition = torch.where(smallest == 0, torch.inf, values[..., 0] / smallest)
     found = {
@@ -83,19 +167,21 @@ def statistics(values: Tensor) -> Tensor:
         "singular_sq_mean": st.mean(values.square()),
         "condition": condition.nanquantile(0.5, dim=1, interpolation="higher"),
     }
-    return torch.stack([found[name] for name in JACOBIAN_COLUMNS], dim=1)
+    return torch.stack([found[name] for name in JACOBIAN.measured], dim=1)
 
 
 def layer_maps(mlp: StackedMLP, x: Tensor) -> Iterator[tuple[Map, Tensor]]:
     """The map of each hidden layer with the point it is taken at, [replica, row, in]."""
+    import torch
+
     layers = mlp.layers
     start = 0  # the first layer of the block
     entry = h = x
     stream: Tensor | None = None
-    for place, layer in enumerate(layers):
-        summed = isinstance(layer.skip, PreSkip)
+    for number, layer in enumerate(layers):
+        summed = layer.skip.summed
         if layer.skip.ends:
-            yield _block_map(layers, start, place, summed), entry
+            yield _block_map(layers, start, number, summed), entry
         elif layer.skip.stem and summed:
             yield partial(_stream_of, layer), h
         else:
@@ -103,7 +189,7 @@ def layer_maps(mlp: StackedMLP, x: Tensor) -> Iterator[tuple[Map, Tensor]]:
         with torch.no_grad():
             h, stream = layer(h, stream)
         if layer.skip.stem or layer.skip.ends:
-            start = place + 1
+            start = number + 1
             entry = stream if summed and stream is not None else h
 
 

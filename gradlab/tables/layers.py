@@ -1,0 +1,100 @@
+"""layers.csv: what the gradient and the signal do in each layer at each record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from gradlab.tables.cell import RECORD
+from gradlab.tables.spec import Column, TableSpec, floats, place, predicted
+
+
+def _compared(name: str, meaning: str, kind: Literal["int", "float"] = "float", unit: str = "") -> Column:
+    return Column(name, kind, unit, meaning, compared=True)
+
+
+def _signed(name: str, unit: str, meaning: str) -> Column:
+    return Column(name, "float", unit, meaning, signed=True)
+
+
+LAYERS = TableSpec(
+    name="layers",
+    row="cell, seed, recorded step and layer",
+    keys=RECORD,
+    axes=("layer",),
+    columns=(
+        place(
+            "layer",
+            "int",
+            "",
+            "1 next to the input, `depth` next to the readout, the readout is depth + 1",
+            "layer",
+        ),
+        place(
+            "name",
+            "str",
+            "",
+            "hidden_1 ... hidden_L and output; for a user's model the module's path",
+            "layer",
+        ),
+        place("fan_in", "int", "units", "inputs of the layer's linear map", "layer"),
+        place("fan_out", "int", "units", "outputs of the layer's linear map", "layer"),
+        place("batch", "int", "samples", "size of the batch that the batch columns of this row are taken on"),
+        *floats(
+            (
+                "weight_grad_norm",
+                "loss / weight",
+                "L2 norm of the gradient of the module's parameters but its biases",
+            ),
+            ("bias_grad_norm", "loss / bias", "L2 norm of the gradient of its biases"),
+            ("weight_grad_mean_abs", "loss / weight", "mean absolute entry of the weight gradient"),
+            ("grad_zero_fraction", "", "share of weight gradient entries that are exactly 0"),
+            ("weight_norm", "weight", "L2 norm of the weights"),
+            ("update_ratio", "", "||W after - W before|| / ||W before|| of the update made at this step"),
+            ("delta_rms", "loss / z", "root mean square over samples and units of d loss_i / d z"),
+        ),
+        _signed("z_mean", "z", "mean pre-activation, on the probe"),
+        *floats(
+            ("z_std", "z", "standard deviation of the pre-activations over samples and units, on the probe")
+        ),
+        _signed("h_mean", "h", "mean activation, on the probe"),
+        *floats(("h_rms", "h", "root mean square activation, on the probe")),
+        _compared("zero_fraction", "share of (sample, unit) outputs of the batch that are exactly 0"),
+        _compared("saturated_fraction", "share of (sample, unit) of the probe with |phi'| < 0.05 sup|phi'|"),
+        _compared("slope_sq", "mean of phi'^2 over samples and units, on the probe"),
+        _compared(
+            "batch_dead_fraction", "share of units inside a flat part of phi on every sample of the batch"
+        ),
+        _compared("dead_fraction", "share of units inside a flat part of phi on every sample of the probe"),
+        _compared(
+            "low_activity_fraction", "share of units outside phi's flat parts on fewer than 1 % of the probe"
+        ),
+        _compared("deaths", "units dead now on the probe and alive at the record before", "int", "units"),
+        _compared("revivals", "units alive now on the probe and dead at the record before", "int", "units"),
+        _signed("alpha", "", "learned activation parameter; its mean where a layer has one for each unit"),
+        Column(
+            "nonfinite",
+            "int",
+            "",
+            "number of NaN or infinite entries in z, delta and the parameter gradients",
+        ),
+        predicted("delta_rms_predicted", "loss / z", "mean-field prediction of delta_rms at step 0"),
+    ),
+)
+
+FULL: tuple[Column, ...] = (
+    _signed("weight_grad_p05", "loss / weight", "5th percentile of the weight gradient's entries"),
+    _signed("weight_grad_p95", "loss / weight", "95th percentile of the weight gradient's entries"),
+    *floats(
+        ("h_p95_abs", "h", "95th percentile of |h| over samples and units, on the probe"),
+        ("update_mean_abs", "weight", "mean absolute entry of the update made at this step"),
+    ),
+)
+"""What `--metrics full` adds: the columns that published rules ask for."""
+
+LAYERS_FULL = replace(LAYERS, columns=(*LAYERS.columns, *FULL))
+
+
+def layer_table(metrics: str) -> TableSpec:
+    """layers.csv with `--metrics standard` or `full`."""
+    return LAYERS_FULL if metrics == "full" else LAYERS
