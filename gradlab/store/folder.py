@@ -240,11 +240,11 @@ class ResultsFolder:
         self._locks = []
 
     def forget(self) -> None:
-        """Take back what `prepare` made, where nothing came of it."""
-        with suppress(OSError):
-            if self._made:
-                shutil.rmtree(self._building)
-            for folder in self._made:
+        """Take back what `prepare` made, where nothing came of it: the journal, and folders that are empty then."""
+        assert self._locks, "another may write there"
+        shutil.rmtree(self.journal, ignore_errors=True)
+        with suppress(OSError):  # a folder that holds something else
+            for folder in dict.fromkeys((self._building, *self._made)):
                 folder.rmdir()
 
     def unwritable(self, error: OSError) -> GradlabError:

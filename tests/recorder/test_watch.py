@@ -210,14 +210,14 @@ def test_gradlabs_own_net_as_a_plain_module_gives_the_tables_of_run(here) -> Non
 def test_the_same_command_shows_what_is_there_and_another_is_refused(here, capsys) -> None:  # type: ignore[no-untyped-def]
     command = ["watch", "own_models:Small", "--steps", "3", "--seeds", "2", "--out", "o", "--quiet"]
     assert main(command) == 0
-    first = {path.name: path.read_bytes() for path in (here / "o").iterdir()}
+    first = {path.name: path.read_bytes() for path in (here / "o").iterdir() if path.is_file()}
     assert main(command) == 0
-    assert {path.name: path.read_bytes() for path in (here / "o").iterdir()} == first
+    assert {path.name: path.read_bytes() for path in (here / "o").iterdir() if path.is_file()} == first
     assert "not trained again" in capsys.readouterr().out
     assert main([*command, "--lr", "0.1"]) == 2
-    assert "it holds something else" in capsys.readouterr().err
+    assert "it holds the results of another configuration" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
-    again = {path.name: path.read_bytes() for path in (here / "o").iterdir()}
+    again = {path.name: path.read_bytes() for path in (here / "o").iterdir() if path.is_file()}
     assert all(first[name] == again[name] for name in first if name.endswith(".csv"))
 
 
@@ -324,9 +324,9 @@ def test_ctrl_c_keeps_what_was_recorded(here, capsys) -> None:  # type: ignore[n
 
     # the same command again trains anew, and takes the folder
     assert main([*command, "--steps", "20", "--record", "all"]) == 130
-    assert "it holds something else" not in capsys.readouterr().err
+    assert "it holds the results of another configuration" not in capsys.readouterr().err
     assert main([*command, "--steps", "3", "--record", "all"]) == 2
-    assert "it holds something else" in capsys.readouterr().err
+    assert "it holds the results of another configuration" in capsys.readouterr().err
 
 
 def test_a_saved_configuration_trains_the_same(here) -> None:  # type: ignore[no-untyped-def]
@@ -364,11 +364,11 @@ def test_a_folder_that_cannot_be_made_is_known_before_the_training(here, capsys)
 
 def test_one_writer_a_folder(here, capsys) -> None:  # type: ignore[no-untyped-def]
     command = ["watch", "own_models:Small", "--steps", "3", "--seeds", "1", "--out", "o", "--quiet"]
-    (here / "o").mkdir()
-    lock = Lock(here / "o" / ".lock")
+    (here / "o" / ".journal").mkdir(parents=True)
+    lock = Lock(here / "o" / ".journal" / "lock")
     assert main(command) == 2
     assert "another gradlab writes there" in capsys.readouterr().err
-    assert [path.name for path in (here / "o").iterdir()] == [".lock"]
+    assert [path.name for path in (here / "o").iterdir()] == [".journal"]
     lock.release()
     assert main(command) == 0
 

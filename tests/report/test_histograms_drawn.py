@@ -41,7 +41,7 @@ def test_one_seed_pooled_is_itself(result: Results) -> None:
     rows = rows_of(result, "delta", 2, 3).iloc[:1]
     one = pooled(rows)
     np.testing.assert_allclose(one.shares * rows["entries"].iloc[0], rows[COUNTS].iloc[0], atol=1e-9)
-    assert (one.low, one.high) == (rows["low"].iloc[0], rows["high"].iloc[0])
+    assert (one.low, one.high) == (rows["bin_low"].iloc[0], rows["bin_high"].iloc[0])
     assert one.zeros == rows["zeros"].iloc[0] / rows["entries"].iloc[0]
 
 
@@ -53,8 +53,8 @@ def row(
         "entries": sum(counts.values()) + zeros + nonfinite,
         "zeros": zeros,
         "nonfinite": nonfinite,
-        "low": low,
-        "high": high,
+        "bin_low": low,
+        "bin_high": high,
         **bins,
     }
 

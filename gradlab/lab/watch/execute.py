@@ -19,6 +19,7 @@ from gradlab.base.errors import Problem, UserError
 from gradlab.base.identity import identity_of
 from gradlab.config import Request, to_toml
 from gradlab.config.plan import check_recording, check_training, collect, device_of
+from gradlab.config.sections import Training
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.provenance import provenance
 from gradlab.lab.summary_builder import summary_table
@@ -84,18 +85,11 @@ def watch(
     source = config.data.name if dataset is not None else batches
     try:
         folder.prepare()  # what cannot be written is known before the training
-        with Interrupt() as interrupt:
-            started, done = perf_counter(), _train(job, seeds, interrupt, say)
-            _write(folder, _cell_columns(cell, model, source, training, done), done, job, request, started)
-            if not _whole(done, seeds):
-                say(
-                    f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded "
-                    f"until then is in {folder.path}; the same command starts again"
-                )
-                raise Interrupted
-    except UserError:
-        folder.forget()
-        raise
+        try:
+            _fill(folder, job, _cell_columns_of(cell, model, source, training), request, say)
+        except UserError:  # what the user's model or batches did wrong
+            folder.forget()
+            raise
     finally:
         folder.close()
     found = read_folder(folder.path)
@@ -103,7 +97,23 @@ def watch(
     return found
 
 
-def _train(job: Job, seeds: range, interrupt: Interrupt, say: Callable[[str], None]) -> list[Watched]:
+def _fill(
+    folder: ResultsFolder, job: Job, columns: dict[str, Any], request: Request, say: Callable[[str], None]
+) -> None:
+    """Train every seed and write the tables. Raises Interrupted where the user stopped it, after writing."""
+    started, seeds = perf_counter(), folder.claim.seeds
+    with Interrupt() as interrupt:
+        done = _train(job, seeds, interrupt, say)
+        _write(folder, columns | _size_of(done[0]), done, job, request, started)
+        if not _whole(done, seeds):
+            say(
+                f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded "
+                f"until then is in {folder.path}; the same command starts again"
+            )
+            raise Interrupted
+
+
+def _train(job: Job, seeds: Sequence[int], interrupt: Interrupt, say: Callable[[str], None]) -> list[Watched]:
     """One seed after another, until the user asks to stop; the first one has a record in any case."""
     done: list[Watched] = []
     for seed in seeds:
@@ -119,15 +129,13 @@ def _whole(done: Sequence[Watched], seeds: Sequence[int]) -> bool:
     return len(done) == len(seeds) and done[-1].stopped is None
 
 
-def _cell_columns(cell: str, model: str, source: str, training: Any, done: list[Watched]) -> dict[str, Any]:
+def _cell_columns_of(cell: str, model: str, source: str, training: Training) -> dict[str, Any]:
     """The cell columns of a user's model: `own` where a column describes gradlab's nets."""
-    layers = done[0].layers.columns
-    fan_out = layers["fan_out"][np.isfinite(layers["fan_out"].astype(float))] if len(done[0].layers) else []
     return {
         "cell": cell,
         "activation": model,
-        "depth": int(layers["layer"].max()) - 1 if len(done[0].layers) else 0,
-        "width": int(max(fan_out)) if len(fan_out) else 0,
+        "depth": 0,
+        "width": 0,
         "init": "own",
         "norm": "own",
         "residual": "own",
@@ -135,6 +143,13 @@ def _cell_columns(cell: str, model: str, source: str, training: Any, done: list[
         "lr": training.lr,
         "dataset": source,
     }
+
+
+def _size_of(watched: Watched) -> dict[str, int]:
+    """The depth and width of what was recorded: its rows but the last, and the widest."""
+    layers = watched.layers.columns
+    fan_out = layers["fan_out"][np.isfinite(layers["fan_out"].astype(float))]
+    return {"depth": int(layers["layer"].max()) - 1, "width": int(max(fan_out)) if len(fan_out) else 0}
 
 
 def _write(
