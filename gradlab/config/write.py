@@ -10,7 +10,7 @@ import tomli_w
 from gradlab.config.keys import KEYS, section_names
 from gradlab.config.sections import Config
 
-HOW = (
+NOT_SAVED = (
     "out",
     "force",
     "workers",
@@ -30,7 +30,7 @@ def to_toml(config: Config, grid: Mapping[str, Sequence[Any]] | None = None) -> 
     where to write and how to go about it, so that a run has the same text wherever it lands.
     """
     grid = grid or {}
-    left_out = {*grid, *(f"run.{name}" for name in HOW)}
+    left_out = {*grid, *(f"run.{name}" for name in NOT_SAVED)}
     tables: dict[str, dict[str, Any]] = {}
     for section, keys in config.model_dump(exclude_none=True).items():
         tables[section] = {name: value for name, value in keys.items() if f"{section}.{name}" not in left_out}

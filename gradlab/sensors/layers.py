@@ -32,7 +32,7 @@ from gradlab.nn import statistics as st
 from gradlab.nn.buffered import BufferedPass
 from gradlab.nn.workspace import Workspace
 from gradlab.sensors.hooks import hooked
-from gradlab.sensors.sensor import Sensor, Taken, Watched
+from gradlab.sensors.sensor import Observed, Sensor, Taken
 from gradlab.tables.layers import LAYERS, layer_table
 from gradlab.tables.spec import Places, names
 
@@ -48,15 +48,15 @@ class LayerSensor(Sensor):
     metrics: as `--metrics` has it. `dead`: the dead units of the newest record, boolean [hidden layer, replica, unit]
     """
 
-    def __init__(self, watched: Watched, metrics: str = "standard") -> None:
-        super().__init__(watched)
-        mlp = watched.mlp
+    def __init__(self, observed: Observed, metrics: str = "standard") -> None:
+        super().__init__(observed)
+        mlp = observed.mlp
         self.table = layer_table(metrics)
-        self.mlp, self.activation, self.probe = mlp, watched.activation, watched.probe
+        self.mlp, self.activation, self.probe = mlp, observed.activation, observed.probe
         self.full = metrics == "full"
         self.columns = {name: place for place, name in enumerate(self.table.recorded)}
         self.linears = mlp.linears
-        self.replicas = watched.replicas
+        self.replicas = observed.replicas
         self.dead: Tensor | None = None
         self._kernels = kernels_of(self.activation)
         self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
@@ -77,13 +77,13 @@ class LayerSensor(Sensor):
         ]
 
     def places(self) -> Places:
-        linears, names = self.linears, self.watched.names
+        linears, names = self.linears, self.observed.names
         return {
             "layer": range(1, len(names) + 1),
             "name": names,
             "fan_in": [linear.weight.shape[1] for linear in linears],
             "fan_out": [linear.weight.shape[2] for linear in linears],
-            "batch": self.watched.batch,
+            "batch": self.observed.batch,
         }
 
     def finish(self) -> Taken:

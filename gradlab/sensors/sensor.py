@@ -36,7 +36,7 @@ class Taken(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Watched:
+class Observed:
     """What a sensor looks at: the stack, the activation its modules were built from, the rows held for the whole run
     [row, feature], the layers' names (the readout's last), and the samples in a batch."""
 
@@ -65,8 +65,8 @@ class Sensor:
     bytes_an_entry: ClassVar[int] = 0
     seconds: float = 0.0
 
-    def __init__(self, watched: Watched) -> None:
-        self.watched = watched
+    def __init__(self, observed: Observed) -> None:
+        self.observed = observed
 
     def places(self) -> Places:
         """What the rows of the table are about."""

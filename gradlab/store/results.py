@@ -50,7 +50,7 @@ class Results:
     @property
     def files(self) -> tuple[Path, ...]:
         """What a folder holds for its reader."""
-        inside = sorted(self.folder.iterdir()) if self.folder is not None else [self.path]
+        inside = () if self.folder is None else sorted(self.folder.iterdir())
         return tuple(path for path in inside if path.is_file() and not path.name.startswith("."))
 
     def table(self, name: str) -> pd.DataFrame | None:

@@ -27,7 +27,7 @@ from gradlab.parts.losses import LOSSES, correct, gradient_of, losses_and_gradie
 from gradlab.parts.optimizer_names import EVALUATION_ROWS
 from gradlab.parts.optimizers import Optimizer
 from gradlab.sensors.layers import LayerSensor
-from gradlab.sensors.sensor import Sensor, Watched
+from gradlab.sensors.sensor import Observed, Sensor
 from gradlab.store.stack_result import StackResult
 from gradlab.tables.block import Block
 from gradlab.tables.layers import LAYERS
@@ -122,8 +122,8 @@ class Training:
         self.buffered = buffered_pass(self.mlp, activation, training.batch_size)
         probe = self.x_train[: parse_probe(stack.recording.probe)]
         names = (*(f"hidden_{layer}" for layer in range(1, cell.network.depth + 1)), "output")
-        watched = Watched(self.mlp, activation, probe, names, training.batch_size)
-        every = _sensors(watched, stack)
+        observed = Observed(self.mlp, activation, probe, names, training.batch_size)
+        every = _sensors(observed, stack)
         self.sensors = every if self.schedule else []
         self.book = RecordBook(_empty_blocks(every, len(stack.seeds)))
         in_buffers = self.buffered and self.schedule and not any(sensor.modules for sensor in self.sensors)
@@ -333,10 +333,10 @@ class Training:
         self.phases.seconds = dict(state.facts["phases"])
 
 
-def _sensors(watched: Watched, stack: Stack) -> list[Sensor]:
+def _sensors(observed: Observed, stack: Stack) -> list[Sensor]:
     """What records the stack: the tables that were asked for, then the layers."""
-    asked = [sensors.optional()[name](watched) for name in stack.recording.asked]
-    return [*asked, LayerSensor(watched, stack.recording.metrics)]
+    asked = [sensors.optional()[name](observed) for name in stack.recording.asked]
+    return [*asked, LayerSensor(observed, stack.recording.metrics)]
 
 
 def _empty_blocks(every: Sequence[Sensor], replicas: int) -> dict[str, Block]:

@@ -14,7 +14,7 @@ from gradlab import activations
 from gradlab.nn.buffered import BufferedPass
 from gradlab.nn.mlp import StackedMLP
 from gradlab.sensors.layers import LayerSensor
-from gradlab.sensors.sensor import Watched
+from gradlab.sensors.sensor import Observed
 from gradlab.train import loop
 from gradlab.train.loop import build_stack, train_stack
 
@@ -30,7 +30,7 @@ def net(**flags: object) -> tuple[StackedMLP, torch.Tensor, LayerSensor]:
     mlp = build_stack(stack, data)
     probe = torch.from_numpy(data.x_train[:16])
     names = ("",) * len(mlp.linears)
-    watched = Watched(mlp, activations.get(stack.cell.network.activation), probe, names, 16)
+    watched = Observed(mlp, activations.get(stack.cell.network.activation), probe, names, 16)
     return mlp, probe, LayerSensor(watched, "full")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradlab.recorder.recorder import Recorder
 from gradlab.sensors.layers import LayerSensor
-from gradlab.sensors.sensor import Watched
+from gradlab.sensors.sensor import Observed
 from gradlab.tables.layers import LAYERS, LAYERS_FULL
 
 CLOSE = 1e-6
@@ -211,7 +211,7 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
                 .sum()
             )
 
-        own = LayerSensor(Watched(mlp, activation, probe, ("",) * 4, 10))
+        own = LayerSensor(Observed(mlp, activation, probe, ("",) * 4, 10))
         own.begin(None)
         with own.watching():
             gradients = torch.autograd.grad(loss(mlp(x)), list(mlp.parameters()), materialize_grads=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gradlab.sensors.sensor import Sensor, Taken, Watched
+from gradlab.sensors.sensor import Observed, Sensor, Taken
 from gradlab.tables.cell import RECORD
 from gradlab.tables.spec import Column, Folded, Option, Places, TableSpec, place
 
@@ -130,12 +130,12 @@ class HistogramSensor(Sensor):
     modules = True
     bytes_an_entry = 18 * 8  # every entry's bin and what leads to it, wide
 
-    def __init__(self, watched: Watched) -> None:
-        super().__init__(watched)
+    def __init__(self, observed: Observed) -> None:
+        super().__init__(observed)
         self._values: Tensor | None = None
 
     def places(self) -> Places:
-        names = self.watched.names
+        names = self.observed.names
         return {"layer": range(1, len(names) + 1), "name": names, "quantity": QUANTITIES}
 
     def begin(self, buffered: BufferedPass | None) -> None:
@@ -145,18 +145,18 @@ class HistogramSensor(Sensor):
         from gradlab.nn import statistics as st
         from gradlab.sensors.hooks import hooked
 
-        mlp, probe = self.watched.mlp, self.watched.probe
-        shape = (self.watched.replicas, len(mlp.linears), len(QUANTITIES), len(HISTOGRAMS.recorded))
+        mlp, probe = self.observed.mlp, self.observed.probe
+        shape = (self.observed.replicas, len(mlp.linears), len(QUANTITIES), len(HISTOGRAMS.recorded))
         self._values = torch.full(shape, torch.nan, dtype=st.wide_dtype(probe), device=probe.device)
         with mlp.evaluating(), hooked(mlp, linear=self._take_z, after=self._take_h):
-            mlp(probe.expand(self.watched.replicas, -1, -1))
+            mlp(probe.expand(self.observed.replicas, -1, -1))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """delta."""
         from gradlab.sensors.hooks import hooked
 
-        with hooked(self.watched.mlp, linear=self._await_delta):
+        with hooked(self.observed.mlp, linear=self._await_delta):
             yield
 
     def finish(self) -> Taken:

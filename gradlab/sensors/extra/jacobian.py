@@ -78,11 +78,11 @@ class JacobianSensor(Sensor):
     table = JACOBIAN
 
     def places(self) -> Places:
-        names = ["input_output", *self.watched.names[:-1]]
-        return {"layer": range(len(names)), "name": names, "samples": len(self.watched.probe[:SAMPLES])}
+        names = ["input_output", *self.observed.names[:-1]]
+        return {"layer": range(len(names)), "name": names, "samples": len(self.observed.probe[:SAMPLES])}
 
     def begin(self, buffered: BufferedPass | None) -> None:
-        self._record = jacobian_record(self.watched.mlp, self.watched.probe[:SAMPLES])
+        self._record = jacobian_record(self.observed.mlp, self.observed.probe[:SAMPLES])
 
     def finish(self) -> Taken:
         import numpy as np
