@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from gradlab.activations.custom import load_custom
 from gradlab.activations.registry import REGISTRY
 from gradlab.activations.spec import Activation, Definition
 from gradlab.base.errors import ConfigError, Problem, nearest
@@ -25,6 +24,8 @@ def get(text: str, where: str = "activation") -> Activation:
     """
     item = parse_item(text, where)
     if item.attribute is not None:
+        from gradlab.activations.custom import load_custom
+
         return load_custom(item, where)
     definition = REGISTRY.get(item.name)
     if definition is None:

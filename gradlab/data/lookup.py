@@ -13,7 +13,6 @@ from typing import Literal
 from gradlab.base.errors import ConfigError, DataError, Problem, nearest
 from gradlab.base.grammar import Value, bind, format_number, write_item
 from gradlab.data.dataset import Dataset, Table
-from gradlab.data.openml import canonical_openml, load_openml
 from gradlab.data.registry import RECIPE_VERSION, REGISTRY, parse_parameters
 
 ENDINGS = (".csv", ".parquet", ".npz")
@@ -142,6 +141,8 @@ def _source(text: str, where: str) -> _Source:
     text = text.strip()
     head = text.partition(":")[0]
     if head == "openml":
+        from gradlab.data.openml import canonical_openml
+
         return _Source("openml", canonical_openml(text, where))
     if head in REGISTRY:
         return _built_in(text, where)
@@ -200,6 +201,8 @@ def _built_in(text: str, where: str) -> _Source:
 
 def _table(source: _Source, target: str, where: str) -> Table:
     if source.kind == "openml":
+        from gradlab.data.openml import load_openml
+
         return load_openml(source.text, target, where)
     if source.kind == "file":
         from gradlab.data.files import load_file
