@@ -21,7 +21,7 @@ SMALLEST_MEAN_SQUARE = 1e-36
 CLEAR_VARIANCE = 0.25
 
 Numbers = Tensor | list[float]
-"""One number a replica: of float32 on the CPU a list, if the sums are finite, else a tensor. Making a tensor of each list
+"""One number a replica: of float32 on the CPU a list, if the sums are finite, else a tensor. Making a tensor of each
 would take as long as a small reduction; a caller that collects many makes one tensor of all (`together`)."""
 
 
