@@ -39,7 +39,7 @@ KNOWN: dict[str, set[str]] = {
         "from gradlab.parts.residuals import RESIDUALS",
         "from gradlab.parts.optimizer_names import OPTIMIZERS",
         "from gradlab.data import describe",
-        "from gradlab.tables import schema",
+        "from gradlab.sensors.describe import described",
         "from gradlab.analyse.findings import VERDICTS",
         "from gradlab.papers.registry import PAPERS",
     },
@@ -63,6 +63,8 @@ KNOWN: dict[str, set[str]] = {
         "from gradlab.recorder.text import report",
         "from gradlab.recorder.sinks import sink",
     },
+    # sensors: their own subpackage, whose files are found later
+    "gradlab/sensors/__init__.py": {"from gradlab.sensors import extra"},
     # report, papers: figures, page and tables, each loaded when it is drawn
     "gradlab/papers/page.py": {"import io"},
     "gradlab/report/build.py": {
