@@ -12,11 +12,12 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
-# Style and types; needs the `dev` extra: pip install -c constraints.txt -e ".[dev]"
+# Style, types and which package may import which; needs the `dev` extra: pip install -c constraints.txt -e ".[dev]"
 check:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,4 +30,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

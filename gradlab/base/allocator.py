@@ -12,9 +12,10 @@ LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc refuses more
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: given back to the system, every page of it faults again in the next record.
+    """Make glibc keep freed memory. Given back to the system, it would cost a page fault a page in the next record.
 
-    For processes of gradlab's own; a library would change its caller's. Does nothing where there is no glibc.
+    Only for gradlab's own processes: as a library gradlab must not change how its caller's process allocates. Does
+    nothing where there is no glibc.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

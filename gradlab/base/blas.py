@@ -1,9 +1,10 @@
 """A BLAS of gradlab's own, for CPUs on which torch's stays far below what they can do.
 
-torch's wheels for Linux bring Intel's MKL, which keeps to AVX2 on AMD's CPUs. Those with AVX-512 multiply float32
-matrices with OpenBLAS's kernels for it at twice that rate or more (`make bench`: "limit"). The copy that the package
-`scipy-openblas32` brings is loaded beside numpy's and scipy's own, for one thread (`threadpoolctl` may change that;
-the bits stay). Nobody else's products change. Everywhere else there is none, and torch multiplies.
+torch's wheels for Linux bring Intel's MKL, which uses no more than AVX2 on AMD's CPUs. On those with AVX-512,
+OpenBLAS's kernels multiply float32 matrices at twice that rate or more (`make bench`: "limit"). The library comes with
+the package `scipy-openblas32` (extra `blas`). It is loaded for one thread, beside the copies of numpy and scipy;
+`threadpoolctl` may give it more threads, which changes no bit of a result. Only gradlab's products go through it. On
+every other machine, and without the package, `own()` returns None and torch does the multiplication.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ LARGEST_INTEGER = (1 << 31) - 1  # a size or distance that the library can be gi
 
 @dataclass(frozen=True)
 class Blas:
-    """name: with version and kernels; gemm: cblas_?gemm_batch_strided by the name of the format"""
+    """The library. name: with version and kernels; gemm: its cblas_?gemm_batch_strided by the format of the numbers"""
 
     name: str
     gemm: Mapping[str, Callable[..., None]]
 
 
 def name() -> str:
-    """What multiplies matrices of float32 and float64 on the CPU."""
+    """What multiplies float32 and float64 matrices on the CPU: the library with its version, or `torch`."""
     found = own()
     return found.name if found else "torch"
 
@@ -49,20 +50,20 @@ def _load() -> Blas | None:
         return None
     try:
         spec = find_spec(PACKAGE)
-    except ValueError:  # something else goes by this name
+    except ValueError:  # another module of this name is loaded, without a __spec__
         return None
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for path in Path(folder, "lib").glob("libscipy_openblas*.so"):
             try:
                 with _variables(OPENBLAS_CORETYPE=CORE, OPENBLAS_NUM_THREADS="1"):
                     return _bound(ctypes.CDLL(str(path)))
-            except (OSError, AttributeError):  # of another platform; of a version without what is called here
+            except (OSError, AttributeError):  # for another platform; without one of the functions
                 continue
     return None
 
 
 def _bound(library: ctypes.CDLL) -> Blas | None:
-    """None where somebody has loaded this very file before, for other kernels or threads."""
+    """The library's functions; None if other code has loaded this file before with other kernels or threads."""
     library.scipy_openblas_get_corename.restype = ctypes.c_char_p
     library.scipy_openblas_get_config.restype = ctypes.c_char_p
     core = library.scipy_openblas_get_corename().decode()
@@ -88,13 +89,13 @@ def _gemm(
 
 
 def _amd_with_avx512() -> bool:
-    """By the kernel's word on the first core."""
+    """Whether the CPU is one of AMD's with AVX-512, by what /proc/cpuinfo says of its first core."""
     about: dict[str, str] = {}
     try:
         with Path("/proc/cpuinfo").open() as lines:
             for line in lines:
                 key, _, value = line.partition(":")
-                if not key.strip():  # behind the first core's
+                if not key.strip():  # an empty line ends the first core's
                     break
                 about[key.strip()] = value.strip()
     except OSError:
@@ -117,4 +118,4 @@ def _variables(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-_OWN = _load()  # with the module: Python lets no second thread in meanwhile
+_OWN = _load()  # at import: Python keeps other threads waiting until it is done

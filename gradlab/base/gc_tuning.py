@@ -10,10 +10,10 @@ import gc
 
 
 def collect_rarely() -> None:
-    """Have what is new looked at after so many new objects, and everything after a thousand such looks."""
+    """Make collections rare: of young objects after every 50,000 new ones, of all objects after 1,000 of those."""
     gc.set_threshold(50_000, 20, 50)
 
 
 def keep_for_good() -> None:
-    """Have everything that is there now never looked at again: not by the collector, not at the exit."""
+    """Exempt all objects that exist now from collection, and from the one at the exit."""
     gc.freeze()

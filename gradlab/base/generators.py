@@ -10,7 +10,8 @@ import torch
 
 @contextmanager
 def kept(device: str) -> Iterator[None]:
-    """Whatever is drawn inside: the generators of the CPU and of `device` (a type) are as before on leaving."""
+    """Draws inside leave no trace: on leaving, the generators of the CPU and of `device` (its type, such as `cuda`) are
+    in the state they had before."""
     on_mps = torch.mps.get_rng_state() if device == "mps" else None
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         try:
@@ -22,8 +23,8 @@ def kept(device: str) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: str) -> Iterator[None]:
-    """The generators of the CPU and of `device` start from `seed`; on leaving they are as before, and so are those
-    of devices that have no part in it, which `torch.manual_seed` would seed too."""
+    """Inside, the generators of the CPU and of `device` start from `seed`; on leaving they are in the state they had
+    before. Other devices' generators are left alone; `torch.manual_seed` would seed those too."""
     with kept(device):
         torch.default_generator.manual_seed(seed)
         if device == "cuda":

@@ -7,10 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock: there, two writers are not told apart
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 
 class Held(Exception):
@@ -25,28 +22,37 @@ class Lock:
     """An exclusive lock on a file that stays; the file says who took it last."""
 
     def __init__(self, path: Path) -> None:
-        """Take the lock at once. Raises Held when another process has it, OSError when it cannot be made."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        if fcntl is None:
-            return
+        """Take the lock at once. Raises Held when somebody else has it, OSError when it cannot be made: the path is a
+        link, the folder may not be written, the disk is full, the file system has no locks."""
+        self._lock = FileLock(
+            path,
+            blocking=False,
+            thread_local=False,
+            fallback_to_soft=False,  # a lock that is only a file outlives a holder that is killed
+            preserve_lock_file=True,  # whoever deletes it may delete the file that the next holder has locked
+            on_acquired=_write_holder,
+        )
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-        except BlockingIOError:
-            os.close(self._file)
+            self._lock.acquire()
+        except Timeout:
             raise Held(_holder(path)) from None
-        except OSError:  # no locks here, or no room for the name
-            os.close(self._file)
-            raise
 
     def release(self) -> None:
-        os.close(self._file)
+        self._lock.release()
+
+
+def _write_holder(file: int) -> None:
+    """Write who holds the lock into its file. The first byte says nothing: it is the one that Windows locks, and
+    that nobody else can read there."""
+    os.ftruncate(file, 0)
+    os.write(file, b" " + json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
 
 def _holder(path: Path) -> str:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {found['pid']} on {found['host']}"
+        with path.open("rb", buffering=0) as file:
+            file.seek(1)
+            note = json.loads(file.read())
+        return f"process {note['pid']} on {note['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -18,7 +18,7 @@ def cores() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes that may still be used, by the machine and by a container's limit; None where neither says."""
+    """The bytes that the machine and a container's limit leave, whichever is less; None where neither is known."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, 
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
 from gradlab.cli.reporting import Reported, with_report, without_records
+from gradlab.lab.worker_server import prepare
 
 if TYPE_CHECKING:
     from gradlab.config.plan import Plan
@@ -51,8 +53,6 @@ def compare(
     warn(request, quiet)
     problems += without_records(request, {"--report": report})
     if not (dry_run or problems):
-        from gradlab.lab.worker_server import prepare
-
         prepare(request.base.run)
     plan = make_plan(request, problems, best_over)
     if dry_run:
@@ -68,8 +68,6 @@ def compare(
 
 def _describe(plan: Plan, *, json: bool, quiet: bool) -> int:
     """Say what a plan would train, how long by a few measured steps, and where it would write."""
-    from dataclasses import asdict
-
     from gradlab.lab.estimate import estimate
 
     found = estimate(plan)

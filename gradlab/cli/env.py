@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+import gradlab
+from gradlab.base import blas
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import emit
 
@@ -33,12 +35,9 @@ def env(json: AsJson = False) -> int:
 def _environment() -> dict[str, Any]:
     import torch
 
-    import gradlab
-    from gradlab.base import blas
-
     cuda = torch.cuda.is_available()
     return {
-        "gradlab": version("gradlab"),
+        "gradlab": gradlab.__version__,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _required()},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradlab.base.allocator import keep_freed_memory
 from gradlab.cli.output import tell
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ PHASES = {
 
 def execute_plan(plan: Plan, *, quiet: bool, profile: bool) -> Outcome:
     """Execute with progress on stderr; with `profile`, say then where the time went."""
-    from gradlab.base.allocator import keep_freed_memory
     from gradlab.lab.experiment import execute
     from gradlab.report.progress import Progress
 

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from gradlab import __version__
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.cli.boundary import outcome_of
 
@@ -70,9 +71,7 @@ def _literal(command: Any) -> Any:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(version("gradlab"))
+        print(__version__)
         raise typer.Exit
 
 

@@ -1,7 +1,8 @@
 """What the server that workers are forked from imports.
 
-The server may be its process's for other children too: they get the collector's thresholds as Python has them. What is
-imported here is theirs for good, and kept so: looking at it, they would copy all of its memory.
+Other code may start children from the same server, so the collector's thresholds are set back to Python's defaults at
+the end. The imported objects are exempt from collection: a child whose collector visited them would write to their
+memory, and the system would have to copy it for that child.
 """
 
 import gc

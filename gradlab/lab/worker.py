@@ -23,7 +23,7 @@ from gradlab.lab.job import reason, work
 
 
 def serve(connection: Connection) -> None:
-    """Train what comes until nothing more comes. Ctrl-C is the parent's to handle; when it dies, this ends too."""
+    """Train every stack that arrives, until the parent closes the connection or dies. Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     collect_rarely()
@@ -32,7 +32,7 @@ def serve(connection: Connection) -> None:
     def watch(stack: Stack, step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         try:
             connection.send((step, made, shown))
-        except OSError:  # nobody is listening any more
+        except OSError:  # the parent has gone
             raise SystemExit from None
 
     def say(text: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def prepare(run: Run) -> None:
-    """Begin, while a comparison is planned, what its worker processes will need."""
+    """Start the server while a comparison is still being planned, if it will have workers."""
     if run.executor == "local" and run.workers != 1 and cores() > 1:
         start_server()
 
@@ -25,11 +25,12 @@ def prepare(run: Run) -> None:
 def start_server() -> None:
     """Start the server that workers are forked from: its imports take longer than planning does.
 
-    It inherits that Ctrl-C is blocked: a terminal sends it to the server too, whose imports would end in a traceback.
+    Ctrl-C is blocked during the start, and the server inherits that. A terminal sends Ctrl-C to the server too, and the
+    imports there would end in a traceback.
     """
     if "forkserver" in mp.get_all_start_methods():
         mp.get_context("forkserver").set_forkserver_preload(["gradlab.lab.preload"])
-        resource_tracker.ensure_running()  # the server starts it otherwise, and its start unblocks Ctrl-C
+        resource_tracker.ensure_running()  # or the server starts it, which unblocks Ctrl-C there
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()

@@ -1,4 +1,4 @@
-"""Stacks in worker processes: fed largest first, replaced when they die, heard by this process alone."""
+"""Stacks in worker processes: the largest is trained first, and a worker that dies is replaced."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from gradlab.lab.job import Keep, Say, Watch
 from gradlab.lab.worker_server import start_server
 from gradlab.store.stack_result import StackResult
 
-ATTEMPTS = 3  # a stack whose worker died is trained again this often in all
+ATTEMPTS = 3  # how often a stack is tried in all if its workers die
 POLL_SECONDS = 0.2  # how soon Ctrl-C is noticed
 FAILED_STARTS = 10  # of workers, over a whole sweep, before it is given up
-PATIENCE_SECONDS = 5.0  # for a worker that has nothing left to do to end by itself
+PATIENCE_SECONDS = 5.0  # how long a worker may take to end after its connection has closed
 
 
 @dataclass
@@ -50,7 +50,7 @@ def train_in_workers(
     context = _context()
     import gradlab.analyse  # noqa: F401  # needed here when the first stack comes; the server imports meanwhile
 
-    waiting = largest_first(stacks)[::-1]  # the next one is the last
+    waiting = largest_first(stacks)[::-1]  # the next one to train is at the end
     deaths: Counter[str] = Counter()
     running: list[_Worker] = []
     free = available_memory() or inf
@@ -101,7 +101,7 @@ def train_in_workers(
                     or not _send(worker, waiting[-1], keep)
                 ):
                     running.remove(worker)
-                    worker.connection.close()  # which tells it to end
+                    worker.connection.close()  # then the worker ends by itself
                 else:
                     worker.stack = waiting.pop()
                 yield stack, message
@@ -126,7 +126,7 @@ def _start(context: Any, stack: Stack, keep: Keep | None) -> _Worker:
         process.start()
     theirs.close()
     worker = _Worker(process, ours, stack)
-    _send(worker, stack, keep)  # should that fail, reading from it will tell
+    _send(worker, stack, keep)  # if it fails, the next read finds the worker dead
     return worker
 
 

@@ -27,8 +27,8 @@ from gradlab.nn.skips import Skip
 
 aten = torch.ops.aten
 Told = Callable[[int, Tensor], object]
-"""(layer, what passes by)"""
-ALIGNED = 64  # entries: 64 bytes and more
+"""Called with a layer and the tensor that was computed there."""
+ALIGNED = 64  # every layer of a buffer begins at a multiple of so many entries
 
 
 class _Phi(Protocol):
@@ -39,7 +39,7 @@ class _Phi(Protocol):
     def backward(self, gradient: Tensor) -> None: ...
 
     def apply(self, z: Tensor, spare: Tensor) -> None:
-        """Write h over z of any batch; `spare`, of the same shape, may be written over. Nothing is kept."""
+        """Write h over z of any batch; `spare`, of the same shape, may be written over. No backward pass follows."""
         ...
 
 
@@ -84,7 +84,7 @@ class _PReLU:
 
 
 class _PReLUOfOneSlope(_PReLU):
-    """With one alpha a replica, on the CPU: what leaky ReLU's kernels compute with a number for a slope."""
+    """PReLU with one alpha a replica, on the CPU: by the kernels of leaky ReLU, whose slope is a number."""
 
     numbers: Sequence[float] = ()
 
@@ -97,7 +97,7 @@ class _PReLUOfOneSlope(_PReLU):
         below = torch.clamp(self.z, max=0.0, out=self.scaled)
         torch.sum(torch.mul(below, gradient, out=self.scaled), self.axes, keepdim=True, out=self.slope)
         if not all(map(isfinite, (*self.numbers, self.slope.sum().item()))):
-            # autograd multiplies what is not finite by 0 in other places
+            # with entries that are not finite, only this order of products gives autograd's result
             torch.gt(self.z, 0, out=self.above)
             super().backward(gradient)
             return
@@ -157,7 +157,7 @@ class BufferedPass:
         # The gradient on its way down: two buffers in turn, since a product cannot write over its operand.
         self.delta = _layers(like, hidden if keep else min(hidden, 2), shape)
         self._down = [self.delta[layer % len(self.delta)] for layer in range(hidden)]
-        # Both ends have memory of their own, so that every product is known now.
+        # Inputs and the top gradient are copied into buffers of their own, so that all products can be prepared now.
         self._x = like.new_empty(replicas, batch, weights[0].shape[1])
         self._top = like.new_empty(replicas, batch, outputs)
         inputs, deltas = [self._x, *self.h], [*self._down, self._top]
@@ -212,8 +212,8 @@ class BufferedPass:
         """Outputs for a batch of any size, [replica, batch, feature], valid until the next; what `forward` left behind
         stays.
 
-        linear, activation: told every linear map's z, the readout's last, and every activation's h, which are written
-        over soon after.
+        linear, activation: called with every linear map's z, the readout's last, and every activation's h. These
+        tensors are written over after the call.
         """
         pairs, behind = self._inference(x.shape[1])
         affines = [affine(self._biases[0], x, self._weights[0], pairs[0][0]), *behind]
@@ -228,8 +228,8 @@ class BufferedPass:
         return out
 
     def _inference(self, rows: int) -> tuple[list[tuple[Tensor, Tensor]], list[Call]]:
-        """For a batch of so many rows: where each linear map writes, with memory to spare, and the maps behind the
-        first."""
+        """For batches of `rows` samples: each linear map's output with scratch memory of the same shape, and the maps
+        themselves but for the first, whose input is the caller's."""
         found = self._inferences.get(rows)
         if found is None:
             replicas = len(self._top)
@@ -253,7 +253,7 @@ class BufferedPass:
 
 
 def _take(x: Tensor, into: Tensor) -> None:
-    if x.shape != into.shape:  # copying would repeat what is too small
+    if x.shape != into.shape:  # copy_ would broadcast a smaller one
         raise RuntimeError(f"a pass for {list(into.shape)} was given {list(x.shape)}")
     into.copy_(x)
 

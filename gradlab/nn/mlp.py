@@ -93,7 +93,7 @@ class StackedMLP(nn.Module):
     def evaluating(self) -> Iterator[None]:
         """Eval mode without gradients; afterwards every module is in the mode it was in.
 
-        The modes are set past `nn.Module.__setattr__` and without walking the tree, which take as long as some layers.
+        The modes are set directly, since `nn.Module.eval` and its `__setattr__` take as long as some layers.
         """
         modes = [module.training for module in self._every]
         try:

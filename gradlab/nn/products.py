@@ -1,8 +1,8 @@
 """The products of linear maps on stacks, prepared once for memory that stays where it is.
 
-A layer of a small net multiplies for a few microseconds, and looking at shapes and strides takes some more: a prepared
-product is only called. Where gradlab brings a BLAS of its own (`gradlab.base.blas`) that multiplies, and a replica
-of a stack has the bits of the replica alone; elsewhere torch does.
+A layer of a small net multiplies for a few microseconds, and looking at shapes and strides would take some more. A
+prepared product is only called. Where `gradlab.base.blas` has a library, that library multiplies, and a replica gets
+the same bits in a stack as alone. Everywhere else torch multiplies.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _multiplied(a: Tensor, b: Tensor) -> Tensor:
 class _Product:
     """a b, or a b + out, into out, by gradlab's BLAS: its arguments, and the tensors whose addresses are among them.
 
-    Who gives such a tensor other memory (`share_memory_`, `set_`, another `data`) prepares the product again.
+    Whoever gives one of them other memory (`share_memory_`, `set_`, another `data`) must prepare the product again.
     """
 
     __slots__ = ("arguments", "gemm", "held")
@@ -96,7 +96,7 @@ class _Product:
 
 
 def _by_own_blas(a: Tensor, b: Tensor, out: Tensor, onto: bool) -> Call | None:
-    """The product by gradlab's BLAS, added to what `out` holds where `onto`; None where that has none for it."""
+    """The product by gradlab's BLAS, added to what `out` holds where `onto`; None where the library cannot do that."""
     (replicas, m, n), k = out.shape, b.shape[-2]
     if a.shape != (replicas, m, k) or b.shape != (replicas, k, n) or not a.dtype == b.dtype == out.dtype:
         described = (f"{x.dtype} {list(x.shape)}" for x in (a, b, out))

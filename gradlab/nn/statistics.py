@@ -2,9 +2,9 @@
 
 float32 on the CPU is summed as float32, pairwise, which is right to about one part in 10^7 and a third of the cost of
 a float64 copy. The squares of entries around 1e-23 are 0 in float32, though, and that is the regime gradlab exists
-for: a replica whose squares may have underflowed or overflowed is taken again in float64. Other formats and devices
-accumulate in float64 at once; where float64 squares underflow too, or the device has no float64, the largest entry
-is taken out first.
+for: a replica whose squares may have underflowed or overflowed is computed again in float64. Other formats and devices
+accumulate in float64 at once. Where float64 squares underflow too, or the device has no float64, all entries are
+divided by the largest one first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SMALLEST_MEAN_SQUARE = 1e-36
 CLEAR_VARIANCE = 0.25
 
 Numbers = Tensor | list[float]
-"""One a replica. Those of float32 on the CPU are on the host as soon as they are sound, and making a tensor of each
-takes as long as a small reduction: who collects many of them makes one of all."""
+"""One number a replica: of float32 on the CPU a list, if the sums are finite, else a tensor. Making a tensor of each
+would take as long as a small reduction; a caller that collects many makes one tensor of all (`together`)."""
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
@@ -65,14 +65,16 @@ def norms(x: Tensor, scratch: Tensor | None = None) -> Numbers:
 
 
 def _summed_narrow(x: Tensor) -> bool:
-    """Whether x is summed in its own format first; what tells that it must not be would wait for another device."""
+    """Whether x is summed in its own format first. Not on other devices: to see whether the sum must be taken again in
+    float64, the host would have to wait for it."""
     return x.dtype == torch.float32 and x.device.type == "cpu"
 
 
 def _wide_norm(flat: Tensor, origin: Tensor) -> Tensor:
     """L2 norm of each row of a wide [replica, n]; `origin` is what it was computed from.
 
-    What came from a narrower format has squares that float64 holds; otherwise the largest entry is taken out.
+    What came from a narrower format has squares that float64 holds; otherwise all entries are divided by the
+    largest one first.
     """
     length: Tensor
     if flat.shape[1] == 0 or flat.dtype != origin.dtype:
@@ -172,7 +174,8 @@ def nonfinite(x: Tensor) -> Tensor:
 
 
 def surely_finite(x: Tensor) -> bool:
-    """Whether the CPU sees cheaply that every entry is finite: their sum is. Elsewhere asking would wait."""
+    """Whether every entry is certainly finite, as their sum is. Elsewhere than on the CPU it is False: the host would
+    have to wait for the sum."""
     return x.device.type == "cpu" and isfinite(x.sum().item())
 
 

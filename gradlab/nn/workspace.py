@@ -65,7 +65,8 @@ class Workspace:
         return float(st.norm(x.reshape(1, -1)))
 
     def mean_std(self, x: Tensor) -> tuple[float, float] | None:
-        """Mean and standard deviation of float32 on the CPU, where sums in float32 tell them; None where not."""
+        """Mean and standard deviation of float32 on the CPU, or None where sums in float32 are not precise
+        enough."""
         if x.dtype != torch.float32:
             return None
         mean, square = x.sum().item() / x.numel(), self.length(x) ** 2 / x.numel()

@@ -6,8 +6,10 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from cli.conftest import TINY
 
 from gradlab.cli.listing import KINDS
 from gradlab.cli.main import COMMANDS, load
@@ -63,6 +65,24 @@ def test_the_workers_server_imports_what_training_needs_and_leaves_the_collector
     assert as_usual and kept > left, "what is imported is no work for the workers' collectors"
     assert "torch" in names
     assert not {"scipy", "pandas", "pyarrow", "sklearn", "matplotlib", "rich", "typer"} & set(names)
+
+
+WITHOUT_BLAS = """
+import json, sys
+sys.modules["scipy_openblas32"] = None  # as where it is not installed
+from gradlab.cli.main import main
+sys.exit(main(json.loads(sys.argv[1])))
+"""
+
+
+def test_without_the_extra_blas_torch_multiplies(tmp_path: Path) -> None:
+    def call(*arguments: str) -> str:
+        command = [sys.executable, "-c", WITHOUT_BLAS, json.dumps(arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+    assert json.loads(call("env", "--json"))["products"] == "torch, on the CPU"
+    call("run", *TINY, "--out", "out")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["products"] == "torch"
 
 
 def test_the_help_takes_less_than_a_third_of_a_second() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 import pytest
@@ -64,31 +68,109 @@ def test_a_second_lock_is_refused_with_its_holders_name(tmp_path: Path) -> None:
     Lock(tmp_path / "lock").release()
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    code = "import sys; from gradlab.base.lock import Lock; from pathlib import Path\n"
-    code += "lock = Lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+HOLD = """
+import sys
+from pathlib import Path
+from gradlab.base.lock import Lock
+lock = Lock(Path(sys.argv[1]))
+"""
+WAIT = "print('held', flush=True)\nsys.stdin.read()\n"
+FORK_AND_WAIT = """
+import os
+if os.fork() == 0:
+    print('held', flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@contextmanager
+def another_process(path: Path, then: str = WAIT) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock; it is killed at the end."""
+    command = [sys.executable, "-c", HOLD + then, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(Held, match=f"process {holder.pid} "):
-            Lock(tmp_path / "lock")
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    with another_process(tmp_path / "lock") as holder:
+        for _ in range(2):  # an attempt does not erase who holds it
+            with pytest.raises(Held, match=f"process {holder.pid} on {socket.gethostname()}"):
+                Lock(tmp_path / "lock")
         holder.kill()
-    lock = Lock(tmp_path / "lock")
+        holder.wait()
+        lock = Lock(tmp_path / "lock")
     assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
     lock.release()
 
 
-def test_a_lock_that_finds_no_room_for_its_holders_name_is_not_kept(
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+def test_a_killed_processs_children_do_not_keep_its_lock(tmp_path: Path) -> None:
+    with another_process(tmp_path / "lock", FORK_AND_WAIT) as holder:
+        holder.kill()
+        holder.wait()
+        Lock(tmp_path / "lock").release()  # the child still waits for the end of its input
+
+
+@pytest.mark.parametrize("target", ["missing", "there"])
+def test_a_link_is_no_lock(target: str, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("mine")
+    (tmp_path / "lock").symlink_to(tmp_path / target)
+    with pytest.raises(OSError) as refused:
+        Lock(tmp_path / "lock")
+    assert refused.value.errno == errno.ELOOP
+    assert (tmp_path / "there").read_text() == "mine" and not (tmp_path / "missing").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_no_place_for_a_lock() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        administrator = os.geteuid() == 0
+        if administrator:
+            os.seteuid(65534)  # nobody: an administrator may write anywhere
+        try:
+            with pytest.raises(PermissionError):
+                Lock(folder / "lock")
+        finally:
+            if administrator:
+                os.seteuid(0)
+        folder.chmod(0o755)
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from gradlab.base.lock import Lock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file may hold a byte
+try:
+    Lock(Path(sys.argv[1]))
+except OSError as error:
+    print(type(error).__name__, error.errno)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+Lock(Path(sys.argv[1])).release()
+"""
+
+
+def test_a_lock_that_finds_no_room_for_its_holders_name_is_not_kept(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NO_ROOM, str(tmp_path / "lock")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"OSError {errno.EFBIG}\n", "")
+
+
+def test_a_file_system_without_locks_is_refused_and_not_pretended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
+    def missing(*args: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
-        with pytest.raises(OSError, match="No space"):
-            Lock(tmp_path / "lock")
-    Lock(tmp_path / "lock").release()
+    monkeypatch.setattr("fcntl.flock", missing)
+    with pytest.raises(OSError, match="not implemented"):
+        Lock(tmp_path / "lock")
 
 
 def test_a_lock_file_with_other_contents_still_locks(tmp_path: Path) -> None:
