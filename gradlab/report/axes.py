@@ -167,10 +167,13 @@ class Decades:
             )
 
 
-def draw_profile(ax: Axes, data: Profile, nth: int, label: str, scale: Decades | None = None) -> None:
-    """A line through the medians with a band from the lowest to the highest seed."""
+def draw_profile(
+    ax: Axes, data: Profile, nth: int, label: str, scale: Decades | None = None, **more: Any
+) -> None:
+    """A line through the medians with a band from the lowest to the highest seed. more: looks that differ from the
+    nth line's."""
     median, low, high = (scale.place(v) if scale else v for v in (data.median, data.low, data.high))
-    look = style(nth)
+    look = style(nth) | more
     every = max(1, len(data.at) // MOST_MARKS)
     if scale is not None:  # what has no logarithm is a mark in its strip, off the line
         off = ~np.isfinite(selections.log10(data.median)) & ~np.isnan(median)
@@ -179,6 +182,12 @@ def draw_profile(ax: Axes, data: Profile, nth: int, label: str, scale: Decades |
     ax.plot(data.at, median, label=label, markevery=every, **look)
     if not np.array_equal(low, high, equal_nan=True):
         ax.fill_between(data.at, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def draw_theory(ax: Axes, at: Array, places: Array, label: str) -> None:
+    """The theory's line, dotted; a cross where it has a single value, which makes no line. places: `Decades.place`."""
+    marker = "x" if np.isfinite(places).sum() == 1 else ""
+    ax.plot(at, places, color="black", linestyle=":", linewidth=1.6, marker=marker, label=label)
 
 
 def layer_ticks(ax: Axes, depth: int, axis: str = "x", readout: bool = False) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gradlab.base.grammar import Parameter
 from gradlab.report.selections import Frames
@@ -33,4 +33,4 @@ class FigureSpec:
     draw: Callable[[Frames], Figure | None]
     order: int = 1000
     leads: bool = False
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: ClassVar[Mapping[str, Parameter]] = {}

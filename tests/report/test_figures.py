@@ -175,6 +175,14 @@ def test_unknown_figures_and_cells_are_the_users_mistake() -> None:
         figures.plot(RUN, cell="feed")
 
 
+def test_where_no_figure_is_named_the_first_leading_one_that_has_something_to_draw_is_shown() -> None:
+    assert figures.plot(RUN).axes[1].get_title("left") == r"$\log_{10}\,\delta$ (rms)", "the overview"
+    assert len(figures.plot(GRID, cell=GRID.summary["cell"].iloc[0]).axes) == len(figures.plot(RUN).axes)
+    assert figures.plot(GRID).axes[0].get_title("left") == "validation accuracy, last record"
+    one_depth = make(("relu", "tanh"), (5,))
+    assert [ax.get_title("left") for ax in figures.plot(one_depth).axes] == ["depth 5"], "profiles"
+
+
 def test_no_two_of_a_figures_lines_look_alike() -> None:
     looks = [(look["color"], look["marker"]) for look in map(style, range(12))]
     assert len(set(looks)) == 12

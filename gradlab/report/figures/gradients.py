@@ -30,16 +30,7 @@ def draw_gradient(ax: Axes, data: Frames, column: str) -> None:
     for nth, (step, found) in enumerate(zip(steps, profiles, strict=True)):
         axes.draw_profile(ax, found, nth, f"step {step}", scale)
     if theory:
-        places = scale.place(theory.median)
-        ax.plot(
-            theory.at,
-            places,
-            color="black",
-            linestyle=":",
-            linewidth=1.6,
-            marker="x" if np.isfinite(places).sum() == 1 else "",  # a single layer makes no line
-            label=f"theory, step {steps[0]}",
-        )
+        axes.draw_theory(ax, theory.at, scale.place(theory.median), f"theory, step {steps[0]}")
     axes.dress(ax, GRADIENTS[column].title, "layer (input at the left)")
     scale.dress(ax)
     if profiles:
