@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from synthetic_results import STEPS, delta, make
 
+from gradlab import sensors
 from gradlab.base.errors import ConfigError
 from gradlab.base.registry import Registry
 from gradlab.report import figures, selections
 from gradlab.report.axes import Decades, style
 from gradlab.report.selections import fold
-from gradlab.tables import schema
 
 RUN = make()
 GRID = make(("linear", "relu", "tanh"), (5, 20))
@@ -135,7 +135,7 @@ def test_phase_diagram_places_the_net_and_the_critical_line() -> None:
 
 def test_every_figure_of_the_registry_is_drawn_and_saved_in_every_format(tmp_path: Path) -> None:
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF-"}
-    drawn = [name for name in figures.FIGURES if name not in schema.OPTIONAL]  # tables that GRID has not
+    drawn = [name for name in figures.FIGURES if name not in sensors.optional()]  # tables that GRID has not
     for nth, name in enumerate(drawn):
         kinds = figures.FORMATS if nth == 0 else ["pdf"]
         for path in figures.save(figures.plot(GRID, name), tmp_path / name, kinds):

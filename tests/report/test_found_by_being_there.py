@@ -45,13 +45,9 @@ def reproduce(quick):
 PLOT = """
 import sys
 from pathlib import Path
-import gradlab
-from gradlab.report.figures import FIGURES, plot
-from gradlab.store.results import read_table
-from types import SimpleNamespace
-tables = {name: read_table(Path(sys.argv[1], f"{name}.csv"), typed=True) for name in ("layers", "steps", "summary")}
-result = SimpleNamespace(**tables)
-print(Path(gradlab.__file__).parent, list(FIGURES)[-3:], plot(result, "seeds").axes[0].get_lines()[0].get_label())
+from gradlab.report.figures import plot
+from gradlab.store.results import read_folder
+print(plot(read_folder(Path(sys.argv[1])), "seeds").axes[0].get_lines()[0].get_label())
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,23 +12,23 @@ import pytest
 from matplotlib.axes import Axes
 from test_page import saved
 
+from gradlab import sensors
 from gradlab.cli.main import main
 from gradlab.report import figures, html, selections
 from gradlab.report.build import build
-from gradlab.report.saved import SavedResult, load
-from gradlab.tables import schema
+from gradlab.store.results import Results, read_folder
 
-FLAGS = "run --activation tanh --depth 4 --width 8 --data moons --seeds 2 --steps 8 --record every:2 --init gaussian"
+FLAGS = "run --activation tanh --depth 4 --width 8 --data moons --seeds 3 --steps 8 --record every:2 --init gaussian"
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> SavedResult:
+def result(tmp_path_factory: pytest.TempPathFactory) -> Results:
     out = tmp_path_factory.mktemp("jacobian") / "run"
     assert main([*FLAGS.split(), "--jacobian", "--quiet", "--out", str(out)]) == 0
-    return load(out)
+    return read_folder(out)
 
 
-def with_jacobian(result: SavedResult, frame: pd.DataFrame | None) -> SimpleNamespace:
+def with_jacobian(result: Results, frame: pd.DataFrame | None) -> SimpleNamespace:
     return SimpleNamespace(**(selections.tables_of(result) | {"jacobian": frame}))
 
 
@@ -36,7 +37,7 @@ def lines(ax: Axes) -> dict[str, np.ndarray]:
     return {str(line.get_label()): np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()}
 
 
-def medians(result: SavedResult, step: int, column: str) -> np.ndarray:
+def medians(result: Results, step: int, column: str) -> np.ndarray:
     """Over the seeds, layer 0 first, straight from the file."""
     frame = pd.read_csv(result.out / "jacobian.csv")
     return (
@@ -47,7 +48,7 @@ def medians(result: SavedResult, step: int, column: str) -> np.ndarray:
     )
 
 
-def test_lines_and_band_are_the_medians_of_the_table(result: SavedResult) -> None:
+def test_lines_and_band_are_the_medians_of_the_table(result: Results) -> None:
     *panels, net = figures.plot(result, "jacobian").axes
     assert [ax.get_title("left") for ax in (*panels, net)] == ["step 0", "step 4", "step 8", "whole net"]
     for ax, step in zip(panels, (0, 4, 8), strict=True):
@@ -63,7 +64,7 @@ def test_lines_and_band_are_the_medians_of_the_table(result: SavedResult) -> Non
         assert (at_layer_3.min(), at_layer_3.max()) == pytest.approx((low, high))
 
 
-def test_the_theory_stands_at_step_0_alone(result: SavedResult) -> None:
+def test_the_theory_stands_at_step_0_alone(result: Results) -> None:
     *panels, net = figures.plot(result, "jacobian").axes
     predicted = np.log10(medians(result, 0, "singular_sq_mean_predicted")) / 2
     np.testing.assert_allclose(lines(panels[0])["root mean square in theory"], predicted[1:], rtol=1e-12)
@@ -71,7 +72,7 @@ def test_the_theory_stands_at_step_0_alone(result: SavedResult) -> None:
     np.testing.assert_allclose(lines(net)["root mean square in theory"], [predicted[0], np.nan, np.nan])
 
 
-def test_the_whole_net_is_marked_and_not_joined(result: SavedResult) -> None:
+def test_the_whole_net_is_marked_and_not_joined(result: Results) -> None:
     net = figures.plot(result, "jacobian").axes[-1]
     (median,) = (line for line in net.get_lines() if line.get_label() == "median")
     expected = [np.log10(medians(result, step, "singular_p50")[0]) for step in (0, 4, 8)]
@@ -83,7 +84,7 @@ def test_the_whole_net_is_marked_and_not_joined(result: SavedResult) -> None:
     ]
 
 
-def test_zeros_and_nets_that_are_not_finite_have_their_strips(result: SavedResult) -> None:
+def test_zeros_and_nets_that_are_not_finite_have_their_strips(result: Results) -> None:
     assert result.jacobian is not None
     frame = result.jacobian.copy()
     values = [name for name in frame if name.startswith("singular_")]
@@ -111,7 +112,7 @@ def test_zeros_and_nets_that_are_not_finite_have_their_strips(result: SavedResul
 @pytest.mark.parametrize("layers", [[0, 1], [0, 1, 2, 3, 4]])
 @pytest.mark.parametrize("steps", [[0], [0, 8]])
 def test_a_single_layer_and_a_single_record_are_drawn(
-    result: SavedResult, layers: list[int], steps: list[int]
+    result: Results, layers: list[int], steps: list[int]
 ) -> None:
     assert result.jacobian is not None
     cut = result.jacobian[result.jacobian["layer"].isin(layers) & result.jacobian["step"].isin(steps)]
@@ -123,7 +124,7 @@ def test_a_single_layer_and_a_single_record_are_drawn(
     )
 
 
-def test_a_report_draws_it_and_a_result_without_has_none(result: SavedResult, tmp_path: Path) -> None:
+def test_a_report_draws_it_and_a_result_without_has_none(result: Results, tmp_path: Path) -> None:
     assert (
         tmp_path / "with" / "figures" / "jacobian.png"
         in build([result.out], ("png",), tmp_path / "with").files
@@ -133,11 +134,12 @@ def test_a_report_draws_it_and_a_result_without_has_none(result: SavedResult, tm
 
 
 def test_a_table_that_has_to_be_asked_for_is_cut_and_joined_by_its_name_alone(
-    result: SavedResult, monkeypatch: pytest.MonkeyPatch
+    result: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = str(result.summary["cell"].iloc[0])
     extra = pd.DataFrame({"cell": [cell, "other"], "value": [1.0, 2.0]})
-    monkeypatch.setitem(schema.OPTIONAL, "extra", ())
+    spec = replace(sensors.optional()["jacobian"].table, name="extra")
+    monkeypatch.setitem(sensors.optional(), "extra", type("Extra", (), {"table": spec}))
     held = SimpleNamespace(**selections.tables_of(result), out=Path("a"), extra=extra)
     cut = selections.of_cell(held, cell)
     assert list(cut.extra["value"]) == [1.0] and set(cut.jacobian["cell"]) == {cell}

@@ -22,7 +22,8 @@ HOSTILE = "</script><script>alert(1)</script>&amp;\"'"
 
 def saved(made: Made, out: Path = Path("made")) -> Results:
     manifest = {"finished": True, "chance": {str(cell): 0.1 for cell in made.summary["cell"]}}
-    return Results(out, (), made.layers, made.steps, made.summary, "[network]\n", manifest)
+    frames = {"layers": made.layers, "steps": made.steps, "summary": made.summary}
+    return Results(out, None, {}, manifest, _frames=frames)
 
 
 def write_folder(made: Made, folder: Path) -> Path:
