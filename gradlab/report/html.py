@@ -62,7 +62,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
     ridges = page_data.histogram_data(data, list(cells))
     shapes = known([str(name) for name in data.summary["activation"]])
     return environment.get_template("report.html.j2").render(
-        title=title_of(data, results),
+        title=page_title(data, results),
         lead=lead(data),
         statement=statement(data),
         verdicts=verdict_counts(data),
@@ -139,7 +139,7 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def title_of(data: Tables, results: Sequence[Results]) -> str:
+def page_title(data: Tables, results: Sequence[Results]) -> str:
     """What the page is about."""
     if len(data.summary) == 1:
         return str(next(iter(selections.labels(data.summary).values())))
