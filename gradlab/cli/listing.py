@@ -121,6 +121,12 @@ def _papers() -> Rows:
     return [{"name": each.name, "summary": each.title, "citation": each.citation} for each in PAPERS.values()]
 
 
+def _figures() -> Rows:
+    from gradlab.report.figures import FIGURES
+
+    return [{"name": each.name, "summary": each.summary, "of": each.of} for each in FIGURES.values()]
+
+
 KINDS: dict[str, Callable[[], Rows]] = {
     "activations": _activations,
     "inits": _inits,
@@ -131,6 +137,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "metrics": _metrics,
     "rulesets": _rulesets,
     "papers": _papers,
+    "figures": _figures,
 }
 
 

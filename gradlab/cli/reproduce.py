@@ -34,26 +34,24 @@ def reproduce(
 
     gradlab reproduce lu-2019
     """
-    from gradlab.papers import registry, reproduction
+    from gradlab.papers import registry
 
+    every = list(registry.PAPERS.values())
     if list_:
-        papers = list(registry.PAPERS.values())
         if json:
-            emit([{"name": each.name, "title": each.title, "citation": each.citation} for each in papers])
+            emit([{"name": each.name, "title": each.title, "citation": each.citation} for each in every])
         else:
-            width = max(len(each.name) for each in papers)
-            for each in papers:
+            width = max(len(each.name) for each in every)
+            for each in every:
                 print(f"{each.name:<{width}}  {each.title} ({each.citation})")
         return 0
     if not names and not (all_ or small):
-        raise ConfigError(
-            Problem(
-                "gradlab reproduce", "no result is named", ", ".join(registry.PAPERS), "or --all, or --quick"
-            )
-        )
-    papers = registry.find(names) if names and not all_ else list(registry.PAPERS.values())
+        message = "no result is named"
+        raise ConfigError(Problem(registry.WHERE, message, registry.PAPERS.allowed, "or --all, or --quick"))
+    papers = registry.find(names) if names and not all_ else every
     from gradlab.papers import figures as paper_figures
     from gradlab.papers import page as paper_page
+    from gradlab.papers import reproduction
     from gradlab.papers import tables as paper_tables
 
     found, files = [], []

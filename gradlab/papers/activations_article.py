@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradlab.papers import article_gradients, article_learning, article_shapes, article_timing
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding
+
+PAPER = Paper(
+    name="activations-article",
+    title="thirteen claims about activation functions",
+    citation="Aspects of Deep Learning: Activation Functions",
+    order=23,
+)
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:

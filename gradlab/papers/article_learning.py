@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import many_nets, random_nets
-from gradlab.papers.rows import Estimate, Finding, Panel, Series, absolute, exactly, mean_of, share_of
+from gradlab.papers.rows import Finding, Measured, Panel, Series, absolute, exactly, mean_of, share_of
 from gradlab.papers.training import last, trained
 from gradlab.parts.optimizers import Optimizer
 
@@ -18,7 +18,7 @@ from gradlab.parts.optimizers import Optimizer
 def non_linearity(quick: bool) -> Iterator[Finding]:
     names = ["linear", "relu", "tanh"]
     settings = {"depth": 3, "width": 32, "optimizer": "adam", "lr": 0.01, "seeds": 3, "record": "off"}
-    accuracy: dict[tuple[str, str], Estimate] = {}
+    accuracy: dict[tuple[str, str], Measured] = {}
     for data in ("moons", "spirals"):
         result = trained(activation=names, data=data, steps=300 if quick else 600, **settings)
         for name in names:

@@ -17,7 +17,7 @@ from gradlab import activations
 from gradlab.activations.modules import build_module
 from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import random_nets, unit_inputs
-from gradlab.papers.rows import Estimate, Finding, Panel, Series, mean_of
+from gradlab.papers.rows import Finding, Measured, Panel, Series, mean_of
 from gradlab.papers.training import last, trained
 from gradlab.parts.losses import cross_entropy
 from gradlab.parts.optimizers import Optimizer
@@ -26,7 +26,7 @@ HARD, SOFT = "hard_sigmoid", "sigmoid"
 FASTER = 0.95
 
 
-def interleaved(first: Callable[[], object], second: Callable[[], object], rounds: int) -> Estimate:
+def interleaved(first: Callable[[], object], second: Callable[[], object], rounds: int) -> Measured:
     """Median over rounds of the time of `first` over that of `second`, in turns; who begins alternates."""
     for call in (first, second):
         call()
@@ -41,7 +41,7 @@ def interleaved(first: Callable[[], object], second: Callable[[], object], round
     ordered = np.sort(ratios)
     reach = 0.98 * sqrt(rounds)
     low, high = int(max(0, rounds / 2 - reach)), int(min(rounds - 1, rounds / 2 + reach))
-    return Estimate(float(np.median(ordered)), float(ordered[low]), float(ordered[high]))
+    return Measured(float(np.median(ordered)), float(ordered[low]), float(ordered[high]))
 
 
 def kernel(activation: str) -> Callable[[], object]:

@@ -14,10 +14,18 @@ import numpy as np
 import torch
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, random_nets
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of
 
-PAPER = "Balduzzi et al. 2017"
+PAPER = Paper(
+    name="balduzzi-2017",
+    title="shattered gradients",
+    citation="Balduzzi, Frean, Leary, Lewis, Ma & McWilliams 2017, The shattered gradients problem",
+    order=18,
+)
+
+SOURCE = "Balduzzi et al. 2017"
 DEPTH = 5
 
 
@@ -50,7 +58,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=0.1046,
         measured=exactly(theory_line[DEPTH - 1]),
         tolerance=absolute(0.1046, 5e-5, "half of the last digit of the closed form"),
-        source=f"{PAPER}, section 3, with Cho & Saul 2009",
+        source=f"{SOURCE}, section 3, with Cho & Saul 2009",
         provenance="D",
     )
     width = 256 if quick else 512
@@ -66,7 +74,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             tolerance=absolute(
                 expected, 0.6 / sqrt(width), "half a cosine's own scale, 1 / sqrt(width): 8 nets, 120 pairs"
             ),
-            source=f"{PAPER}, section 3",
+            source=f"{SOURCE}, section 3",
             provenance="D",
         )
     yield Row(
@@ -75,7 +83,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=2.0**-DEPTH,
         measured=mean_of(found[DEPTH]),
         tolerance=None,
-        source=f"{PAPER}, theorem 1",
+        source=f"{SOURCE}, theorem 1",
         provenance="P",
     )
     layers = list(range(1, 11))

@@ -12,10 +12,18 @@ import numpy as np
 import torch
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import last_activations, random_nets
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of
 
-PAPER = "Cho & Saul 2009"
+PAPER = Paper(
+    name="cho-saul-2009",
+    title="arc-cosine kernels of ReLU layers",
+    citation="Cho & Saul 2009, Kernel methods for deep learning",
+    order=19,
+)
+
+SOURCE = "Cho & Saul 2009"
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
@@ -34,7 +42,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=0.0,
             measured=exactly(worst),
             tolerance=absolute(0.0, 1e-8, "the quadrature's own tolerance"),
-            source=f"{PAPER}, eq. 3-6",
+            source=f"{SOURCE}, eq. 3-6",
             provenance="P",
         )
     width, seeds = 1024, 8
@@ -51,7 +59,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         tolerance=absolute(
             float(expected), 4 * 2.2 / np.sqrt(width * seeds), "4 standard errors, E[(h h')^2] < 2.2^2"
         ),
-        source=f"{PAPER}, section 2",
+        source=f"{SOURCE}, section 2",
         provenance="D",
     )
     degrees = list(np.degrees(angles))

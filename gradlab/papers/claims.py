@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradlab.papers.rows import Estimate, Provenance, Row, Tolerance, Verdict
+from gradlab.papers.rows import Measured, Provenance, Row, Tolerance, Verdict
 
 ARTICLE = "Aspects of Deep Learning: Activation Functions"
 Condition = tuple[str, bool]
@@ -29,7 +29,7 @@ def measurement(
     claim: int,
     row: str,
     statement: str,
-    measured: Estimate,
+    measured: Measured,
     *,
     published: float | str = "",
     tolerance: Tolerance | None = None,

@@ -12,10 +12,18 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, at_most, exactly, relative
 
-PAPER = "Du, Hu & Lee 2018"
+PAPER = Paper(
+    name="du-2018",
+    title="sum(W dL/dW) is one number for all layers",
+    citation="Du, Hu & Lee 2018, Algorithmic regularization in learning deep homogeneous models",
+    order=3,
+)
+
+SOURCE = "Du, Hu & Lee 2018"
 DEPTH, WIDTH = 20, 64
 
 
@@ -41,7 +49,7 @@ def _spread() -> Iterator[Row]:
                 published=0.0,
                 measured=exactly(float(spread)),
                 tolerance=absolute(0.0, tolerance, f"rounding of {dtype} over {DEPTH} layers"),
-                source=f"{PAPER}, theorem 2.1 and its proof",
+                source=f"{SOURCE}, theorem 2.1 and its proof",
                 provenance="D",
             )
 
@@ -69,7 +77,7 @@ def _flat_weight_gradients() -> Iterator[Finding]:
         published="flat",
         measured=exactly(max(norms) / min(norms)),
         tolerance=at_most(2.0, "the signal shrinks upward as delta does downward: the product is constant"),
-        source=f"{PAPER}; Glorot & Bengio 2010, figure 7",
+        source=f"{SOURCE}; Glorot & Bengio 2010, figure 7",
         provenance="D",
     )
     layers = list(range(2, DEPTH + 1))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradlab.papers.reproduction import Reproduction
     from gradlab.papers.rows import Panel, Series
 
-COLUMNS = 2
+PANELS_IN_A_ROW = 2
 
 
 def figure(reproduction: Reproduction) -> Figure | None:
@@ -24,7 +24,7 @@ def figure(reproduction: Reproduction) -> Figure | None:
     panels = reproduction.panels
     if not panels:
         return None
-    columns = min(COLUMNS, len(panels))
+    columns = min(PANELS_IN_A_ROW, len(panels))
     rows = -(-len(panels) // columns)
     found = axes.new_figure(2.7 * rows + 0.3, 3.5 * columns + (1.0 if columns == 1 else 0.0))
     grid = found.subplots(rows, columns, squeeze=False)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from gradlab import activations
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import (
     Finding,
@@ -29,7 +30,14 @@ from gradlab.papers.rows import (
 )
 from gradlab.papers.training import last, trained
 
-PAPER = "Glorot & Bengio 2010"
+PAPER = Paper(
+    name="glorot-2010",
+    title="how initialisation decides what reaches the first layer",
+    citation="Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",
+    order=1,
+)
+
+SOURCE = "Glorot & Bengio 2010"
 STANDARD = "lecun_uniform:gain=0.5773502691896258"  # variance 1 / (3 n)
 NORMALISED = "glorot_uniform"
 DEPTH = 5
@@ -85,7 +93,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 high,
                 f"8 / (3 pi) sigma_w = {8 / (3 * pi) * (3**-0.5 if name == 'standard' else 1):.3f} less tanh's slope",
             ),
-            source=f"{PAPER}, section 4.2.1",
+            source=f"{SOURCE}, section 4.2.1",
             provenance="P",
         )
     yield from _gradients(width)
@@ -110,7 +118,7 @@ def _gradients(width: int) -> Iterator[Finding]:
                 published=1 / 3,
                 measured=mean_of(factor),
                 tolerance=relative(1 / 3, 0.1, "10 %: what q leaves of tanh's slope, and 4 nets"),
-                source=f"{PAPER}, eq. 6 and 14",
+                source=f"{SOURCE}, eq. 6 and 14",
                 provenance="D",
             )
             norms = torch.stack(
@@ -130,7 +138,7 @@ def _gradients(width: int) -> Iterator[Finding]:
                 published=1.0,
                 measured=mean_of(ratio),
                 tolerance=between(0.5, 2.0, "within a factor of 2, where delta falls by 3^3 and more"),
-                source=f"{PAPER}, section 4.2.2 and figure 8",
+                source=f"{SOURCE}, section 4.2.2 and figure 8",
                 provenance="P",
             )
         else:
@@ -141,7 +149,7 @@ def _gradients(width: int) -> Iterator[Finding]:
                 published="approximately the same at every layer",
                 measured=mean_of(factor),
                 tolerance=at_least(2 / 3, "half way from the standard one's 1/3 to 1"),
-                source=f"{PAPER}, section 4.2.1 and figure 7",
+                source=f"{SOURCE}, section 4.2.1 and figure 7",
                 provenance="P",
             )
     yield Panel("Gradients at birth, tanh", "layer", "over the last hidden layer's", lines, log_y=True)
@@ -157,7 +165,7 @@ def _training(quick: bool) -> Iterator[Finding]:
         error[name] = np.array(last(result, "val_loss"))
         curve = result.steps.groupby("step")["val_loss"].median()
         curves.append(Series(name, list(curve.index.astype(float)), list(curve)))
-    source = f"{PAPER}, table 1 and figure 11"
+    source = f"{SOURCE}, table 1 and figure 11"
     yield Row(
         row="sigmoid against tanh",
         statement=f"{DEPTH} layers trained alike: loss of sigmoid over that of tanh (digits)",
@@ -197,7 +205,7 @@ def _saturation() -> Iterator[Finding]:
             published="saturates at 0" if layer == depth else "stays",
             measured=mean_of(hidden[(hidden["layer"] == layer) & (hidden["step"] == steps[-1])]["h_mean"]),
             tolerance=tolerance,
-            source=f"{PAPER}, figure 2",
+            source=f"{SOURCE}, figure 2",
             provenance="P",
         )
     yield Panel(

@@ -9,10 +9,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of
 from gradlab.papers.training import trained
 
-PAPER = "Glorot, Bordes & Bengio 2011"
+PAPER = Paper(
+    name="glorot-2011",
+    title="rectifiers are sparse",
+    citation="Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks",
+    order=21,
+)
+
+SOURCE = "Glorot, Bordes & Bengio 2011"
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
@@ -39,7 +47,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             tolerance=absolute(
                 0.5, 4 * 0.5 / np.sqrt(depth * width * seeds), "4 standard errors, units as the samples"
             ),
-            source=f"{PAPER}, section 3.1",
+            source=f"{SOURCE}, section 3.1",
             provenance="P",
         )
     softplus = hidden[hidden["activation"] == "softplus"]["zero_fraction"]
@@ -49,7 +57,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=0.0,
         measured=exactly(float(softplus.max())),
         tolerance=absolute(0.0, 0.0, "exact"),
-        source=f"{PAPER}, section 3.2",
+        source=f"{SOURCE}, section 3.2",
         provenance="P",
     )
     yield Panel("Zeros at birth", "layer", "share of outputs that are 0", lines)

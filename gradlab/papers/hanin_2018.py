@@ -13,6 +13,7 @@ from math import comb, sqrt
 import numpy as np
 
 from gradlab.nn import statistics as st
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, last_activations, many_nets, unit_inputs
 from gradlab.papers.rows import (
     Finding,
@@ -25,7 +26,14 @@ from gradlab.papers.rows import (
     relative,
 )
 
-PAPER = "Hanin 2018"
+PAPER = Paper(
+    name="hanin-2018",
+    title="how much the signal differs from net to net",
+    citation="Hanin 2018, Which neural net architectures give rise to exploding and vanishing gradients?",
+    order=11,
+)
+
+SOURCE = "Hanin 2018"
 SHAPES = ((30, 3), (20, 4))  # width, layers
 
 
@@ -42,7 +50,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 published=expected,
                 measured=mean_of(ratio**2),
                 tolerance=_noise(activation, width, depth, nets),
-                source=f"{PAPER}, theorem 1 and 2",
+                source=f"{SOURCE}, theorem 1 and 2",
                 provenance="D",
             )
             points.append((activation, depth * excess / width, np.log(mean_of(ratio**2).value)))
@@ -54,7 +62,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0,
         measured=mean_of(ratio),
         tolerance=absolute(1.0, 4 * sqrt(((1 + 5 / width) ** depth - 1) / nets), "4 standard errors"),
-        source=f"{PAPER}, theorem 1",
+        source=f"{SOURCE}, theorem 1",
         provenance="P",
     )
     logs = -5 / 2 * depth / width

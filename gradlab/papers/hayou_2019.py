@@ -12,10 +12,19 @@ from math import sqrt
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of, relative
 
-PAPER = "Hayou, Doucet & Rousseau 2019"
+PAPER = Paper(
+    name="hayou-2019",
+    title="the edge of chaos of smooth activations",
+    citation="Hayou, Doucet & Rousseau 2019, On the impact of the activation function on deep neural networks "
+    "training",
+    order=14,
+)
+
+SOURCE = "Hayou, Doucet & Rousseau 2019"
 SIGMA_B = 0.2
 EDGE = {"tanh": 1.30414584, "elu": 1.22925112}
 
@@ -34,7 +43,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=expected,
             measured=exactly(edge(activation, SIGMA_B)),
             tolerance=absolute(expected, 2e-8, "computed independently to 8 decimals"),
-            source=f"{PAPER}, definition 2",
+            source=f"{SOURCE}, definition 2",
             provenance="D",
         )
     yield Row(
@@ -43,7 +52,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.298,
         measured=exactly(edge("tanh", SIGMA_B)),
         tolerance=None,
-        source=f"{PAPER}, figures of section 4",
+        source=f"{SOURCE}, figures of section 4",
         provenance="R",
     )
     yield Row(
@@ -52,7 +61,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=sqrt(2),
         measured=exactly(edge("relu", 0.0)),
         tolerance=absolute(sqrt(2), 1e-9, "quadrature error"),
-        source=f"{PAPER}, proposition 1",
+        source=f"{SOURCE}, proposition 1",
         provenance="P",
     )
     width, depth = (300, 20) if quick else (600, 20)
@@ -65,7 +74,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=1.0,
             measured=mean_of((delta[:, 5] / delta[:, depth]) ** (2 / (depth - 5))),
             tolerance=relative(1.0, 30 / width, f"3 % a layer at width 1000, here {width}"),
-            source=f"{PAPER}, definition 2",
+            source=f"{SOURCE}, definition 2",
             provenance="D",
         )
     sigma_b = np.linspace(0.02, 1.0, 6 if quick else 15)

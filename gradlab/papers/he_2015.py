@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from gradlab import activations, theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import (
-    Estimate,
     Finding,
+    Measured,
     Panel,
     Row,
     Series,
@@ -31,7 +32,14 @@ from gradlab.papers.rows import (
 from gradlab.papers.training import last, trained
 from gradlab.parts import inits
 
-PAPER = "He et al. 2015"
+PAPER = Paper(
+    name="he-2015",
+    title="rectifiers need weights of variance 2 / fan_in",
+    citation="He, Zhang, Ren & Sun 2015, Delving deep into rectifiers",
+    order=2,
+)
+
+SOURCE = "He et al. 2015"
 SETTINGS: dict[str, Any] = {
     "activation": "relu",
     "init": ["glorot", "he"],
@@ -69,7 +77,7 @@ def _exact_ratio() -> Iterator[Finding]:
             published=expected,
             measured=exactly(worst),
             tolerance=relative(expected, 1e-4, "homogeneity is exact; float32 rounding over 30 layers"),
-            source=f"{PAPER}, section 2.2 with the homogeneity of ReLU",
+            source=f"{SOURCE}, section 2.2 with the homogeneity of ReLU",
             provenance="D",
         )
     yield Panel(
@@ -98,7 +106,7 @@ def _factor_a_layer(width: int) -> Iterator[Row]:
             tolerance=relative(
                 expected, 30 / width, f"3 % a layer at width 1000 (E log lies below log E), here {width}"
             ),
-            source=f"{PAPER}, eq. 13-14",
+            source=f"{SOURCE}, eq. 13-14",
             provenance="P",
         )
     prelu = activations.get("prelu")
@@ -111,7 +119,7 @@ def _factor_a_layer(width: int) -> Iterator[Row]:
         published=1.0,
         measured=exactly(float(chi)),
         tolerance=relative(1.0, 1e-9, "quadrature error"),
-        source=f"{PAPER}, eq. 15",
+        source=f"{SOURCE}, eq. 15",
         provenance="P",
     )
 
@@ -128,7 +136,7 @@ def _vgg() -> Iterator[Row]:
         published=1.7e4,
         measured=exactly(1 / prod(factors)),
         tolerance=between(1.65e4, 1.75e4, "printed to two digits"),
-        source=f"{PAPER}, section 2.2, comparison with Xavier",
+        source=f"{SOURCE}, section 2.2, comparison with Xavier",
         provenance="P",
     )
 
@@ -143,7 +151,7 @@ def _training(quick: bool) -> Iterator[Finding]:
         curve = cell.groupby("step")["train_loss"].median()
         curves.append(Series(init, list(curve.index.astype(float)), list(curve)))
         values = last(result, "val_loss", init=init)
-        measured = mean_of(values) if len(values) > 1 else Estimate(values[0])
+        measured = mean_of(values) if len(values) > 1 else Measured(values[0])
         stalls = init == "glorot"
         yield Row(
             row=f"30 layers, {init}",
@@ -153,7 +161,7 @@ def _training(quick: bool) -> Iterator[Finding]:
             tolerance=at_least(0.98 * chance, "within 2 % of the loss of guessing, ln 10")
             if stalls
             else at_most(0.6 * chance, "below 0.6 of the loss of guessing, ln 10"),
-            source=f"{PAPER}, figure 3",
+            source=f"{SOURCE}, figure 3",
             provenance="P",
         )
     yield Panel("Training 30 ReLU layers", "step", "training loss", curves)

@@ -12,10 +12,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradlab import activations, theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of, relative
 
-PAPER = "Klambauer et al. 2017"
+PAPER = Paper(
+    name="klambauer-2017",
+    title="SELU holds the signal, not the gradient",
+    citation="Klambauer, Unterthiner, Mayr & Hochreiter 2017, Self-normalizing neural networks",
+    order=13,
+)
+
+SOURCE = "Klambauer et al. 2017"
 ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
 CHI_1 = 1.07157499
 
@@ -38,7 +46,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=printed,
             measured=exactly(value),
             tolerance=absolute(printed, 1e-12, "rounding"),
-            source=f"{PAPER}, eq. 14",
+            source=f"{SOURCE}, eq. 14",
             provenance="P",
         )
     mean, variance = moments(0.0, 1.0)
@@ -49,7 +57,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=printed,
             measured=exactly(value),
             tolerance=absolute(printed, 1e-9, "quadrature error"),
-            source=f"{PAPER}, eq. 3-5",
+            source=f"{SOURCE}, eq. 3-5",
             provenance="P",
         )
     step = 1e-4
@@ -62,7 +70,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=0.7877,
         measured=exactly(float(norm)),
         tolerance=absolute(0.7877, 5e-5, "half of the last printed digit"),
-        source=f"{PAPER}, section 2.2",
+        source=f"{SOURCE}, section 2.2",
         provenance="P",
     )
     yield Row(
@@ -71,7 +79,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=CHI_1,
         measured=exactly(float(theory.slope_map("selu", 1.0, sigma_w=1.0))),
         tolerance=absolute(CHI_1, 1e-8, "computed independently to 8 decimals (Gauss-Hermite gives 1.0660)"),
-        source=f"{PAPER}, eq. 2 with the slope of SELU",
+        source=f"{SOURCE}, eq. 2 with the slope of SELU",
         provenance="D",
     )
     yield from _nets(300 if quick else 600)
@@ -89,7 +97,7 @@ def _nets(width: int) -> Iterator[Finding]:
         published=1.0,
         measured=mean_of(q[:, 10:].mean(axis=1)),
         tolerance=relative(1.0, 60 / width, "4 standard errors of 4 nets"),
-        source=f"{PAPER}, theorem 1",
+        source=f"{SOURCE}, theorem 1",
         provenance="P",
     )
     upper = delta[:, depth // 2] / delta[:, depth]
@@ -100,7 +108,7 @@ def _nets(width: int) -> Iterator[Finding]:
         published=CHI_1,
         measured=mean_of(factor),
         tolerance=relative(CHI_1, 30 / width, f"3 % a layer at width 1000, here {width}"),
-        source=f"{PAPER}, eq. 2 with the slope of SELU",
+        source=f"{SOURCE}, eq. 2 with the slope of SELU",
         provenance="D",
     )
     layers = list(range(1, depth + 1))

@@ -18,6 +18,7 @@ from torch import Tensor
 from gradlab import theory
 from gradlab.nn.draws import generator
 from gradlab.nn.mlp import StackedMLP
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import many_nets
 from gradlab.papers.rows import (
     Finding,
@@ -31,8 +32,15 @@ from gradlab.papers.rows import (
     share_of,
 )
 
+PAPER = Paper(
+    name="lu-2019",
+    title="deep narrow ReLU nets are born dead",
+    citation="Lu, Shin, Su & Karniadakis 2019, Dying ReLU and initialization",
+    order=10,
+)
+
 SHAPES = ((2, 10), (3, 10), (4, 20), (5, 50))  # width N, layers L
-PAPER = "Lu et al. 2019"
+SOURCE = "Lu et al. 2019"
 NOISE = "4 standard errors of the share"
 
 
@@ -89,7 +97,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=exact,
             measured=share_of(int(dead[:, 0].sum()), nets),
             tolerance=absolute(exact, 4 * sqrt(exact * (1 - exact) / nets), NOISE),
-            source=f"{PAPER}, lemma 3.1 with symmetric units",
+            source=f"{SOURCE}, lemma 3.1 with symmetric units",
             provenance="D",
         )
         lower, upper = bounds(width, layers)
@@ -102,7 +110,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=f"{lower:.6f} to {upper:.6f}",
             measured=everywhere,
             tolerance=between(lower - noise, upper + noise, f"the bounds, {NOISE}"),
-            source=f"{PAPER}, theorem 3.2",
+            source=f"{SOURCE}, theorem 3.2",
             provenance="P",
         )
     yield from _remedy(nets, symmetric)
@@ -148,7 +156,7 @@ def _remedy(nets: int, symmetric: dict[tuple[int, int], float]) -> Iterator[Row]
         published=0.6007,
         measured=exactly(sigma_w),
         tolerance=absolute(0.6007, 0.5e-4, "half of the last printed digit"),
-        source=f"{PAPER}, section 4",
+        source=f"{SOURCE}, section 4",
         provenance="P",
     )
     for width, layers in SHAPES[:2]:
@@ -164,7 +172,7 @@ def _remedy(nets: int, symmetric: dict[tuple[int, int], float]) -> Iterator[Row]
             published="drastically less",
             measured=share_of(int(dead.sum()), nets),
             tolerance=at_most(before / 2, "half of the symmetric share measured above, on the same shape"),
-            source=f"{PAPER}, section 4 and figure 5",
+            source=f"{SOURCE}, section 4 and figure 5",
             provenance="R",
         )
 

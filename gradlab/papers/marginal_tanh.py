@@ -11,10 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of, relative
 
-PAPER = "Roberts, Yaida & Hanin 2022"
+PAPER = Paper(
+    name="marginal-tanh",
+    title="critical tanh fades as a power law",
+    citation="Roberts, Yaida & Hanin 2022, The principles of deep learning theory",
+    order=6,
+)
+
+SOURCE = "Roberts, Yaida & Hanin 2022"
 DEEP = 5_000
 
 
@@ -29,7 +37,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0,
         measured=exactly(scaled[-1]),
         tolerance=absolute(1.0, 3 * np.log(layers[-1]) / layers[-1], "the correction is of order log(l) / l"),
-        source=f"{PAPER}, section 5.3.3",
+        source=f"{SOURCE}, section 5.3.3",
         provenance="D",
     )
     yield Row(
@@ -38,7 +46,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.043,
         measured=exactly(scaled[49]),
         tolerance=absolute(1.043, 5e-4, "half of the last digit of an independent quadrature"),
-        source=f"{PAPER}, section 5.3.3",
+        source=f"{SOURCE}, section 5.3.3",
         provenance="D",
     )
     yield Row(
@@ -47,7 +55,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=-1.0,
         measured=exactly(float(np.log(product[-1] / product[len(product) // 4]) / np.log(4) - 1)),
         tolerance=absolute(-1.0, 0.01, "the correction is of order log(l) / l"),
-        source=f"{PAPER}, section 5.3.3",
+        source=f"{SOURCE}, section 5.3.3",
         provenance="D",
     )
     yield from _nets(300 if quick else 800, scaled, product)
@@ -70,7 +78,7 @@ def _nets(
         published=float(scaled[49]),
         measured=mean_of(100 * q[:, -1]),
         tolerance=relative(float(scaled[49]), noise, "10 % at width 1000, in proportion to 1 / width"),
-        source=f"{PAPER}, section 5.3.3",
+        source=f"{SOURCE}, section 5.3.3",
         provenance="D",
     )
     yield Row(
@@ -81,7 +89,7 @@ def _nets(
         tolerance=relative(
             float(product[49]), 4 * noise, "4 standard errors: the log varies by 5 * 50 / (2 width)"
         ),
-        source=f"{PAPER}, section 5.3.3",
+        source=f"{SOURCE}, section 5.3.3",
         provenance="D",
     )
     layers = list(range(1, depth + 1))

@@ -10,10 +10,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding, Panel, Row, Series, at_most, exactly
 from gradlab.papers.training import trained
 
-PAPER = "Mishkin & Matas 2016"
+PAPER = Paper(
+    name="mishkin-2016",
+    title="unit variance layer by layer",
+    citation="Mishkin & Matas 2016, All you need is a good init",
+    order=22,
+)
+
+SOURCE = "Mishkin & Matas 2016"
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
@@ -32,7 +40,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=0.1,
             measured=exactly(float(np.abs(variance - 1).max())),
             tolerance=at_most(0.1 * (1 + 1e-6), "the algorithm's tolerance, Tol_var"),
-            source=f"{PAPER}, algorithm 1",
+            source=f"{SOURCE}, algorithm 1",
             provenance="P",
         )
     yield Panel("Variance of z after LSUV", "layer", "variance", lines)

@@ -14,10 +14,18 @@ from typing import Any
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, between, exactly, mean_of
 from gradlab.papers.training import trained
 
-PAPER = "Nielsen 2015, chapter 5"
+PAPER = Paper(
+    name="nielsen-2015",
+    title="why early layers learn slowly",
+    citation="Nielsen 2015, Neural networks and deep learning, chapter 5",
+    order=16,
+)
+
+SOURCE = "Nielsen 2015, chapter 5"
 SPEEDS = {2: (0.07, 0.31), 3: (0.012, 0.060, 0.283), 4: (0.003, 0.017, 0.070, 0.285)}
 SETTINGS: dict[str, Any] = {
     "activation": "sigmoid",
@@ -38,7 +46,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=0.20484,
         measured=exactly(factor),
         tolerance=absolute(0.20484, 5e-6, "half of the last digit of an independent quadrature"),
-        source=PAPER,
+        source=SOURCE,
         provenance="D",
     )
     result = trained(depth=list(SPEEDS), seeds=8 if quick else 24, **SETTINGS)
@@ -56,7 +64,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             tolerance=between(
                 0.17, 0.25, "the mean field's 0.205 give or take 2 / sqrt(30 units) over a layer or more"
             ),
-            source=f"{PAPER}, 'What's causing the vanishing gradient problem?'",
+            source=f"{SOURCE}, 'What's causing the vanishing gradient problem?'",
             provenance="P",
         )
         layers = list(range(1, depth + 1))

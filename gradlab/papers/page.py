@@ -9,20 +9,10 @@ from pathlib import Path
 
 from gradlab.base import atomic
 from gradlab.papers import figures as paper_figures
-from gradlab.papers.reproduction import Reproduction, table, verdict_table
+from gradlab.papers.reproduction import VERDICT_COLUMNS, Reproduction, table, verdict_table
+from gradlab.papers.rows import COLUMNS, OUTCOMES
 
-SHOWN = (
-    "row",
-    "statement",
-    "published",
-    "measured",
-    "ci_low",
-    "ci_high",
-    "tolerance",
-    "outcome",
-    "source",
-    "provenance",
-)
+SHOWN = [name for name in COLUMNS if name not in ("paper", "seconds")]
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; font-size: 13px; margin: 1rem 0 } td, th { padding: .2rem .6rem; text-align: left;
@@ -39,7 +29,7 @@ def write(found: Sequence[Reproduction], folder: Path) -> Path:
         f"<p>{escape(each.paper.citation)}</p>{_table(SHOWN, table(each))}{_verdicts(each)}{_figure(each)}</section>"
         for each in found
     ]
-    counts = ", ".join(f"{sum(r.count(o) for r in found)} {o}" for o in ("pass", "fail", "not asserted"))
+    counts = ", ".join(f"{sum(r.count(o) for r in found)} {o}" for o in OUTCOMES)
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>gradlab reproduce</title>'
         f"<style>{STYLE}</style></head><body><h1>Published results, measured</h1><p>Rows: {counts}</p>"
@@ -52,7 +42,7 @@ def write(found: Sequence[Reproduction], folder: Path) -> Path:
 
 def _verdicts(found: Reproduction) -> str:
     rows = verdict_table(found)
-    return _table(("claim", "statement", "verdict", "because"), rows) if rows else ""
+    return _table(VERDICT_COLUMNS, rows) if rows else ""
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, mean_of, relative
 from gradlab.papers.saxe_2014 import singular_values
 
-PAPER = "Pennington, Schoenholz & Ganguli 2017"
+PAPER = Paper(
+    name="pennington-2017",
+    title="whose Jacobian can be isometric",
+    citation="Pennington, Schoenholz & Ganguli 2017, Resurrecting the sigmoid in deep learning",
+    order=8,
+)
+
+SOURCE = "Pennington, Schoenholz & Ganguli 2017"
 LAYERS = 6
 
 
@@ -49,7 +57,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             )
             if expected
             else absolute(0.0, 1e-5, "exact but for rounding and, for tanh, L q^2"),
-            source=f"{PAPER}, eq. 22-23",
+            source=f"{SOURCE}, eq. 22-23",
             provenance="P" if "small" not in name else "D",
         )
     yield Panel("Singular values of the Jacobian", "rank", "singular value", panels, log_y=True)

@@ -14,11 +14,19 @@ import numpy as np
 import torch
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of, relative
 from gradlab.theory import correlation_fixed_point, correlation_map, curve, fixed_points
 
-PAPER = "Poole et al. 2016"
+PAPER = Paper(
+    name="poole-2016",
+    title="order and chaos: where signal and correlation settle",
+    citation="Poole et al. 2016, Exponential expressivity through transient chaos",
+    order=4,
+)
+
+SOURCE = "Poole et al. 2016"
 SIGMA_B = sqrt(0.05)
 TABLE = {  # sigma_w^2 -> q*, c*, from adaptive quadrature of the paper's equations in float64
     1.0: (0.19359252, 1.0),
@@ -46,7 +54,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=q_star,
             measured=exactly(q),
             tolerance=absolute(q_star, 2e-8, "computed independently to 8 decimals"),
-            source=f"{PAPER}, eq. 3-4",
+            source=f"{SOURCE}, eq. 3-4",
             provenance="D",
         )
         yield Row(
@@ -55,7 +63,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=c_star,
             measured=exactly(found.c),
             tolerance=absolute(c_star, 2e-8, "computed independently to 8 decimals"),
-            source=f"{PAPER}, eq. 5",
+            source=f"{SOURCE}, eq. 5",
             provenance="D",
         )
         c = np.linspace(0, 1, 11)
@@ -67,7 +75,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0,
         measured=exactly(theory.critical("tanh").sigma_w or 0.0),
         tolerance=absolute(1.0, 1e-9, "quadrature error"),
-        source=f"{PAPER}, section 2.2",
+        source=f"{SOURCE}, section 2.2",
         provenance="P",
     )
     yield from _nets(300 if quick else 600)
@@ -96,7 +104,7 @@ def _nets(width: int) -> Iterator[Finding]:
             tolerance=relative(
                 q_star, 60 / width, "4 standard errors of 4 nets' settled layers, about 60 / width"
             ),
-            source=f"{PAPER}, figure 1",
+            source=f"{SOURCE}, figure 1",
             provenance="D",
         )
         if c_star < 1:
@@ -113,7 +121,7 @@ def _nets(width: int) -> Iterator[Finding]:
                 tolerance=absolute(
                     expected, 4 * sqrt(kept.sum() / width / len(q)), "4 standard errors of a cosine in 4 nets"
                 ),
-                source=f"{PAPER}, figure 2",
+                source=f"{SOURCE}, figure 2",
                 provenance="D",
             )
     yield Panel("Correlation of two inputs in nets", "layer", "cosine", shown)

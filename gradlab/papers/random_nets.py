@@ -88,7 +88,7 @@ def unit_inputs(mlp: StackedMLP, rows: int, *, mean_square: float = 1.0) -> Tens
 
 
 @dataclass(frozen=True)
-class Pass:
+class ForwardBackward:
     """Forward and backward through a stack: z and delta of every layer, the readout last, [replica, row, unit].
 
     weight_gradients: [replica, in, out] of each layer where they were asked for, else empty
@@ -107,7 +107,7 @@ class Pass:
         return torch.stack([st.rms(delta) for delta in self.delta], dim=1).numpy()
 
 
-def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Pass:
+def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> ForwardBackward:
     """Send x through the nets and an independent standard normal cotangent back.
 
     The cotangent is fixed and has nothing to do with the signal: the gradient of a loss, or of the sum of the
@@ -128,7 +128,7 @@ def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Pa
     wanted = [*kept, *(linear.weight for linear in mlp.linears if weights)]
     cotangent = torch.randn(output.shape, generator=generator(0, "cotangent"), dtype=torch.float64)
     gradients = torch.autograd.grad(output, wanted, cotangent.to(output.dtype))
-    return Pass([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :])
+    return ForwardBackward([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :])
 
 
 def last_activations(mlp: StackedMLP, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 from gradlab.base import atomic
-from gradlab.papers.registry import Paper
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import COLUMNS, Outcome, Panel, Row, Verdict, number
 
 VERDICT_COLUMNS = ("claim", "statement", "verdict", "because")

@@ -16,8 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, many_nets, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, mean_of, relative
+
+PAPER = Paper(
+    name="residual-schemes",
+    title="residual nets at birth",
+    citation="Bachlechner et al. 2020; De & Smith 2020; Zhang et al. 2019; Hayou et al. 2021; Veit et al. "
+    "2016",
+    order=15,
+)
 
 BLOCKS, WIDTH = 16, 100
 IDENTITY = {

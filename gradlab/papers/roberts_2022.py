@@ -13,9 +13,17 @@ from math import isnan, nan, pi
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly, relative
 
-PAPER = "Roberts, Yaida & Hanin 2022, section 5.3.4"
+PAPER = Paper(
+    name="roberts-2022",
+    title="half-stable criticality of GELU and SiLU",
+    citation="Roberts, Yaida & Hanin 2022, The principles of deep learning theory",
+    order=17,
+)
+
+SOURCE = "Roberts, Yaida & Hanin 2022, section 5.3.4"
 POINTS = {  # C_W, C_b, K*
     "gelu": (1.98305826, 0.17292239, 3.56155281),
     "silu": (1.98800468, 0.55514317, 14.32017362),
@@ -39,7 +47,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 published=expected,
                 measured=exactly(value),
                 tolerance=relative(expected, 1e-7, "8 significant digits by an independent quadrature"),
-                source=PAPER,
+                source=SOURCE,
                 provenance="D",
             )
         slope = nan if isnan(found.q) else float(theory.slope_map(activation, found.q, sigma_w=found.sigma_w))
@@ -49,7 +57,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=1.0,
             measured=exactly(slope),
             tolerance=absolute(1.0, 1e-9, "it defines the point"),
-            source=PAPER,
+            source=SOURCE,
             provenance="D",
         )
         small, growth = 1e-4, GROWTH[activation]
@@ -60,7 +68,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=growth,
             measured=exactly((after / small - 1) / small),
             tolerance=relative(growth, 1e-3, "the next order of the series, at q = 1e-4"),
-            source=PAPER,
+            source=SOURCE,
             provenance="D",
         )
         if isnan(found.q):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
-from typing import Literal
+from typing import Literal, get_args
 
 from numpy.typing import ArrayLike
 
@@ -30,10 +30,11 @@ NORMAL_95 = 1.959963984540054
 Outcome = Literal["pass", "fail", "not asserted"]
 Provenance = Literal["P", "D", "R"]
 Kind = Literal["line", "points", "bars"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Measured:
     """A measured number and its 95 % interval; nan where there is none (a quadrature, a single exact number)."""
 
     value: float
@@ -79,7 +80,7 @@ class Row:
     row: str
     statement: str
     published: float | str
-    measured: Estimate
+    measured: Measured
     tolerance: Tolerance | None
     source: str
     provenance: Provenance
@@ -128,23 +129,23 @@ class Verdict:
 Finding = Row | Panel | Verdict
 
 
-def exactly(value: float) -> Estimate:
+def exactly(value: float) -> Measured:
     """A number without sampling noise."""
-    return Estimate(float(value))
+    return Measured(float(value))
 
 
-def mean_of(values: ArrayLike) -> Estimate:
+def mean_of(values: ArrayLike) -> Measured:
     """Mean over independent repetitions with Student's 95 % interval."""
     mean, half, _ = mean_interval(values)
-    return Estimate(float(mean), float(mean - half), float(mean + half))
+    return Measured(float(mean), float(mean - half), float(mean + half))
 
 
-def share_of(count: int, total: int) -> Estimate:
+def share_of(count: int, total: int) -> Measured:
     """A share with Wilson's 95 % interval, which stays inside [0, 1]."""
     share, z = count / total, NORMAL_95
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return Estimate(share, middle - half, middle + half)
+    return Measured(share, middle - half, middle + half)
 
 
 def absolute(target: float, distance: float, why: str) -> Tolerance:

@@ -11,10 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, jacobians, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, at_least, exactly, mean_of
 
-PAPER = "Saxe, McClelland & Ganguli 2014"
+PAPER = Paper(
+    name="saxe-2014",
+    title="orthogonal weights keep every direction",
+    citation="Saxe, McClelland & Ganguli 2014, Exact solutions to the nonlinear dynamics of learning",
+    order=7,
+)
+
+SOURCE = "Saxe, McClelland & Ganguli 2014"
 
 
 def singular_values(
@@ -36,7 +44,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=0.0,
         measured=exactly(float(np.abs(orthogonal - 1).max())),
         tolerance=absolute(0.0, 1e-5 * depth, "float32 rounding, 1e-5 a layer"),
-        source=f"{PAPER}, section 3",
+        source=f"{SOURCE}, section 3",
         provenance="P",
     )
     shallow = 6
@@ -51,7 +59,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         tolerance=absolute(
             1.0, 4 * np.sqrt(shallow * (shallow + 1) / 8) / width, "4 standard errors of 8 nets"
         ),
-        source=f"{PAPER}, section 3",
+        source=f"{SOURCE}, section 3",
         provenance="D",
     )
     yield Row(
@@ -60,7 +68,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published="a large number of very small singular values",
         measured=mean_of(mean / np.median(gaussian**2, axis=1)),
         tolerance=at_least(20.0, "an order of magnitude and more; without spread it is 1"),
-        source=f"{PAPER}, figure 6",
+        source=f"{SOURCE}, figure 6",
         provenance="P",
     )
     rank = list(np.linspace(0, 1, width))

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.poole_2016 import SIGMA_B, settled
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import (
-    Estimate,
     Finding,
+    Measured,
     Panel,
     Row,
     Series,
@@ -31,7 +32,14 @@ from gradlab.papers.rows import (
 from gradlab.papers.training import last, trained
 from gradlab.theory import correlation_fixed_point, slope_map
 
-PAPER = "Schoenholz et al. 2017"
+PAPER = Paper(
+    name="schoenholz-2017",
+    title="how deep a net can be trained",
+    citation="Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017, Deep information propagation",
+    order=5,
+)
+
+SOURCE = "Schoenholz et al. 2017"
 TABLE = {  # sigma_w^2 -> chi_1, xi_c
     1.0: (0.75903165, 3.6270),
     1.5: (0.93863627, 15.7910),
@@ -65,7 +73,7 @@ def _depth_scales() -> Iterator[Finding]:
             published=chi_1,
             measured=exactly(float(slope_map("tanh", q, sigma_w=sigma_w))),
             tolerance=absolute(chi_1, 2e-8, "computed independently to 8 decimals"),
-            source=f"{PAPER}, eq. 5",
+            source=f"{SOURCE}, eq. 5",
             provenance="D",
         )
         yield Row(
@@ -74,7 +82,7 @@ def _depth_scales() -> Iterator[Finding]:
             published=xi_c,
             measured=exactly(correlation_fixed_point("tanh", q=q, sigma_w=sigma_w, sigma_b=SIGMA_B).xi),
             tolerance=absolute(xi_c, 1e-4, "computed independently to 4 decimals"),
-            source=f"{PAPER}, eq. 9",
+            source=f"{SOURCE}, eq. 9",
             provenance="D",
         )
     critical = theory.critical("tanh", sigma_b=SIGMA_B)
@@ -85,7 +93,7 @@ def _depth_scales() -> Iterator[Finding]:
         published=1.76,
         measured=exactly(critical.sigma_w**2),
         tolerance=absolute(1.76, 0.005, "half of the last printed digit"),
-        source=f"{PAPER}, section 3 and figure 1",
+        source=f"{SOURCE}, section 3 and figure 1",
         provenance="P",
     )
     squares = np.concatenate([np.linspace(1.0, 1.7, 8), np.linspace(1.85, 4.0, 8)])
@@ -119,7 +127,7 @@ def _gradient_slope(seeds: int) -> Iterator[Finding]:
             0.012,
             "E log lies below log E by about 5 / (2 * 300), and 3 standard errors of 8 nets or more",
         ),
-        source=f"{PAPER}, section 4, figure 4",
+        source=f"{SOURCE}, section 4, figure 4",
         provenance="D",
     )
     theory_line = np.exp((layers - depth) * -SLOPE)
@@ -158,8 +166,8 @@ def _trainability(quick: bool) -> Iterator[Row]:
             row=f"{depth} layers at sigma_w^2 = {square:g}",
             statement=f"{statement} (digits, width 64)",
             published="learns" if tolerance.low > 0 else "does not learn",
-            measured=mean_of(accuracy) if len(accuracy) > 1 else Estimate(accuracy[0]),
+            measured=mean_of(accuracy) if len(accuracy) > 1 else Measured(accuracy[0]),
             tolerance=tolerance,
-            source=f"{PAPER}, figure 5",
+            source=f"{SOURCE}, figure 5",
             provenance="P",
         )

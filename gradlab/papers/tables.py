@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab.papers.reproduction import Reproduction
-from gradlab.papers.rows import Row
+from gradlab.papers.rows import OUTCOMES, Row
 from gradlab.report.glyphs import Glyphs
 
 STYLES = {"pass": "green", "fail": "bold red", "not asserted": "dim"}
@@ -67,7 +67,7 @@ def print_total(found: Sequence[Reproduction], files: Sequence[Path]) -> None:
     """How many rows passed, the files and the next command."""
     console = Console()
     glyphs = Glyphs.of(console)
-    passed, failed, open_ = (sum(r.count(o) for r in found) for o in ("pass", "fail", "not asserted"))
+    passed, failed, open_ = (sum(r.count(o) for r in found) for o in OUTCOMES)
     seconds = sum(reproduction.seconds for reproduction in found)
     for text in (
         f"{passed} rows pass, {failed} fail, {open_} not asserted; {len(found)} results in {seconds:.0f} s",

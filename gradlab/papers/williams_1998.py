@@ -11,9 +11,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly
 
-PAPER = "Williams 1998"
+PAPER = Paper(
+    name="williams-1998",
+    title="the kernel of an erf layer",
+    citation="Williams 1998, Computation with infinite neural networks",
+    order=20,
+)
+
+SOURCE = "Williams 1998"
 
 
 def closed(q: float, c: float) -> float:
@@ -33,7 +41,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=0.0,
             measured=exactly(float(np.abs(np.subtract(found, expected)).max())),
             tolerance=absolute(0.0, 1e-8, "the quadrature's own tolerance"),
-            source=f"{PAPER}, eq. 11",
+            source=f"{SOURCE}, eq. 11",
             provenance="P",
         )
         lines += [
@@ -50,7 +58,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=q,
         measured=exactly(float(prediction.q[-1])),
         tolerance=absolute(q, 1e-9, "quadrature error"),
-        source=f"{PAPER}, eq. 11",
+        source=f"{SOURCE}, eq. 11",
         provenance="D",
     )
     yield Panel("Kernel of erf", "correlation c", "E[erf(u) erf(v)]", lines)

@@ -13,10 +13,18 @@ from math import sqrt
 import numpy as np
 
 from gradlab import theory
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, between, exactly
 
-PAPER = "Xiao et al. 2018"
+PAPER = Paper(
+    name="xiao-2018",
+    title="tanh at the point that trains 10,000 layers",
+    citation="Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs",
+    order=9,
+)
+
+SOURCE = "Xiao et al. 2018"
 SIGMA_B = sqrt(2.01e-5)
 DEPTH = 10_000
 
@@ -31,7 +39,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.05,
         measured=exactly(square),
         tolerance=absolute(1.05, 0.005, "half of the last printed digit"),
-        source=f"{PAPER}, section 4 (figure 4's nets)",
+        source=f"{SOURCE}, section 4 (figure 4's nets)",
         provenance="P",
     )
     yield Row(
@@ -40,7 +48,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0499956,
         measured=exactly(square),
         tolerance=absolute(1.0499956, 6e-8, "half of the last digit of an independent quadrature"),
-        source=f"{PAPER}, section 2, the mean-field equations",
+        source=f"{SOURCE}, section 2, the mean-field equations",
         provenance="D",
     )
     (point,) = theory.fixed_points(theory.curve("tanh"), sqrt(1.05), SIGMA_B).points
@@ -51,7 +59,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0019,
         measured=exactly(chi**DEPTH),
         tolerance=absolute(1.0019, 5e-5, "half of the last digit of an independent quadrature"),
-        source=f"{PAPER}, section 4",
+        source=f"{SOURCE}, section 4",
         provenance="D",
     )
     yield from _orthogonal(60 if quick else 200)
@@ -77,7 +85,7 @@ def _orthogonal(depth: int) -> Iterator[Finding]:
                 tolerance=absolute(
                     0.0, 0.01, f"chi = 1 - 2 q with q = 1e-6: {depth} layers cost {depth * 1e-6:g}"
                 ),
-                source=f"{PAPER}, section 3",
+                source=f"{SOURCE}, section 3",
                 provenance="D",
             )
     expected = sqrt(2 * depth / width) / 2

@@ -10,10 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import pi
 
+from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, forward_backward, random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Panel, Row, Series, mean_of, relative
 
-PAPER = "Yang et al. 2019"
+PAPER = Paper(
+    name="yang-2019",
+    title="batch norm makes gradients explode at birth",
+    citation="Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz 2019, A mean field theory of batch "
+    "normalization",
+    order=12,
+)
+
+SOURCE = "Yang et al. 2019"
 DEPTH = 10
 RELU = pi / (pi - 1)
 
@@ -45,7 +54,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=RELU,
             measured=mean_of(factor(found)),
             tolerance=relative(RELU, 0.02, "of order 1 / batch and 1 / width"),
-            source=f"{PAPER}, section 3, theorem 3.9",
+            source=f"{SOURCE}, section 3, theorem 3.9",
             provenance="P",
         )
     without = profile("relu", "he", batch=64, width=width, seeds=2, norm="none")
@@ -59,7 +68,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=expected,
             measured=mean_of(factor(found)),
             tolerance=relative(expected, 0.02, "of order 1 / width"),
-            source=f"{PAPER}, section 3, the linear case",
+            source=f"{SOURCE}, section 3, the linear case",
             provenance="D",
         )
     lines.append(Series("pi / (pi - 1) a layer", layers, [RELU ** (DEPTH - layer) for layer in layers]))

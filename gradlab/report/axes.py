@@ -1,8 +1,4 @@
-"""What all figures share: colours and marks, axes in decades that show zeros and infinities, layers, steps.
-
-Colours are those of Okabe and Ito (2008), told apart by colour-blind eyes; every line also has its own marker and
-dash, so that a grey print tells them apart too. Maps are cividis, whose lightness rises evenly.
-"""
+"""What all figures share: lines and labels, axes in decades that show zeros and infinities, layers, steps."""
 
 from __future__ import annotations
 
@@ -14,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.report import selections
+from gradlab.report import palette, selections
 from gradlab.report.selections import Array, Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MAP = "cividis"
+COLOURS = palette.LIGHT.series
+MARKERS = tuple(palette.MARKERS)
 FONT = 8.0
 WIDTH = 7.0  # inches: the text width of a page
 MOST_MARKS = 16
+LEAST_GAP, GAP_SHARE = 0.4, 0.07  # height of a strip: decades at least, share of the axis
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -54,7 +49,7 @@ def style(nth: int) -> dict[str, Any]:
     return {
         "color": COLOURS[nth % len(COLOURS)],
         "marker": MARKERS[nth % len(MARKERS)],
-        "linestyle": DASHES[nth % len(DASHES)],
+        "linestyle": palette.DASHES[nth % len(palette.DASHES)][0],
         "markersize": 3.0,
         "linewidth": 1.1,
     }
@@ -131,7 +126,7 @@ class Decades:
 
     @property
     def gap(self) -> float:
-        return max(0.4, 0.07 * (self.high - self.low))
+        return max(LEAST_GAP, GAP_SHARE * (self.high - self.low))
 
     def place(self, values: Array) -> Array:
         """Where each value is drawn: its log10, or its strip; NaN stays NaN."""
@@ -165,15 +160,20 @@ class Decades:
             self.high + (3 * half if self.infinite else 0.1),
         )
         if self.zero:
-            ax.axhspan(self.low - 3 * half, self.low - half, color="0.9", linewidth=0, zorder=0)
+            ax.axhspan(self.low - 3 * half, self.low - half, color=palette.LIGHT.zero, linewidth=0, zorder=0)
         if self.infinite:
-            ax.axhspan(self.high + half, self.high + 3 * half, color="#F6D5C8", linewidth=0, zorder=0)
+            ax.axhspan(
+                self.high + half, self.high + 3 * half, color=palette.LIGHT.nonfinite, linewidth=0, zorder=0
+            )
 
 
-def draw_profile(ax: Axes, data: Profile, nth: int, label: str, scale: Decades | None = None) -> None:
-    """A line through the medians with a band from the lowest to the highest seed."""
+def draw_profile(
+    ax: Axes, data: Profile, nth: int, label: str, scale: Decades | None = None, **more: Any
+) -> None:
+    """A line through the medians with a band from the lowest to the highest seed. more: looks that differ from the
+    nth line's."""
     median, low, high = (scale.place(v) if scale else v for v in (data.median, data.low, data.high))
-    look = style(nth)
+    look = style(nth) | more
     every = max(1, len(data.at) // MOST_MARKS)
     if scale is not None:  # what has no logarithm is a mark in its strip, off the line
         off = ~np.isfinite(selections.log10(data.median)) & ~np.isnan(median)
@@ -182,6 +182,12 @@ def draw_profile(ax: Axes, data: Profile, nth: int, label: str, scale: Decades |
     ax.plot(data.at, median, label=label, markevery=every, **look)
     if not np.array_equal(low, high, equal_nan=True):
         ax.fill_between(data.at, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def draw_theory(ax: Axes, at: Array, places: Array, label: str) -> None:
+    """The theory's line, dotted; a cross where it has a single value, which makes no line. places: `Decades.place`."""
+    marker = "x" if np.isfinite(places).sum() == 1 else ""
+    ax.plot(at, places, color="black", linestyle=":", linewidth=1.6, marker=marker, label=label)
 
 
 def layer_ticks(ax: Axes, depth: int, axis: str = "x", readout: bool = False) -> None:
@@ -216,7 +222,13 @@ def draw_map(
     columns = np.arange(len(steps) + 1) - 0.5
     rows = np.concatenate([layers - 0.5, layers[-1:] + 0.5])
     mesh = ax.pcolormesh(
-        columns, rows, np.ma.masked_invalid(values), cmap=MAP, vmin=limits[0], vmax=limits[1], rasterized=True
+        columns,
+        rows,
+        np.ma.masked_invalid(values),
+        cmap=palette.MAP,
+        vmin=limits[0],
+        vmax=limits[1],
+        rasterized=True,
     )
     every = max(1, -(-len(steps) // 7))
     chosen = list(range(0, len(steps), every))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, nearest
+from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, unknown
 from gradlab.report.figures import FORMATS as PICTURES
 from gradlab.store.results import Results, read_folder
 
@@ -26,13 +26,11 @@ class Built:
 def parse_formats(text: str, where: str = "--format") -> tuple[str, ...]:
     """The formats of a comma-separated list. Raises ConfigError with a problem for each unknown one."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown or not names:
-        allowed = ", ".join(FORMATS)
-        raise ConfigError(
-            [Problem(where, f"{name!r} is no format", allowed, nearest(name, FORMATS)) for name in unknown]
-            or [Problem(where, "no format is given", allowed)]
-        )
+    if not names:
+        raise ConfigError(Problem(where, "no format is given", ", ".join(FORMATS)))
+    problems = [unknown(where, "format", name, FORMATS) for name in names if name not in FORMATS]
+    if problems:
+        raise ConfigError(problems)
     return tuple(dict.fromkeys(names))
 
 

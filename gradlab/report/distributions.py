@@ -13,8 +13,13 @@ from gradlab.sensors.extra.histograms import BINS
 if TYPE_CHECKING:
     import pandas as pd
 
-QUANTITIES = {"z": "pre-activation z", "h": "activation h", "delta": "back-propagated error"}
+QUANTITIES = {"z": "pre-activation z", "h": "activation h", "delta": "|delta| of one sample"}
 COUNTS = [f"bin_{k:02}" for k in range(1, BINS + 1)]
+
+OVERLAP = 1.7  # height of a ridge in distances between two of them
+FULL = 0.9  # height of a bar that stands for all entries
+TAIL = 0.002  # share of a layer's entries that may lie outside the axis at each side
+WIDE = 30.0  # a layer's reach over another's beyond which a linear axis shows one of them alone
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from urllib.parse import quote
 import numpy as np
 
 from gradlab.base import atomic
-from gradlab.report import page_data, selections
-from gradlab.report.glyphs import number, percent, power_of_ten
-from gradlab.report.grid_figures import chosen, families
+from gradlab.report import distributions, page_data, selections
+from gradlab.report.families import chosen, families
+from gradlab.report.glyphs import power_of_ten
 from gradlab.report.selections import Tables
-from gradlab.report.shape_figures import known, sample
+from gradlab.report.shapes import known, sample
+from gradlab.report.summary_columns import MEASURES, fixed, plus_minus
 from gradlab.store.results import Results
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Number:
 
     @classmethod
     def of(cls, value: float, text: str) -> Number:
-        return cls("" if np.isnan(value) else text, "" if np.isnan(value) else repr(float(value)))
+        """A NaN that is said was measured, and is sorted as infinite; where nothing is said, there is no number."""
+        return cls(text, "" if not text else "inf" if np.isnan(value) else repr(float(value)))
 
 
 def write(results: Sequence[Results], path: Path) -> Path:
@@ -60,7 +62,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
     ridges = page_data.histogram_data(data, list(cells))
     shapes = known([str(name) for name in data.summary["activation"]])
     return environment.get_template("report.html.j2").render(
-        title=title_of(data, results),
+        title=page_title(data, results),
         lead=lead(data),
         statement=statement(data),
         verdicts=verdict_counts(data),
@@ -76,13 +78,13 @@ def page(results: Sequence[Results], folder: Path) -> str:
         results=[setup(result, folder) for result in results],
         warnings=warnings_of(data, results, detail, len(cells), bool(ridges)),
         ridges=bool(ridges),
+        quantities={"delta": distributions.QUANTITIES["delta"]} | distributions.QUANTITIES,
         style=_template("style.css"),
         script=_template("report.js"),
         plotly=get_plotlyjs(),
         data=embed(
             {
-                "zero": page_data.ZERO,
-                "infinite": page_data.INFINITE,
+                **page_data.LOOK,
                 "cells": cells,
                 "ridges": ridges,
                 "rows": _cell_texts(data, _chances(results)),
@@ -116,7 +118,7 @@ def combine(results: Sequence[Results]) -> Tables:
     import pandas as pd
 
     if len(results) == 1:
-        return Tables(results[0].layers, results[0].steps, results[0].summary, results[0].histograms)
+        return Tables(**selections.tables_of(results[0]))
     names = _distinct([result.out for result in results])
 
     def mark(frame: pd.DataFrame, nth: int) -> pd.DataFrame:
@@ -124,14 +126,11 @@ def combine(results: Sequence[Results]) -> Tables:
         marked.insert(1, "result", names[nth])
         return marked
 
-    def joined(name: str) -> pd.DataFrame:
-        found = [(getattr(result, name), nth) for nth, result in enumerate(results)]
-        return pd.concat([mark(frame, nth) for frame, nth in found if frame is not None], ignore_index=True)
-
-    asked = any(result.histograms is not None for result in results)
-    return Tables(
-        joined("layers"), joined("steps"), joined("summary"), joined("histograms") if asked else None
-    )
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for nth, result in enumerate(results):
+        for name, frame in selections.tables_of(result).items():
+            parts.setdefault(name, []).append(mark(frame, nth))
+    return Tables(**{name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()})
 
 
 def _distinct(paths: Sequence[Path]) -> list[str]:
@@ -140,7 +139,7 @@ def _distinct(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def title_of(data: Tables, results: Sequence[Results]) -> str:
+def page_title(data: Tables, results: Sequence[Results]) -> str:
     """What the page is about."""
     if len(data.summary) == 1:
         return str(next(iter(selections.labels(data.summary).values())))
@@ -209,41 +208,29 @@ def _with_interval(row: dict[str, Any], name: str, digits: int) -> str:
     value, half = float(row[f"{name}_mean"]), float(row[f"{name}_ci95"])
     if np.isnan(value):
         return "unknown"
-    return f"{value:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
-
-
-COLUMNS = (
-    ("accuracy", "val_accuracy_mean", lambda v: f"{v:.3f}"),
-    ("±", "val_accuracy_ci95", lambda v: f"{v:.3f}"),
-    ("training loss", "train_loss_mean", number),
-    ("attenuation", "attenuation_mean", lambda v: f"{v:.2f}"),
-    ("decay", "decay_per_layer_mean", number),
-    ("predicted", "decay_per_layer_predicted", number),
-    ("dead %", "dead_fraction_max", percent),
-    ("saturated %", "saturated_fraction_max", percent),
-)
+    return fixed(digits)(value) + plus_minus(half, fixed(digits))
 
 
 def ranking_table(data: Tables) -> dict[str, Any]:
-    """The ranked cells: heads, and rows of cell, name, fields and verdicts."""
+    """The ranked cells: heads, and rows of cell, name, fields and verdicts. What the seeds say of the ranking stands
+    beside the accuracies, the verdicts next to it."""
     ranked = selections.ranking(data.summary)
     differ = [name for name in selections.varying(ranked) if name != "activation"]
     names = selections.labels(data.summary)
     against = selections.against_best(data)
+    accuracies = len(differ) + 2
     rows = []
     for place, row in enumerate(selections.rows_of(ranked), start=1):
         own = [row[name] for name in differ]
         fields = [
-            Number.of(float(v), selections.show(v))
+            Number.of(float(v), "" if np.isnan(v) else selections.show(v))
             if isinstance(v, int | float | np.number)
             else Number(str(v), str(v))
             for v in own
         ]
-        fields += [Number.of(float(row[column]), text(float(row[column]))) for _, column, text in COLUMNS]
-        if np.isnan(row["train_loss_mean"]):  # measured, unlike an interval of one seed
-            fields[len(differ) + 2] = Number("nan", "inf")
+        fields += [Number.of(float(row[each.column]), each.on_page(row)) for each in MEASURES]
         stands = against.get(str(row["cell"]), "")
-        fields.insert(len(differ) + 2, Number(stands, stands))
+        fields.insert(accuracies, Number(stands, stands))
         rows.append(
             {
                 "place": place,
@@ -254,11 +241,10 @@ def ranking_table(data: Tables) -> dict[str, Any]:
                 "verdicts": selections.verdicts(row),
             }
         )
-    heads = [(name, ranked[name].dtype.kind in "iuf") for name in differ] + [
-        (head, True) for head, _, _ in COLUMNS
-    ]
-    heads.insert(len(differ) + 2, ("vs best", False))
-    return {"heads": heads, "rows": rows, "verdict_at": len(differ) + 3}
+    heads = [(name, selections.is_number(ranked, name)) for name in differ]
+    heads += [(each.page, True) for each in MEASURES]
+    heads.insert(accuracies, ("vs best", False))
+    return {"heads": heads, "rows": rows, "verdict_at": accuracies + 1}
 
 
 def _chances(results: Sequence[Results]) -> dict[str, float]:
@@ -379,7 +365,7 @@ def warnings_of(
             f"To keep the page small its plots are drawn {bands}from at most {detail.records} records and "
             f"{detail.layers} layers a cell; the tables hold all."
         )
-    if data.histograms is not None and not ridges:
+    if selections.optional_table(data, "histograms") is not None and not ridges:
         said.append(
             "Histograms of so many cells would make the page large: they are in histograms.csv alone."
         )

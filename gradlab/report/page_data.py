@@ -7,28 +7,44 @@ logarithm, null for what does not apply. Shares are sent in thousandths.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradlab.report import distributions, selections
+from gradlab.report import distributions, palette, selections
+from gradlab.report.axes import GAP_SHARE, LEAST_GAP
+from gradlab.report.distributions import FULL, OVERLAP, TAIL, WIDE
 from gradlab.report.layer_table import shown_layers
-from gradlab.report.selections import Array, Frames, Profile
+from gradlab.report.quantities import ACCURACIES, GRADIENTS, LOSSES, SHARES
+from gradlab.report.selections import Array, Frames, Profile, thin
 from gradlab.sensors.extra.histograms import BINS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ZERO, INFINITE = -9_999_999, 9_999_999
+LOOK = {
+    "zero": ZERO,
+    "infinite": INFINITE,
+    "strip": [LEAST_GAP, GAP_SHARE],
+    "ridge": {"overlap": OVERLAP, "full": FULL, "tail": TAIL, "wide": WIDE},
+    "light": asdict(palette.LIGHT),
+    "dark": asdict(palette.DARK),
+    "marks": list(palette.MARKERS.values()),
+    "dashes": [dash for _, dash in palette.DASHES],
+    "map": palette.MAP_STOPS,
+    "gradients": {column: gradient.name for column, gradient in GRADIENTS.items()},
+    "shares": SHARES,
+    "losses": LOSSES,
+    "accuracies": ACCURACIES,
+}
+"""what the figures that matplotlib draws and the page's own plots have in common, for the page's script"""
 BUDGET = 700_000  # numbers in a page: about 4 MB
-GRADIENTS = ("delta_rms", "weight_grad_norm")
-SHARES = ("dead_fraction", "saturated_fraction")
 HISTOGRAM_BUDGET = 400_000  # numbers of histograms in a page: about 1.2 MB
 HISTOGRAMS = ((34, 24), (16, 14), (8, 14), (3, 14), (3, 8))
 """records and layers of a cell whose histograms are sent, most first"""
-COURSES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
-MOST_DETAILED = 400
+MOST_PLOTTED = 400
 
 
 @dataclass(frozen=True)
@@ -60,13 +76,6 @@ def choose(sizes: list[tuple[int, int]]) -> Detail:
     """The most detail that keeps all cells, given as (records, layers), inside the budget."""
     fitting = (d for d in LADDER if sum(d.numbers(*size) for size in sizes) <= BUDGET)
     return next(fitting, LADDER[-1])
-
-
-def thin(count: int, most: int) -> list[int]:
-    """At most `most` of `count` places, both ends among them, evenly."""
-    if count <= most:
-        return list(range(count))
-    return sorted({round(x) for x in np.linspace(0, count - 1, most)})
 
 
 def logs(values: Array) -> list[Any]:
@@ -124,7 +133,9 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
     if "delta_rms_predicted" in layers and layers["delta_rms_predicted"].notna().any():
         predicted = selections.median(selections.cube(layers, "delta_rms_predicted")[2])
         found["theory"] = logs(predicted[kept_layers, 0])
-    found["course"] = {name: _course(selections.course(steps, name)) for name in COURSES if name in steps}
+    found["course"] = {
+        name: _course(selections.course(steps, name)) for name in LOSSES | ACCURACIES if name in steps
+    }
     return found
 
 
@@ -144,15 +155,14 @@ def _short_name(name: str) -> str:
 
 def detailed(summary: pd.DataFrame) -> list[str]:
     """The cells that are sent with their layers: all, or the best and the worst of very many."""
-    ranked = [str(cell) for cell in selections.ranking(summary)["cell"]]
-    if len(ranked) <= MOST_DETAILED:
+    if len(summary) <= MOST_PLOTTED:
         return [str(cell) for cell in summary["cell"]]
-    return ranked[: MOST_DETAILED // 2] + ranked[-(MOST_DETAILED // 2) :]
+    return selections.best_and_worst(summary, MOST_PLOTTED)
 
 
 def histogram_data(data: Frames, cells: list[str]) -> dict[str, Any]:
     """{cell: its distributions}, of as many records and layers as there is room for; empty where there is none."""
-    frame = selections.histograms_of(data)
+    frame = selections.optional_table(data, "histograms")
     if frame is None:
         return {}
     parts = {str(cell): rows for cell, rows in frame.groupby("cell", sort=False) if str(cell) in cells}

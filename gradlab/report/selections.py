@@ -11,11 +11,14 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import sensors
+from gradlab.report.quantities import GRADIENTS, LOSSES
 from gradlab.tables.cell import CELL
 from gradlab.tables.spec import names
 
@@ -23,12 +26,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
-GRADIENTS = ("delta_rms", "weight_grad_norm", "bias_grad_norm")
-LOSSES = ("train_loss", "val_loss")
 
 
 class Frames(Protocol):
-    """The three tables, as an outcome, a saved result or a test has them."""
+    """The tables, as an outcome, a saved result or a test has them. A table that was asked for beside these three is an
+    attribute by its name."""
 
     @property
     def layers(self) -> pd.DataFrame: ...
@@ -38,14 +40,12 @@ class Frames(Protocol):
     def summary(self) -> pd.DataFrame: ...
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The tables cut to some of their cells; histograms: None where they were not asked for."""
+class Tables(SimpleNamespace):
+    """Tables that were cut or joined, each an attribute by its name; one that was not asked for is missing."""
 
     layers: pd.DataFrame
     steps: pd.DataFrame
     summary: pd.DataFrame
-    histograms: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,20 @@ def cell_columns(frame: pd.DataFrame) -> list[str]:
 
 def of_cell(frames: Frames, cell: str) -> Tables:
     """The rows of one cell."""
-    tables = (frames.layers, frames.steps, frames.summary, histograms_of(frames))
-    return Tables(*(frame if frame is None else frame[frame["cell"] == cell] for frame in tables))  # type: ignore[arg-type]
+    return Tables(**{name: frame[frame["cell"] == cell] for name, frame in tables_of(frames).items()})
 
 
-def histograms_of(frames: Frames) -> pd.DataFrame | None:
-    """The rows of histograms.csv; None where they were not asked for, or the tables come without."""
-    found: pd.DataFrame | None = getattr(frames, "histograms", None)
+def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
+    """Every table there is, by name."""
+    every = {
+        name: getattr(frames, name, None) for name in ("layers", "steps", "summary", *sensors.optional())
+    }
+    return {name: frame for name, frame in every.items() if frame is not None}
+
+
+def optional_table(frames: Frames, name: str) -> pd.DataFrame | None:
+    """A table that has to be asked for; None where it was not, or holds no row."""
+    found: pd.DataFrame | None = getattr(frames, name, None)
     return found if found is not None and len(found) else None
 
 
@@ -82,6 +89,11 @@ def varying(summary: pd.DataFrame) -> list[str]:
     return [
         name for name in cell_columns(summary) if name != "cell" and summary[name].nunique(dropna=False) > 1
     ]
+
+
+def is_number(frame: pd.DataFrame, name: str) -> bool:
+    """Whether a column holds numbers, which stand at the right of a table's field."""
+    return frame[name].dtype.kind in "iuf"
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -122,6 +134,19 @@ def labels(summary: pd.DataFrame) -> dict[str, str]:
     return {str(row["cell"]): name_cell(row, columns) for row in rows_of(summary)}
 
 
+def title_of(data: Frames) -> str:
+    """A single cell by name: `sigmoid, depth 20, init auto, digits (3 seeds)`."""
+    row = rows_of(data.summary)[0]
+    named = [name for name in ("depth", "init", "norm", "residual") if str(row.get(name, "none")) != "none"]
+    seeds = int(row["seeds"])
+    return f"{name_cell(row, named)}, {row['dataset']} ({seeds} seed{'' if seeds == 1 else 's'})"
+
+
+def has_readout(data: Frames) -> bool:
+    """Whether the last layer is the readout of the stacked network."""
+    return bool((data.layers["name"] == "output").any())
+
+
 def verdicts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Each verdict of a cell with the seeds it holds in: `[("vanishing", "3/3")]`; empty without one."""
     names, seeds = (row.get(name) for name in ("verdict", "verdict_seeds"))
@@ -137,6 +162,28 @@ def ranking(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.sort_values(
         ["val_accuracy_mean", "train_loss_mean"], ascending=[False, True], kind="stable", na_position="last"
     )
+
+
+def best_and_worst(summary: pd.DataFrame, most: int) -> list[str]:
+    """The cells as ranked, best first; of more than `most`, as many of the best as of the worst."""
+    ranked = [str(cell) for cell in ranking(summary)["cell"]]
+    return [ranked[place] for place in ends(len(ranked), most, most // 2)]
+
+
+def ends(count: int, most: int, first: int | None = None) -> list[int]:
+    """At most `most` of `count` places of a ranking: the `first` ones (two thirds unless said) and the last ones. Its
+    middle says least."""
+    if count <= most:
+        return list(range(count))
+    first = most * 2 // 3 if first is None else first
+    return [*range(first), *range(count - (most - first), count)]
+
+
+def thin(count: int, most: int) -> list[int]:
+    """At most `most` of `count` places, both ends among them, evenly."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(x) for x in np.linspace(0, count - 1, most)})
 
 
 def against_best(data: Frames) -> dict[str, str]:
@@ -172,7 +219,7 @@ def counted(rows: pd.DataFrame, column: str) -> pd.Series[float]:
     A gradient's NaN is measured where the row counts entries that are not finite, a loss's wherever any loss is there.
     """
     values = rows[column].astype(float)
-    if column in GRADIENTS and "nonfinite" in rows:
+    if column in (*GRADIENTS, "bias_grad_norm") and "nonfinite" in rows:
         return values.mask(values.isna() & (rows["nonfinite"].fillna(0) > 0), np.inf)
     if column in LOSSES and values.notna().any():
         return values.fillna(np.inf)

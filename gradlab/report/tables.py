@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from gradlab.report import selections
-from gradlab.report.glyphs import number, percent
 from gradlab.report.selections import Frames
+from gradlab.report.summary_columns import MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Field = Callable[[dict[str, Any]], str]
-
-MEASURES: tuple[tuple[str, Field], ...] = (
-    ("accuracy", lambda row: _interval(row, "val_accuracy", 3)),
-    ("attenuation", lambda row: _interval(row, "attenuation", 2)),
-    ("decay", lambda row: _factor(float(row["decay_per_layer_mean"]))),
-    ("theory", lambda row: _factor(float(row["decay_per_layer_predicted"]))),
-    ("dead %", lambda row: percent(float(row["dead_fraction_max"]))),
-    ("saturated %", lambda row: percent(float(row["saturated_fraction_max"]))),
-    ("verdict", lambda row: ", ".join(name for name, _ in selections.verdicts(row))),
-)
+SHOWN = [measure for measure in MEASURES if measure.paper]
 NOTE = (
     "Means over {seeds} seeds ± half of the 95 % interval; {same}. Attenuation: log10 of delta in the first layer "
     "over that in the last hidden layer, at step 0. Decay: delta's factor from a layer to the one below, at step 0; "
     "theory: its mean-field prediction."
 )
-SHORT = {"attenuation": "atten.", "saturated %": "sat. %"}
 LONG = 16  # characters of a text from which its column is broken, to the width BROKEN
 BROKEN = "8.5em"
 LATEX = {
@@ -45,12 +31,13 @@ def rows(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """(heads, fields): ranked cells, the cell columns in which they differ, then what was measured."""
     ranked = selections.ranking(summary)
     differ = [name for name in selections.varying(ranked) if name != "activation"]
-    heads = ["activation", *differ, *(head for head, _ in MEASURES)]
+    heads = ["activation", *differ, *(measure.paper for measure in SHOWN), "verdict"]
     fields = [
         [
             str(row["activation"]),
             *(selections.show(row[name]) for name in differ),
-            *(field(row) for _, field in MEASURES),
+            *(measure.in_paper(row) for measure in SHOWN),
+            ", ".join(name for name, _ in selections.verdicts(row)),
         ]
         for row in selections.rows_of(ranked)
     ]
@@ -82,7 +69,8 @@ def latex(data: Frames) -> str:
     Long texts are broken inside their column, and a table that is still too wide is scaled down to the line.
     """
     heads, fields = rows(data.summary)
-    measured = len(heads) - len(MEASURES)  # the first column that is no cell column
+    measured = len(heads) - len(SHOWN) - 1  # the first column that is no cell column
+    short = {measure.paper: measure.latex for measure in SHOWN if measure.latex}
     texts = [_is_text(data.summary, head) for head in heads]
     broken = [text and max(len(line[i]) for line in fields) > LONG for i, text in enumerate(texts)]
     kinds = [
@@ -104,7 +92,7 @@ def latex(data: Frames) -> str:
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
             f"\\begin{{tabular}}{{{''.join(kinds)}}}",
             "\\toprule",
-            " & ".join(_latex(SHORT.get(head, head)) for head in heads) + r" \tabularnewline",
+            " & ".join(_latex(short.get(head, head)) for head in heads) + r" \tabularnewline",
             "\\midrule",
             *lines,
             "\\bottomrule",
@@ -114,17 +102,6 @@ def latex(data: Frames) -> str:
             "",
         ]
     )
-
-
-def _interval(row: dict[str, Any], name: str, digits: int) -> str:
-    value, half = float(row[f"{name}_mean"]), float(row[f"{name}_ci95"])
-    if np.isnan(value):
-        return ""
-    return f"{value:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
-
-
-def _factor(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.01 else number(value)
 
 
 def _markdown(text: str) -> str:
@@ -154,4 +131,4 @@ def _latex_number(text: str) -> str:
 
 def _is_text(summary: pd.DataFrame, head: str) -> bool:
     """Whether a column of the table holds names."""
-    return head == "verdict" or (head in summary and summary[head].dtype.kind not in "iuf")
+    return head == "verdict" or (head in summary and not selections.is_number(summary, head))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab.report import selections
-from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
+from gradlab.report.figures import leading
+from gradlab.report.glyphs import Glyphs, number, power_of_ten
 from gradlab.report.layer_table import layer_table
 from gradlab.report.selections import Frames
+from gradlab.report.summary_columns import MEASURES, fixed, measured, plus_minus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,11 +155,11 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     loss, accuracy = selections.course(steps, "train_loss"), selections.course(steps, "val_accuracy")
     text = f"training loss {number(loss.median[0])}"
     if len(loss.at) > 1:
-        text += f" → {measured(row['train_loss_mean'])}{_interval(row['train_loss_ci95'])}"
+        text += f" → {measured(row['train_loss_mean'])}{plus_minus(row['train_loss_ci95'], number)}"
     if np.isfinite(accuracy.median).any():
         text += f"; validation accuracy {accuracy.median[0]:.3f}"
         if len(accuracy.at) > 1:
-            text += f" → {row['val_accuracy_mean']:.3f}{_interval(row['val_accuracy_ci95'], 3)}"
+            text += f" → {row['val_accuracy_mean']:.3f}{plus_minus(row['val_accuracy_ci95'], fixed(3))}"
     return text
 
 
@@ -183,7 +185,7 @@ def _factor(attenuation: float) -> str:
         return "0: nothing arrives (attenuation -inf)"
     if attenuation == np.inf:
         return "without bound (attenuation inf)"
-    return f"×{power_of_ten(attenuation)} (attenuation {_plain(attenuation, 1)})"
+    return f"×{power_of_ten(attenuation)} (attenuation {fixed(1)(attenuation)})"
 
 
 # ---- many cells
@@ -209,35 +211,25 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
     needed = sum(max(n, len(name)) + 1 for n, name in zip(values, differ, strict=True))
     merge = needed > width // 2
     named = max(14, min(width // 2, width - 24))  # what the place, the accuracy and a verdict leave
-    room = width - 5 - (named if merge else needed) - 7 - 12
-    numbers: list[tuple[str, int, Callable[[dict[str, Any]], str]]] = [
-        ("atten.", 7, lambda row: _plain(row["attenuation_mean"], 1)),
-        ("decay", 7, lambda row: number(row["decay_per_layer_mean"])),
-        ("theory", 7, lambda row: number(row["decay_per_layer_predicted"])),
-        ("±", 6, lambda row: _plain(row["val_accuracy_ci95"], 3)),
-        ("loss", 7, lambda row: measured(row["train_loss_mean"])),
-        ("dead%", 6, lambda row: percent(row["dead_fraction_max"])),
-        ("sat.%", 6, lambda row: percent(row["saturated_fraction_max"])),
-    ]
-    kept = []
-    for column in numbers:
-        if room >= column[1]:
-            kept.append(column)
-            room -= column[1]
+    room = width - 5 - (named if merge else needed) - 12
+    kept = set()
+    for measure in sorted(MEASURES, key=lambda measure: measure.rank):
+        if room >= measure.width or measure.rank == 0:
+            kept.add(measure.column)
+            room -= measure.width
+    measures = [measure for measure in MEASURES if measure.column in kept]
     table.add_column("#", justify="right", no_wrap=True)
     if merge:
         table.add_column("cell", overflow="fold", width=named)
-    for name, _ in zip(differ, values, strict=True) if not merge else ():
-        table.add_column(name, justify="right" if ranked[name].dtype.kind in "if" else "left", no_wrap=True)
-    table.add_column("acc.", justify="right", no_wrap=True)
-    order = ("±", "loss", "atten.", "decay", "theory", "dead%", "sat.%")
-    kept.sort(key=lambda column: order.index(column[0]))
-    for head, _, _ in kept:
-        table.add_column(glyphs.text(head), justify="right", no_wrap=True)
+    for name in differ if not merge else ():
+        table.add_column(
+            name, justify="right" if selections.is_number(ranked, name) else "left", no_wrap=True
+        )
+    for measure in measures:
+        table.add_column(glyphs.text(measure.terminal), justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
     rows = selections.rows_of(ranked)
-    keep = shown_ends(len(rows), MOST_CELLS)
-    for place in keep:
+    for place in selections.ends(len(rows), MOST_CELLS):
         row = rows[place]
         label = (
             [selections.fold(selections.name_cell(row, differ), named)]
@@ -247,25 +239,16 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
         table.add_row(
             f"{'=' if against.get(str(row['cell'])) == 'tied' else ''}{place + 1}",
             *(glyphs.text(text) for text in label),
-            _plain(row["val_accuracy_mean"], 3),
-            *(cell(row) for _, _, cell in kept),
+            *(measure.on_terminal(row) for measure in measures),
             verdict_text(row["verdict"] if isinstance(row["verdict"], str) else "", glyphs),
         )
     return table
 
 
-def shown_ends(count: int, most: int) -> list[int]:
-    """The first two thirds and the last third of `most` places: the middle of a ranking says least."""
-    if count <= most:
-        return list(range(count))
-    head = most * 2 // 3
-    return [*range(head), *range(count - (most - head), count)]
-
-
 def _ranking_line(ranked: pd.DataFrame) -> str:
     differ = selections.varying(ranked) or ["activation"]
     best = selections.rows_of(ranked)[0]
-    accuracy = f"{_plain(best['val_accuracy_mean'], 3)}{_interval(best['val_accuracy_ci95'], 3)}"
+    accuracy = fixed(3)(best["val_accuracy_mean"]) + plus_minus(best["val_accuracy_ci95"], fixed(3))
     text = f"Best: {selections.name_cell(best, differ)} with validation accuracy {accuracy}"
     if len(differ) > 1 and "activation" in differ:
         means = ranked.groupby("activation")["val_accuracy_mean"].mean().sort_values(ascending=False)
@@ -300,7 +283,8 @@ def _print_files(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
         names = [str(path) for path in paths if path.parts[0] != "figures"]
         if pictures := [path for path in paths if path.parts[0] == "figures"]:
             more = len(pictures) - 1
-            shown = next((path for path in pictures if path.stem in ("overview", "by_depth")), pictures[0])
+            first = [figure.name for figure in leading("cell", "grid")]
+            shown = next((path for name in first for path in pictures if path.stem == name), pictures[0])
             names.append(f"{shown}" + (f" and {_count(more, 'figure')} beside it" if more else ""))
         _line(console, glyphs, f"written to {short_path(outcome.out)}: {', '.join(names)}")
 
@@ -324,19 +308,3 @@ def short_path(path: Path) -> str:
 
 def _count(count: Any, noun: str) -> str:
     return f"{int(count)} {noun}" + ("" if int(count) == 1 else "s")
-
-
-def measured(value: float) -> str:
-    """A number that was measured whatever it is: NaN is said."""
-    return "nan" if np.isnan(value) else number(value)
-
-
-def _plain(value: float, digits: int) -> str:
-    """A number with so many digits, without a negative zero; nothing for NaN."""
-    return "" if np.isnan(value) else f"{value:z.{digits}f}"
-
-
-def _interval(value: float, digits: int | None = None) -> str:
-    if np.isnan(value):
-        return ""
-    return f" ± {number(value) if digits is None else format(value, f'.{digits}f')}"

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import subprocess
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gradlab.base.registry import Registry
 from gradlab.cli.main import main
 from gradlab.papers import registry
+from gradlab.papers.paper import Paper
 from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, exactly
 
 
@@ -38,7 +42,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         __import__("sys").modules, "gradlab.papers.small", types.SimpleNamespace(reproduce=reproduce)
     )
-    monkeypatch.setattr(registry, "PAPERS", {"small": registry.Paper("small", "a <title>", "Nobody 1900")})
+    small = Paper(name="small", title="a <title>", citation="Nobody 1900")
+    monkeypatch.setattr(registry, "PAPERS", Registry("result", {"small": small}))
 
 
 def test_list_names_every_result_and_measures_none(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,6 +53,17 @@ def test_list_names_every_result_and_measures_none(capsys: pytest.CaptureFixture
     assert main(["reproduce", "--list", "--json"]) == 0
     assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(registry.PAPERS)
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("command", [["reproduce", "--list"], ["list", "papers"]])
+def test_what_there_is_is_read_without_a_module_of_a_paper_and_without_torch_or_numpy(
+    command: list[str],
+) -> None:
+    code = "import sys\nfrom gradlab.cli.main import main\ncode = main(sys.argv[1:])\nprint(*sys.modules)\nexit(code)"
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    *lines, modules = done.stdout.splitlines()
+    assert any(line.startswith("lu-2019 ") for line in lines)
+    assert not {"torch", "numpy", "gradlab.papers.lu_2019", "gradlab.papers.rows"} & set(modules.split())
 
 
 def test_no_name_and_a_wrong_name_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:

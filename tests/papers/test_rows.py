@@ -1,6 +1,7 @@
 """Rows, tolerances and intervals; registry and files of a reproduction; thousands of nets drawn at once."""
 
 import csv
+from importlib import import_module
 from math import inf, nan
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from gradlab.papers import registry, reproduction
 from gradlab.papers.claims import decide
 from gradlab.papers.rows import (
     COLUMNS,
-    Estimate,
+    Measured,
     Row,
     absolute,
     at_least,
@@ -34,7 +35,7 @@ def row(value: float, tolerance: object, name: str = "a row") -> Row:
         row=name,
         statement="one, two",
         published=1.0,
-        measured=Estimate(value, value - 1, value + 1),
+        measured=Measured(value, value - 1, value + 1),
         tolerance=tolerance,  # type: ignore[arg-type]
         source="a paper",
         provenance="D",
@@ -63,9 +64,9 @@ def test_a_row_passes_inside_its_tolerance_and_never_on_nan(
 def test_intervals_are_students_and_wilsons() -> None:
     values = np.array([1.0, 2.0, 4.0, 7.0])
     low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
-    assert mean_of(values) == Estimate(pytest.approx(3.5), pytest.approx(low), pytest.approx(high))
+    assert mean_of(values) == Measured(pytest.approx(3.5), pytest.approx(low), pytest.approx(high))
     expected = stats.binomtest(7, 40).proportion_ci(method="wilson")
-    assert share_of(7, 40) == Estimate(7 / 40, pytest.approx(expected.low), pytest.approx(expected.high))
+    assert share_of(7, 40) == Measured(7 / 40, pytest.approx(expected.low), pytest.approx(expected.high))
 
 
 def test_a_verdict_follows_from_its_conditions() -> None:
@@ -102,6 +103,32 @@ def test_unknown_results_are_named_all_at_once() -> None:
         registry.find(["lu-2019", "lu-2018", "nobody"])
     assert len(error.value.problems) == 2 and "lu-2019" in str(error.value)
     assert [each.name for each in registry.find(["lu-2019", "he-2015", "lu-2019"])] == ["lu-2019", "he-2015"]
+
+
+def test_results_are_the_modules_with_a_paper_and_what_is_read_is_what_they_hold() -> None:
+    files = Path(registry.__file__).parent.glob("*.py")
+    read = {file.stem: paper for file in files if (paper := registry.paper_of(file))}
+    assert {paper.module for paper in registry.PAPERS.values()} == {f"gradlab.papers.{stem}" for stem in read}
+    for stem in ("lu_2019", "hayou_2019", "activations_article"):
+        assert read[stem] == import_module(f"gradlab.papers.{stem}").PAPER
+    assert not {"registry", "rows", "article_shapes"} & set(read)
+    orders = [paper.order for paper in registry.PAPERS.values()]
+    assert orders == sorted(set(orders)), "each has a place of its own"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('PAPER = Paper("a-paper", "title", "nobody")', "given by keyword"),
+        ('PAPER = "Nobody 1900"', "given by keyword"),
+        ('PAPER = Paper(name="a-paper", title=TITLE, citation="nobody")', "malformed"),
+        ('PAPER = Paper(name="another", title="title", citation="nobody")', "called 'another'"),
+    ],
+)
+def test_a_paper_that_cannot_be_read_from_its_text_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a_paper.py").write_text(f"TITLE = 'title'\n{text}\n")
+    with pytest.raises(ValueError, match=said):
+        registry.paper_of(tmp_path / "a_paper.py")
 
 
 def test_an_ensemble_is_independent_nets_of_the_right_moments_and_repeats_itself() -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from synthetic_results import STEPS, delta, make
 
+from gradlab import sensors
 from gradlab.base.errors import ConfigError
+from gradlab.base.registry import Registry
 from gradlab.report import figures, selections
 from gradlab.report.axes import Decades, style
 from gradlab.report.selections import fold
@@ -133,7 +135,7 @@ def test_phase_diagram_places_the_net_and_the_critical_line() -> None:
 
 def test_every_figure_of_the_registry_is_drawn_and_saved_in_every_format(tmp_path: Path) -> None:
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF-"}
-    drawn = [name for name in figures.FIGURES if name != "histograms"]  # these need a table that GRID has not
+    drawn = [name for name in figures.FIGURES if name not in sensors.optional()]  # tables that GRID has not
     for nth, name in enumerate(drawn):
         kinds = figures.FORMATS if nth == 0 else ["pdf"]
         for path in figures.save(figures.plot(GRID, name), tmp_path / name, kinds):
@@ -150,7 +152,7 @@ def test_the_same_numbers_write_the_same_picture(tmp_path: Path) -> None:
 def test_extreme_nets_have_figures(made, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     if made.summary["activation"].iloc[0] == "softmax":
         made.layers[["dead_fraction", "saturated_fraction", "delta_rms_predicted"]] = np.nan
-        assert figures.CELL["units"](made) is None and figures.CELL["prediction"](made) is None
+        assert all(figures.FIGURES[name].draw(made) is None for name in ("units", "prediction"))
     assert len(figures.save_all(made, tmp_path, ["svg"])) >= 4
 
 
@@ -158,20 +160,27 @@ def test_many_cells_give_few_files(tmp_path: Path) -> None:
     many = make(("relu", "tanh", "linear", "sigmoid"), tuple(range(2, 12)), seeds=1, steps=(0,))
     drawn: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for registry in (figures.CELL, figures.GRID, figures.BOTH):
-            for name in registry:
-                patch.setitem(registry, name, lambda data: None)
+        blank = {name: replace(spec, draw=lambda data: None) for name, spec in figures.FIGURES.items()}
+        patch.setattr(figures, "FIGURES", Registry("figure", blank))
         patch.setattr(figures, "save", lambda figure, stem, formats: drawn.append(stem.name) or [])
         figures.save_all(many, tmp_path, ["png"])
     assert sum(name.endswith("overview") for name in drawn) == figures.MOST_CELLS
-    assert len(drawn) == figures.MOST_CELLS + len(figures.GRID) + len(figures.BOTH)
+    assert len(drawn) == figures.MOST_CELLS + len(figures.of_kind("grid", "both"))
 
 
 def test_unknown_figures_and_cells_are_the_users_mistake() -> None:
     with pytest.raises(ConfigError, match="did you mean 'heatmap'"):
         figures.plot(RUN, "heatmaps")
-    with pytest.raises(ConfigError, match="no cell"):
+    with pytest.raises(ConfigError, match="unknown cell"):
         figures.plot(RUN, cell="feed")
+
+
+def test_where_no_figure_is_named_the_first_leading_one_that_has_something_to_draw_is_shown() -> None:
+    assert figures.plot(RUN).axes[1].get_title("left") == r"$\log_{10}\,\delta$ (rms)", "the overview"
+    assert len(figures.plot(GRID, cell=GRID.summary["cell"].iloc[0]).axes) == len(figures.plot(RUN).axes)
+    assert figures.plot(GRID).axes[0].get_title("left") == "validation accuracy, last record"
+    one_depth = make(("relu", "tanh"), (5,))
+    assert [ax.get_title("left") for ax in figures.plot(one_depth).axes] == ["depth 5"], "profiles"
 
 
 def test_no_two_of_a_figures_lines_look_alike() -> None:

@@ -14,8 +14,7 @@ from test_page import data_of
 from gradlab.cli.main import main
 from gradlab.report import figures, page_data, selections
 from gradlab.report.build import build
-from gradlab.report.distributions import COUNTS, by_layer, pooled
-from gradlab.report.histogram_figure import FULL, OVERLAP
+from gradlab.report.distributions import COUNTS, FULL, OVERLAP, by_layer, pooled
 from gradlab.sensors.extra.histograms import BINS
 from gradlab.store.results import Results, read_folder
 
@@ -109,7 +108,7 @@ def test_the_page_has_the_distributions_at_every_record(result: Results) -> None
 def test_many_cells_get_fewer_ridges_and_then_none_and_the_page_says_so(
     result: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = selections.Tables(result.layers, result.steps, result.summary, result.histograms)
+    data = selections.Tables(**selections.tables_of(result))
     cell = [str(result.summary["cell"].iloc[0])]
     monkeypatch.setattr(page_data, "HISTOGRAM_BUDGET", 3 * 14 * 3 * (BINS + 4))
     assert page_data.histogram_data(data, cell)[cell[0]]["steps"] == [0, 4, 8]

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
 from synthetic_results import STEPS, Made, delta, make
 
 from gradlab.base.errors import DataError
-from gradlab.report import html, page_data
+from gradlab.report import axes, html, page_data, palette
 from gradlab.report.build import build
 from gradlab.store.results import Results, read_folder
 
@@ -20,7 +22,8 @@ HOSTILE = "</script><script>alert(1)</script>&amp;\"'"
 
 def saved(made: Made, out: Path = Path("made")) -> Results:
     manifest = {"finished": True, "chance": {str(cell): 0.1 for cell in made.summary["cell"]}}
-    return Results(out, (), made.layers, made.steps, made.summary, "[network]\n", manifest)
+    frames = {"layers": made.layers, "steps": made.steps, "summary": made.summary}
+    return Results(out, None, {}, manifest, _frames=frames)
 
 
 def write_folder(made: Made, folder: Path) -> Path:
@@ -84,6 +87,27 @@ def test_the_pages_numbers_are_the_medians_of_the_table() -> None:
 def test_zeros_infinities_and_what_does_not_apply_stay_three_things() -> None:
     found = page_data.logs(np.array([[1e-3, 0.0], [np.inf, np.nan]]))
     assert found == [[-3000, page_data.ZERO], [page_data.INFINITE, None]]
+
+
+def test_colours_marks_and_strips_are_those_of_the_figures_and_stand_in_no_script() -> None:
+    data = data_of(page_of(make()))
+    assert data["light"]["series"] == list(axes.COLOURS) and len(data["marks"]) == len(axes.MARKERS)
+    assert (data["zero"], data["infinite"]) == (page_data.ZERO, page_data.INFINITE)
+    least, share = data["strip"]
+    assert (
+        axes.Decades(-40, 0, True, False).gap == share * 40 and axes.Decades(0, 1, True, False).gap == least
+    )
+    stops = [(share, to_hex(colormaps[palette.MAP](float(share)))) for share, _ in palette.MAP_STOPS]
+    for (_, given), (_, true) in zip(data["map"], stops, strict=True):
+        np.testing.assert_allclose(to_rgb(given), to_rgb(true), atol=2 / 255)
+    script = (html.TEMPLATES / "report.js").read_text(encoding="utf-8").lower()
+    colours = [
+        *data["light"].values(),
+        *data["dark"].values(),
+        *data["light"]["series"],
+        *data["dark"]["series"],
+    ]
+    assert not [each for each in colours if isinstance(each, str) and each.lower() in script]
 
 
 def test_the_page_asks_for_nothing_and_has_one_plotly() -> None:

@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 from synthetic_results import STEPS, Made, delta, make
 
+from gradlab.report import html, selections, tables
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.layer_table import shown_layers
 from gradlab.report.selections import against_best
+from gradlab.report.summary_columns import MEASURES
 from gradlab.report.terminal import print_compare, print_run
 
 GRID = make(("sigmoid", "relu", "tanh"), (5, 20))
@@ -137,6 +139,46 @@ def test_many_figures_are_one_entry_among_the_files() -> None:
         in text
     )
     assert "next: gradlab diagnose results/made" in text
+
+
+def test_of_many_figures_the_one_is_named_that_is_shown_where_none_is() -> None:
+    figures = tuple(GRID.out / "figures" / f"{name}.png" for name in ("activations", "ranking", "profiles"))
+    text = " ".join(shown(print_compare, replace(GRID, files=figures), 200).split())
+    assert "figures/profiles.png and 2 figures beside it" in text
+
+
+def test_page_paper_and_terminal_show_the_same_numbers_under_the_heads_of_one_description() -> None:
+    made = make(("tanh",), (5, 20))
+    lines = shown(print_compare, made, 200).splitlines()
+    heads = next(line for line in lines if "acc." in line).split()
+    fields = next(line for line in lines if re.match(" *1 ", line)).split()
+    paper = [line.strip("| ").split(" | ") for line in tables.markdown(made).splitlines() if "|" in line]
+    page = html.ranking_table(made)  # type: ignore[arg-type]
+    best = selections.rows_of(selections.ranking(made.summary))[0]
+    for measure in MEASURES:
+        assert fields[heads.index(measure.terminal)] == measure.on_terminal(best)
+        at = [head for head, _ in page["heads"]].index(measure.page)
+        assert page["rows"][0]["fields"][at].text == measure.on_page(best)
+        if measure.paper:
+            assert paper[2][paper[0].index(measure.paper)] == measure.in_paper(best)
+    assert fields[heads.index("atten.")] == f"{best['attenuation_mean']:.1f}"
+    assert paper[2][paper[0].index("accuracy")] == f"{best['val_accuracy_mean']:.3f} ± 0.004"
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "said"),
+    [
+        (-0.001, 0.1, ("0.00", "0.00 ± 0.10", "0.0")),
+        (-np.inf, np.nan, ("-inf", "-inf", "-inf")),
+        (np.nan, np.nan, ("", "", "")),
+    ],
+)
+def test_a_number_is_said_without_a_negative_zero_and_not_at_all_where_there_is_none(
+    mean: float, half: float, said: tuple[str, str, str]
+) -> None:
+    measure = next(measure for measure in MEASURES if measure.column == "attenuation_mean")
+    row = {"attenuation_mean": mean, "attenuation_ci95": half}
+    assert (measure.on_page(row), measure.in_paper(row), measure.on_terminal(row)) == said
 
 
 def test_two_hundred_cells_do_not_fill_the_screen() -> None:

@@ -2,19 +2,15 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { zero: ZERO, infinite: INFINITE } = data;
+  const { zero: ZERO, infinite: INFINITE, strip: [LEAST_GAP, GAP_SHARE], dashes: DASHES, marks: MARKS } = data;
   const byId = (id) => document.getElementById(id);
   const LIGHT = {
-    back: "#ffffff", text: "#1b1f23", quiet: "#50575e", line: "#d3d7db", strip: "#e4e6e8", bad: "#f6d5c8", theory: "#1b1f23",
-    series: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"],
+    back: "#ffffff", text: "#1b1f23", quiet: "#50575e", line: "#d3d7db", theory: "#1b1f23", ...data.light,
   };
   const DARK = {
-    back: "#14171a", text: "#e7e9eb", quiet: "#b3bac1", line: "#3b4248", strip: "#30363c", bad: "#5a2a1c", theory: "#e7e9eb",
-    series: ["#56B4E9", "#F0805A", "#2DB88A", "#E4A1C6", "#E69F00", "#8FA8FF", "#E8E8E8"],
+    back: "#14171a", text: "#e7e9eb", quiet: "#b3bac1", line: "#3b4248", theory: "#e7e9eb", ...data.dark,
   };
-  const DASHES = ["solid", "dash", "dot", "dashdot"];
-  const MARKS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "triangle-left", "triangle-right", "star"];
-  const CIVIDIS = [[0, "#00224e"], [0.25, "#434e6c"], [0.5, "#7d7c78"], [0.75, "#bcae6c"], [1, "#fee838"]];
+  const VERMILION = LIGHT.series[1];  // of marks on a map or between ridges, on either background
   const darkQuery = window.matchMedia("(prefers-color-scheme: dark)");
   let printing = false;
   const theme = () => (darkQuery.matches && !printing ? DARK : LIGHT);
@@ -44,7 +40,7 @@
       high = Math.ceil(finite.reduce((a, b) => Math.max(a, b)) / 1000);
       if (high === low) high += 1;
     }
-    const gap = Math.max(0.4, 0.07 * (high - low));
+    const gap = Math.max(LEAST_GAP, GAP_SHARE * (high - low));
     const zero = all.includes(ZERO), infinite = all.includes(INFINITE);
     const place = (v) => (v === null ? null : v === ZERO ? low - gap : v === INFINITE ? high + gap : v / 1000);
     const stride = [1, 2, 3, 5, 10, 20, 30, 50, 100].find((s) => (high - low) / s <= 7);
@@ -55,8 +51,8 @@
     if (zero) { tickvals.push(low - gap); ticktext.push("0"); }
     if (infinite) { tickvals.push(high + gap); ticktext.push("inf"); }
     const strips = () => [
-      ...(zero ? [strip(low - 1.5 * gap, low - 0.5 * gap, theme().strip)] : []),
-      ...(infinite ? [strip(high + 0.5 * gap, high + 1.5 * gap, theme().bad)] : []),
+      ...(zero ? [strip(low - 1.5 * gap, low - 0.5 * gap, theme().zero)] : []),
+      ...(infinite ? [strip(high + 0.5 * gap, high + 1.5 * gap, theme().nonfinite)] : []),
     ];
     const range = [zero ? low - 1.5 * gap : low - 0.1, infinite ? high + 1.5 * gap : high + 0.1];
     return { low, high, place, axis: { tickvals, ticktext, range }, strips };
@@ -172,11 +168,11 @@
     });
   }
 
-  const MAPS = { delta_rms: "log10 delta (rms)", weight_grad_norm: "log10 weight gradient",
-    dead_fraction: "dead units", saturated_fraction: "saturated outputs" };
+  const MAPS = { ...Object.fromEntries(Object.entries(data.gradients).map(([column, name]) => [column, `log10 ${name}`])),
+    ...data.shares };
   function mapPlot() {
     const column = byId("map").value;
-    const logarithmic = column === "delta_rms" || column === "weight_grad_norm";
+    const logarithmic = column in data.gradients;
     const rows = logarithmic ? current[column].m : current[column];
     draw("plot-map", () => {
       const across = (pick) => current.layers.map((_, l) => rows.map((row) => pick(row[l])));
@@ -191,10 +187,10 @@
         [zmin, zmax] = [zmin - lack, zmax + lack];
       }
       const base = { x, y: current.layers, type: "heatmap", hoverongaps: false, text: across(logarithmic ? power : share) };
-      const traces = [{ ...base, z: across(number), colorscale: CIVIDIS, zmin, zmax,
+      const traces = [{ ...base, z: across(number), colorscale: data.map, zmin, zmax,
         colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: theme().text } },
         hovertemplate: `step %{x}, layer %{y}: %{text}${logarithmic ? "" : " %"}<extra></extra>` }];
-      for (const [code, colour, name] of [[ZERO, "#8c9196", "exactly 0"], [INFINITE, "#D55E00", "inf or nan"]]) {
+      for (const [code, colour, name] of [[ZERO, "#8c9196", "exactly 0"], [INFINITE, VERMILION, "inf or nan"]]) {
         if (logarithmic && rows.some((row) => row.includes(code))) {
           traces.push({ ...base, z: across((v) => (v === code ? 1 : null)), showscale: false,
             colorscale: [[0, colour], [1, colour]], hovertemplate: `step %{x}, layer %{y}: ${name}<extra></extra>` });
@@ -208,7 +204,7 @@
           xaxis: { title: { text: "step (records)" }, type: "category", nticks: 8 },
           yaxis: { ...layerAxis(current), title: { text: "layer" } },
           shapes: [{ type: "rect", xref: "x", yref: "paper", x0: record - 0.5, x1: record + 0.5, y0: 0, y1: 1,
-            line: { color: "#D55E00", width: 2 } }],
+            line: { color: VERMILION, width: 2 } }],
         },
         label: `${MAPS[column]} over layers and recorded steps, of ${current.label}`,
       };
@@ -216,12 +212,12 @@
   }
 
   function sharesPlot() {
-    const wanted = ["dead_fraction", "saturated_fraction"].filter((c) => current[c]);
+    const wanted = Object.keys(data.shares).filter((c) => current[c]);
     byId("shares").hidden = wanted.length === 0;
     if (!wanted.length) return;
     draw("plot-shares", () => ({
       traces: wanted.map((column, n) => line(current.layers, current[column][record].map((v) => (v === null ? null : v / 1000)),
-        n, n === 0 && column === "dead_fraction" ? "dead units" : "saturated outputs",
+        n, data.shares[column],
         { hovertemplate: "layer %{x}: %{y:.1%}<extra>%{fullData.name}</extra>" })),
       layout: { xaxis: layerAxis(current), yaxis: { range: [-0.02, 1.02], tickformat: ".0%" } },
       label: `Shares of dead units and saturated outputs by layer at ${stepText()}; the numbers are in the table below.`,
@@ -233,7 +229,7 @@
     if (!course) return [];
     const at = course.x.filter((_, i) => typeof course.m[i] === "string");
     return at.length ? [{ type: "rect", xref: "x", yref: "paper", x0: at[0], x1: at[at.length - 1], y0: 0, y1: 1,
-      fillcolor: theme().bad, opacity: 0.6, line: { width: 0 }, layer: "below",
+      fillcolor: theme().nonfinite, opacity: 0.6, line: { width: 0 }, layer: "below",
       label: { text: "inf or nan", font: { color: theme().text } } }] : [];
   }
 
@@ -243,7 +239,7 @@
     const ends = all.map((one) => middle(one));
     const reach = ends.map(([a, b]) => Math.max(Math.abs(a), Math.abs(b))).filter((v) => v > 0);
     const widest = reach.reduce((a, b) => Math.max(a, b), 0), least = reach.reduce((a, b) => Math.min(a, b), Infinity);
-    const unit = quantity !== "delta" && widest > 30 * least ? 10 ** Math.floor(Math.log10(least)) : 0;
+    const unit = quantity !== "delta" && widest > data.ridge.wide * least ? 10 ** Math.floor(Math.log10(least)) : 0;
     const of = (v) => (unit ? Math.sign(v) * Math.log10(1 + Math.abs(v) / unit) : v);
     let low = ends.reduce((a, [v]) => Math.min(a, of(v)), Infinity), high = ends.reduce((a, [, v]) => Math.max(a, of(v)), -Infinity);
     if (!(high > low)) [low, high] = Number.isFinite(low) ? [low - 1, low + 1] : [-1, 1];
@@ -268,13 +264,13 @@
     }
     return { of, zero, broken, axis };
   }
-  // [low, high] without the outermost 0.2 % of the drawn heights at each side, as the figure has it.
+  // [low, high] without the outermost `tail` of the drawn heights at each side, as the figure has it.
   function middle([low, high, , , heights]) {
     const total = heights.reduce((a, b) => a + b, 0), width = (high - low) / heights.length;
     let first = 0, last = heights.length - 1, sum = heights[0];
-    while (sum <= 0.002 * total && first < last) { first += 1; sum += heights[first]; }
+    while (sum <= data.ridge.tail * total && first < last) { first += 1; sum += heights[first]; }
     sum = heights[last];
-    while (sum <= 0.002 * total && last > first) { last -= 1; sum += heights[last]; }
+    while (sum <= data.ridge.tail * total && last > first) { last -= 1; sum += heights[last]; }
     return [low + first * width, low + (last + 1) * width];
   }
 
@@ -300,11 +296,11 @@
         if (heights.length) {
           const width = (high - low) / heights.length, x = [], y = [];
           heights.forEach((height, k) => {
-            for (const edge of [low + k * width, low + (k + 1) * width]) { x.push(places.of(edge)); y.push(i + 1.7 * height / 100); }
+            for (const edge of [low + k * width, low + (k + 1) * width]) { x.push(places.of(edge)); y.push(i + data.ridge.overlap * height / 100); }
           });
           const ends = quantity === "delta" ? `${power(1000 * low)} to ${power(1000 * high)}` : `${+low.toPrecision(3)} to ${+high.toPrecision(3)}`;
           traces.push({
-            x: [x[0], ...x, x[x.length - 1]], y: [i, ...y, i], fill: "toself", fillcolor: theme().back === "#ffffff" ? "#9cc3de" : "#1f4e6e",
+            x: [x[0], ...x, x[x.length - 1]], y: [i, ...y, i], fill: "toself", fillcolor: theme().ridge,
             line: { color: series(0), width: 1 }, mode: "lines", type: "scatter", hoveron: "fills", name: `layer ${name(i)}`,
             text: `layer ${name(i)}: ${ends}`, hoverinfo: "text", showlegend: false,
           });
@@ -312,10 +308,10 @@
         for (const [list, share, x, what] of [[zeros, zero, places.zero, "exactly 0"], [broken, bad, places.broken, "inf or nan"]]) {
           if (!share) continue;
           const words = `layer ${name(i)}: ${(share / 10).toFixed(1)} % ${what}`;
-          list.x.push(x, x, null); list.y.push(i, i + 0.9 * share / 1000, null); list.text.push(words, words, "");
+          list.x.push(x, x, null); list.y.push(i, i + data.ridge.full * share / 1000, null); list.text.push(words, words, "");
         }
       }
-      for (const [list, colour, words] of [[zeros, "#D55E00", "exactly 0 (a full bar: all)"], [broken, "#B22A00", "inf or nan"]]) {
+      for (const [list, colour, words] of [[zeros, VERMILION, "exactly 0 (a full bar: all)"], [broken, theme().broken, "inf or nan"]]) {
         if (list.x.length) traces.push({ ...list, mode: "lines", type: "scatter", line: { color: colour, width: 4 }, name: words, hoverinfo: "text" });
       }
       return {
@@ -426,8 +422,8 @@
     gradientPlot("plot-gradient", "weight_grad_norm", "Weight gradient norm");
     mapPlot();
     sharesPlot();
-    coursePlot("plot-loss", { train_loss: "training batch", val_loss: "validation" }, "Loss");
-    coursePlot("plot-accuracy", { train_accuracy: "training batch", val_accuracy: "validation" }, "Accuracy", [-0.02, 1.02]);
+    coursePlot("plot-loss", data.losses, "Loss");
+    coursePlot("plot-accuracy", data.accuracies, "Accuracy", [-0.02, 1.02]);
     showRecord();
   }
 

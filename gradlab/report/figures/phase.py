@@ -10,8 +10,9 @@ import numpy as np
 
 from gradlab.activations import Activation
 from gradlab.report import axes, selections
+from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Array, Frames
-from gradlab.report.shape_figures import known
+from gradlab.report.shapes import known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ def _panels(data: Frames) -> Iterator[tuple[Activation, list[dict[str, Any]]]]:
             yield activation, cells
 
 
-def phase(data: Frames) -> Figure | None:
+def draw(data: Frames) -> Figure | None:
     """The critical line of each activation (up to four) and the cells; None where the theory places no cell."""
     panels = list(_panels(data))[:MOST_PANELS]
     if not panels:
@@ -68,13 +69,13 @@ def phase(data: Frames) -> Figure | None:
     for ax, (activation, cells) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        _draw(ax, activation, cells)
+        _draw_panel(ax, activation, cells)
     figure.axes[0].set_ylabel(r"$\sigma_b$", fontsize=axes.FONT)
     axes.legend_below(figure, axes.handles_of(figure.axes))
     return figure
 
 
-def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None:
+def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None:
     sigma_w, sigma_b = critical_line(activation.text)
     places = sorted({place for row in cells if (place := standing(row, activation))})
     points = np.array(places)
@@ -122,3 +123,13 @@ def _draw(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None
         ax.text(
             0.5, 0.9, "no critical point here", transform=ax.transAxes, fontsize=axes.FONT - 1, ha="center"
         )
+
+
+FIGURE = FigureSpec(
+    name="phase",
+    of="both",
+    summary="the critical line of each activation (up to four) in the plane of sigma_w and sigma_b, and a point where "
+    "each cell stands",
+    draw=draw,
+    order=2,
+)

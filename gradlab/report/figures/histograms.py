@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.report import axes, selections
-from gradlab.report.cell_figures import title_of
-from gradlab.report.distributions import Distribution, by_layer
+from gradlab.report.distributions import FULL, OVERLAP, QUANTITIES, TAIL, WIDE, Distribution, by_layer
+from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.layer_table import shown_layers
+from gradlab.report.palette import LIGHT
 from gradlab.report.selections import Array, Frames
 
 if TYPE_CHECKING:
@@ -18,45 +19,44 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_RIDGES = 14
-OVERLAP = 1.7  # height of a ridge in distances between two of them
-FULL = 0.9  # height of a bar that stands for all entries
-TAIL = 0.002  # share of a layer's entries that may lie outside the axis at each side
-WIDE = 30.0  # a layer's reach over another's beyond which a linear axis shows one of them alone
-TITLES = {"z": "pre-activation z", "h": "activation h", "delta": r"$|\delta|$ of one sample"}
-ZERO, BROKEN = axes.COLOURS[1], "#8A1C00"
 
 Layers = Mapping[int, Distribution]
 
 
-def histograms(data: Frames) -> Figure | None:
+def draw(data: Frames) -> Figure | None:
     """z, h and delta (columns) at the first, a middle and the last record (rows); None where they were not asked for.
 
     A ridge is as high as its fullest bin. Exact zeros and entries that are not finite are bars, a full one for all.
     The axes leave out at most TAIL of a layer's entries at each side.
     """
-    frame = selections.histograms_of(data)
+    frame = selections.optional_table(data, "histograms")
     if frame is None:
         return None
     steps = selections.first_middle_last(selections.records(frame))
     figure = axes.new_figure(0.9 + 2.3 * len(steps))
-    panels = figure.subplots(len(steps), len(TITLES), squeeze=False, sharex="col")
+    panels = figure.subplots(len(steps), len(QUANTITIES), squeeze=False, sharex="col")
     numbers = sorted({int(layer) for layer in frame["layer"]})
     kept = [numbers[i] for i in shown_layers(len(numbers), MOST_RIDGES)]
-    for column, (quantity, title) in enumerate(TITLES.items()):
+    for column, (quantity, title) in enumerate(QUANTITIES.items()):
         found = [by_layer(frame, quantity, step) for step in steps]
         shown = [{layer: one[layer] for layer in kept if layer in one} for one in found]
         place = _Places(quantity == "delta", shown)
         for row, (step, layers) in enumerate(zip(steps, shown, strict=True)):
             ax = panels[row, column]
             draw_ridges(ax, layers, kept, place)
-            axes.dress(ax, title if row == 0 else "", "", f"step {step}: layer" if column == 0 else "")
+            axes.dress(
+                ax,
+                title.replace("|delta|", r"$|\delta|$") if row == 0 else "",
+                "",
+                f"step {step}: layer" if column == 0 else "",
+            )
             ax.grid(False, axis="y")
             names = ["out" if layer == numbers[-1] else str(layer) for layer in kept]
             ax.set_yticks(range(len(kept)), names if column == 0 else [""] * len(kept))
             place.dress(ax)
     note = f"at most {100 * TAIL:g} % of a layer's entries lie outside the picture at each side"
     axes.legend_below(figure, axes.handles_of(panels.ravel()), note)
-    axes.headline(figure, title_of(data))
+    axes.headline(figure, selections.title_of(data))
     return figure
 
 
@@ -72,12 +72,12 @@ def draw_ridges(ax: Axes, layers: Layers, kept: list[int], place: _Places) -> No
             x = np.repeat(place.of(one.edges), 2)[1:-1]
             y = at + np.repeat(height, 2)
             ax.fill_between(
-                x, at, y, facecolor="#9CC3DE", edgecolor=axes.COLOURS[0], linewidth=0.6, zorder=order
+                x, at, y, facecolor=LIGHT.ridge, edgecolor=axes.COLOURS[0], linewidth=0.6, zorder=order
             )
         ax.axhline(at, color="0.7", linewidth=0.4, zorder=order)
         for share, stand, colour, name in (
-            (one.zeros, place.zero, ZERO, "exactly 0: share of the entries (full height: all)"),
-            (one.nonfinite, place.broken, BROKEN, "inf or nan: share of the entries"),
+            (one.zeros, place.zero, axes.COLOURS[1], "exactly 0: share of the entries (full height: all)"),
+            (one.nonfinite, place.broken, LIGHT.broken, "inf or nan: share of the entries"),
         ):
             if share > 0:
                 ax.plot(
@@ -147,3 +147,13 @@ class _Places:
             )
             kept = [v for v in values if self.low <= float(self.of(np.array(v))) <= self.high]
             ax.set_xticks([float(self.of(np.array(v))) for v in kept], [f"{v:g}" for v in kept])
+
+
+FIGURE = FigureSpec(
+    name="histograms",
+    of="cell",
+    summary="distributions of z, h and delta at the first, a middle and the last record: a ridge for each layer, all "
+    "seeds together; bars are the shares of exact zeros and of what is not finite",
+    draw=draw,
+    order=8,
+)

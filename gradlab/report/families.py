@@ -1,0 +1,37 @@
+"""Families: the cells of a result that differ in depth alone, one line of a picture against depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradlab.report import selections
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_LINES = 12
+
+
+def families(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The cells that differ in depth only, by their common name, best mean accuracy first."""
+    others = [name for name in selections.varying(summary) if name != "depth"]
+    groups: dict[str, pd.DataFrame] = {}
+    names = [selections.name_cell(row, others) for row in selections.rows_of(summary)]
+    for name, group in summary.groupby(np.asarray(names, dtype=object), sort=False):
+        groups[str(name)] = group.sort_values("depth")
+    means = {name: float(group["val_accuracy_mean"].mean()) for name, group in groups.items()}
+    return dict(sorted(groups.items(), key=lambda item: -np.nan_to_num(means[item[0]], nan=-1.0)))
+
+
+def chosen(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int]:
+    """At most MOST_LINES families, from the best to the worst evenly; and how many are left out."""
+    names = list(groups)
+    kept = selections.thin(len(names), MOST_LINES)
+    return {names[i]: groups[names[i]] for i in kept}, len(names) - len(kept)
+
+
+def left_out_note(lines: int) -> str:
+    """What a legend says of the lines that are left out."""
+    return f"{lines} more left out" if lines else ""

@@ -1,0 +1,74 @@
+"""How one cell learns: loss and accuracy over the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradlab.report import axes, selections
+from gradlab.report.axes import Decades
+from gradlab.report.figure_spec import FigureSpec
+from gradlab.report.quantities import ACCURACIES, LOSSES
+from gradlab.report.selections import Array, Frames
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def needs_decades(values: Array) -> bool:
+    """Whether a linear axis would hide something: values over two decades, or what is not finite."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    return bool(np.isinf(values).any()) or bool(positive.size and positive.max() > 100 * positive.min())
+
+
+def draw_loss(ax: Axes, data: Frames) -> None:
+    """Loss against step: on a linear axis, or in decades where it blew up."""
+    courses = {label: selections.course(data.steps, column) for column, label in LOSSES.items()}
+    courses = {label: found for label, found in courses.items() if not np.isnan(found.median).all()}
+    drawn = [v for found in courses.values() for v in (found.median, found.low, found.high)]
+    scale = Decades.of(*drawn) if drawn and needs_decades(np.concatenate(drawn)) else None
+    at = np.empty(0)
+    for nth, (label, found) in enumerate(courses.items()):
+        axes.draw_profile(ax, found, nth, label, scale)
+        at = found.at
+    axes.dress(ax, "loss", "step")
+    if scale:
+        scale.dress(ax)
+    axes.step_axis(ax, at)
+    axes.legend(ax)
+
+
+def draw_accuracy(ax: Axes, data: Frames) -> None:
+    """Accuracy against step, from 0 to 1."""
+    for nth, (column, label) in enumerate(ACCURACIES.items()):
+        found = selections.course(data.steps, column)
+        if np.isfinite(found.median).any():
+            axes.draw_profile(ax, found, nth, label)
+    axes.dress(ax, "accuracy", "step")
+    axes.step_axis(ax, np.asarray(data.steps["step"], dtype=np.float64))
+    ax.set_ylim(-0.02, 1.02)
+    axes.legend(ax)
+
+
+def draw(data: Frames) -> Figure | None:
+    """Loss and accuracy against step."""
+    if not len(data.steps):
+        return None
+    figure = axes.new_figure(2.8)
+    left, right = figure.subplots(1, 2)
+    draw_loss(left, data)
+    draw_accuracy(right, data)
+    axes.headline(figure, selections.title_of(data))
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="learning",
+    of="cell",
+    summary="loss and accuracy against step, on the training batch and on the validation split: the median seed, with "
+    "a band from the lowest to the highest",
+    draw=draw,
+    order=5,
+)

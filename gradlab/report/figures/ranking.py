@@ -1,0 +1,66 @@
+"""The cells by their accuracy, the best on top."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradlab.report import axes, selections
+from gradlab.report.figure_spec import FigureSpec
+from gradlab.report.selections import Frames
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_ROWS = 40
+LABEL = 40  # characters of a cell's name on a line
+
+
+def draw(data: Frames) -> Figure | None:
+    """Validation accuracy of the cells, best on top, with 95 % intervals; beside it the attenuation."""
+    ranked = selections.ranking(data.summary)
+    names = selections.labels(ranked)
+    kept = ranked.iloc[selections.ends(len(ranked), MOST_ROWS)]
+    shown = [selections.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
+    lines = sum(1 + name.count("\n") for name in shown)
+    figure = axes.new_figure(1.1 + 0.17 * max(lines, len(kept)))
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(kept))[::-1]
+    for ax, column, title in (
+        (left, "val_accuracy", "validation accuracy"),
+        (right, "attenuation", "attenuation (decades)"),
+    ):
+        value = kept[f"{column}_mean"].to_numpy(dtype=float)
+        half = kept[f"{column}_ci95"].fillna(0).to_numpy(dtype=float)
+        finite = np.isfinite(value)
+        ax.errorbar(
+            value[finite], places[finite], xerr=half[finite], fmt="o", color=axes.COLOURS[0], markersize=3
+        )
+        for i in np.flatnonzero(np.isneginf(value)):
+            ax.annotate(
+                "-inf",
+                (0.02, places[i]),
+                xycoords=("axes fraction", "data"),
+                fontsize=axes.FONT - 1,
+                va="center",
+            )
+        axes.dress(ax, title, "last record" if ax is left else "step 0")
+    left.set_xlim(0, 1.02)
+    right.axvline(0, color="0.6", linewidth=0.7)
+    left.set_yticks(places, shown)
+    left.set_ylim(-0.7, len(kept) - 0.3)
+    if len(kept) < len(ranked):
+        left.set_xlabel(
+            f"last record; {len(ranked) - len(kept)} cells of the middle left out", fontsize=axes.FONT
+        )
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="ranking",
+    of="grid",
+    summary="validation accuracy at the last record, and attenuation at step 0, of each cell, with 95 % intervals",
+    draw=draw,
+    order=1,
+)
