@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gradlab.nn import statistics as st
 from gradlab.nn.mlp import HiddenLayer, StackedMLP
-from gradlab.nn.skips import PreSkip
 from gradlab.tables.columns import JACOBIAN_COLUMNS
 
 JACOBIAN_SAMPLES = 8  # rows of the probe; the cost is proportional to them, and to width^3
@@ -93,7 +92,7 @@ def layer_maps(mlp: StackedMLP, x: Tensor) -> Iterator[tuple[Map, Tensor]]:
     entry = h = x
     stream: Tensor | None = None
     for place, layer in enumerate(layers):
-        summed = isinstance(layer.skip, PreSkip)
+        summed = layer.skip.scheme.summed
         if layer.skip.ends:
             yield _block_map(layers, start, place, summed), entry
         elif layer.skip.stem and summed:

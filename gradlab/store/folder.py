@@ -218,7 +218,7 @@ class ResultsFolder:
             "plan": plan.id,
             "cells": [cell.id for cell in plan.cells],
             "seeds": list(plan.seeds),
-            "recording": plan.recording.model_dump(),
+            "recording": plan.recording.differing(),
         }
 
     def _is_finished(self) -> bool:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradlab.base import atomic, blas
+from gradlab.base.errors import Unstorable
 from gradlab.config.plan import RECIPE, Stack
 
 if TYPE_CHECKING:
@@ -60,13 +61,15 @@ class Checkpoint:
         try:
             self.write(training, step)
             self._due = perf_counter() + self.seconds
-        except OSError as error:
-            self.say(f"{self.path} cannot be written, training goes on without: {error.strerror or error}")
+        except (OSError, Unstorable) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.say(f"{self.path} cannot be written, training goes on without: {reason}")
             self._due = inf
 
     def write(self, training: Training, step: int) -> None:
-        """Write the file. Raises OSError."""
+        """Write the file. Raises OSError, and Unstorable where the optimiser keeps more than tensors."""
         training.flush()
+        optimizer = training.optimizer.state()
         facts = {
             "stack": _identity(training.stack),
             "step": step,
@@ -74,8 +77,12 @@ class Checkpoint:
             "seconds": training.seconds,
             "counts": training.counts,
             "phases": training.phases.seconds,
+            "optimizer": {
+                name: str(tensor.dtype).removeprefix("torch.") for name, tensor in optimizer.items()
+            },
         }
         arrays: dict[str, Any] = {name: _to_numpy(tensor) for name, tensor in _tensors(training)}
+        arrays |= {f"optimizer/{name}": _to_numpy(tensor) for name, tensor in optimizer.items()}
         arrays |= {
             "layers": np.concatenate(training.layers) if training.layers else np.empty(0),
             "layer_applies": np.array(training.layer_applies),
@@ -105,18 +112,13 @@ def save_weights(path: Path, training: Training) -> None:
 
 def _identity(stack: Stack) -> list[Any]:
     versions = [RECIPE, torch.__version__, blas.name()]
-    return [*versions, stack.cell.id, list(stack.seeds), stack.recording.model_dump()]
+    return [*versions, stack.cell.id, list(stack.seeds), stack.recording.differing()]
 
 
 def _tensors(training: Training) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a training's state but its records, by name."""
+    """Every tensor of a training's state but its records and the optimiser's, by name."""
     for name, tensor in training.mlp.state_dict().items():
         yield f"mlp/{name}", tensor
-    optimizer = training.optimizer
-    for kind in ("momenta", "squares", "means", "counts"):
-        for place, buffer in enumerate(getattr(optimizer, kind)):
-            if buffer is not None:
-                yield f"optimizer/{kind}/{place}", buffer
     for replica, generator in enumerate(training.stream.generators):
         yield f"stream/generator/{replica}", generator.get_state()
     yield "stream/left", training.stream.left
@@ -133,14 +135,12 @@ def _restore(training: Training, arrays: dict[str, Any], facts: dict[str, Any]) 
     training.mlp.load_state_dict(
         {name: _to_torch(arrays[f"mlp/{name}"], value.dtype) for name, value in state.items()}
     )
-    for kind in ("momenta", "squares", "means", "counts"):
-        buffers = getattr(training.optimizer, kind)
-        for place in range(len(buffers)):
-            found = arrays.get(f"optimizer/{kind}/{place}")
-            if found is not None:
-                parameter = training.parameters[place]
-                buffer = _to_torch(found, parameter.dtype)
-                buffers[place] = buffer if kind == "counts" else buffer.to(parameter.device)
+    training.optimizer.load_state(
+        {
+            name: _to_torch(arrays[f"optimizer/{name}"], getattr(torch, dtype))
+            for name, dtype in facts["optimizer"].items()
+        }
+    )
     for replica, generator in enumerate(training.stream.generators):
         generator.set_state(torch.from_numpy(arrays[f"stream/generator/{replica}"]))
     training.stream.left = torch.from_numpy(arrays["stream/left"])

@@ -6,17 +6,12 @@ import tomllib
 
 import pytest
 
-from gradlab import activations
 from gradlab.cli.listing import KINDS
 from gradlab.config import KEYS, Config, resolve
-from gradlab.parts.inits import INITS
+from gradlab.parts.registries import REGISTRIES
 from gradlab.tables import schema
 
-NAMES = {
-    "activations": activations.names(),
-    "inits": list(INITS),
-    "optimizers": list(KEYS["training.optimizer"].choices),
-}
+NAMES = {kind: list(registry()) for kind, registry in REGISTRIES.items() if kind != "datasets"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,8 @@ from gradlab.base.errors import Problem, UserError
 from gradlab.base.identity import identity_of
 from gradlab.base.lock import Held, Lock
 from gradlab.config import Request, to_toml
-from gradlab.config.plan import check_recording, check_training, collect, device_of
+from gradlab.config.bound import bind_recording, bind_training, collect
+from gradlab.config.plan import device_of
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.summary_builder import OPTIONAL
 from gradlab.lab.watch.keys import without_meaning
@@ -66,12 +67,11 @@ def watch(
     made = collect(problems, lambda: named(model, "MODEL"))
     own = collect(problems, lambda: named(batches, "--batches")) if batches else None
     problems += without_meaning(request, bool(batches))
-    check_recording(request, problems)
+    recording = collect(problems, lambda: bind_recording(config.recording, request.where))
     if config.recording.record == "off":
         where = request.where("recording.record")
         problems.append(Problem(where, "without records what was watched would be lost", "log, all, every:N"))
-    training = config.training
-    check_training(training, request, problems)
+    taught = collect(problems, lambda: bind_training(config.training, request.where))
     device = device_of(config.run.device, request, problems)
     dataset = digest = None
     if not batches:
@@ -80,24 +80,25 @@ def watch(
         digest = None if dataset is None else dataset.digest
     if problems:
         raise UserError(problems)
+    training = taught.section
     identity = [
-        *((s.text, s.source) for s in (made, own) if s is not None),
+        *((s.text, s.source) for s in (made, own, *taught.own.values()) if s is not None),
         digest,
-        training.model_dump(),
+        training.differing(),
         config.run.dtype,
         device,
     ]
     cell = identity_of(identity)
     seeds = range(config.run.first_seed, config.run.first_seed + config.run.seeds)
-    folder_id = identity_of([cell, [*seeds], config.recording.model_dump()])
+    folder_id = identity_of([cell, [*seeds], config.recording.differing()])
     slug = model.rpartition(":")[2].lower()
     out = Path(config.run.out) if config.run.out else Path.cwd() / "results" / f"watch-{slug}-{folder_id}"
     if _finished(out, folder_id, config.run.force):
         found = saved.load(out)
         return Outcome(out, found.files, found.layers, found.steps, found.summary, cached=True)
     job = Job(
-        model=made, dataset=dataset, batches=own, training=training,
-        recording=config.recording, dtype=getattr(torch, config.run.dtype), device=device,
+        model=made, dataset=dataset, batches=own, training=taught,
+        recording=recording, dtype=getattr(torch, config.run.dtype), device=device,
     )  # fmt: skip
     started, done = perf_counter(), list[Watched]()
     with _alone(out), Interrupt() as interrupt:
