@@ -16,7 +16,7 @@ from scipy.optimize import curve_fit
 from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
 from gradlab.base import blas
 from gradlab.base.allocator import keep_freed_memory
-from gradlab.config.plan import Stack, make, parse_probe
+from gradlab.config.plan import Stack, make
 from gradlab.config.resolve import resolve
 from gradlab.nn.products import Call, product
 from gradlab.parts import record_schedule
@@ -154,9 +154,9 @@ def _products(stack: Stack) -> float:
     first = data.features * width
     weights = first + (cell.network.depth - 1) * width**2 + data.classes * width
     step = 2.0 * seeds * training.batch_size * (3 * weights - first)  # nobody asks for the inputs' gradient
-    rows = parse_probe(stack.recording.probe)
+    rows = stack.bound.recording.probe
     probe = len(data.x_train) if rows is None else rows
-    records = record_schedule.count(record_schedule.parse(stack.recording.record), training.steps)
+    records = record_schedule.count(stack.bound.recording.schedule, training.steps)
     return step * (training.steps + 1) + 2.0 * seeds * weights * (len(data.x_val) + probe) * records
 
 

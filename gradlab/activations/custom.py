@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradlab.activations.spec import Activation, Array
-from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.grammar import Item
 from gradlab.base.own import load_own, users_code
 
@@ -27,36 +27,28 @@ def load_custom(item: Item, where: str) -> Activation:
     import torch
     from torch import nn
 
-    from gradlab.activations.modules import PerReplica
+    from gradlab.activations.modules import Elementwise, PerReplica, try_call
     from gradlab.base import generators
 
     own = load_own(item, where)
-    attribute, text, arguments = own.attribute, own.text, own.arguments
 
     def make(seed: int = 0) -> Callable[[Any], Any]:
+        attribute, arguments = own.attribute, own.arguments
         if not (inspect.isclass(attribute) and issubclass(attribute, nn.Module)):
             return (lambda z: attribute(z, **arguments)) if arguments else attribute
-        with generators.seeded(seed, "cpu"):  # a user's initial draws
+        with generators.seeded(seed, "cpu"), own.running():  # a user's initial draws
             module: nn.Module = attribute(**arguments)
             return module
 
-    with users_code(where, f"{text} failed on a [4, 6] tensor"):
-        function = make()
-        stateful = isinstance(function, nn.Module) and bool(
-            list(function.parameters()) or list(function.buffers())
-        )
-        sample = torch.linspace(-3, 3, 24).reshape(4, 6)
+    function = make()
+    stateful = isinstance(function, nn.Module) and bool(
+        list(function.parameters()) or list(function.buffers())
+    )
+    sample = torch.linspace(-3, 3, 24).reshape(4, 6)
+    with generators.seeded(0, "cpu"):  # it may draw: nobody else's numbers depend on it
+        call, image = try_call(own, function, sample)
         with torch.no_grad():
-            image = function(given := sample.clone())
-    if not isinstance(image, torch.Tensor) or image.shape != sample.shape:
-        raise ConfigError(
-            Problem(
-                where, f"{text} does not map a tensor to one of the same shape", "an nn.Module or a function"
-            )
-        )
-    in_place = not torch.equal(given, sample)
-    with torch.no_grad():
-        alone = torch.stack([function(z.reshape(1, 1)).reshape(()) for z in sample.clone().reshape(-1)])
+            alone = torch.stack([call(function, z.reshape(1, 1)).reshape(()) for z in sample.reshape(-1)])
     elementwise = bool(torch.allclose(alone, image.reshape(-1), rtol=1e-4, atol=1e-5, equal_nan=True))
 
     def phi(z: Array) -> Array:
@@ -72,29 +64,18 @@ def load_custom(item: Item, where: str) -> Activation:
 
     def build(replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:
         made = [make(seed) for seed in seeds]
-        instances = [f if isinstance(f, nn.Module) and not in_place else _Call(f) for f in made]
-        return PerReplica(instances)
-
-    class _Call(nn.Module):
-        def __init__(self, function: Callable[[Any], Any]) -> None:
-            super().__init__()
-            self.function = function
-
-        def forward(self, z: torch.Tensor) -> torch.Tensor:
-            # an in-place activation gets a copy: z may be the residual stream as well
-            result: torch.Tensor = self.function(z.clone() if in_place else z)
-            return result
+        return PerReplica([f if isinstance(f, nn.Module) else Elementwise(f) for f in made], call)
 
     shared = elementwise and not stateful
     steepest = None
     if elementwise:
-        with users_code(where, f"{text} has no derivative"):
+        with users_code(where, f"{own.text} has no derivative"):
             slopes = np.abs(slope(np.linspace(-20, 20, 40001)))
         if np.isnan(slopes).all():
-            raise ConfigError(Problem(where, f"{text} has a slope that is no number everywhere in [-20, 20]"))
+            raise own.refused("has a slope that is no number everywhere in [-20, 20]")
         steepest = float(np.nanmax(slopes))
     return Activation(
-        text=text,
+        text=own.text,
         name=own.name,
         family="other",
         summary="a user's own activation",
@@ -103,9 +84,9 @@ def load_custom(item: Item, where: str) -> Activation:
         slope=slope if elementwise else None,
         slope_sup=steepest,
         kinks_known=False,
-        kernel=(lambda: _Call(function) if in_place else function) if shared else None,
+        kernel=(lambda: partial(call, function)) if shared else None,
         build=None if shared else build,
-        source=own.source,
+        own=own,
     )
 
 

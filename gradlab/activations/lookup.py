@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from gradlab.activations.registry import REGISTRY
-from gradlab.activations.spec import Activation, Definition
-from gradlab.base.errors import ConfigError, Problem, nearest
-from gradlab.base.grammar import Value, bind, parse_item, write_item
+from gradlab.activations.spec import USUAL_INIT, Activation, Definition
+from gradlab.base.grammar import Value, parse_item
+from gradlab.base.registry import Chosen
 
 
 def names() -> list[str]:
@@ -27,20 +27,11 @@ def get(text: str, where: str = "activation") -> Activation:
         from gradlab.activations.custom import load_custom
 
         return load_custom(item, where)
-    definition = REGISTRY.get(item.name)
-    if definition is None:
-        raise ConfigError(
-            Problem(
-                where,
-                f"unknown activation {item.name!r}",
-                ", ".join(REGISTRY) + ", or package.module:Attr",
-                nearest(item.name, names()),
-            )
-        )
-    return _bound(item.name, definition, bind(item.given, definition.parameters, item.name, where))
+    return _bound(REGISTRY.choose(item, where))
 
 
-def _bound(name: str, definition: Definition, values: Mapping[str, Value]) -> Activation:
+def _bound(chosen: Chosen[Definition]) -> Activation:
+    definition, values = chosen.entry, chosen.values
     phi, slope, slope_sup, kernel = (
         definition.phi,
         definition.slope,
@@ -48,8 +39,8 @@ def _bound(name: str, definition: Definition, values: Mapping[str, Value]) -> Ac
         definition.kernel,
     )
     return Activation(
-        text=write_item(name, values, definition.parameters),
-        name=name,
+        text=chosen.text,
+        name=chosen.name,
         family=definition.family,
         summary=definition.summary,
         parameters=values,
@@ -59,7 +50,8 @@ def _bound(name: str, definition: Definition, values: Mapping[str, Value]) -> Ac
         kinks=definition.kinks(values),
         flats=definition.flats(values),
         pieces=definition.pieces(values),
-        negative_slope=definition.negative_slope(values),
+        usual_init=definition.usual_init or USUAL_INIT[definition.family],
+        he_slope=definition.he_slope(values),
         kernel=None if kernel is None else partial(_load_kernel, definition, values),
         build=partial(_build_prelu, values) if definition.learned else None,
         learned=definition.learned,

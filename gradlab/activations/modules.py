@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from gradlab.activations.spec import Activation, Kernel
+from gradlab.base.own import Own
 
 
 class Elementwise(nn.Module):
@@ -38,12 +40,41 @@ class StackedPReLU(nn.Module):
 class PerReplica(nn.Module):
     """One instance of a user's module for each replica, called on [batch, unit] as its author expects."""
 
-    def __init__(self, instances: Sequence[nn.Module]) -> None:
+    def __init__(self, instances: Sequence[nn.Module], call: UsersCall) -> None:
         super().__init__()
         self.instances = nn.ModuleList(instances)
+        self._call = call
 
     def forward(self, z: Tensor) -> Tensor:
-        return torch.stack([instance(part) for instance, part in zip(self.instances, z, strict=True)])
+        pairs = zip(self.instances, z, strict=True)
+        return torch.stack([self._call(instance, part) for instance, part in pairs])
+
+
+@dataclass(frozen=True)
+class UsersCall:
+    """How a user's function or module from a tensor to one of the same shape is called: what it does wrong is an error
+    that names it.
+
+    spare: it writes into its argument, which may be the residual stream as well, so it gets a copy
+    """
+
+    own: Own
+    spare: bool = False
+
+    def __call__(self, function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        with self.own.running():
+            image = function(z.clone() if self.spare else z)
+        if not isinstance(image, Tensor) or image.shape != z.shape:
+            raise self.own.refused("does not map a tensor to one of the same shape")
+        return image
+
+
+def try_call(own: Own, function: Callable[[Tensor], Tensor], sample: Tensor) -> tuple[UsersCall, Tensor]:
+    """How to call a user's function, and what it makes of a sample. Raises ConfigError where it fails."""
+    given = sample.clone()
+    with torch.no_grad():
+        image = UsersCall(own)(function, given)
+    return UsersCall(own, spare=not torch.equal(given, sample)), image
 
 
 def build_module(activation: Activation, replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The registered activation functions. To add one, add one entry to REGISTRY.
+"""The registered activation functions. To add one, add one entry.
 
 Each entry states phi and phi' in NumPy (float64, any shape), sup|phi'|, the kinks, the flat parts, and the torch
 kernel beside them. At a kink phi' is the value torch's backward pass uses.
@@ -13,6 +13,7 @@ import numpy as np
 
 from gradlab.activations.spec import Array, Definition, Interval, Kernel, Parameters
 from gradlab.base.grammar import Parameter
+from gradlab.base.registry import Registry
 
 SELU_ALPHA = 1.6732632423543772  # Klambauer et al. 2017, eq. 14
 SELU_SCALE = 1.0507009873554805
@@ -119,14 +120,13 @@ def _softmax(torch: ModuleType, _: Parameters) -> Kernel:
 
 ALPHA = {"alpha": Parameter(default=1.0, low=0, open_low=True, meaning="minus the limit far below 0")}
 
-REGISTRY: dict[str, Definition] = {
+_ENTRIES: dict[str, Definition] = {
     "linear": Definition(
         family="linear",
         summary="z itself: no activation",
         phi=lambda z, _: np.array(z, dtype=np.float64),
         slope=lambda z, _: np.ones_like(z),
         slope_sup=lambda _: 1.0,
-        negative_slope=lambda _: 1.0,
         kernel=lambda torch, _: lambda z: z,
         pieces=lambda _: ((), 0.0, 1.0),
     ),
@@ -212,7 +212,7 @@ REGISTRY: dict[str, Definition] = {
         phi=lambda z, p: _leaky(z, number(p, "negative_slope")),
         slope=lambda z, p: np.where(z > 0, 1.0, number(p, "negative_slope")),
         slope_sup=lambda p: max(1.0, abs(number(p, "negative_slope"))),
-        negative_slope=lambda p: number(p, "negative_slope"),
+        he_slope=lambda p: number(p, "negative_slope"),
         kernel=lambda torch, p: lambda z: torch.nn.functional.leaky_relu(z, number(p, "negative_slope")),
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["negative_slope"] == 0 else (),
@@ -225,7 +225,7 @@ REGISTRY: dict[str, Definition] = {
         phi=lambda z, p: _leaky(z, number(p, "init")),
         slope=lambda z, p: np.where(z > 0, 1.0, number(p, "init")),
         slope_sup=lambda p: max(1.0, abs(number(p, "init"))),
-        negative_slope=lambda p: number(p, "init"),
+        he_slope=lambda p: number(p, "init"),
         kernel=None,
         kinks=lambda _: (0.0,),
         flats=lambda p: _flat_below(0.0) if p["init"] == 0 else (),
@@ -274,6 +274,7 @@ REGISTRY: dict[str, Definition] = {
     "selu": Definition(
         family="rectifier",
         summary="the ELU scaled so that mean 0 and variance 1 are a fixed point (Klambauer et al. 2017)",
+        usual_init="lecun",
         phi=lambda z, _: SELU_SCALE * _exponential_below(z, SELU_ALPHA),
         slope=lambda z, _: SELU_SCALE * np.where(z > 0, 1.0, SELU_ALPHA * np.exp(np.minimum(z, 0))),
         slope_sup=lambda _: SELU_SCALE * SELU_ALPHA,
@@ -323,3 +324,5 @@ REGISTRY: dict[str, Definition] = {
         flats=lambda _: _flat_below(-3.0),
     ),
 }
+
+REGISTRY = Registry("activation", _ENTRIES, own=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.base.grammar import Parameter, Value
+from gradlab.base.own import Own
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,6 +21,14 @@ Family = Literal["logistic", "rectifier", "linear", "other"]
 Interval = tuple[float, float]
 Pieces = tuple[tuple[Interval, ...], float, float]
 Kernel = Callable[["Tensor"], "Tensor"]
+
+USUAL_INIT: Mapping[Family, str] = {
+    "logistic": "glorot",
+    "linear": "glorot",
+    "rectifier": "he",
+    "other": "he",
+}
+"""What the initialiser `auto` takes for an activation that does not say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +45,12 @@ class Activation:
     flats:          closed intervals on which phi is constant, so that a unit inside passes no gradient at all
     pieces:         where phi' takes two values alone: the closed intervals of the first, the first, the second (for
                     PReLU as it starts); None where it takes others
-    negative_slope: phi' far below 0, as He's gain uses it
+    usual_init:     the initialiser that `auto` takes for it
+    he_slope:       the slope below 0 that He's gain reckons with
     kernel:         kernel() loads torch and returns the function of a tensor; None when phi carries parameters or state
     build:          build(replicas, width, seeds) returns the nn.Module for a stack; set where `kernel` is None
     learned:        the activation has a parameter that training changes (recorded as `alpha`)
-    source:         the source text of a user's own activation, part of a cell's identity; empty for the registry's
+    own:            what the user named; None for the registry's
     """
 
     text: str
@@ -55,15 +65,21 @@ class Activation:
     kinks_known: bool = True
     flats: tuple[Interval, ...] = ()
     pieces: Pieces | None = None
-    negative_slope: float = 0.0
+    usual_init: str = "he"
+    he_slope: float = 0.0
     kernel: Callable[[], Kernel] | None = None
     build: Callable[[int, int, tuple[int, ...]], nn.Module] | None = None
     learned: bool = False
-    source: str = ""
+    own: Own | None = None
 
     @property
     def elementwise(self) -> bool:
         return self.phi is not None
+
+    @property
+    def source(self) -> str:
+        """The source text of a user's own activation; empty for the registry's."""
+        return self.own.source if self.own else ""
 
 
 Parameters = Mapping[str, Value]
@@ -76,9 +92,10 @@ def _nothing(_: Parameters) -> tuple[()]:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """One registered activation family; every callable takes the bound parameters last.
+    """One registered activation; every callable takes the bound parameters last.
 
-    `kernel(torch, parameters)` receives the torch module, so that stating it costs no import.
+    `kernel(torch, parameters)` receives the torch module, so that stating it costs no import. `usual_init` is that of
+    the family unless it is given.
     """
 
     family: Family
@@ -90,6 +107,11 @@ class Definition:
     kinks: Callable[[Parameters], tuple[float, ...]] = _nothing
     flats: Callable[[Parameters], tuple[Interval, ...]] = _nothing
     pieces: Callable[[Parameters], Pieces | None] = lambda _: None
-    negative_slope: Callable[[Parameters], float] = lambda _: 0.0
+    usual_init: str = ""
+    he_slope: Callable[[Parameters], float] = lambda _: 0.0
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     learned: bool = False
+
+    @property
+    def listed(self) -> Mapping[str, str]:
+        return {"family": self.family}

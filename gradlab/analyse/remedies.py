@@ -11,6 +11,7 @@ from gradlab.base.errors import ConfigError
 from gradlab.base.grammar import format_number
 from gradlab.config.sections import Network, Training
 from gradlab.parts import inits
+from gradlab.parts.optimizers import usual_rate
 
 NOT_CENTRED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "softplus")
 
@@ -26,16 +27,6 @@ NARROW = 32
 
 GROWING_SKIPS = ("post", "pre")
 """Residual schemes whose sum x + F(x) doubles the signal's variance, and the gradient's, at every block."""
-
-USUAL_RATE = {
-    "sgd": 0.03,
-    "momentum": 0.01,
-    "nesterov": 0.01,
-    "adam": 0.001,
-    "adamw": 0.001,
-    "rmsprop": 0.001,
-}
-"""Rates at which depth-5 to depth-20 nets of every kind here train on digits; Adam's are its authors'."""
 
 ROOM = frozenset({"training.lr"})
 """The rate that goes along with a change of the network."""
@@ -241,7 +232,7 @@ def _saturated(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def _diverged(network: Network, training: Training) -> Iterator[Remedy]:
-    usual = USUAL_RATE[training.optimizer]
+    usual = usual_rate(training.optimizer)
     if training.lr >= 10 * usual:
         reason = f"ten times and more below this rate is where {training.optimizer} usually trains"
         yield Remedy({"training.lr": usual}, reason, "Goodfellow et al. 2016, section 11.4.1")
@@ -264,7 +255,7 @@ def _underflow(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def _not_learning(network: Network, training: Training) -> Iterator[Remedy]:
-    usual = USUAL_RATE[training.optimizer]
+    usual = usual_rate(training.optimizer)
     if training.lr < usual:
         yield Remedy(
             {"training.lr": usual}, "the rate is smaller than usual, and delta is in order", "Smith 2017"
@@ -332,7 +323,7 @@ def _clip(training: Training) -> Remedy:
 
 def _calm(network: Network, training: Training) -> dict[str, str | float]:
     """A rate at which a net with full-size gradients trains: one chosen for a vanished gradient is too large."""
-    usual = USUAL_RATE[training.optimizer]
+    usual = usual_rate(training.optimizer)
     safe = usual if network.depth <= DEEP else usual / 3
     return {"training.lr": _tidy(safe)} if training.lr > safe else {}
 

@@ -70,6 +70,10 @@ class GradlabError(Exception):
         return []
 
 
+class Unstorable(GradlabError):
+    """Something in training keeps what a checkpoint cannot hold."""
+
+
 class UserError(GradlabError, ValueError):
     """Wrong usage, configuration or input file: exit 2, every problem at once."""
 

@@ -10,13 +10,13 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words
-from gradlab.base.grammar import Item
+from gradlab.base.grammar import Item, Parameter, Value, bind, write_item
 
 Literal = int | float | str
 
@@ -25,29 +25,48 @@ Literal = int | float | str
 class Own:
     """An attribute that the user named.
 
-    text:      how it is written: `mynets:Swish:beta=2`; name: without the arguments
+    text:      how it is written: `mynets:Swish:beta=2`; name: without the parameters
     attribute: what was imported
-    arguments: the parameters behind the name, numbers where they read as such
+    arguments: the parameters that are its own, numbers where they read as such
+    settings:  the value of each parameter that gradlab keeps for itself
     source:    the text of the file that defines it, part of the identity of whatever is made with it
+    where:     how an error names the place it was given in
     """
 
     text: str
     name: str
     attribute: Any
     arguments: Mapping[str, Literal]
+    settings: Mapping[str, Value]
     source: str
+    where: str
+
+    def running(self) -> AbstractContextManager[None]:
+        """Around a call of it in the middle of a run: see `users_code`."""
+        return users_code(self.where, f"{self.text} failed")
+
+    def refused(self, message: str, allowed: str | None = None, hint: str | None = None) -> ConfigError:
+        """The error that says what is wrong with it."""
+        return ConfigError(Problem(self.where, f"{self.text} {message}", allowed, hint))
 
 
-def load_own(item: Item, where: str) -> Own:
+def load_own(item: Item, where: str, reserved: Mapping[str, Parameter] | None = None) -> Own:
     """Import what an item names; the working directory counts as on the path.
 
-    Raises ConfigError naming `where` when there is no such module or attribute, or when it cannot be called.
+    reserved: the parameters that are not passed on to it. Raises ConfigError naming `where` when there is no such
+    module or attribute, when it cannot be called, or for a reserved parameter that is not allowed.
     """
+    reserved = reserved or {}
     name = f"{item.name}:{item.attribute}"
-    text = ":".join([name, *(f"{key}={value}" for key, value in item.given.items())])
+    given = {key: value for key, value in item.given.items() if key not in reserved}
+    kept = {key: value for key, value in item.given.items() if key in reserved}
+    settings = bind(kept, reserved, name, where)
+    text = write_item(
+        ":".join([name, *(f"{key}={value}" for key, value in given.items())]), settings, reserved
+    )
     attribute = import_attribute(item, where)
-    arguments = {key: _literal(value) for key, value in item.given.items()}
-    return Own(text, name, attribute, arguments, source_of(attribute))
+    arguments = {key: _literal(value) for key, value in given.items()}
+    return Own(text, name, attribute, arguments, settings, source_of(attribute), where)
 
 
 def import_attribute(item: Item, where: str) -> Any:

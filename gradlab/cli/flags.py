@@ -41,7 +41,7 @@ def with_keys(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _flag(key: Key) -> inspect.Parameter:
-    words = f": {key.allowed}" if key.choices else ""
+    words = f": {key.words}" if key.words else ""
     default = "" if key.default in (None, "") or key.is_switch else f" (default: {key.default})"
     option = typer.Option(
         key.option,

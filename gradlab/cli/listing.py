@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Annotated
 
 import typer
 
-from gradlab.base.errors import ConfigError, Problem, nearest
+from gradlab.base.errors import ConfigError, unknown
 from gradlab.base.grammar import Parameter, format_number
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import emit
+from gradlab.parts.registries import REGISTRIES
 
 Rows = list[dict[str, str]]
 
@@ -27,58 +29,24 @@ def _parameters(parameters: Mapping[str, Parameter]) -> str:
     return "; ".join(parts)
 
 
-def _activations() -> Rows:
-    from gradlab.activations.registry import REGISTRY
-
+def _parts(kind: str) -> Rows:
+    """The entries of a registry; `listed` is what one says of itself beside its summary and parameters."""
     return [
         {
             "name": name,
-            "summary": definition.summary,
-            "family": definition.family,
-            "parameters": _parameters(definition.parameters),
+            "summary": entry.summary,
+            **getattr(entry, "listed", {}),
+            "parameters": _parameters(entry.parameters),
         }
-        for name, definition in REGISTRY.items()
+        for name, entry in REGISTRIES[kind]().items()
     ]
-
-
-def _inits() -> Rows:
-    from gradlab.parts.inits import INITS
-
-    return [
-        {"name": name, "summary": definition.summary, "parameters": _parameters(definition.parameters)}
-        for name, definition in INITS.items()
-    ]
-
-
-def _norms() -> Rows:
-    from gradlab.parts.norms import NORMS
-
-    return _described(NORMS)
-
-
-def _residuals() -> Rows:
-    from gradlab.parts.residuals import RESIDUALS
-
-    return _described(RESIDUALS)
-
-
-def _described(registry: Mapping[str, tuple[str, Mapping[str, Parameter]]]) -> Rows:
-    return [
-        {"name": name, "summary": summary, "parameters": _parameters(parameters)}
-        for name, (summary, parameters) in registry.items()
-    ]
-
-
-def _optimizers() -> Rows:
-    from gradlab.parts.optimizer_names import OPTIMIZERS
-
-    return [{"name": name, "summary": summary} for name, summary in OPTIMIZERS.items()]
 
 
 def _datasets() -> Rows:
-    from gradlab.data import describe
+    from gradlab.data import OTHERS
 
-    return describe()
+    others = [{"name": name, "summary": summary, "parameters": ""} for name, summary in OTHERS.items()]
+    return _parts("datasets") + others
 
 
 def _metrics() -> Rows:
@@ -128,11 +96,7 @@ def _figures() -> Rows:
 
 
 KINDS: dict[str, Callable[[], Rows]] = {
-    "activations": _activations,
-    "inits": _inits,
-    "norms": _norms,
-    "residuals": _residuals,
-    "optimizers": _optimizers,
+    **{kind: partial(_parts, kind) for kind in REGISTRIES},
     "datasets": _datasets,
     "metrics": _metrics,
     "rulesets": _rulesets,
@@ -147,9 +111,7 @@ def listing(
 ) -> int:
     """List what can be chosen, with its parameters; `metrics` are the columns of the tables."""
     if kind not in KINDS:
-        raise ConfigError(
-            Problem("gradlab list", f"unknown list {kind!r}", ", ".join(KINDS), nearest(kind, list(KINDS)))
-        )
+        raise ConfigError(unknown("gradlab list", "list", kind, list(KINDS)))
     rows = KINDS[kind]()
     if json:
         emit(rows)

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.config.sections import Config, Section
+from gradlab.parts.registries import REGISTRIES
 
 Scalar = str | int | float | bool | None
 
@@ -21,6 +22,18 @@ LIST_SECTIONS = ("network", "training")
 LIST_KEYS = ("data.name",)
 PATHS = ("run.out", "data.name")
 """keys whose text may name a file, which cannot hold a NUL character"""
+PARTS: Mapping[str, str] = {
+    "network.activation": "activations",
+    "network.init": "inits",
+    "network.norm": "norms",
+    "network.residual": "residuals",
+    "data.name": "datasets",
+    "training.optimizer": "optimizers",
+    "training.schedule": "schedules",
+    "training.loss": "losses",
+    "recording.record": "records",
+}
+"""keys whose text names a part, with the kind that `gradlab list` has for it"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,18 @@ class Key:
     @property
     def variable(self) -> str:
         return f"GRADLAB_{self.section}__{self.name}".upper()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts that the text may name; a text may also hold parameters, or name the user's own."""
+        return tuple(REGISTRIES[PARTS[self.path]]()) if self.path in PARTS else ()
+
+    @property
+    def words(self) -> str:
+        """The words that it takes, for people; empty where the meaning says where they are listed."""
+        if self.path in PARTS and "gradlab list" not in self.meaning:
+            return REGISTRIES[PARTS[self.path]]().allowed
+        return self.allowed if self.choices else ""
 
     @property
     def takes_list(self) -> bool:

@@ -1,7 +1,8 @@
 """From a request to the cells that will be trained: every component checked, every identity hashed, nothing written.
 
-A cell is one configuration but for the seed. Its id covers what determines its numbers: [network], [data],
-[training], number format, device type, the bytes of a user's data and the source of a user's activation.
+A cell is one configuration but for the seed. Its id covers what determines its numbers: [network], [data] and
+[training] where they differ from the defaults, number format, device type, the bytes of a user's data and the sources
+of a user's own parts.
 """
 
 from __future__ import annotations
@@ -9,23 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradlab import activations, sensors
-from gradlab.base.errors import ConfigError, DataError, Problem, UserError
+from gradlab.base.errors import DataError, Problem, UserError
 from gradlab.base.identity import identity_of
+from gradlab.base.own import source_of
 from gradlab.config import KEYS, Request
-from gradlab.config.sections import Config, Data, Network, Recording, Run, Training
-from gradlab.parts import inits, norms, rates, record_schedule, residuals
+from gradlab.config.bound import Bound, bind, collect
+from gradlab.config.sections import Config, Data, Network, Recording, Run, Section, Training
 from gradlab.tables.cell import CELL
 from gradlab.tables.spec import names
 
 if TYPE_CHECKING:
     from gradlab.data import Dataset
 
-RECIPE = 6  # raise it when the same configuration would give other numbers
+RECIPE = 7  # raise it when the same configuration would give other numbers, or when a default changes
 DATA_SETS = 8  # held in memory, with those of a grid over data
 
 
@@ -33,8 +35,9 @@ DATA_SETS = 8  # held in memory, with those of a grid over data
 class Cell:
     """One configuration, everything but the seed, in canonical texts.
 
-    digest: identity of the data set; source: that of a user's activation
-    extra:  the other keys that the grid varies, flag name -> value, extra cell columns of every table
+    digest:  identity of the data set
+    sources: those of the user's own parts, by the path of their key
+    extra:   the other keys that the grid varies, flag name -> value, extra cell columns of every table
     """
 
     id: str
@@ -44,18 +47,12 @@ class Cell:
     dtype: str
     device: str
     digest: str
-    source: str
+    sources: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def dataset(self) -> Dataset:
         """Its data set. Raises DataError where that has changed since the cell was made."""
         return load_data(self.data, self.digest)
-
-    def check_activation(self) -> None:
-        """Raise DataError where the user's activation has changed since the cell was made."""
-        text = self.network.activation
-        if identity_of(activations.get(text).source) != self.source:
-            raise _changed(text.partition(":")[0])
 
     def columns(self) -> dict[str, Any]:
         """The cell columns of every table, in the order of `tables.cell.CELL`, then `extra`."""
@@ -88,6 +85,21 @@ class Stack:
         """Names the stack in a journal."""
         return f"{self.cell.id}-{self.seeds[0]}-{self.seeds[-1]}"
 
+    @cached_property
+    def bound(self) -> Bound:
+        """Its parts, made in each process for itself. Raises ConfigError where a user's own cannot be imported."""
+        return bind(self.cell.network, self.cell.training, self.recording)
+
+    def check_sources(self) -> None:
+        """Raise DataError where a part of the user's own has changed since the cell was made."""
+        for path, own in self.bound.own.items():
+            if identity_of(source_of(own.attribute)) != self.cell.sources.get(path):
+                hint = "start the command again"
+                raise DataError(Problem(own.name, "it has changed since this was planned", hint=hint))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "bound"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -110,11 +122,15 @@ class Plan:
 
     def stacks(self) -> list[Stack]:
         """The units of work: every cell's seeds in fixed chunks of `training.stack_size`."""
-        return [
+        return list(self._stacks)
+
+    @cached_property
+    def _stacks(self) -> tuple[Stack, ...]:
+        return tuple(
             Stack(cell, self.seeds[start : start + cell.training.stack_size], self.recording)
             for cell in self.cells
             for start in range(0, len(self.seeds), cell.training.stack_size)
-        ]
+        )
 
 
 def make(request: Request, *, best_over: str | None = None, root: Path | None = None) -> Plan:
@@ -126,22 +142,18 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     problems: list[Problem] = []
     run, recording = request.base.run, request.base.recording
     device = device_of(run.device, request, problems)
-    check_recording(request, problems)
     grid = {path: request.values(path) for path in request.grid}
-    varying = tuple(
-        KEYS[path].flag
-        for path in grid
-        if len(grid[path]) > 1 and KEYS[path].flag not in {"data", *names(CELL)}
-    )
+    columns = {"data", *names(CELL)}
+    varying = [path for path in grid if len(grid[path]) > 1 and KEYS[path].flag not in columns]
     if best_over is not None:
         _check_best_over(best_over, grid, problems)
     cells: dict[str, Cell] = {}
     seen: set[tuple[str, str]] = set()
+    digests = cache(_digest)
     for values in product(*grid.values()):
         config = _with_values(request.base, dict(zip(grid, values, strict=True)))
-        extra = {KEYS[path].flag: value for path, value in zip(grid, values, strict=True)}
         found: list[Problem] = []
-        cell = _cell(config, request, device, {name: extra[name] for name in varying}, found)
+        cell = _cell(config, request, device, varying, digests, found)
         problems.extend(p for p in found if (p.where, p.message) not in seen)
         seen.update((p.where, p.message) for p in found)
         if cell is not None:
@@ -149,22 +161,24 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     if problems:
         raise UserError(problems)
     seeds = tuple(range(run.first_seed, run.first_seed + run.seeds))
-    identity = identity_of([sorted(cells), seeds, recording.model_dump(), best_over])
+    identity = identity_of([sorted(cells), seeds, recording.differing(), best_over])
     out = (
         Path(run.out)
         if run.out
         else (root or Path.cwd()) / "results" / f"{_slug(tuple(cells.values()))}-{identity}"
     )
-    return Plan(identity, tuple(cells.values()), seeds, recording, run, request, out, varying, best_over)
+    flags = tuple(KEYS[path].flag for path in varying)
+    return Plan(identity, tuple(cells.values()), seeds, recording, run, request, out, flags, best_over)
 
 
-def parse_probe(text: str, where: str = "probe") -> int | None:
-    """Rows of the probe; None for all of them. Raises ConfigError naming `where`."""
-    if text == "all":
-        return None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise ConfigError(Problem(where, f"{text!r} is no number of rows", "a whole number from 1, or all"))
+def cell_id(
+    network: Section, training: Section, digest: str, dtype: str, device: str, sources: Mapping[str, str]
+) -> str:
+    """12 hex digits over what determines a cell's numbers: sections in canonical texts, as far as they differ from the
+    defaults; the identity of the data; the number format and device type; the sources of the user's own parts."""
+    return identity_of(
+        [RECIPE, network.differing(), training.differing(), digest, dtype, device, dict(sources)]
+    )
 
 
 _loaded: dict[tuple[Data, str], Dataset] = {}
@@ -175,118 +189,61 @@ def load_data(data: Data, digest: str, where: str = "data.name") -> Dataset:
     before. Raises ConfigError and DataError naming `where`."""
     key = (data, digest)
     if key not in _loaded:
-        from gradlab.data import load
+        from gradlab.data import changed, load
 
         found = load(data.name, data.target, where)
         if found.digest != digest:
-            raise _changed(data.name)
+            raise changed(data.name)
         while len(_loaded) >= DATA_SETS:
             del _loaded[next(iter(_loaded))]
         _loaded[key] = found
     return _loaded[key]
 
 
-def _changed(name: str) -> DataError:
-    return DataError(Problem(name, "it has changed since this was planned", hint="start the command again"))
+def _digest(data_section: Data, where: str) -> str:
+    from gradlab import data
 
-
-def check_recording(request: Request, problems: list[Problem]) -> None:
-    """What no model alone can say of [recording]."""
-    recording, where = request.base.recording, request.where
-    collect(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
-    collect(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
-    for table in recording.asked if recording.record == "off" else ():
-        if option := sensors.optional()[table].table.option:
-            message = "they are taken at the records, and record = off makes none"
-            problems.append(
-                Problem(where(f"recording.{option.name}"), message, "record = log, all or every:N")
-            )
-
-
-def check_training(training: Training, request: Request, problems: list[Problem]) -> None:
-    """What no model alone can say of [training]."""
-    where = request.where
-    collect(
-        problems,
-        lambda: rates.parse(training.schedule, training.lr, training.steps, where("training.schedule")),
-    )
-    if training.momentum is not None and training.optimizer in ("sgd", "adam", "adamw"):
-        problems.append(
-            Problem(
-                where("training.momentum"),
-                f"{training.optimizer} has no momentum of its own",
-                "momentum, nesterov or rmsprop as the optimizer, or no momentum",
-            )
-        )
+    return data.digest(data_section.name, data_section.target, where)
 
 
 def _cell(
-    config: Config, request: Request, device: str, extra: Mapping[str, Any], problems: list[Problem]
+    config: Config,
+    request: Request,
+    device: str,
+    varying: Sequence[str],
+    digests: Callable[[Data, str], str],
+    problems: list[Problem],
 ) -> Cell | None:
-    """The cell of one resolved configuration, or None with what is wrong appended to `problems`."""
+    """The cell of one resolved configuration, or None with what is wrong appended to `problems`.
+
+    varying: the keys with extra columns; digests: the identity of a data set, found once a plan
+    """
     from gradlab import data
 
-    network, training, where = config.network, config.training, request.where
-    before = len(problems)
-    activation = collect(problems, lambda: activations.get(network.activation, where("network.activation")))
-    init = activation and collect(
-        problems, lambda: inits.get(network.init, activation, where("network.init"))
-    )
-    norm = collect(problems, lambda: norms.get(network.norm, where("network.norm")))
-    residual = collect(
-        problems, lambda: residuals.get(network.residual, network.depth, where("network.residual"))
-    )
-    check_training(training, request, problems)
-    if norm and norm.name == "batch" and training.batch_size == 1:
-        problems.append(Problem(where("training.batch_size"), "batch norm needs two samples or more", ">= 2"))
-    digest = collect(problems, lambda: data.digest(config.data.name, config.data.target, where("data.name")))
-    if len(problems) > before or not (activation and init and norm and residual and digest):
+    where, place = request.where, request.where("data.name")
+    bound = collect(problems, lambda: bind(config.network, config.training, config.recording, request.where))
+    digest = collect(problems, lambda: digests(config.data, place))
+    if bound is None or digest is None:
         return None
-    named = config.data.model_copy(update={"name": data.canonical(config.data.name, where("data.name"))})
-    dataset = collect(problems, lambda: load_data(named, digest, where("data.name")))
+    named = config.data.model_copy(update={"name": data.canonical(config.data.name, place)})
+    dataset = collect(problems, lambda: load_data(named, digest, place))
     if dataset is None:
         return None
+    network, training = bound.network, bound.training.section
+    before = len(problems)
     collect(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
-    if training.loss == "binary_cross_entropy" and dataset.classes != 2:
-        problems.append(
-            Problem(
-                where("training.loss"),
-                f"binary_cross_entropy needs two classes, {dataset.name} has {dataset.classes}",
-                "cross_entropy or mse",
-            )
-        )
+    collect(
+        problems,
+        lambda: bound.training.loss.check_classes(dataset.classes, dataset.name, where("training.loss")),
+    )
     if len(problems) > before:
         return None
-    network = network.model_copy(
-        update={
-            "activation": activation.text,
-            "init": init.text,
-            "norm": norm.text,
-            "residual": residual.text,
-        }
-    )
-    identity = identity_of(
-        [
-            RECIPE,
-            network.model_dump(),
-            digest,
-            training.model_dump(),
-            config.run.dtype,
-            device,
-            activation.source,
-        ]
-    )
-    source = identity_of(activation.source)
-    return Cell(identity, network, named, training, config.run.dtype, device, digest, source, extra)
-
-
-def collect(problems: list[Problem], call: Callable[[], Any]) -> Any:
-    """The call's value, or None with its problems collected."""
-    try:
-        return call()
-    except UserError as error:
-        problems.extend(error.problems)
-        return None
+    sources = {path: identity_of(own.source) for path, own in bound.own.items()}
+    sections: dict[str, Section] = {"network": network, "training": training}
+    extra = {key.flag: getattr(sections[key.section], key.name) for key in (KEYS[path] for path in varying)}
+    dtype = config.run.dtype
+    identity = cell_id(network, training, digest, dtype, device, sources)
+    return Cell(identity, network, named, training, dtype, device, digest, sources, extra)
 
 
 def _with_values(base: Config, values: Mapping[str, Any]) -> Config:

@@ -1,21 +1,14 @@
 """The sections of a configuration, one frozen model each: what may be asked for, and its defaults.
 
-Values that name a component (an activation, an initialiser, a data set ...) stay texts here, in the grammar
-of `gradlab.base.grammar`; the component checks them when a plan is made.
+Values that name a part (an activation, an initialiser, a data set ...) stay texts here, in the grammar of
+`gradlab.base.grammar`; `gradlab.config.bound` makes the parts of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    create_model,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from gradlab import sensors
 from gradlab.tables.layers import layer_table
@@ -28,6 +21,11 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def differing(self) -> dict[str, Any]:
+        """The values that are not the defaults, which identities are made of: a key more, with a default, changes no
+        identity. So a default that changes takes a new RECIPE (`gradlab.config.plan`)."""
+        return self.model_dump(exclude_defaults=True)
 
 
 class Network(Section):
@@ -47,25 +45,25 @@ class Network(Section):
 
 class Data(Section):
     name: str = "digits"
-    """a built-in data set, a CSV, Parquet or npz file, a folder of IDX files, or openml:NAME"""
+    """a built-in data set, a file, a folder of IDX files, openml:NAME, or a function (gradlab list datasets)"""
     target: str = ""
     """the column (or array) of a data file that holds the class"""
 
 
 class Training(Section):
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"] = "sgd"
+    optimizer: str = "sgd"
     """optimiser, as torch.optim defines it"""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.03
     """learning rate"""
     schedule: str = "constant"
-    """constant, linear or cosine, each with :warmup=STEPS"""
+    """course of the learning rate, with :warmup=STEPS"""
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     """momentum; unset means 0.9 for momentum and nesterov, 0 for rmsprop; the others have none"""
     weight_decay: NonNegative = 0.0
     """weight decay, as the optimiser defines it"""
     clip: NonNegative = 0.0
     """largest gradient norm of a replica; 0 does not clip"""
-    loss: Literal["cross_entropy", "binary_cross_entropy", "mse"] = "cross_entropy"
+    loss: str = "cross_entropy"
     """training loss: a mean over the batch"""
     batch_size: Count = 64
     """samples in a batch"""
@@ -79,7 +77,7 @@ class RecordingBase(Section):
     """[recording] without the switches of the tables that are written when asked for."""
 
     record: str = "log"
-    """when to record: log, all, every:N or off"""
+    """when to record"""
     probe: str = "512"
     """training rows held for dead units and signal statistics: a number, or all"""
     metrics: Literal["standard", "full"] = "standard"
@@ -94,14 +92,6 @@ class RecordingBase(Section):
         """The tables of records that a run fills, by name."""
         every = (layer_table(self.metrics), STEPS, *(sensors.optional()[name].table for name in self.asked))
         return {table.name: table for table in every}
-
-    @model_serializer(mode="wrap")
-    def _asked_for(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the switches that are off: a run without a table has the same identity and files as if there were no
-        such table."""
-        values: dict[str, Any] = dump(self)
-        switches = {option.name for option in _options().values()}
-        return {key: value for key, value in values.items() if value or key not in switches}
 
 
 def _options() -> dict[str, Option]:

@@ -48,7 +48,8 @@ def starter() -> str:
         lines += ["", f"[{section}]"]
         for key in KEYS.values():
             if key.section == section:
-                lines += ["", f"# {key.meaning}" + ("" if key.is_text else f": {key.allowed}")]
+                words = key.words or ("" if key.is_text else key.allowed)
+                lines += ["", f"# {key.meaning}" + (f": {words}" if words else "")]
                 value = "..." if key.default is None else _toml_value(key.default)
                 lines.append(f"# {key.name} = {value}")
     lines += [
@@ -63,12 +64,15 @@ def starter() -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a file: the sections, and [grid] with a list for each key that takes one."""
+    """The JSON schema of a file: the sections, and [grid] with a list for each key that takes one. The parts that a key
+    may name are its examples: a text with parameters, or one that names the user's own, is as good."""
     document = Config.model_json_schema()
     lists = {}
     for key in KEYS.values():
+        items = document["$defs"][key.section.capitalize()]["properties"][key.name]
+        if key.parts:
+            items["examples"] = [*key.parts]
         if key.takes_list:
-            items = key.model.model_json_schema()["properties"][key.name]
             lists[key.flag] = {"type": "array", "minItems": 1, "items": items, "description": key.meaning}
     document["properties"]["grid"] = {"type": "object", "additionalProperties": False, "properties": lists}
     return document

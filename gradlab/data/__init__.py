@@ -3,9 +3,20 @@
 load("digits")                        the default: real, ships with scikit-learn
 load("moons:samples=500:noise=0.1")   drawn, the same on every call
 load("train.csv", target="label")     a file of the user's own
+load("mypackage.tasks:make")          a function of the user's own that returns (X, y)
 """
 
 from gradlab.data.dataset import Dataset
-from gradlab.data.lookup import canonical, check_batch, describe, digest, load, names, takes_target
+from gradlab.data.lookup import OTHERS, canonical, changed, check_batch, digest, load, names, takes_target
 
-__all__ = ["Dataset", "canonical", "check_batch", "describe", "digest", "load", "names", "takes_target"]
+__all__ = [
+    "OTHERS",
+    "Dataset",
+    "canonical",
+    "changed",
+    "check_batch",
+    "digest",
+    "load",
+    "names",
+    "takes_target",
+]

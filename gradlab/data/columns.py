@@ -35,19 +35,28 @@ def table_from_frame(frame: pd.DataFrame, target: str, source: str) -> Table:
     frame.columns = pd.Index(columns)
     if target not in columns:
         raise no_such_target(target, columns, source, len(frame))
-    if len(columns) == 1:
-        raise DataError(Problem(source, f"{target!r} is its only column", "at least one column of inputs"))
-    if frame.empty:
+    labels = f"{source}: column {target!r}"
+    return table_of(frame.drop(columns=target), frame[target], source, labels)
+
+
+def table_of(inputs: pd.DataFrame, labels: pd.Series, source: str, where: str) -> Table:
+    """Columns of inputs and the class of each row, checked. source, where: what to call the data and the classes in an
+    error. Raises DataError as `table_from_frame` does."""
+    if not inputs.shape[1]:
+        raise DataError(
+            Problem(source, f"{labels.name!r} is its only column", "at least one column of inputs")
+        )
+    if inputs.empty:
         raise DataError(Problem(source, "it has columns but no rows", "at least two rows of each class"))
     problems: list[Problem] = []
     x, y = None, None
     class_names: tuple[str, ...] = ()
     try:
-        y, class_names = classes(frame[target], f"{source}: column {target!r}")
+        y, class_names = classes(labels, where)
     except DataError as error:
         problems += error.problems
     try:
-        x = numbers(frame.drop(columns=target), source)
+        x = numbers(inputs, source)
     except DataError as error:
         problems += error.problems
     if x is None or y is None:

@@ -31,7 +31,7 @@ def load_file(path: Path, target: str, source: str) -> Table:
         if path.stat().st_size == 0:
             raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
         frame = READERS[path.suffix.lower()](path, target, source)
-        _check_header([str(name) for name in frame.columns], source)
+        check_header([str(name) for name in frame.columns], source)
         return table_from_frame(frame, target, source)
     except OSError as error:
         raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
@@ -52,7 +52,7 @@ def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
             raise DataError(
                 Problem(source, f"its first row is numbers ({shown})", "a first row that names the columns")
             )
-        _check_header(header, source)
+        check_header(header, source)
         with warnings.catch_warnings():
             # a row longer than the header would lose cells
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -95,7 +95,7 @@ def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
         ) from error
     try:
         header = parquet.read_schema(path).names
-        _check_header(header, source)
+        check_header(header, source)
         # with pandas' own notes a column that was an index would be none
         frame: pd.DataFrame = parquet.read_table(path).replace_schema_metadata().to_pandas()
     except (pyarrow.ArrowException, OSError) as error:
@@ -157,7 +157,7 @@ def _check_size(unpacked: int, source: str) -> None:
 READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}
 
 
-def _check_header(names: list[str], source: str) -> None:
+def check_header(names: list[str], source: str) -> None:
     """Raise DataError where there is no column, or one without a name, or two of the same name."""
     if not names:
         raise DataError(Problem(source, "the file has no header row", "a first row that names the columns"))

@@ -10,48 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gradlab.base.errors import ConfigError, DataError, Problem, nearest
-from gradlab.base.grammar import Value, bind, format_number, write_item
+from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknown
+from gradlab.base.grammar import format_number, parse_item
+from gradlab.base.own import Own, load_own
+from gradlab.base.registry import OWN, Chosen
 from gradlab.data.dataset import Dataset, Table
-from gradlab.data.registry import RECIPE_VERSION, REGISTRY, parse_parameters
+from gradlab.data.registry import DATASETS, RECIPE_VERSION, Definition, parse_parameters
 
 ENDINGS = (".csv", ".parquet", ".npz")
 LARGEST = 1e8
 """Numbers in a drawn data set."""
-ALLOWED = f"{', '.join(REGISTRY)}, a {'|'.join(ENDINGS)} file, a folder of IDX files, or openml:NAME"
+OTHERS = {
+    "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class column",
+    "FOLDER": "IDX files as MNIST and Fashion-MNIST are distributed, gzipped or not",
+    "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also :version=N",
+    OWN: "a function of a user's that returns (X, y): rows of numbers and their classes",
+}
+"""What a name may be besides a built-in."""
+ALLOWED = f"{', '.join(DATASETS)}, a {'|'.join(ENDINGS)} file, a folder of IDX files, openml:NAME, or {OWN}"
 
 
 def names() -> list[str]:
     """The built-in names, in the registry's order."""
-    return list(REGISTRY)
-
-
-def describe() -> list[dict[str, str]]:
-    """A row a kind of data: `name`, `summary`, `parameters` as `key=default (meaning; allowed)`."""
-    rows = [
-        {
-            "name": name,
-            "summary": definition.summary,
-            "parameters": "; ".join(
-                f"{key}={_shown(parameter.default)} ({parameter.meaning}; {parameter.allowed})"
-                for key, parameter in definition.parameters.items()
-            ),
-        }
-        for name, definition in REGISTRY.items()
-    ]
-    others = {
-        "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class column",
-        "FOLDER": "IDX files as MNIST and Fashion-MNIST are distributed, gzipped or not",
-        "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also :version=N",
-    }
-    return rows + [{"name": name, "summary": summary, "parameters": ""} for name, summary in others.items()]
+    return list(DATASETS)
 
 
 def load(name: str, target: str = "", where: str = "--data") -> Dataset:
     """The data set written as `name`, split and standardised (gradlab.data.split).
 
-    name:   a built-in (`digits`, `moons:noise=0.1`), a .csv, .parquet or .npz file, a folder of IDX files, or
-            `openml:NAME`
+    name:   a built-in (`digits`, `moons:noise=0.1`), a .csv, .parquet or .npz file, a folder of IDX files,
+            `openml:NAME`, or `package.module:Attr`, a function that returns (X, y)
     target: the column (or array) of a file that holds the class; may name another target of an OpenML set;
             empty for the others
     where:  what to call the place in an error
@@ -69,10 +57,17 @@ def load(name: str, target: str = "", where: str = "--data") -> Dataset:
                 "leave --target out",
             )
         )
-    identity = digest(name, target, where)
+    if source.own is not None:
+        from gradlab.data.own import digest_of, load_table
+
+        table = load_table(source.own)
+        identity = digest_of(table, source.own)
+    else:
+        identity = digest(name, target, where)
+        table = _table(source, target, where)
     from gradlab.data.split import prepare
 
-    return prepare(_table(source, target, where), source.text, identity)
+    return prepare(table, source.text, identity)
 
 
 def canonical(name: str, where: str = "--data") -> str:
@@ -92,10 +87,14 @@ def digest(name: str, target: str = "", where: str = "--data") -> str:
     """sha256 (hex) of what defines the data, without loading it.
 
     A built-in: its canonical text and the version of the recipes. A file: its bytes. A folder: its IDX files'
-    names and bytes. OpenML: its text (a named version never changes; the active one may). The target counts
-    everywhere.
+    names and bytes. OpenML: its text (a named version never changes; the active one may). A user's function: its
+    source and what it returns, so it is called. The target counts everywhere.
     """
     source = _source(name, where)
+    if source.own is not None:
+        from gradlab.data.own import digest_of, load_table
+
+        return digest_of(load_table(source.own), source.own)
     hashed = hashlib.sha256(f"recipe {RECIPE_VERSION}, target {target}\n".encode())
     try:
         if source.kind == "file":
@@ -127,14 +126,22 @@ def check_batch(dataset: Dataset, batch_size: int, where: str = "--batch-size") 
         )
 
 
+def changed(name: str) -> DataError:
+    """The error for a data set that is not what it was when its digest was taken."""
+    hint = "start the command again"
+    if _own(name, "--data") is not None:
+        hint += "; a function must return the same data in every call"
+    return DataError(Problem(name, "it has changed since this was planned", hint=hint))
+
+
 @dataclass(frozen=True)
 class _Source:
-    """What a name stands for. text: canonical; values: a built-in's parameters."""
+    """What a name stands for. text: canonical; chosen: the built-in; own: the user's function."""
 
-    kind: Literal["built-in", "openml", "file", "folder"]
+    kind: Literal["built-in", "openml", "file", "folder", "own"]
     text: str
-    name: str = ""
-    values: dict[str, Value] | None = None
+    chosen: Chosen[Definition] | None = None
+    own: Own | None = None
 
 
 def _source(text: str, where: str) -> _Source:
@@ -144,8 +151,11 @@ def _source(text: str, where: str) -> _Source:
         from gradlab.data.openml import canonical_openml
 
         return _Source("openml", canonical_openml(text, where))
-    if head in REGISTRY:
+    if head in DATASETS:
         return _built_in(text, where)
+    own = _own(text, where)
+    if own is not None:
+        return _Source("own", own.text, own=own)
     try:
         return _file_or_folder(text, where)
     except OSError as error:
@@ -154,12 +164,21 @@ def _source(text: str, where: str) -> _Source:
         ) from error
 
 
+def _own(text: str, where: str) -> Own | None:
+    """The function that a text names; None where it is no `package.module:Attr`, but may be a file."""
+    path = Path(text)
+    if ":" not in text or "/" in text or path.suffix.lower() in ENDINGS or path.exists():
+        return None
+    item = parse_item(text, where)
+    return None if item.attribute is None else load_own(item, where)
+
+
 def _file_or_folder(text: str, where: str) -> _Source:
     path = Path(text)
     known_ending = path.suffix.lower() in ENDINGS
     if not text or not (known_ending or "/" in text or path.exists()):
-        close = nearest(text.partition(":")[0], [*names(), "openml"])
-        raise ConfigError(Problem(where, f"unknown data set {text!r}", ALLOWED, close))
+        name = text.partition(":")[0]
+        raise ConfigError(unknown(where, DATASETS.kind, name, [*names(), "openml"], ALLOWED))
     if path.is_dir():
         return _Source("folder", str(path))
     if not path.exists():
@@ -177,9 +196,8 @@ def _file_or_folder(text: str, where: str) -> _Source:
 
 def _built_in(text: str, where: str) -> _Source:
     name, *parts = text.split(":")
-    item = parse_parameters(name, parts, where)
-    definition = REGISTRY[item.name]
-    values = bind(item.given, definition.parameters, item.name, where)
+    chosen = DATASETS.choose(parse_parameters(name, parts, where), where)
+    values = chosen.values
     classes, samples = float(values.get("classes", 2)), float(values.get("samples", 4))
     if samples < 2 * classes:
         raise ConfigError(
@@ -196,7 +214,7 @@ def _built_in(text: str, where: str) -> _Source:
                 where, f"samples x features is {numbers:.3g}", f"at most {LARGEST:.3g}, which takes 0.8 GB"
             )
         )
-    return _Source("built-in", write_item(item.name, values, definition.parameters), item.name, values)
+    return _Source("built-in", chosen.text, chosen)
 
 
 def _table(source: _Source, target: str, where: str) -> Table:
@@ -212,16 +230,10 @@ def _table(source: _Source, target: str, where: str) -> Table:
         from gradlab.data.idx import load_folder
 
         return load_folder(Path(source.text), source.text)
-    from gradlab.data import recipes
-
-    table: Table = getattr(recipes, source.name)(source.values)
-    return table
+    assert source.chosen is not None
+    return source.chosen.entry.recipe(source.chosen.values)
 
 
 def _file_hash(path: Path) -> bytes:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
-
-
-def _shown(default: Value | None) -> str:
-    return "" if default is None else default if isinstance(default, str) else format_number(default)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from gradlab import sensors
 from gradlab.base.errors import Problem, UserError
 from gradlab.base.machine import available_memory, cores
-from gradlab.config.plan import Plan, Stack, parse_probe
+from gradlab.config.plan import Plan, Stack
 from gradlab.parts import record_schedule
-from gradlab.parts.optimizer_names import EVALUATION_ROWS
+from gradlab.train import EVALUATION_ROWS
 
 LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
 FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
@@ -29,16 +29,17 @@ def seconds(stack: Stack) -> float:
 def memory(stack: Stack) -> int:
     """Roughly how many bytes training a stack takes besides the libraries, within a factor of two."""
     network, training, recording = stack.cell.network, stack.cell.training, stack.recording
+    bound = stack.bound
     dataset, replicas, width = stack.cell.dataset(), len(stack.seeds), network.width
     item = {"float64": 8, "float32": 4, "bfloat16": 2}[stack.cell.dtype]
     weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.classes)
-    state = {"sgd": 0, "adam": 2, "adamw": 2}.get(training.optimizer, 1)
+    state = bound.training.optimizer.state
     # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
     held = weights * ((4 + state) * item + 2 * 8)
     # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.
     kept = 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
-    probe = min(parse_probe(recording.probe) or len(dataset.y_train), len(dataset.y_train))
+    probe = min(bound.recording.probe or len(dataset.y_train), len(dataset.y_train))
     rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
     for name in recording.asked:  # what a sensor lays beside each entry of a pass
         entry = sensors.optional()[name].bytes_an_entry
@@ -46,7 +47,7 @@ def memory(stack: Stack) -> int:
     numbers = sum(table.numbers(network.depth + 1) for table in recording.tables().values())
     data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
     # Records are collected one by one and in the end laid together.
-    when = record_schedule.parse(recording.record)
+    when = bound.recording.schedule
     made = record_schedule.count(when, training.steps) if when else 0
     records = 2 * 8 * made * replicas * numbers
     return held + batch + replicas * width * rows + data + records

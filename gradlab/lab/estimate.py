@@ -79,7 +79,7 @@ def _measured_over_guessed(stacks: Sequence[Stack]) -> float:
 def _seconds(stack: Stack) -> float:
     """The time of a whole stack, from the times of its first plain and recorded steps."""
     steps = stack.cell.training.steps
-    records = record_schedule.count(record_schedule.parse(stack.recording.record), steps)
+    records = record_schedule.count(stack.bound.recording.schedule, steps)
     training = stack.cell.training.model_copy(update={"steps": min(steps, STEPS), "schedule": "constant"})
     short = replace(stack, cell=replace(stack.cell, training=training))
     if stack.recording.record == "log":  # every early step of it is a record

@@ -42,8 +42,8 @@ class Keep:
 def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> StackResult:
     """The records of a stack with their prediction. Its bytes depend on the stack alone, not on where it runs.
 
-    Raises GradlabError when the weights cannot be written, DataError when the data or a user's activation have changed
-    since the stack was planned.
+    Raises GradlabError when the weights cannot be written, DataError when the data or a part of the user's own have
+    changed since the stack was planned.
     """
     from gradlab.analyse.predicted import predicted_delta, predicted_jacobian
     from gradlab.base import generators
@@ -52,23 +52,23 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
 
     checkpoint = Checkpoint(keep.checkpoint_file(stack), keep.seconds, say) if keep and keep.seconds else None
     dataset = stack.cell.dataset()
-    stack.cell.check_activation()
+    stack.check_sources()
 
     def watched(step: int, made: int, shown: Mapping[str, Any] | None) -> None:
         watch(stack, step, made, shown)
 
     seed = int.from_bytes(sha256(stack.key.encode()).digest()[:7], "little")
-    with generators.seeded(seed, stack.cell.device):  # a user's activation may draw from them
+    with generators.seeded(seed, stack.cell.device):  # the user's own parts may draw from them
         try:
             weights = keep.weights_file(stack) if keep else None
             result = train_stack(stack, dataset, watched, checkpoint, weights)
         except OSError as error:
             raise GradlabError(f"cannot write {error.filename or weights}: {error.strerror}") from error
     started = perf_counter()
-    predicted = predicted_delta(stack.cell, result)
+    predicted = predicted_delta(stack.bound, result)
     if predicted is not None:
         result.layers.column("delta_rms_predicted")[:, 0] = predicted
-    jacobian = predicted_jacobian(stack.cell, result, dataset.x_train)
+    jacobian = predicted_jacobian(stack.bound, result, dataset.x_train)
     if jacobian is not None:
         result.blocks["jacobian"].column("singular_sq_mean_predicted")[:, 0] = jacobian
     timings = {**result.timings, "prediction_seconds": perf_counter() - started}

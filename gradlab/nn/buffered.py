@@ -23,7 +23,6 @@ from gradlab.activations.kernels import Kernels, kernels_of
 from gradlab.activations.modules import StackedPReLU
 from gradlab.nn.mlp import StackedMLP
 from gradlab.nn.products import Call, affine, product
-from gradlab.nn.skips import Skip
 
 aten = torch.ops.aten
 Told = Callable[[int, Tensor], object]
@@ -269,7 +268,7 @@ def buffered_pass(mlp: StackedMLP, activation: Activation, batch: int) -> Buffer
     """A pass in buffers for stacks without norm and skip connections whose activation has kernels; else None."""
     kernels = kernels_of(activation)
     plain = all(
-        type(layer.skip) is Skip
+        layer.skip.scheme.none
         and isinstance(layer.norm_before, nn.Identity)
         and isinstance(layer.norm_after, nn.Identity)
         and (kernels is not None or isinstance(layer.activation, StackedPReLU))

@@ -6,16 +6,17 @@ So the same seed gives the same numbers for every activation, depth, scale and s
 from __future__ import annotations
 
 from hashlib import blake2b
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import Tensor
 
+from gradlab.base import generators
 from gradlab.parts.inits import Init
 
 
 def generator(seed: int, purpose: str, layer: int = 0) -> torch.Generator:
-    """A CPU generator of its own for one purpose of one replica."""
+    """A CPU generator of its own for one purpose of one replica; its `initial_seed()` is the purpose's key."""
     key = blake2b(f"{seed}/{purpose}/{layer}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
 
@@ -35,6 +36,8 @@ def weights_from(
 ) -> Tensor:
     """Weight matrices drawn one after another from `source`, float64 [*shape, fan_in, fan_out]."""
     size = (*shape, fan_in, fan_out)
+    if init.own is not None:
+        return _users(init, source, fan_in, fan_out, shape)
     if init.sigma_w is None:
         return torch.full(size, init.weight, dtype=torch.float64)
     scale: float = init.sigma_w(fan_in, fan_out) / sqrt(fan_in)
@@ -60,6 +63,21 @@ def biases_from(
     else:
         unit = torch.randn(size, generator=source, dtype=torch.float64)
     return init.bias + spread * unit
+
+
+def _users(init: Init, source: torch.Generator, fan_in: int, fan_out: int, shape: tuple[int, ...]) -> Tensor:
+    """Weights that a user's own fills one by one, each with torch's global generator seeded for it alone: with the key
+    of `source` where there is one weight, with seeds drawn from it where there are many."""
+    seeds = [source.initial_seed()]
+    if shape:
+        seeds = torch.randint(2**62, (prod(shape),), generator=source).tolist()
+    drawn = []
+    for seed in seeds:
+        weight = torch.zeros(fan_out, fan_in, dtype=torch.float64)
+        with generators.seeded(seed, "cpu"):
+            init.fill(weight)
+        drawn.append(weight.detach().T)
+    return torch.stack(drawn).reshape(*shape, fan_in, fan_out)
 
 
 def _orthonormal(normal: Tensor) -> Tensor:

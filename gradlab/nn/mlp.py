@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from gradlab.activations import Activation
 from gradlab.activations.modules import PerReplica, build_module
 from gradlab.nn.draws import biases_from, draw_bias, draw_weight, generator, weights_from
+from gradlab.nn.norm import build_norm
 from gradlab.nn.products import linear
-from gradlab.nn.skips import Skip, build_skip
+from gradlab.nn.skips import Skip
 from gradlab.parts import norms, residuals
 from gradlab.parts.inits import Init
 from gradlab.parts.norms import Norm
@@ -188,7 +189,7 @@ def _assemble(
 
     def linear(layer: int, fan_in: int, fan_out: int) -> StackedLinear:
         weight, bias = draw(layer, fan_in, fan_out)
-        factor = residual.weight_factor(layer, depth) if layer <= depth else 1.0
+        factor = residual.weight_factor(layer) if layer <= depth else 1.0
         return StackedLinear((weight * factor).to(dtype), bias.unsqueeze(1).to(dtype))
 
     hidden = []
@@ -198,9 +199,9 @@ def _assemble(
             HiddenLayer(
                 linear(layer, fan_in, width),
                 build_module(activation, replicas, width, seeds),
-                None if norm.name == "none" else norms.build(norm, replicas, width),
+                build_norm(norm, replicas, width, seeds),
                 norm.position,
-                build_skip(residual, layer, depth, replicas),
+                Skip(residual, layer, replicas),
             )
         )
     mlp = StackedMLP(hidden, linear(depth + 1, features if depth == 0 else width, outputs))

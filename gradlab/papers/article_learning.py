@@ -12,7 +12,7 @@ from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import many_nets, random_nets
 from gradlab.papers.rows import Finding, Measured, Panel, Series, absolute, exactly, mean_of, share_of
 from gradlab.papers.training import last, trained
-from gradlab.parts.optimizers import Optimizer
+from gradlab.parts import optimizers
 
 
 def non_linearity(quick: bool) -> Iterator[Finding]:
@@ -120,7 +120,7 @@ def _collapse(activation: str, nets: int, steps: int) -> tuple[int, int]:
     x = torch.linspace(-(3**0.5), 3**0.5, 64).reshape(1, -1, 1).expand(nets, -1, -1)
     target = x.abs()
     parameters = list(mlp.parameters())
-    optimizer = Optimizer("adam", parameters, momentum=None, weight_decay=0.0)
+    optimizer = optimizers.get("adam").for_stack(mlp.owners(), 0.01)
     cut = 0
     for step in range(steps):
         loss = (mlp(x) - target).square().mean(dim=(1, 2)).sum()

@@ -19,8 +19,8 @@ from gradlab.papers.claims import decide, measurement
 from gradlab.papers.random_nets import random_nets, unit_inputs
 from gradlab.papers.rows import Finding, Measured, Panel, Series, mean_of
 from gradlab.papers.training import last, trained
+from gradlab.parts import optimizers
 from gradlab.parts.losses import cross_entropy
-from gradlab.parts.optimizers import Optimizer
 
 HARD, SOFT = "hard_sigmoid", "sigmoid"
 FASTER = 0.95
@@ -58,7 +58,7 @@ def step(activation: str, width: int) -> Callable[[], object]:
     x = unit_inputs(mlp, 64)
     labels = torch.zeros(3, 64, dtype=torch.int64)
     parameters = list(mlp.parameters())
-    optimizer = Optimizer("sgd", parameters, momentum=None, weight_decay=0.0)
+    optimizer = optimizers.get("sgd").for_stack(mlp.owners(), 0.01)
     return lambda: optimizer.step(torch.autograd.grad(cross_entropy(mlp(x), labels).sum(), parameters), 0.01)
 
 

@@ -1,7 +1,8 @@
 """Initialisers, as the two moments the theory needs and the shape of the draw; free of torch.
 
 A weight has variance sigma_w^2 / fan_in and a bias variance sigma_b^2, around a constant bias that every
-initialiser accepts (`:bias=C`). `gradlab.nn.draws` makes the numbers.
+initialiser accepts (`:bias=C`). `gradlab.nn.draws` makes the numbers. A user's own is a function that fills a weight;
+its moments are unknown.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from gradlab.activations import Activation
-from gradlab.base.errors import ConfigError, Problem, nearest
-from gradlab.base.grammar import Parameter, bind, parse_item, write_item
+from gradlab.base.errors import ConfigError, Problem
+from gradlab.base.grammar import Item, Parameter, bind, parse_item
+from gradlab.base.own import Own, load_own
+from gradlab.base.registry import Registry
 
-Distribution = Literal["normal", "uniform", "orthogonal", "constant"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradlab.activations import Activation
+
+Distribution = Literal["normal", "uniform", "orthogonal", "constant", "own"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,60 +31,68 @@ class Init:
 
     text:         as configured, canonically; `rule` is the registered name it came down to (`auto` resolved)
     distribution: the shape of the weight draw
-    sigma_w:      sigma_w(fan_in, fan_out), where Var W = sigma_w^2 / fan_in; None for `constant`, which has none
+    sigma_w:      sigma_w(fan_in, fan_out), where Var W = sigma_w^2 / fan_in; None where there is none or nobody knows
     sigma_b:      sigma_b(fan_in, fan_out), the standard deviation of the biases around `bias`
     bias:         constant part of every bias
     weight:       the value of every weight, for `constant` alone
     lsuv:         tolerance of a data-driven rescaling to unit variance after the draw; None for none
+    own:          what the user named; None for the registry's
     """
 
     text: str
     rule: str
     distribution: Distribution
     sigma_w: Callable[[int, int], float] | None
-    sigma_b: Callable[[int, int], float]
+    sigma_b: Callable[[int, int], float] = lambda fan_in, fan_out: 0.0
     bias: float = 0.0
     weight: float = 0.0
     lsuv: float | None = None
+    own: Own | None = None
 
     @property
     def predicted(self) -> bool:
         """Whether mean-field theory speaks about this initialiser."""
         return self.sigma_w is not None and self.lsuv is None
 
+    def fill(self, weight: Tensor) -> None:
+        """Let a user's own fill a weight [fan_out, fan_in], drawing from torch's global generators."""
+        assert self.own is not None
+        shape = weight.shape
+        with self.own.running():
+            self.own.attribute(weight, **self.own.arguments)
+        if weight.shape != shape:
+            raise self.own.refused(f"made {[*weight.shape]} of a weight {[*shape]}")
+
 
 @dataclass(frozen=True, kw_only=True)
-class InitDefinition:
+class Definition:
     """One registered initialiser; `sigma_w` and `sigma_b` take (fan_in, fan_out, activation, parameters).
 
     derive: further parameters that the activation decides, from (activation, parameters, where); it may refuse
+    stands_for: the name of the initialiser that the activation decides
+    weight: the parameter that is every weight's value; lsuv: the one that is the tolerance of a rescaling to unit
+        variance on the data after the draw
     """
 
     summary: str
     distribution: Distribution
     sigma_w: Callable[[int, int, Activation, Mapping[str, float]], float] | None
     derive: Callable[[Activation, Mapping[str, float], str], dict[str, float]] | None = None
+    stands_for: Callable[[Activation], str] | None = None
     sigma_b: Callable[[int, int, Activation, Mapping[str, float]], float] = lambda *_: 0.0
+    weight: str = ""
+    lsuv: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 def he_gain(activation: Activation) -> float:
     """sqrt(2 / (1 + a^2)) for slope a below 0 (He et al. 2015, eq. 15); sqrt(2) where there is none."""
-    if activation.name in ("leaky_relu", "prelu"):
-        return sqrt(2 / (1 + activation.negative_slope**2))
-    return sqrt(2)
-
-
-def auto_rule(activation: Activation) -> str:
-    """What `auto` means: Glorot for bounded shapes and linear, LeCun for SELU, He for every other."""
-    if activation.family in ("logistic", "linear"):
-        return "glorot"
-    return "lecun" if activation.name == "selu" else "he"
+    return sqrt(2 / (1 + activation.he_slope**2))
 
 
 def _gain(activation: Activation) -> float:
     """The orthogonal scale that keeps the signal, by the same rule as `auto`."""
-    return he_gain(activation) if auto_rule(activation) == "he" else 1.0
+    return he_gain(activation) if activation.usual_init == "he" else 1.0
 
 
 def _glorot(fan_in: int, fan_out: int, _: Activation, parameters: Mapping[str, float]) -> float:
@@ -131,7 +146,7 @@ def _half_stable(activation: Activation, parameters: Mapping[str, float], where:
     return {"sigma_w": point.sigma_w, "sigma_b": point.sigma_b}
 
 
-BIAS = {"bias": Parameter(default=0.0, meaning="constant added to every bias")}
+BIAS: dict[str, Parameter] = {"bias": Parameter(default=0.0, meaning="constant added to every bias")}
 GAIN_1 = {"gain": Parameter(default=1.0, low=0, open_low=True, meaning="factor on the weights"), **BIAS}
 GAIN_PHI = {
     "gain": Parameter(
@@ -143,57 +158,58 @@ GAIN_PHI = {
     **BIAS,
 }
 
-INITS: dict[str, InitDefinition] = {
-    "auto": InitDefinition(
+_ENTRIES: dict[str, Definition] = {
+    "auto": Definition(
         summary="glorot for bounded shapes and linear, lecun for selu, he for every other",
         distribution="normal",
         sigma_w=None,
+        stands_for=lambda activation: activation.usual_init,
         parameters=BIAS,
     ),
-    "torch": InitDefinition(
+    "torch": Definition(
         summary="nn.Linear's default: weights and biases uniform in +-1/sqrt(fan_in)",
         distribution="uniform",
         sigma_w=lambda *_: 1 / sqrt(3),
         sigma_b=lambda fan_in, *_: 1 / sqrt(3 * fan_in),
         parameters=BIAS,
     ),
-    "glorot": InitDefinition(
+    "glorot": Definition(
         summary="normal, variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010)",
         distribution="normal",
         sigma_w=_glorot,
         parameters=GAIN_1,
     ),
-    "glorot_uniform": InitDefinition(
+    "glorot_uniform": Definition(
         summary="uniform, variance 2 / (fan_in + fan_out)",
         distribution="uniform",
         sigma_w=_glorot,
         parameters=GAIN_1,
     ),
-    "he": InitDefinition(
+    "he": Definition(
         summary="normal, variance 2 / fan_in, 2 / ((1 + a^2) fan_in) for slope a below 0 (He et al. 2015)",
         distribution="normal",
         sigma_w=_he,
         parameters=GAIN_PHI,
     ),
-    "he_uniform": InitDefinition(
+    "he_uniform": Definition(
         summary="uniform, the variance of he", distribution="uniform", sigma_w=_he, parameters=GAIN_PHI
     ),
-    "lecun": InitDefinition(
+    "lecun": Definition(
         summary="normal, variance 1 / fan_in (LeCun et al. 1998)",
         distribution="normal",
         sigma_w=_lecun,
         parameters=GAIN_1,
     ),
-    "lecun_uniform": InitDefinition(
+    "lecun_uniform": Definition(
         summary="uniform, variance 1 / fan_in", distribution="uniform", sigma_w=_lecun, parameters=GAIN_1
     ),
-    "orthogonal": InitDefinition(
+    "orthogonal": Definition(
         summary="random orthonormal rows or columns times a gain (Saxe et al. 2014)",
         distribution="orthogonal",
         sigma_w=_orthogonal,
         parameters=GAIN_PHI,
     ),
-    "gaussian": InitDefinition(
+    "gaussian": Definition(
         summary="normal, weight variance sigma_w^2 / fan_in and bias variance sigma_b^2",
         distribution="normal",
         sigma_w=_gaussian,
@@ -204,7 +220,7 @@ INITS: dict[str, InitDefinition] = {
             **BIAS,
         },
     ),
-    "critical": InitDefinition(
+    "critical": Definition(
         summary="normal, sigma_w such that the gradient neither grows nor shrinks (Schoenholz et al. 2017)",
         distribution="normal",
         sigma_w=_gaussian,
@@ -215,7 +231,7 @@ INITS: dict[str, InitDefinition] = {
             **BIAS,
         },
     ),
-    "half_stable": InitDefinition(
+    "half_stable": Definition(
         summary="normal, at the point where gelu, silu and their like are critical (Roberts, Yaida & Hanin 2022)",
         distribution="normal",
         sigma_w=_gaussian,
@@ -223,10 +239,11 @@ INITS: dict[str, InitDefinition] = {
         derive=_half_stable,
         parameters=BIAS,
     ),
-    "lsuv": InitDefinition(
+    "lsuv": Definition(
         summary="orthogonal, then each layer scaled to unit variance on the data (Mishkin & Matas 2016)",
         distribution="orthogonal",
         sigma_w=_orthogonal,
+        lsuv="tolerance",
         parameters={
             "tolerance": Parameter(
                 default=0.1, low=0, open_low=True, meaning="largest distance of the variance from 1"
@@ -235,50 +252,71 @@ INITS: dict[str, InitDefinition] = {
             **BIAS,
         },
     ),
-    "constant": InitDefinition(
+    "constant": Definition(
         summary="every weight the same number: all units of a layer stay equal",
         distribution="constant",
         sigma_w=None,
+        weight="value",
         parameters={"value": Parameter(default=0.01, meaning="the weight"), **BIAS},
     ),
 }
 
 
-def get(text: str, activation: Activation, where: str = "init") -> Init:
+INITS = Registry("init", _ENTRIES, own=True)
+
+
+def get(text: str, activation: Activation, where: str = "init", *, own: bool = False) -> Init:
     """The initialiser written as `text`, bound to the activation its gain depends on.
 
-    Raises ConfigError naming `where` for an unknown name or parameter.
+    own: whether it may be a user's own, which is then imported. Raises ConfigError naming `where` for an unknown name
+    or parameter, and for one that cannot be imported or fails.
     """
     item = parse_item(text, where)
-    definition = INITS.get(item.name)
-    if definition is None or item.attribute is not None:
-        raise ConfigError(
-            Problem(where, f"unknown init {item.name!r}", ", ".join(INITS), nearest(item.name, list(INITS)))
-        )
-    values = bind(item.given, definition.parameters, item.name, where)
-    text = write_item(item.name, values, definition.parameters)
-    rule = item.name
-    if rule == "auto":
-        rule = auto_rule(activation)
+    if own and item.attribute is not None:
+        return _users(item, where)
+    chosen = INITS.choose(item, where)
+    rule, definition, values = chosen.name, chosen.entry, chosen.values
+    if definition.stands_for is not None:
+        rule = definition.stands_for(activation)
         definition = INITS[rule]
-        values = bind({"bias": values["bias"]}, definition.parameters, rule, where)
+        values = bind(values, definition.parameters, rule, where)
     numbers = {key: float(value) for key, value in values.items()}
     if definition.derive is not None:
         numbers |= _derived(activation, definition.derive, tuple(numbers.items()), where)
     sigma_w, sigma_b = definition.sigma_w, definition.sigma_b
     return Init(
-        text=text,
+        text=chosen.text,
         rule=rule,
         distribution=definition.distribution,
         sigma_w=None if sigma_w is None else lambda i, o: sigma_w(i, o, activation, numbers),
         sigma_b=lambda i, o: sigma_b(i, o, activation, numbers),
         bias=numbers["bias"],
-        weight=numbers.get("value", 0.0),
-        lsuv=numbers.get("tolerance"),
+        weight=numbers[definition.weight] if definition.weight else 0.0,
+        lsuv=numbers[definition.lsuv] if definition.lsuv else None,
     )
 
 
-_Derivation = Callable[[Activation, Mapping[str, float], str], dict[str, float]]
+def _users(item: Item, where: str) -> Init:
+    """A function that fills a weight in place, as those of torch.nn.init do; tried on a small one."""
+    import torch
+
+    from gradlab.base import generators
+
+    own = load_own(item, where, BIAS)
+    init = Init(
+        text=own.text,
+        rule=own.name,
+        distribution="own",
+        sigma_w=None,
+        bias=float(own.settings["bias"]),
+        own=own,
+    )
+    with generators.seeded(0, "cpu"):
+        init.fill(torch.zeros(6, 4, dtype=torch.float64))
+    return init
+
+
+_Derivation = Callable[["Activation", Mapping[str, float], str], dict[str, float]]
 _derivations: dict[tuple[str, str, _Derivation, tuple[tuple[str, float], ...]], dict[str, float]] = {}
 
 

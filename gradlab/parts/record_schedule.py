@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import ceil
 
-from gradlab.base.errors import ConfigError, Problem
+from gradlab.base.errors import ConfigError, unknown
+from gradlab.base.grammar import Parameter
+from gradlab.base.registry import Registry
 
-GROWTH = 1.2  # 34 records in 1,000 steps, 59 in 100,000
+GROWTH = 1.2
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,30 @@ class Logarithmic:
 
 
 Schedule = Every | Logarithmic
+EVERY = "every:N"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One way to record. make: the schedule, from the N of `every:N`; None: no layers are recorded."""
+
+    summary: str
+    make: Callable[[int], Schedule | None]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+RECORDS = Registry(
+    "record schedule",
+    {
+        "log": Definition(
+            summary="dense at the start, then ever rarer: 34 records in 1,000 steps, 59 in 100,000",
+            make=lambda _: Logarithmic(),
+        ),
+        "all": Definition(summary="every step", make=Every),
+        EVERY: Definition(summary="step 0 and every N steps, N >= 1", make=Every),
+        "off": Definition(summary="no layers; the first and the last row of steps.csv", make=lambda _: None),
+    },
+)
 
 
 def parse(text: str, where: str = "record") -> Schedule | None:
@@ -50,16 +77,12 @@ def parse(text: str, where: str = "record") -> Schedule | None:
 
     Raises ConfigError naming `where`.
     """
-    if text == "off":
-        return None
-    if text == "all":
-        return Every(1)
-    if text == "log":
-        return Logarithmic()
-    kind, _, number = text.partition(":")
-    if kind == "every" and number.isdecimal() and int(number) > 0:
-        return Every(int(number))
-    raise ConfigError(Problem(where, f"{text!r} is not a schedule", "log, all, every:N with N >= 1, or off"))
+    name, _, number = text.partition(":")
+    if name == "every" and number.isdecimal() and int(number) > 0:
+        return RECORDS[EVERY].make(int(number))
+    if name == "every" or text not in RECORDS:
+        raise ConfigError(unknown(where, RECORDS.kind, text, list(RECORDS)))
+    return RECORDS[text].make(1)
 
 
 def is_due(schedule: Schedule | None, step: int, last: int | None) -> bool:

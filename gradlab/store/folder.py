@@ -63,7 +63,7 @@ class Claim:
             "plan": self.id,
             "cells": list(self.cells),
             "seeds": list(self.seeds),
-            "recording": self.recording.model_dump(),
+            "recording": self.recording.differing(),
         }
 
 

@@ -31,7 +31,7 @@ def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
     header = {
         "gradlab": "stack",
         "schema": SCHEMA_VERSION,
-        "recording": stack.recording.model_dump(),
+        "recording": stack.recording.differing(),
         "cell": result.cell,
         "seeds": result.seeds,
         "timings": dict(result.timings),
@@ -102,7 +102,7 @@ def _check(header: object, stack: Stack) -> None:
         raise Unusable("is no file of gradlab's")
     if header.get("schema") != SCHEMA_VERSION:
         raise Unusable(f"is of schema version {header.get('schema')}, this gradlab has {SCHEMA_VERSION}")
-    if header.get("recording") != stack.recording.model_dump():
+    if header.get("recording") != stack.recording.differing():
         raise Unusable("was recorded with other settings")
 
 

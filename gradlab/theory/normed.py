@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -41,14 +42,17 @@ ANGLES, RADII = 720, 240  # points of the pair's quadrature
 FARTHEST = 6.5  # of the radius; exp(-42) of the mass lies beyond
 
 
+Kind = Literal["none", "batch", "layer", "rms"]
+
+
 @dataclass(frozen=True)
 class LayerNormalisation:
     """The norm of a hidden layer as the theory needs it.
 
-    name: none, batch, layer or rms; position: pre or post the activation; batch: samples, for batch norm alone
+    kind: none, batch, layer or rms; position: pre or post the activation; batch: samples, for batch norm alone
     """
 
-    name: str = "none"
+    kind: Kind = "none"
     position: str = "pre"
     eps: float = 1e-5
     batch: int = 0
@@ -74,15 +78,15 @@ def stages(activation: Activation | str, norm: LayerNormalisation) -> Callable[[
     """
     found, _, _ = elementwise(activation)
     batch = norm.batch
-    if norm.name == "batch" and norm.position == "pre":
+    if norm.kind == "batch" and norm.position == "pre":
         if batch < SMALLEST_BATCH:
             return None
         h_sq, trace = sphere_moments(found, batch)
         share = batch * trace / ((batch - 3) * (batch - 1))
         return lambda variance: Stage(np.full_like(variance, h_sq), share / variance)
-    if norm.name == "batch" and batch < LARGE_BATCH:
+    if norm.kind == "batch" and batch < LARGE_BATCH:
         return None
-    if norm.name == "none":
+    if norm.kind == "none":
         return lambda variance: _plain(found, variance)
     if norm.position == "pre":
         return lambda variance: _before(found, variance, norm.eps)
@@ -119,7 +123,7 @@ def _before(activation: Activation, variance: Array, eps: float) -> Stage:
 def _after(activation: Activation, variance: Array, norm: LayerNormalisation) -> Stage:
     here = moments(activation, variance)
     spread = here.phi_sq
-    if norm.name != "rms":
+    if norm.kind != "rms":
         average, _ = expectation(activation, variance, of=lambda phi, slope: phi)
         spread = spread - average**2
     return Stage(spread / (spread + norm.eps), here.slope_sq / (spread + norm.eps))

@@ -74,7 +74,7 @@ def predict_stream(
     )
     widths = np.ones(depth + 1) if fans is None else np.array([fan_out / fan_in for fan_in, fan_out in fans])
     to_h = stages(activation, norm)
-    over_batch = norm.name == "batch"
+    over_batch = norm.kind == "batch"
     if to_h is None or (over_batch and norm.position == "post" and np.any(biases != 0)):
         return None  # a bias, shared by the batch, moves each unit's Var phi(z)
     cancels_biases = over_batch and norm.position == "pre"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradlab.base import atomic, blas
+from gradlab.base.errors import Unstorable
 from gradlab.config.plan import RECIPE, Stack
 from gradlab.nn.mlp import StackedMLP
 
@@ -85,12 +86,13 @@ class Checkpoint:
         try:
             self.write(training, stack, step)
             self._due = perf_counter() + self.seconds
-        except OSError as error:
-            self.say(f"{self.path} cannot be written, training goes on without: {error.strerror or error}")
+        except (OSError, Unstorable) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.say(f"{self.path} cannot be written, training goes on without: {reason}")
             self._due = inf
 
     def write(self, training: Resumable, stack: Stack, step: int) -> None:
-        """Write the file. Raises OSError."""
+        """Write the file. Raises OSError, and Unstorable where the optimiser keeps more than tensors."""
         state = training.state()
         formats = {n: "bfloat16" for n, tensor in state.tensors.items() if tensor.dtype == torch.bfloat16}
         facts = {"stack": _identity(stack), "step": step, "formats": formats, "training": state.facts}
@@ -116,7 +118,7 @@ def save_weights(path: Path, stack: Stack, mlp: StackedMLP) -> None:
 
 def _identity(stack: Stack) -> list[Any]:
     versions = [RECIPE, torch.__version__, blas.name()]
-    return [*versions, stack.cell.id, list(stack.seeds), stack.recording.model_dump()]
+    return [*versions, stack.cell.id, list(stack.seeds), stack.recording.differing()]
 
 
 def _under(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -13,25 +12,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlab import activations, sensors
+from gradlab import sensors
 from gradlab.base import generators
-from gradlab.config.plan import Stack, parse_probe
+from gradlab.config.plan import Stack
 from gradlab.data import Dataset
 from gradlab.nn import statistics as st
 from gradlab.nn.buffered import buffered_pass
 from gradlab.nn.cuda_graph import CapturedPass
 from gradlab.nn.lsuv import scale_to_unit_variance
 from gradlab.nn.mlp import StackedMLP, build_mlp
-from gradlab.parts import inits, norms, rates, record_schedule, residuals
-from gradlab.parts.losses import LOSSES, correct, gradient_of, losses_and_gradient, readout_units
-from gradlab.parts.optimizer_names import EVALUATION_ROWS
-from gradlab.parts.optimizers import Optimizer
+from gradlab.parts import record_schedule
+from gradlab.parts.losses import correct
 from gradlab.sensors.layers import LayerSensor
 from gradlab.sensors.sensor import Observed, Sensor
 from gradlab.store.stack_result import StackResult
 from gradlab.tables.block import Block
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.steps import STEPS
+from gradlab.train import EVALUATION_ROWS
 from gradlab.train.batches import BatchStream
 from gradlab.train.checkpoint import Checkpoint, State, save_weights
 from gradlab.train.clipping import clip, gradient_norms
@@ -48,26 +46,23 @@ SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
     """The untrained nets of a stack."""
-    cell = stack.cell
-    network = cell.network
-    activation = activations.get(network.activation)
-    init = inits.get(network.init, activation)
+    cell, bound = stack.cell, stack.bound
     mlp = build_mlp(
-        activation=activation,
-        init=init,
-        norm=norms.get(network.norm),
-        residual=residuals.get(network.residual, network.depth),
-        depth=network.depth,
-        width=network.width,
+        activation=bound.activation,
+        init=bound.init,
+        norm=bound.norm,
+        residual=bound.residual,
+        depth=bound.network.depth,
+        width=bound.network.width,
         features=dataset.features,
-        outputs=readout_units(cell.training.loss, dataset.classes),
+        outputs=bound.training.loss.units(dataset.classes),
         seeds=stack.seeds,
         dtype=getattr(torch, cell.dtype),
         device=cell.device,
     )
-    if init.lsuv is not None:
+    if bound.init.lsuv is not None:
         inputs = torch.as_tensor(dataset.x_train).to(cell.device, getattr(torch, cell.dtype))
-        scale_to_unit_variance(mlp, inputs, init.lsuv)
+        scale_to_unit_variance(mlp, inputs, bound.init.lsuv)
     return mlp
 
 
@@ -98,31 +93,25 @@ class Training:
     """One training in progress: the nets, the optimiser, the batches and the records taken so far."""
 
     def __init__(self, stack: Stack, dataset: Dataset) -> None:
-        cell, training = stack.cell, stack.cell.training
+        cell, training, bound = stack.cell, stack.cell.training, stack.bound
         self.stack, self.training = stack, training
         self.mlp = build_stack(stack, dataset)
-        activation = activations.get(cell.network.activation)
         dtype, device = getattr(torch, cell.dtype), cell.device
         self.x_train = torch.as_tensor(dataset.x_train).to(device, dtype)
         self.y_train = torch.as_tensor(dataset.y_train).to(device)
         self.x_val = torch.as_tensor(dataset.x_val).to(device, dtype)
         self.y_val = torch.as_tensor(dataset.y_val).to(device)
-        self.schedule = record_schedule.parse(stack.recording.record)
-        self.rate = rates.parse(training.schedule, training.lr, training.steps)
-        self.loss = LOSSES[training.loss]
+        self.schedule = bound.recording.schedule
+        self.rate = bound.training.rate
+        self.loss = bound.training.loss.begin()
         self.owners = self.mlp.owners()
         self.parameters = [parameter for parameter, _ in self.owners]
-        self.optimizer = Optimizer(
-            training.optimizer,
-            self.parameters,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-        )
+        self.optimizer = bound.training.optimizer.for_stack(self.owners, training.lr)
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
-        self.buffered = buffered_pass(self.mlp, activation, training.batch_size)
-        probe = self.x_train[: parse_probe(stack.recording.probe)]
+        self.buffered = buffered_pass(self.mlp, bound.activation, training.batch_size)
+        probe = self.x_train[: bound.recording.probe]
         names = (*(f"hidden_{layer}" for layer in range(1, cell.network.depth + 1)), "output")
-        observed = Observed(self.mlp, activation, probe, names, training.batch_size)
+        observed = Observed(self.mlp, bound.activation, probe, names, training.batch_size)
         every = _sensors(observed, stack)
         self.sensors = every if self.schedule else []
         self.book = RecordBook(_empty_blocks(every, len(stack.seeds)))
@@ -178,18 +167,18 @@ class Training:
     def _plain_step(self, step: int) -> None:
         x, y = self._batch()
         self.phases.lap("data")
-        if self.buffered and x.is_cuda:
+        if self.buffered and x.is_cuda and self.loss.own is None:
             if self.captured is None:
-                self.captured = CapturedPass(self.buffered, partial(gradient_of, self.loss), x, y)
+                self.captured = CapturedPass(self.buffered, self.loss.gradient, x, y)
             self.captured.run(x, y)
             gradients: Sequence[Tensor] = self.captured.gradients
         elif self.buffered:
             outputs = self.buffered.forward(x)
             self.phases.lap("forward")
-            self.buffered.backward(gradient_of(self.loss, outputs, y))
+            self.buffered.backward(self.loss.gradient(outputs, y))
             gradients = self.buffered.gradients
         else:
-            losses = self.loss(self.mlp(x), y)
+            losses = self.loss.of(self.mlp(x), y)
             self.phases.lap("forward")
             gradients = self._backward(losses)
         self.phases.lap("backward")
@@ -237,7 +226,7 @@ class Training:
         assert kept
         outputs = kept.forward(x)
         phases.lap("forward")
-        losses, gradient = losses_and_gradient(self.loss, outputs, y)
+        losses, gradient = self.loss.losses_and_gradient(outputs, y)
         kept.backward(gradient)
         phases.lap("backward")
         for sensor in self.sensors:
@@ -252,7 +241,7 @@ class Training:
             for sensor in reversed(self.sensors):
                 watching.enter_context(sensor.watching())
             outputs = self.mlp(x)
-            losses = self.loss(outputs, y)
+            losses = self.loss.of(outputs, y)
             phases.lap("forward", self.sensors)
             gradients = self._backward(losses)
             phases.lap("backward", self.sensors)
@@ -286,7 +275,7 @@ class Training:
                 )
                 labels = y.expand(replicas, -1)
                 outputs = forward(x.expand(replicas, -1, -1))
-                loss += self.loss(outputs, labels).to(loss.dtype) * len(y)
+                loss += self.loss.of(outputs, labels).to(loss.dtype) * len(y)
                 right += correct(outputs, labels).sum(dim=1)
         return {"val_loss": loss / rows, "val_accuracy": right / rows}
 

@@ -6,19 +6,14 @@ import tomllib
 
 import pytest
 
-from gradlab import activations
 from gradlab.cli.listing import KINDS
 from gradlab.config import KEYS, Config, resolve
-from gradlab.parts.inits import INITS
+from gradlab.parts.registries import REGISTRIES
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.steps import STEPS
 from gradlab.tables.summary import SUMMARY
 
-NAMES = {
-    "activations": activations.names(),
-    "inits": list(INITS),
-    "optimizers": list(KEYS["training.optimizer"].choices),
-}
+NAMES = {kind: list(registry()) for kind, registry in REGISTRIES.items() if kind != "datasets"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,10 @@ BAD = ROOT / "tests" / "data" / "configs"
 SAYS: dict[str, tuple[str, ...]] = {
     "bad-init-parameter": ("network.init gaussian:sigma_w: -1 is out of range", "a number in (0, 1e+100]"),
     "bad-item-in-list": ("grid.depth: 0 is out of range", "grid.depth: 'x' is not a whole number"),
-    "bad-schedule-and-probe": ("recording.record: 'sometimes'", "recording.probe: 'none'"),
+    "bad-schedule-and-probe": (
+        "recording.record: unknown record schedule 'sometimes'",
+        "recording.probe: 'none'",
+    ),
     "batch-larger-than-data": ("training.batch_size: 5000", "1438"),
     "date": ("network.activation: 2026-01-01 is not a text",),
     "empty-list": ("grid.depth: the list is empty",),
@@ -32,7 +35,7 @@ SAYS: dict[str, tuple[str, ...]] = {
         "network.activatoin: [network] has no key 'activatoin'",
         "did you mean 'activation'?",
         "training.lr: 'fast' is not a number",
-        "training.loss: 'hinge' is not known",
+        "training.loss: unknown loss 'hinge'",
         "rn: there is no section 'rn'",
         "did you mean 'run'?",
         "grid.width: 0 is out of range",
@@ -56,7 +59,7 @@ SAYS: dict[str, tuple[str, ...]] = {
     "unknown-dotted-grid-key": ("grid.network.widht: [network] has no key 'widht'", "did you mean 'width'?"),
     "unknown-grid-key": ("grid.depht: there is no key 'depht'", "did you mean 'depth'?"),
     "unknown-key": ("network.depht: [network] has no key 'depht'", "did you mean 'depth'?"),
-    "unknown-optimizer": ("training.optimizer: 'adm' is not known", "did you mean 'adam'?"),
+    "unknown-optimizer": ("training.optimizer: unknown optimiser 'adm'", "did you mean 'adam'?"),
     "unknown-section": ("netwrok: there is no section 'netwrok'", "did you mean 'network'?"),
 }
 

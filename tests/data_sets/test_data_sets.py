@@ -11,9 +11,9 @@ import pytest
 
 from gradlab import data
 from gradlab.base.errors import ConfigError, DataError
-from gradlab.data import recipes
+from gradlab.cli.listing import KINDS
 from gradlab.data.dataset import Table
-from gradlab.data.registry import REGISTRY
+from gradlab.data.registry import DATASETS, digits, gaussian, moons, spirals
 from gradlab.data.split import prepare, standardise, stratified_split
 
 DRAWN = ["moons", "circles", "spirals", "gaussian"]
@@ -52,7 +52,7 @@ def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    table = recipes.digits({})
+    table = digits({})
     np.testing.assert_array_equal(table.x, x)
     np.testing.assert_array_equal(table.y, y)
     assert data.load("digits").features == 64 and data.load("digits").classes == 10
@@ -72,7 +72,7 @@ def test_a_fifth_of_every_class_is_for_validation(counts: list[int]) -> None:
 def test_digits_are_split_in_the_proportions_of_scikit_learns_stratified_split() -> None:
     from sklearn.model_selection import train_test_split
 
-    y = recipes.digits({}).y
+    y = digits({}).y
     theirs = np.bincount(train_test_split(y, test_size=0.2, stratify=y, random_state=0)[1])
     assert np.abs(np.bincount(data.load("digits").y_val) - theirs).max() <= 1
 
@@ -98,7 +98,7 @@ def test_rows_keep_their_class_through_split_and_shuffle() -> None:
 
 
 def test_standardisation_is_learned_on_the_training_part_only() -> None:
-    x, y = recipes.digits({}).x, recipes.digits({}).y
+    x, y = digits({}).x, digits({}).y
     train, val = stratified_split(y)
     x_val = x[val].copy()
     x_val[0] += 1e3  # a validation row must not move the scale
@@ -138,7 +138,7 @@ def test_columns_that_float64_cannot_standardise_are_an_error(scale: float) -> N
 
 
 def test_gaussian_inputs_are_standard_normal_and_labels_know_nothing_of_them() -> None:
-    table = recipes.gaussian({"features": 50, "classes": 5, "samples": 4000})
+    table = gaussian({"features": 50, "classes": 5, "samples": 4000})
     assert table.x.mean() == pytest.approx(0, abs=5 / np.sqrt(table.x.size))
     assert table.x.var() == pytest.approx(1, abs=5 * np.sqrt(2 / table.x.size))
     np.testing.assert_array_equal(np.bincount(table.y), 800)
@@ -147,7 +147,7 @@ def test_gaussian_inputs_are_standard_normal_and_labels_know_nothing_of_them() -
 
 
 def test_spirals_lie_where_the_formula_says() -> None:
-    table = recipes.spirals({"samples": 600, "noise": 0.0, "classes": 3, "turns": 1.25})
+    table = spirals({"samples": 600, "noise": 0.0, "classes": 3, "turns": 1.25})
     radius = np.hypot(table.x[:, 0], table.x[:, 1])
     assert radius.min() >= 0.05 and radius.max() <= 1
     turn = np.arctan2(table.x[:, 1], table.x[:, 0]) / (2 * np.pi) - 1.25 * radius - table.y / 3
@@ -169,7 +169,7 @@ def test_moons_and_circles_are_scikit_learns() -> None:
 
 
 def test_noise_is_what_was_asked_for() -> None:
-    quiet, loud = recipes.moons({"samples": 400, "noise": 0.0}), recipes.moons({"samples": 400, "noise": 0.3})
+    quiet, loud = moons({"samples": 400, "noise": 0.0}), moons({"samples": 400, "noise": 0.3})
     assert (loud.x - quiet.x).std() == pytest.approx(0.3, rel=0.15)
 
 
@@ -181,9 +181,8 @@ def test_canonical_text_and_digest() -> None:
 
 
 def test_names_and_descriptions_cover_the_registry() -> None:
-    rows = {row["name"]: row for row in data.describe()}
-    assert data.names() == list(REGISTRY) and set(REGISTRY) < set(rows)
-    assert all(callable(getattr(recipes, name)) for name in REGISTRY)
+    rows = {row["name"]: row for row in KINDS["datasets"]()}
+    assert data.names() == list(DATASETS) and set(DATASETS) < set(rows)
     assert "noise=0.2 (standard deviation" in rows["moons"]["parameters"]
     assert {"FILE", "FOLDER", "openml:NAME"} < set(rows)
 
@@ -240,7 +239,7 @@ def test_a_target_for_a_set_with_its_own_classes_is_an_error() -> None:
 def test_looking_up_names_imports_nothing_heavy_and_digits_need_only_numpy() -> None:
     code = (
         "import sys; from gradlab import data\n"
-        "data.names(), data.describe(), data.digest('moons:noise=0.1'), data.canonical('spirals')\n"
+        "data.names(), data.digest('moons:noise=0.1'), data.canonical('spirals')\n"
         "data.digest('openml:iris')\n"
         "assert not {'numpy', 'pandas', 'sklearn', 'scipy', 'torch'} & set(sys.modules)\n"
         "data.load('digits'), data.load('gaussian'), data.load('spirals')\n"
@@ -274,6 +273,6 @@ def test_mnist1d_is_the_authors_default_set(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_default_set_and_its_split_have_not_moved() -> None:
     """Published tables stand on this split: whoever changes it raises RECIPE_VERSION and this sum with it."""
-    train, val = stratified_split(recipes.digits({}).y)
+    train, val = stratified_split(digits({}).y)
     rows = np.concatenate([train, val]).astype("<i8").tobytes()
     assert hashlib.sha256(rows).hexdigest()[:16] == "b937d7b06bc74736"

@@ -13,7 +13,7 @@ from gradlab.activations.registry import REGISTRY
 from gradlab.nn.buffered import buffered_pass
 from gradlab.nn.mlp import StackedMLP, build_mlp
 from gradlab.parts import inits, norms, residuals
-from gradlab.parts.losses import LOSSES, gradient_of, losses_and_gradient
+from gradlab.parts.losses import LOSSES
 from gradlab.train import loop
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -89,11 +89,11 @@ def test_a_pass_in_buffers_is_autograds(
         x = torch.randn(replicas, batch, 11, generator=draw).to(dtype)
         y = torch.randint(0, 4, (replicas, batch), generator=draw)
         outputs = mlp(x)
-        expected = torch.autograd.grad(loss(outputs, y).sum(), list(mlp.parameters()))
+        expected = torch.autograd.grad(loss.of(outputs, y).sum(), list(mlp.parameters()))
         assert same_bits(buffered.forward(x), outputs.detach())
         other = torch.randn(1, 3, 11, generator=draw).to(dtype).expand(replicas, -1, -1)
         assert same_bits(buffered.infer(other), mlp(other).detach())
-        buffered.backward(gradient_of(loss, outputs, y))
+        buffered.backward(loss.gradient(outputs, y))
         for (name, _), got, wanted in zip(mlp.named_parameters(), buffered.gradients, expected, strict=True):
             assert same_bits(got, wanted), name
 
@@ -118,10 +118,10 @@ def test_a_pass_that_keeps_everything_has_autograds_z_h_and_delta(
         layer.activation.register_forward_hook(lambda *told: h.append(told[2]))
     outputs = mlp(x)
     parameters = list(mlp.parameters())
-    found = torch.autograd.grad(loss(outputs, y).sum(), [*parameters, *z])
+    found = torch.autograd.grad(loss.of(outputs, y).sum(), [*parameters, *z])
     assert same_bits(kept.forward(x), outputs.detach())
-    losses, gradient = losses_and_gradient(loss, kept.outputs, y)
-    assert same_bits(losses, loss(outputs, y).detach())
+    losses, gradient = loss.losses_and_gradient(kept.outputs, y)
+    assert same_bits(losses, loss.of(outputs, y).detach())
     kept.backward(gradient)
     assert all(same_bits(*pair) for pair in zip(kept.gradients, found, strict=False))
     for layer, delta in enumerate(found[len(parameters) :]):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradlab.activations.modules import build_module
 from gradlab.nn.mlp import StackedMLP
+from gradlab.nn.norm import Norm
 from gradlab.parts import norms
 from gradlab.train.loop import build_stack
 
@@ -26,7 +27,7 @@ TORCHS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("text", TORCHS)
 def test_norms_are_torchs(text: str) -> None:
     """Outputs and gradients in training mode, three times over, then eval mode with what they learned."""
-    ours = norms.build(norms.get(text), 3, 7).double()
+    ours = Norm(norms.get(text), 3, 7).double()
     theirs = [TORCHS[text]().double() for _ in range(3)]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

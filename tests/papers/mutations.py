@@ -207,9 +207,9 @@ def lost_gradient(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def no_training(patch: pytest.MonkeyPatch) -> None:
     """The optimiser never moves anything."""
-    from gradlab.parts.optimizers import Optimizer
+    from gradlab.parts.optimizers import Update
 
-    patch.setattr(Optimizer, "step", lambda self, gradients, lr: None)
+    patch.setattr(Update, "step", lambda self, gradients, lr: None)
 
 
 @mutation
@@ -239,19 +239,11 @@ def _built_as(patch: pytest.MonkeyPatch, activation: str, init: str) -> None:
 @mutation
 def open_branches(patch: pytest.MonkeyPatch) -> None:
     """Branches that should start at 0 start at 1."""
-    from gradlab.nn import skips
-    from gradlab.parts.residuals import Residual
+    from gradlab.parts.residuals import Fixup, ReZero, SkipInit
 
-    for skip in (skips.ReZeroSkip, skips.LearnedPreSkip):
-        original = skip.__init__
-
-        def init(self: Any, original: Any = original, **options: Any) -> None:
-            original(self, **options)
-            if self.scale is not None:
-                torch.nn.init.ones_(self.scale)
-
-        patch.setattr(skip, "__init__", init)
-    patch.setattr(Residual, "weight_factor", lambda self, layer, depth: 1.0)
+    for scheme in (ReZero, SkipInit):
+        patch.setattr(scheme, "learned", lambda self, layer: {"scale": 1.0} if self.ends_block(layer) else {})
+    patch.setattr(Fixup, "weight_factor", lambda self, layer: 1.0)
 
 
 @mutation
@@ -312,13 +304,15 @@ def bent_softmax(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def batch_of_three_less(patch: pytest.MonkeyPatch) -> None:
     """Batch norm divides by a standard deviation that is taken as given: no gradient goes through it."""
-    from gradlab.nn.norm_modules import BatchNorm
+    from dataclasses import replace
 
-    def forward(self: Any, z: torch.Tensor) -> torch.Tensor:
+    from gradlab.parts.norms import NORMS
+
+    def compute(z: torch.Tensor, state: Any, parameters: Any) -> torch.Tensor:
         var, mean = torch.var_mean(z, dim=1, keepdim=True, correction=0)
-        return (z - mean.detach()) * torch.rsqrt(var.detach() + self.eps)
+        return (z - mean.detach()) * torch.rsqrt(var.detach() + parameters["eps"])
 
-    patch.setattr(BatchNorm, "forward", forward)
+    patch.setitem(NORMS._entries, "batch", replace(NORMS["batch"], compute=compute))
 
 
 @mutation

@@ -545,7 +545,7 @@ def test_what_cannot_be_recorded_is_refused_at_once() -> None:
         Recorder(net(), metrics="gradient")
     with pytest.raises(ConfigError, match="'fc' names no module"):
         Recorder(net(), layers=["fc", "0"])
-    with pytest.raises(ConfigError, match="is not a schedule"):
+    with pytest.raises(ConfigError, match="unknown record schedule"):
         Recorder(net(), schedule="sometimes")
     with pytest.raises(ConfigError, match="loss_reduction"):
         Recorder(net(), loss_reduction="none")

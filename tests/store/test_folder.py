@@ -402,7 +402,7 @@ def test_an_activation_that_changes_under_a_sweep_is_told(
     plan = plan_of(tmp_path / "out", activation=["moving_phi:phi"], depth=[2], workers=1)
     (tmp_path / "moving_phi.py").write_text("import torch\ndef phi(z):\n    return torch.relu(z)\n")
     outcome, _ = run(plan)
-    assert "moving_phi: it has changed" in outcome.failed[0].message
+    assert "moving_phi:phi: it has changed" in outcome.failed[0].message
 
 
 def test_a_place_that_force_builds_for_is_taken(tmp_path: Path) -> None:

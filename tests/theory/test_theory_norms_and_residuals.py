@@ -17,7 +17,6 @@ from gradlab.theory import LayerNormalisation, delta_rms, expectation, mixing, p
 from gradlab.theory.normed import sphere_moments, stages
 
 WIDTH, SEEDS, DEPTH = 512, 8, 7
-SKIPS = {"none": "none", "rezero": "rezero"}
 
 
 def both(activation, norm, residual, *, init="he", batch=16, width=WIDTH, depth=DEPTH, features=None):  # type: ignore[no-untyped-def]
@@ -47,7 +46,7 @@ def both(activation, norm, residual, *, init="he", batch=16, width=WIDTH, depth=
     with np.errstate(divide="ignore"):
         measured = np.exp(np.log(squares[:-1] / squares[-1]).mean(axis=1) / 2)
     fans = [linear.weight.shape[1:] for linear in mlp.linears]
-    factors = [*(scheme.weight_factor(layer, depth) for layer in range(1, depth + 1)), 1.0]
+    factors = [*(scheme.weight_factor(layer) for layer in range(1, depth + 1)), 1.0]
     prediction = predict_stream(
         phi,
         depth=depth,
@@ -55,10 +54,10 @@ def both(activation, norm, residual, *, init="he", batch=16, width=WIDTH, depth=
         sigma_b=[rule.sigma_b(*fan) for fan in fans],
         q0=x[0].double().square().mean(1).numpy(),
         fans=fans,
-        norm=LayerNormalisation(kind.name, kind.position, kind.eps, batch),
-        skip=SKIPS.get(scheme.name, "sum"),
-        block=scheme.block,
-        alpha=scheme.branch_factor(depth),
+        norm=LayerNormalisation(kind.theory, kind.position, kind.eps, batch),
+        skip=scheme.theory,
+        block=max(scheme.block, 1),
+        alpha=scheme.branch_factor,
     )
     assert prediction is not None
     return measured, delta_rms(prediction, 1.0)[:-1]

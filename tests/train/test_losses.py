@@ -35,9 +35,9 @@ def test_a_gradient_is_autograds_to_the_last_bit(name: str, dtype: torch.dtype) 
     outputs[0, 0] = torch.nan
     labels = LABELS % 2 if binary else LABELS
     leaf = outputs.clone().requires_grad_(True)
-    (expected,) = torch.autograd.grad(loss(leaf, labels).sum(), leaf)
-    found, gradient = losses.losses_and_gradient(loss, outputs, labels)
-    torch.testing.assert_close(found, loss(outputs, labels), rtol=0, atol=0, equal_nan=True)
+    (expected,) = torch.autograd.grad(loss.of(leaf, labels).sum(), leaf)
+    found, gradient = loss.losses_and_gradient(outputs, labels)
+    torch.testing.assert_close(found, loss.of(outputs, labels), rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(gradient, expected, rtol=0, atol=0, equal_nan=True)
     assert not (found.requires_grad or gradient.requires_grad)
 

@@ -7,7 +7,7 @@ from reference import stacks
 from reference import training as reference
 
 from gradlab import activations
-from gradlab.config.plan import Stack, parse_probe
+from gradlab.config.plan import Stack
 from gradlab.store.stack_result import StackResult
 from gradlab.tables.steps import STEPS
 from gradlab.train.loop import build_stack, train_stack
@@ -43,7 +43,7 @@ def check(stack: Stack, rtol: float, replicas: tuple[int, ...] = (0, 1)) -> Stac
             stack.cell.training,
             data,
             stacks.batches_of(stack, data, replica),
-            parse_probe(stack.recording.probe),
+            stack.bound.recording.probe,
         )
         assert [record.step for record in records] == result.steps.tolist()
         for t, record in enumerate(records):

@@ -18,7 +18,8 @@ from gradlab.base import atomic
 from gradlab.base.errors import Problem, UserError
 from gradlab.base.identity import identity_of
 from gradlab.config import Request, to_toml
-from gradlab.config.plan import check_recording, check_training, collect, device_of
+from gradlab.config.bound import bind_recording, bind_training, collect
+from gradlab.config.plan import device_of
 from gradlab.config.sections import Training
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.provenance import provenance
@@ -49,12 +50,11 @@ def watch(
     made = collect(problems, lambda: named(model, "MODEL"))
     own = collect(problems, lambda: named(batches, "--batches")) if batches else None
     problems += without_meaning(request, bool(batches))
-    check_recording(request, problems)
+    recording = collect(problems, lambda: bind_recording(config.recording, request.where))
     if config.recording.record == "off":
         where = request.where("recording.record")
         problems.append(Problem(where, "without records what was watched would be lost", "log, all, every:N"))
-    training = config.training
-    check_training(training, request, problems)
+    taught = collect(problems, lambda: bind_training(config.training, request.where))
     device = device_of(config.run.device, request, problems)
     dataset = digest = None
     if not batches:
@@ -63,24 +63,25 @@ def watch(
         digest = None if dataset is None else dataset.digest
     if problems:
         raise UserError(problems)
+    training = taught.section
     identity = [
-        *((s.text, s.source) for s in (made, own) if s is not None),
+        *((s.text, s.source) for s in (made, own, *taught.own.values()) if s is not None),
         digest,
-        training.model_dump(),
+        training.differing(),
         config.run.dtype,
         device,
     ]
     cell = identity_of(identity)
     seeds = range(config.run.first_seed, config.run.first_seed + config.run.seeds)
-    folder_id = identity_of([cell, [*seeds], config.recording.model_dump()])
+    folder_id = identity_of([cell, [*seeds], config.recording.differing()])
     slug = model.rpartition(":")[2].lower()
     out = Path(config.run.out) if config.run.out else Path.cwd() / "results" / f"watch-{slug}-{folder_id}"
     folder = ResultsFolder(Claim(folder_id, (cell,), tuple(seeds), config.recording, config.run, out), say)
     if folder.state() == "finished":
         return read_folder(folder.path)
     job = Job(
-        model=made, dataset=dataset, batches=own, training=training,
-        recording=config.recording, dtype=getattr(torch, config.run.dtype), device=device,
+        model=made, dataset=dataset, batches=own, training=taught,
+        recording=recording, dtype=getattr(torch, config.run.dtype), device=device,
     )  # fmt: skip
     source = config.data.name if dataset is not None else batches
     try:
@@ -120,7 +121,7 @@ def _train(job: Job, seeds: Sequence[int], interrupt: Interrupt, say: Callable[[
         if not (done and interrupt.asked):
             done.append(train(job, seed, lambda: interrupt.asked))
             stopped = done[-1].stopped
-            say(f"seed {seed}: {job.training.steps if stopped is None else stopped + 1} steps")
+            say(f"seed {seed}: {job.training.section.steps if stopped is None else stopped + 1} steps")
     return done
 
 

@@ -14,18 +14,16 @@ from torch import Tensor, nn
 from gradlab.base import generators
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.own import Own, users_code
-from gradlab.config.plan import parse_probe
-from gradlab.config.sections import Recording, Training
+from gradlab.config.bound import BoundRecording, BoundTraining
 from gradlab.data import Dataset
 from gradlab.lab.watch.source import Batch, batches_of, make_model, moved
-from gradlab.parts import rates
-from gradlab.parts.losses import LOSSES, correct
-from gradlab.parts.optimizer_names import EVALUATION_ROWS
+from gradlab.parts.losses import correct
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.units import dense_values, tensors
 from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table
+from gradlab.train import EVALUATION_ROWS
 from gradlab.train.batches import BatchStream
 
 
@@ -47,8 +45,8 @@ class Job:
     model: Own
     dataset: Dataset | None
     batches: Own | None
-    training: Training
-    recording: Recording
+    training: BoundTraining
+    recording: BoundRecording
     dtype: torch.dtype
     device: str
 
@@ -65,7 +63,7 @@ def train(job: Job, seed: int, asked: Callable[[], bool] = lambda: False) -> Wat
 
 class _Loop:
     def __init__(self, job: Job, seed: int) -> None:
-        self.job, self.seed, training = job, seed, job.training
+        self.job, self.seed, training = job, seed, job.training.section
         sizes = (
             {} if job.dataset is None else {"features": job.dataset.features, "classes": job.dataset.classes}
         )
@@ -74,21 +72,23 @@ class _Loop:
             self.model = model.to(job.device, job.dtype)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
-        self.optimizer = optimizer(training, self.model)
-        self.rate = rates.parse(training.schedule, training.lr, training.steps)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = job.training.optimizer.for_model(parameters, training.lr)
+        self.loss = job.training.loss.begin()
+        self.rate = job.training.rate
         self.batches, probe = self._data()
         self.recorder = Recorder(
             self.model,
             probe=probe,
-            schedule=job.recording.record,
+            schedule=job.recording.section.record,
             steps=training.steps + 1,
-            metrics=job.recording.metrics,
+            metrics=job.recording.section.metrics,
             seeds=(seed,),
         )
         self.rows: list[tuple[int, dict[str, float | Tensor]]] = []
 
     def run(self, asked: Callable[[], bool]) -> Watched:
-        last, stopped = self.job.training.steps, None
+        last, stopped = self.job.training.section.steps, None
         with self.recorder:
             for step in range(last + 1):
                 if step and asked():
@@ -113,7 +113,7 @@ class _Loop:
         loss = self._loss(outputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self.recorder.step(optimizer=self.optimizer if step < last else None)
-        limit = self.job.training.clip
+        limit = self.job.training.section.clip
         norm = None
         if limit or recorded:
             gradients = [dense_values(p.grad) for p in self.model.parameters() if p.grad is not None]
@@ -129,9 +129,7 @@ class _Loop:
             row["learning_rate"] = float("nan") if step == last else self.rate(step)
             self.rows.append((step, row))
         if step < last:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(step)
-            self.optimizer.step()
+            self.job.training.optimizer.step_model(self.optimizer, self.rate(step))
 
     def _data(self) -> tuple[Iterator[Batch], Any]:
         """The batches, endlessly, and the probe: the first training rows, or the inputs of the user's first batch."""
@@ -146,10 +144,10 @@ class _Loop:
             ), probe
         x = torch.as_tensor(job.dataset.x_train).to(job.device, job.dtype)
         y = torch.as_tensor(job.dataset.y_train).to(job.device)
-        return self._stream(x, y), x[: parse_probe(job.recording.probe)]
+        return self._stream(x, y), x[: job.recording.probe]
 
     def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
-        stream = BatchStream(len(x), self.job.training.batch_size, (self.seed,))
+        stream = BatchStream(len(x), self.job.training.section.batch_size, (self.seed,))
         while True:
             rows = stream.next()[0].to(x.device)
             yield x[rows], y[rows]
@@ -174,8 +172,7 @@ class _Loop:
                 raise ConfigError(_misfit(outputs, targets))
             return (outputs - targets).square().flatten(1).sum(dim=1).mean()
         flat, labels = _by_label(outputs, targets)
-        loss: Tensor = LOSSES[self.job.training.loss](flat, labels).sum()
-        return loss
+        return self.loss.of(flat, labels).sum()
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float | Tensor]:
@@ -241,19 +238,3 @@ def _misfit(outputs: Tensor, targets: Tensor) -> Problem:
     return Problem(
         "MODEL", shapes, "[..., classes] for whole-number targets, the same shape for floating ones"
     )
-
-
-def optimizer(training: Training, model: nn.Module) -> torch.optim.Optimizer:
-    """torch's own optimiser of the configuration, with gradlab's defaults, over the parameters that can learn."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    rest: dict[str, Any] = {"lr": training.lr, "weight_decay": training.weight_decay}
-    momentum = 0.9 if training.momentum is None else training.momentum
-    makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
-        "sgd": lambda: torch.optim.SGD(parameters, **rest),
-        "momentum": lambda: torch.optim.SGD(parameters, momentum=momentum, **rest),
-        "nesterov": lambda: torch.optim.SGD(parameters, momentum=momentum, nesterov=True, **rest),
-        "adam": lambda: torch.optim.Adam(parameters, **rest),
-        "adamw": lambda: torch.optim.AdamW(parameters, **rest),
-        "rmsprop": lambda: torch.optim.RMSprop(parameters, momentum=training.momentum or 0.0, **rest),
-    }
-    return makers[training.optimizer]()

@@ -179,7 +179,7 @@ def layer_maps(mlp: StackedMLP, x: Tensor) -> Iterator[tuple[Map, Tensor]]:
     entry = h = x
     stream: Tensor | None = None
     for number, layer in enumerate(layers):
-        summed = layer.skip.summed
+        summed = layer.skip.scheme.summed
         if layer.skip.ends:
             yield _block_map(layers, start, number, summed), entry
         elif layer.skip.stem and summed:

@@ -1,0 +1,164 @@
+"""The texts of a configuration as the parts that they name, made once: when a plan checks them, and at the start of a
+job. Nothing behind it reads those texts again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gradlab import activations, sensors
+from gradlab.activations import Activation
+from gradlab.base.errors import ConfigError, Problem, UserError
+from gradlab.base.own import Own
+from gradlab.config.keys import KEYS
+from gradlab.config.sections import Network, Recording, Training
+from gradlab.parts import inits, losses, norms, optimizers, rates, record_schedule, residuals
+from gradlab.parts.inits import Init
+from gradlab.parts.losses import Loss
+from gradlab.parts.norms import Norm
+from gradlab.parts.optimizers import Optimizer
+from gradlab.parts.rates import Rate
+from gradlab.parts.record_schedule import Schedule
+from gradlab.parts.residuals import Residual
+
+Where = Callable[[str], str]
+"""How an error names the place of a key, by its path."""
+SAMPLES = 4  # on which a user's own norm is tried, where a batch is not smaller
+
+
+@dataclass(frozen=True)
+class BoundTraining:
+    """The parts of [training]; section: its values, in canonical texts."""
+
+    section: Training
+    optimizer: Optimizer
+    loss: Loss
+    rate: Rate
+
+    @property
+    def own(self) -> dict[str, Own]:
+        """What of it the user named, by the key's path."""
+        found = {"training.optimizer": self.optimizer.own, "training.loss": self.loss.own}
+        return {path: own for path, own in found.items() if own is not None}
+
+
+@dataclass(frozen=True)
+class BoundRecording:
+    """The parts of [recording]. schedule: None where no layers are recorded; probe: its rows, None for all."""
+
+    section: Recording
+    schedule: Schedule | None
+    probe: int | None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The parts of one cell; network: the values of [network], in canonical texts."""
+
+    network: Network
+    activation: Activation
+    init: Init
+    norm: Norm
+    residual: Residual
+    training: BoundTraining
+    recording: BoundRecording
+
+    @property
+    def own(self) -> dict[str, Own]:
+        """What of it the user named, by the key's path."""
+        found = {
+            "network.activation": self.activation.own,
+            "network.init": self.init.own,
+            "network.norm": self.norm.own,
+        }
+        return {path: own for path, own in found.items() if own is not None} | self.training.own
+
+
+def flag_of(path: str) -> str:
+    """The flag of a key: `--lr`."""
+    return KEYS[path].option
+
+
+def bind(network: Network, training: Training, recording: Recording, where: Where = flag_of) -> Bound:
+    """The parts that the sections name. Raises UserError with every problem."""
+    problems: list[Problem] = []
+    activation = collect(problems, lambda: activations.get(network.activation, where("network.activation")))
+    init = activation and collect(
+        problems, lambda: inits.get(network.init, activation, where("network.init"), own=True)
+    )
+    sample = (min(training.batch_size, SAMPLES), network.width)
+    norm = collect(problems, lambda: norms.get(network.norm, where("network.norm"), sample=sample))
+    residual = collect(
+        problems, lambda: residuals.get(network.residual, network.depth, where("network.residual"))
+    )
+    taught = collect(problems, lambda: bind_training(training, where))
+    recorded = collect(problems, lambda: bind_recording(recording, where))
+    if norm and norm.over_batch and training.batch_size == 1:
+        message = f"{norm.name} norm needs two samples or more"
+        problems.append(Problem(where("training.batch_size"), message, ">= 2"))
+    if problems:
+        raise UserError(problems)
+    texts = {"activation": activation.text, "init": init.text, "norm": norm.text, "residual": residual.text}
+    return Bound(network.model_copy(update=texts), activation, init, norm, residual, taught, recorded)
+
+
+def bind_training(training: Training, where: Where = flag_of) -> BoundTraining:
+    """The parts of [training]. Raises UserError with every problem."""
+    problems: list[Problem] = []
+
+    def place(key: str) -> str:
+        return where(f"training.{key}")
+
+    optimizer = collect(
+        problems,
+        lambda: optimizers.get(
+            training.optimizer,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            where=place,
+            own=True,
+        ),
+    )
+    loss = collect(problems, lambda: losses.get(training.loss, place("loss"), own=True))
+    rate = collect(
+        problems, lambda: rates.parse(training.schedule, training.lr, training.steps, place("schedule"))
+    )
+    if problems:
+        raise UserError(problems)
+    texts = {"optimizer": optimizer.text, "loss": loss.text, "schedule": rate.text}
+    return BoundTraining(training.model_copy(update=texts), optimizer, loss, rate)
+
+
+def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecording:
+    """The parts of [recording]. Raises UserError with every problem."""
+    problems: list[Problem] = []
+    schedule = collect(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
+    probe = collect(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
+    for table in recording.asked if recording.record == "off" else ():
+        if option := sensors.optional()[table].table.option:
+            message = "they are taken at the records, and record = off makes none"
+            problems.append(
+                Problem(where(f"recording.{option.name}"), message, "record = log, all or every:N")
+            )
+    if problems:
+        raise UserError(problems)
+    return BoundRecording(recording, schedule, probe)
+
+
+def parse_probe(text: str, where: str = "probe") -> int | None:
+    """Rows of the probe; None for all of them. Raises ConfigError naming `where`."""
+    if text == "all":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ConfigError(Problem(where, f"{text!r} is no number of rows", "a whole number from 1, or all"))
+
+
+def collect(problems: list[Problem], call: Callable[[], Any]) -> Any:
+    """The call's value, or None with its problems collected."""
+    try:
+        return call()
+    except UserError as error:
+        problems.extend(error.problems)
+        return None
