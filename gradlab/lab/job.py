@@ -45,8 +45,8 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
     Raises GradlabError when the weights cannot be written, DataError when the data or a part of the user's own have
     changed since the stack was planned.
     """
-    from gradlab.analyse.predicted import predicted_delta, predicted_jacobian
     from gradlab.base import generators
+    from gradlab.lab.predict import predict
     from gradlab.train.checkpoint import Checkpoint
     from gradlab.train.loop import train_stack
 
@@ -65,12 +65,7 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
         except OSError as error:
             raise GradlabError(f"cannot write {error.filename or weights}: {error.strerror}") from error
     started = perf_counter()
-    predicted = predicted_delta(stack.bound, result)
-    if predicted is not None:
-        result.layers.column("delta_rms_predicted")[:, 0] = predicted
-    jacobian = predicted_jacobian(stack.bound, result, dataset.x_train)
-    if jacobian is not None:
-        result.blocks["jacobian"].column("singular_sq_mean_predicted")[:, 0] = jacobian
+    predict(stack, result, dataset)
     timings = {**result.timings, "prediction_seconds": perf_counter() - started}
     return replace(result, timings=timings)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-import gradlab.analyse.predicted
+import gradlab.lab.predict
 import gradlab.train.loop  # noqa: F401
 from gradlab.base.allocator import keep_freed_memory
 from gradlab.base.gc_tuning import collect_rarely

@@ -25,14 +25,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradlab import theory
 from gradlab.activations.kernels import kernels_of
 from gradlab.activations.modules import StackedPReLU, slope_of
 from gradlab.activations.spec import Interval
 from gradlab.nn import statistics as st
 from gradlab.nn.buffered import BufferedPass
 from gradlab.nn.workspace import Workspace
+from gradlab.parts.random_net import RandomNet
 from gradlab.sensors.hooks import hooked
-from gradlab.sensors.sensor import Observed, Sensor, Taken
+from gradlab.sensors.sensor import Observed, Seen, Sensor, Taken
+from gradlab.tables.block import Block
 from gradlab.tables.layers import LAYERS, layer_table
 from gradlab.tables.spec import Places, names
 
@@ -47,6 +50,8 @@ class LayerSensor(Sensor):
 
     metrics: as `--metrics` has it. `dead`: the dead units of the newest record, boolean [hidden layer, replica, unit]
     """
+
+    table = LAYERS
 
     def __init__(self, observed: Observed, metrics: str = "standard") -> None:
         super().__init__(observed)
@@ -108,6 +113,25 @@ class LayerSensor(Sensor):
             column.copy_(torch.where(known, column, torch.nan))
         self._taken = {}
         return Taken(values, applies)
+
+    @classmethod
+    def predict(cls, block: Block, net: RandomNet, seen: Seen) -> None:
+        """delta_rms of every layer but the readout.
+
+        Anchored at the readout's measured delta_rms, which no random-matrix argument gives, and fed with the mean
+        square of each input of the replica's first batch. Nothing for softmax, initialisers without a variance, the
+        residual scheme `post`, a constant bias beside a norm or residual scheme, and where `theory.normed` has none.
+        Under batch norm it is that of the fixed point, where the samples of a batch are independent: layer 1, which
+        normalises raw inputs, has none, nor has an activation that leaves the batch about as alike as they are.
+        """
+        top, predicted = block.column("delta_rms")[:, 0, -1], block.column("delta_rms_predicted")
+        for replica, input_sq in enumerate(seen.input_sq):
+            prediction = net.predict(input_sq, block.places["batch"])
+            if prediction is None:
+                return
+            predicted[replica, 0, :-1] = theory.delta_rms(prediction, top[replica])[:-1]
+        if net.norm.over_batch:
+            predicted[:, 0, 0] = np.nan
 
     def state(self) -> dict[str, Tensor]:
         return {} if self.dead is None else {"dead": self.dead}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gradlab.activations import Activation
     from gradlab.nn.buffered import BufferedPass
     from gradlab.nn.mlp import StackedMLP
+    from gradlab.parts.random_net import RandomNet
+    from gradlab.tables.block import Block
 
 
 class Taken(NamedTuple):
@@ -49,6 +51,17 @@ class Observed:
     @property
     def replicas(self) -> int:
         return len(self.mlp.readout.weight)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the nets of a stack have seen before their first update, for the theory.
+
+    input_sq: [replica, sample], mean square of each input of the first batch; x_train: [row, feature]
+    """
+
+    input_sq: NDArray[np.float64]
+    x_train: NDArray[np.float64]
 
 
 class Sensor:
@@ -91,6 +104,10 @@ class Sensor:
     def finish(self) -> Taken:
         """The record."""
         raise NotImplementedError
+
+    @classmethod
+    def predict(cls, block: Block, net: RandomNet, seen: Seen) -> None:
+        """Fill the predicted columns of the first record with what the theory says, NaN where it is silent."""
 
     def state(self) -> dict[str, Any]:
         """Tensors that it keeps from record to record, for a checkpoint."""

@@ -10,9 +10,9 @@ import torch
 from reference.stacks import make_stack
 
 from gradlab import activations
-from gradlab.analyse.predicted import predicted_jacobian
 from gradlab.config import plan, resolve, to_toml
 from gradlab.lab.experiment import execute
+from gradlab.lab.predict import predict
 from gradlab.nn.mlp import StackedMLP, build_mlp
 from gradlab.parts import inits, norms, residuals
 from gradlab.sensors.extra.jacobian import (
@@ -171,8 +171,8 @@ def test_mean_squares_at_the_start_are_what_mean_field_states(activation: str, i
     stack = make_stack(**flags, steps=0, seeds=8, data="digits", sets=["recording.jacobian=true"])
     dataset = stack.cell.dataset()
     result = Training(stack, dataset).run(None, None)
-    predicted = predicted_jacobian(stack.bound, result, dataset.x_train)
-    assert predicted is not None
+    predict(stack, result, dataset)
+    predicted = result.blocks["jacobian"].column("singular_sq_mean_predicted")[0, 0]
     measured = result.blocks["jacobian"].column("singular_sq_mean")[:, 0].T
     noise = measured.std(axis=1, ddof=1) / np.sqrt(8)
     layers = np.array([6, 1, 1, 1, 1, 1])  # that each row passes
@@ -185,8 +185,9 @@ def test_where_the_literature_has_none_nothing_is_predicted(extra: dict[str, str
     stack = make_stack(**extra, steps=0, sets=["recording.jacobian=true"])
     dataset = stack.cell.dataset()
     result = Training(stack, dataset).run(None, None)
+    predict(stack, result, dataset)
     assert np.isfinite(result.blocks["jacobian"].values).any()
-    assert np.isnan(predicted_jacobian(stack.bound, result, dataset.x_train)).all()  # type: ignore[arg-type]
+    assert np.isnan(result.blocks["jacobian"].column("singular_sq_mean_predicted")).all()
 
 
 def test_recording_jacobians_changes_nothing_else() -> None:

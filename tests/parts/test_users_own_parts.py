@@ -208,12 +208,15 @@ def trained(**flags: Any) -> tuple[Training, StackResult]:
 
 
 def assert_close_records(one: StackResult, other: StackResult, rtol: float = 1e-9) -> None:
-    np.testing.assert_allclose(one.layers, other.layers, rtol=rtol, atol=1e-12)
-    np.testing.assert_allclose(one.scalars, other.scalars, rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(one.layers.values, other.layers.values, rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(
+        one.blocks["steps"].values, other.blocks["steps"].values, rtol=rtol, atol=1e-12
+    )
 
 
 def assert_same_records(one: StackResult, other: StackResult) -> None:
-    assert one.layers.tobytes() == other.layers.tobytes() and one.scalars.tobytes() == other.scalars.tobytes()
+    for name, block in one.blocks.items():
+        assert block.values.tobytes() == other.blocks[name].values.tobytes(), name
 
 
 # -- initialisers ------------------------------------------------------------------------------------------------
@@ -261,13 +264,17 @@ def test_the_nets_of_an_ensemble_differ_and_are_the_same_again() -> None:
 
 
 def test_what_theory_does_not_know_is_not_predicted() -> None:
-    from gradlab.analyse.predicted import predicted_delta
+    from gradlab.lab.predict import predict
+
+    def not_predicted(training: Training, result: StackResult) -> bool:
+        predict(training.stack, result, training.stack.cell.dataset())
+        return bool(np.isnan(result.layers.column("delta_rms_predicted")).all())
 
     for own in ({"init": "torch.nn.init:xavier_normal_"}, {"norm": "torch.nn:LayerNorm"}):
         training, result = trained(**own)
-        assert predicted_delta(training.stack.bound, result) is None
+        assert not_predicted(training, result)
     training, result = trained(loss="torch.nn:CrossEntropyLoss", optimizer="torch.optim:Adam")
-    assert predicted_delta(training.stack.bound, result) is not None, "it is told the gradient at the top"
+    assert not not_predicted(training, result), "it is told the gradient at the top"
 
 
 def test_weights_that_are_no_numbers_are_data(capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,7 +388,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits(here: Path, optimizer: 
     first = Training(stack, dataset)
     for step in range(3):
         first._step(step, recorded=True)
-    Checkpoint(path, 0).write(first, 3)
+    Checkpoint(path, 0).write(first, first.stack, 3)
     said: list[str] = []
     assert_same_records(train_stack(stack, dataset, checkpoint=Checkpoint(path, 1e9, said.append)), expected)
     assert not said
@@ -683,7 +690,9 @@ def test_watch_trains_with_them_too(here: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     (here / "own_parts.py").write_text(MODULE + "\n# the same, but who knows")
     assert main([*common, "--out", "theirs", *own]) == 2
-    assert "it holds something else" in capsys.readouterr().err, "its source is part of the identity"
+    assert "it holds the results of another configuration" in capsys.readouterr().err, (
+        "its source is part of the identity"
+    )
     assert main([*common, "--out", "new", "--optimizer", "own_parts:TiresOut", "--steps", "9"]) == 2
     assert "--optimizer: own_parts:TiresOut failed: ArithmeticError: tired" in capsys.readouterr().err
     assert main([*common, "--out", "new", "--loss", "own_parts:each_sample"]) == 2

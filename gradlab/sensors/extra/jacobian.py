@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gradlab.sensors.sensor import Sensor, Taken
+from gradlab.sensors.sensor import Seen, Sensor, Taken
 from gradlab.tables.cell import RECORD
 from gradlab.tables.spec import Option, Places, TableSpec, floats, place, predicted
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from gradlab.nn.buffered import BufferedPass
     from gradlab.nn.mlp import HiddenLayer, StackedMLP
+    from gradlab.parts.random_net import RandomNet
+    from gradlab.tables.block import Block
 
 SAMPLES = 8  # rows of the probe; the cost is proportional to them, and to width^3
 QUANTILES = (5, 25, 50, 75, 95)
@@ -91,6 +93,32 @@ class JacobianSensor(Sensor):
         unknown = torch.full((*self._record.shape[:2], 1), torch.nan, dtype=self._record.dtype)
         values = torch.cat([self._record, unknown], dim=2)
         return Taken(values, np.ones(values.shape[1:], dtype=bool))
+
+    @classmethod
+    def predict(cls, block: Block, net: RandomNet, seen: Seen) -> None:
+        """E||J||_F^2 over the number of singular values.
+
+        For layer l it is sigma_w^2 E[phi'^2] fan_out / min(fan_in, fan_out), chi_1 in a square layer, and the product
+        of the layers' for the whole net (Pennington, Schoenholz & Ganguli 2017, eqs. 5 and 16). With layer or rms norm
+        the slope is over the norm's scale, all wide (`theory.normed`). Nothing for batch norm, which in eval mode has
+        not seen a batch at step 0, and for residual schemes.
+        """
+        import numpy as np
+
+        from gradlab.theory import Prediction
+
+        if net.norm.over_batch or not net.residual.none:
+            return
+        prediction = net.predict(np.square(seen.x_train[: block.places["samples"]]).mean(axis=1), 0)
+        if prediction is None:
+            return
+        gain = prediction.slope_sq_samples if isinstance(prediction, Prediction) else prediction.gain
+        fan_in, fan_out = np.array(net.fans).T
+        narrow = np.minimum(fan_in, fan_out)
+        layers = np.square(net.sigma_w[:-1]) * gain.mean(axis=0) * fan_out[:-1] / narrow[:-1]
+        factor = prediction.factor[:, 0].mean()
+        whole = net.sigma_w[0] ** 2 * fan_out[0] * factor / min(fan_in[0], fan_out[-1])
+        block.column("singular_sq_mean_predicted")[:, 0] = np.append(whole, layers)
 
 
 SENSOR = JacobianSensor
