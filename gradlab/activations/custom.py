@@ -6,6 +6,7 @@ so the theory integrates it adaptively.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -92,8 +93,6 @@ def load_custom(item: Item, where: str) -> Activation:
 
 def _in_double(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The function itself, or a copy of the module in float64: the user's instance keeps its own dtype."""
-    import copy
-
     import torch
 
     return copy.deepcopy(function).double() if isinstance(function, torch.nn.Module) else function

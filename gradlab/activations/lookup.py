@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from gradlab.activations.custom import load_custom
 from gradlab.activations.registry import REGISTRY
 from gradlab.activations.spec import USUAL_INIT, Activation, Definition
 from gradlab.base.grammar import Value, parse_item
@@ -24,8 +25,6 @@ def get(text: str, where: str = "activation") -> Activation:
     """
     item = parse_item(text, where)
     if item.attribute is not None:
-        from gradlab.activations.custom import load_custom
-
         return load_custom(item, where)
     return _bound(REGISTRY.choose(item, where))
 

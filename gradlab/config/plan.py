@@ -13,19 +13,18 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gradlab import data
 from gradlab.base.errors import DataError, Problem, UserError
 from gradlab.base.identity import identity_of
 from gradlab.base.own import source_of
 from gradlab.config import KEYS, Request
 from gradlab.config.bound import Bound, bind, collect
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Section, Training
+from gradlab.data import Dataset
 from gradlab.tables.cell import CELL
 from gradlab.tables.spec import names
-
-if TYPE_CHECKING:
-    from gradlab.data import Dataset
 
 RECIPE = 7  # raise it when the same configuration would give other numbers, or when a default changes
 DATA_SETS = 8  # held in memory, with those of a grid over data
@@ -184,26 +183,22 @@ def cell_id(
 _loaded: dict[tuple[Data, str], Dataset] = {}
 
 
-def load_data(data: Data, digest: str, where: str = "data.name") -> Dataset:
+def load_data(section: Data, digest: str, where: str = "data.name") -> Dataset:
     """The data set of a canonical name, loaded once a process; `digest` tells a changed file from the one loaded
     before. Raises ConfigError and DataError naming `where`."""
-    key = (data, digest)
+    key = (section, digest)
     if key not in _loaded:
-        from gradlab.data import changed, load
-
-        found = load(data.name, data.target, where)
+        found = data.load(section.name, section.target, where)
         if found.digest != digest:
-            raise changed(data.name)
+            raise data.changed(section.name)
         while len(_loaded) >= DATA_SETS:
             del _loaded[next(iter(_loaded))]
         _loaded[key] = found
     return _loaded[key]
 
 
-def _digest(data_section: Data, where: str) -> str:
-    from gradlab import data
-
-    return data.digest(data_section.name, data_section.target, where)
+def _digest(section: Data, where: str) -> str:
+    return data.digest(section.name, section.target, where)
 
 
 def _cell(
@@ -218,8 +213,6 @@ def _cell(
 
     varying: the keys with extra columns; digests: the identity of a data set, found once a plan
     """
-    from gradlab import data
-
     where, place = request.where, request.where("data.name")
     bound = collect(problems, lambda: bind(config.network, config.training, config.recording, request.where))
     digest = collect(problems, lambda: digests(config.data, place))
@@ -285,8 +278,8 @@ def device_of(name: str, request: Request, problems: list[Problem]) -> str:
 def _slug(cells: Sequence[Cell]) -> str:
     """A readable start for the folder's name: the one cell, or what is compared."""
     if len(cells) == 1:
-        network, data = cells[0].network, cells[0].data
-        parts = [network.activation, f"d{network.depth}", Path(data.name).stem]
+        network, dataset = cells[0].network, cells[0].data
+        parts = [network.activation, f"d{network.depth}", Path(dataset.name).stem]
     else:
         parts = ["compare", f"{len(cells)}-cells"]
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts)).strip("-").lower()[:60]

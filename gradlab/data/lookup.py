@@ -15,6 +15,7 @@ from gradlab.base.grammar import format_number, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import OWN, Chosen
 from gradlab.data.dataset import Dataset, Table
+from gradlab.data.openml import canonical_openml, load_openml
 from gradlab.data.registry import DATASETS, RECIPE_VERSION, Definition, parse_parameters
 
 ENDINGS = (".csv", ".parquet", ".npz")
@@ -148,8 +149,6 @@ def _source(text: str, where: str) -> _Source:
     text = text.strip()
     head = text.partition(":")[0]
     if head == "openml":
-        from gradlab.data.openml import canonical_openml
-
         return _Source("openml", canonical_openml(text, where))
     if head in DATASETS:
         return _built_in(text, where)
@@ -219,8 +218,6 @@ def _built_in(text: str, where: str) -> _Source:
 
 def _table(source: _Source, target: str, where: str) -> Table:
     if source.kind == "openml":
-        from gradlab.data.openml import load_openml
-
         return load_openml(source.text, target, where)
     if source.kind == "file":
         from gradlab.data.files import load_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
+from io import BytesIO
 from pathlib import Path
 
 from gradlab.base import atomic
@@ -61,12 +62,10 @@ def _class(name: str, row: Mapping[str, str]) -> str:
 
 
 def _figure(found: Reproduction) -> str:
-    import io
-
     drawn = paper_figures.figure(found)
     if drawn is None:
         return ""
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     drawn.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     data = b64encode(buffer.getvalue()).decode()
     return f'<img alt="Figure of {escape(found.paper.name)}" src="data:image/png;base64,{data}">'

@@ -10,13 +10,6 @@ import pytest
 from house.imports import Package
 
 KNOWN: dict[str, set[str]] = {
-    # activations, data: what few items need; none of it is heavy
-    "gradlab/activations/lookup.py": {"from gradlab.activations.custom import load_custom"},
-    "gradlab/activations/custom.py": {"import copy"},
-    "gradlab/data/lookup.py": {
-        "from gradlab.data.openml import canonical_openml",
-        "from gradlab.data.openml import load_openml",
-    },
     # analyse: to have the theory only where there is something to compare with; it loads no more than NumPy
     "gradlab/analyse/agreement.py": {
         "from gradlab import theory",
@@ -26,6 +19,7 @@ KNOWN: dict[str, set[str]] = {
     "gradlab/analyse/rule.py": {"from gradlab import activations"},
     # analyse: pydantic is loaded with the configuration
     "gradlab/analyse/remedies.py": {"from pydantic import ValidationError"},
+    "gradlab/analyse/advice.py": {"from pydantic import ValidationError"},
     # analyse: the rulesets import the verdicts' records, and the verdicts the rulesets
     "gradlab/analyse/verdicts.py": {"from gradlab.analyse.rulesets import judge_published"},
     # cli: the parts of a command that not every call needs
@@ -33,18 +27,15 @@ KNOWN: dict[str, set[str]] = {
         "from gradlab.cli.fix_option import repair_document, repair_saved, repair_text",
         "from gradlab.report.diagnoses import diagnosis_text, side_by_side",
     },
+    "gradlab/cli/fix_option.py": {"from gradlab.analyse.findings import ALL_WELL"},
     # cli: `gradlab list KIND` imports the tables of that kind alone
     "gradlab/cli/listing.py": {
-        "from gradlab.parts.norms import NORMS",
-        "from gradlab.parts.residuals import RESIDUALS",
-        "from gradlab.parts.optimizer_names import OPTIMIZERS",
-        "from gradlab.data import describe",
+        "from gradlab.data import OTHERS",
         "from gradlab.sensors.describe import described",
         "from gradlab.analyse.findings import VERDICTS",
+        "from gradlab.analyse.verdict import HEALTHY",
         "from gradlab.papers.registry import PAPERS",
     },
-    # config: data loads NumPy, which the activations have loaded
-    "gradlab/config/plan.py": {"from gradlab.data import load", "from gradlab import data"},
     # lab: beside others that load torch
     "gradlab/lab/job.py": {"from gradlab.analyse.predicted import predicted_delta, predicted_jacobian"},
     # lab: each way to train imports what is heavy by itself, on use
@@ -55,8 +46,6 @@ KNOWN: dict[str, set[str]] = {
     },
     # lab: meant to load pandas while the workers' server starts, but the package loads its modules on use
     "gradlab/lab/workers.py": {"import gradlab.analyse"},
-    # parts: the critical initialisation needs the theory, and it alone; it loads no more than NumPy
-    "gradlab/parts/inits.py": {"from gradlab import theory"},
     # recorder: what a finished recording is made into
     "gradlab/recorder/recorder.py": {
         "from gradlab.tables.table import write_csv",
@@ -65,25 +54,11 @@ KNOWN: dict[str, set[str]] = {
     },
     # sensors: their own subpackage, whose files are found later
     "gradlab/sensors/__init__.py": {"from gradlab.sensors import extra"},
-    # report, papers: figures, page and tables, each loaded when it is drawn
-    "gradlab/papers/page.py": {"import io"},
-    "gradlab/report/build.py": {
-        "from gradlab.base import atomic",
-        "from gradlab.report import figures, html, tables",
-    },
-    "gradlab/report/html.py": {"from markupsafe import Markup, escape"},  # jinja2 brings it
+    # report: beside others that load more; jinja2 brings markupsafe, and the live verdict has loaded pandas
+    "gradlab/report/build.py": {"from gradlab.base import atomic"},
+    "gradlab/report/html.py": {"from markupsafe import Markup, escape"},
     "gradlab/report/layer_table.py": {"from gradlab.analyse.agreement import agreement"},
-    "gradlab/report/phase_figure.py": {
-        "from gradlab import activations, theory",
-        "from gradlab.base.errors import GradlabError",
-        "from gradlab.parts import inits",
-    },
-    "gradlab/report/progress.py": {"import pandas as pd"},  # the live verdict has loaded it
-    "gradlab/report/shape_figures.py": {
-        "from gradlab import activations",
-        "from gradlab.base.errors import GradlabError",
-        "from gradlab.base.grammar import parse_item",
-    },
+    "gradlab/report/progress.py": {"import pandas as pd"},
 }
 """Imports that do not belong where they are, by their file."""
 
