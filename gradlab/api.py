@@ -14,6 +14,7 @@ from gradlab.config.plan import make
 from gradlab.lab import experiment
 from gradlab.lab.observe import Observer
 from gradlab.lab.worker_server import prepare
+from gradlab.report import figures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +48,7 @@ class Result:
         name: of `gradlab.report.figures.FIGURES`; cell: hash of the cell that a figure of one cell shows.
         Raises ConfigError for an unknown name or cell, and where there is nothing to draw.
         """
-        from gradlab.report.figures import plot
-
-        return plot(self, name, cell)
+        return figures.plot(self, name, cell)
 
     def __repr__(self) -> str:
         shown = [f"{row.activation} depth {row.depth}: {row.verdict}" for row in self.summary.itertuples()]

@@ -10,6 +10,7 @@ import typer
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
+from gradlab.papers import registry
 
 FOLDER = Path("results") / "reproduce"
 FAILED = 1
@@ -34,8 +35,6 @@ def reproduce(
 
     gradlab reproduce lu-2019
     """
-    from gradlab.papers import registry
-
     every = list(registry.PAPERS.values())
     if list_:
         if json:

@@ -54,18 +54,6 @@ def _outside_band(layers: pd.DataFrame) -> set[int]:
     return set() if found is None else {int(layer) for layer in found.layers[found.outside]}
 
 
-def shown_layers(count: int, most: int = MOST_LAYERS) -> list[int]:
-    """Which of `count` rows (0-based, ascending, the last one the readout) to show in about `most`.
-
-    The first layer, every k-th for the smallest round k that fits, the top hidden layer, and the readout.
-    """
-    if count <= most:
-        return list(range(count))
-    strides = (k * 10**power for power in range(9) for k in (2, 5, 10))
-    stride = next(k for k in strides if (count - 1) // k + 3 <= max(most, 4))
-    return sorted({0, *range(stride - 1, count - 1, stride), count - 2, count - 1})
-
-
 def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyphs) -> tuple[Table, str]:
     """The layers as rows, the readout on top, as the gradient meets them; and a note on scale and rows."""
     names = dict(zip(layers["layer"], layers["name"], strict=True))
@@ -145,7 +133,7 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
             )
             if outside:
                 note += "; ! = not explained by finite width (4 sigma)"
-    shown = shown_layers(len(positions))
+    shown = selections.shown_layers(len(positions), MOST_LAYERS)
     for i in reversed(shown):
         table.add_row(*(cell(i) for cell in cells))
     if len(shown) < len(positions):

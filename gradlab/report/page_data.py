@@ -15,7 +15,6 @@ import numpy as np
 from gradlab.report import distributions, palette, selections
 from gradlab.report.axes import GAP_SHARE, LEAST_GAP
 from gradlab.report.distributions import FULL, OVERLAP, TAIL, WIDE
-from gradlab.report.layer_table import shown_layers
 from gradlab.report.quantities import ACCURACIES, GRADIENTS, LOSSES, SHARES
 from gradlab.report.selections import Array, Frames, Profile, thin
 from gradlab.sensors.extra.histograms import BINS
@@ -172,7 +171,7 @@ def histogram_data(data: Frames, cells: list[str]) -> dict[str, Any]:
     found = {}
     for cell, rows in parts.items() if records else ():
         steps, numbers = selections.records(rows), sorted({int(layer) for layer in rows["layer"]})
-        kept = [numbers[i] for i in shown_layers(len(numbers), layers)]
+        kept = [numbers[i] for i in selections.shown_layers(len(numbers), layers)]
         found[cell] = distributions.for_page(rows, [steps[i] for i in thin(len(steps), records)], kept)
     return found
 

@@ -18,7 +18,6 @@ from rich.text import Text
 from gradlab.analyse.live_verdict import LiveVerdict
 from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number
-from gradlab.report.layer_table import shown_layers
 from gradlab.report.selections import Array
 from gradlab.report.terminal import verdict_line, verdict_text
 
@@ -161,7 +160,7 @@ class Progress:
             if self._cells == 1:
                 lines += [*self._layer_lines(median, width), *self._verdict_lines(width)]
             else:
-                kept = shown_layers(len(median), min(width - 8, 60))[::-1]
+                kept = selections.shown_layers(len(median), min(width - 8, 60))[::-1]
                 spark = self._glyphs.spark([median[i] for i in kept], selections.decades(median))
                 lines.append(Text(f"delta   {spark}"[:width], style="cyan"))
         return Text("\n").join(lines)
@@ -190,7 +189,7 @@ class Progress:
         rows = min(LIVE_LAYERS, max(self.console.height - 5, 4))
         scale = selections.decades(median)
         lines = []
-        for i in reversed(shown_layers(len(median), rows)):
+        for i in reversed(selections.shown_layers(len(median), rows)):
             name = "output" if i == len(median) - 1 else str(i + 1)
             bar = self._glyphs.log_bar(median[i], scale, max(width - 16, 2))
             style = "cyan" if np.isfinite(median[i]) and median[i] > 0 else "bold red"

@@ -186,6 +186,18 @@ def thin(count: int, most: int) -> list[int]:
     return sorted({round(x) for x in np.linspace(0, count - 1, most)})
 
 
+def shown_layers(count: int, most: int) -> list[int]:
+    """Which of `count` rows (0-based, ascending, the last one the readout) to show in about `most`.
+
+    The first layer, every k-th for the smallest round k that fits, the top hidden layer, and the readout.
+    """
+    if count <= most:
+        return list(range(count))
+    strides = (k * 10**power for power in range(9) for k in (2, 5, 10))
+    stride = next(k for k in strides if (count - 1) // k + 3 <= max(most, 4))
+    return sorted({0, *range(stride - 1, count - 1, stride), count - 2, count - 1})
+
+
 def against_best(data: Frames) -> dict[str, str]:
     """`best`, `tied` (the seeds do not tell it from the best) or `behind`, by cell; nothing for a single cell."""
     from gradlab.analyse.ranking import rank

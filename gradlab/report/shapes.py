@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gradlab import activations
 from gradlab.activations import Activation
+from gradlab.base.errors import GradlabError
+from gradlab.base.grammar import parse_item
 from gradlab.report.selections import Array
 
 
@@ -15,10 +18,6 @@ def known(names: Sequence[str]) -> list[Activation]:
 
     A user's own is left out: a report reads tables that may come from elsewhere, and must import nothing they name.
     """
-    from gradlab import activations
-    from gradlab.base.errors import GradlabError
-    from gradlab.base.grammar import parse_item
-
     found = []
     for name in dict.fromkeys(names):
         try:

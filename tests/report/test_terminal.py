@@ -11,8 +11,7 @@ from synthetic_results import STEPS, Made, delta, make
 
 from gradlab.report import html, selections, tables
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
-from gradlab.report.layer_table import shown_layers
-from gradlab.report.selections import against_best
+from gradlab.report.selections import against_best, shown_layers
 from gradlab.report.summary_columns import MEASURES
 from gradlab.report.terminal import print_compare, print_run
 

@@ -10,7 +10,6 @@ import numpy as np
 from gradlab.report import axes, selections
 from gradlab.report.distributions import FULL, OVERLAP, QUANTITIES, TAIL, WIDE, Distribution, by_layer
 from gradlab.report.figure_spec import FigureSpec
-from gradlab.report.layer_table import shown_layers
 from gradlab.report.palette import LIGHT
 from gradlab.report.selections import Array, Frames
 
@@ -36,7 +35,7 @@ def draw(data: Frames) -> Figure | None:
     figure = axes.new_figure(0.9 + 2.3 * len(steps))
     panels = figure.subplots(len(steps), len(QUANTITIES), squeeze=False, sharex="col")
     numbers = sorted({int(layer) for layer in frame["layer"]})
-    kept = [numbers[i] for i in shown_layers(len(numbers), MOST_RIDGES)]
+    kept = [numbers[i] for i in selections.shown_layers(len(numbers), MOST_RIDGES)]
     for column, (quantity, title) in enumerate(QUANTITIES.items()):
         found = [by_layer(frame, quantity, step) for step in steps]
         shown = [{layer: one[layer] for layer in kept if layer in one} for one in found]

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradlab import activations, theory
 from gradlab.activations import Activation
+from gradlab.base.errors import GradlabError
+from gradlab.parts import inits
 from gradlab.report import axes, selections
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Array, Frames
@@ -26,10 +29,7 @@ SIGMA_B = 1.5 * np.linspace(0.0, 1.0, 20) ** 2  # denser at 0, where tanh's line
 @lru_cache
 def critical_line(name: str) -> tuple[Array, Array]:
     """(sigma_w, sigma_b) of an activation's critical points; sigma_w is NaN where there is none."""
-    from gradlab import activations, theory
-
     activation = activations.get(name, "activation")
-
     moment_curve = theory.curve(activation)
     found = [
         theory.critical(activation, sigma_b=float(b), moment_curve=moment_curve).sigma_w for b in SIGMA_B
@@ -39,9 +39,6 @@ def critical_line(name: str) -> tuple[Array, Array]:
 
 def standing(row: dict[str, Any], activation: Activation) -> tuple[float, float] | None:
     """(sigma_w, sigma_b) of a cell's hidden layers; None where its initialiser or norm is outside the theory."""
-    from gradlab.base.errors import GradlabError
-    from gradlab.parts import inits
-
     try:
         init = inits.get(str(row["init"]), activation)
     except GradlabError:
