@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradlab.analyse.diagnosis import diagnose
 from gradlab.analyse.findings import Diagnosis
-from gradlab.analyse.verdicts import diagnose
 from gradlab.base.errors import DataError, Problem, nearest
 from gradlab.store.results import chances, missing_table, read_manifest, read_table, table_file
 from gradlab.tables.schema import STEPS, SUMMARY, names

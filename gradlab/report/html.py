@@ -16,6 +16,7 @@ import numpy as np
 
 from gradlab.base import atomic
 from gradlab.report import page_data, selections
+from gradlab.report.badges import badge_styles
 from gradlab.report.glyphs import number, percent, power_of_ten
 from gradlab.report.grid_figures import chosen, families
 from gradlab.report.saved import SavedResult
@@ -77,7 +78,7 @@ def page(results: Sequence[SavedResult], folder: Path) -> str:
         results=[setup(result, folder) for result in results],
         warnings=warnings_of(data, results, detail, len(cells), bool(ridges)),
         ridges=bool(ridges),
-        style=_template("style.css"),
+        style=f"{_template('style.css')}{badge_styles()}",
         script=_template("report.js"),
         plotly=get_plotlyjs(),
         data=embed(
