@@ -20,10 +20,11 @@ ALL_WELL = (HEALTHY.name,)
 class Finding:
     """One fault found in a cell.
 
-    verdict:  what it is; one of `verdicts.VERDICTS`, or "other"
-    rule:     the name of the published rule, where one made it
+    verdict:  what it is; one of `verdicts.VERDICTS`, "other", or a word of the user's own ruleset
+    rule:     the name of the published rule or of the user's function, where one made it
     agree:    in how many of the `seeds` seeds it holds; which: those seeds
-    at_birth: it is there at the first record (in most of the agreeing seeds); else it came with training
+    at_birth: it is there at the first record (in most of the agreeing seeds); else it came with training. None where
+              the records were judged as a whole
     step:     first step at which it shows, the earliest of the agreeing seeds; None where it has no step
     layer:    number of the first layer at which it shows in that seed, `name` its name; None where it has no layer
     evidence: the reason in words and numbers
@@ -33,7 +34,7 @@ class Finding:
     agree: int
     seeds: int
     which: tuple[int, ...]
-    at_birth: bool
+    at_birth: bool | None
     step: int | None
     layer: int | None
     name: str | None
@@ -43,6 +44,8 @@ class Finding:
     @property
     def place(self) -> str:
         """`at birth, from layer 10 (hidden_10)`, or `from step 200, ...`."""
+        if self.at_birth is None:
+            return "over all records"
         when = (
             "at birth" if self.at_birth else "at the end" if self.step is None else f"from step {self.step}"
         )

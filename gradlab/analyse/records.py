@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,6 +129,16 @@ def split_cells(
         cell = {column: values[place] for column, values in first.items()}
         found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
     return found
+
+
+def frames_of_cells(
+    layers: pd.DataFrame, steps: pd.DataFrame | None = None, cell_columns: Sequence[str] | None = None
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | None]]:
+    """The rows of each cell, in the order of `split_cells`, which has checked the tables."""
+    columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
+    for rows, own in _rows(layers, steps, columns):
+        of_steps = None if steps is None or own is None else steps.iloc[own].reset_index(drop=True)
+        yield layers.iloc[rows].reset_index(drop=True), of_steps
 
 
 def _rows(

@@ -17,7 +17,7 @@ Ruleset = Annotated[
     str,
     typer.Option(
         "--ruleset",
-        help="One of `gradlab list rulesets`, or all of them side by side.",
+        help="One of `gradlab list rulesets`, a MODULE:FUNCTION of your own, or all rulesets side by side.",
     ),
 ]
 Try = Annotated[

@@ -10,5 +10,5 @@ from gradlab.base.registry import Registry, modules_of
 _FOUND: list[Ruleset] = [module.RULESET for module in modules_of(sys.modules[__name__])]
 
 RULESETS: Registry[Ruleset] = Registry(
-    "ruleset", {rules.name: rules for rules in sorted(_FOUND, key=lambda rules: rules.order)}
+    "ruleset", {rules.name: rules for rules in sorted(_FOUND, key=lambda rules: rules.order)}, own=True
 )
