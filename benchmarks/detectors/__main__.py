@@ -18,7 +18,7 @@ from benchmarks.detectors.cases import all_cases
 from benchmarks.detectors.judging import judged
 from benchmarks.detectors.scoring import Score, score
 from benchmarks.detectors.truth import FAULTS
-from gradlab.analyse.verdicts import RULESETS
+from gradlab.analyse.rulesets import RULESETS
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"

@@ -12,11 +12,11 @@ _HOME = {
     "mean_interval": "seeds",
     "paired_difference": "seeds",
     "summarise": "summary",
-    "diagnose": "verdicts",
-    "Diagnosis": "verdicts",
+    "diagnose": "diagnosis",
+    "Diagnosis": "findings",
     "rank": "ranking",
-    "remedies": "remedies",
-    "Remedy": "remedies",
+    "remedies": "advice",
+    "Remedy": "remedy",
 }
 
 __all__ = [*_HOME]

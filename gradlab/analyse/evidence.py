@@ -1,78 +1,68 @@
-"""Verdicts in words and numbers."""
+"""Verdicts in words and numbers: what several of them say, and how each one's evidence is put together.
+
+seeds: the indices of the seeds that agree; faults: the fault of each of these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gradlab.analyse import thresholds as at
-from gradlab.analyse.decay import decay_per_layer, fit_line
-from gradlab.analyse.records import Array, Records
-from gradlab.analyse.rule import Fault, Replica, profile
+from gradlab.analyse.decay import Array, decay_per_layer, fit_line
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault
+from gradlab.analyse.verdict import Verdict
+
+if TYPE_CHECKING:
+    from gradlab.analyse.records import Records
 
 
-def describe(records: Records, replicas: Sequence[Replica], verdict: str, agreeing: Sequence[int]) -> str:
-    """The evidence for `verdict` in the replicas (indices) that agree on it."""
-    faults = [replicas[i].faults[verdict] for i in agreeing]
-    text = _words(records, verdict, agreeing, faults)
+def describe(facts: Facts, verdict: Verdict, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    """The evidence for a verdict in the seeds that agree on it."""
+    text = verdict.evidence(facts, seeds, faults)
     parts = [text] if text else []
-    learned = [replicas[i].learning for i in agreeing]
-    if verdict == "not-learning" or sum(bool(one.learned) for one in learned) * 2 > len(learned):
-        parts.append(_learning(replicas, agreeing))
-    parts.append(f"in {len(agreeing)} of {len(replicas)} seeds")
-    if verdict in ("vanishing", "exploding") and faults[0].at_birth:
-        predicted = _finite(decay_per_layer(records.first("delta_rms_predicted")))
-        if len(predicted):
-            parts.append(f"theory says {predicted.mean():.3g} x a layer at birth")
+    if sum(bool(facts.learning[seed].learned) for seed in seeds) * 2 > len(seeds):
+        parts.append(learning_words(facts, seeds))
+    parts.append(f"in {len(seeds)} of {len(facts.learning)} seeds")
+    if predicted := verdict.predicted(facts, seeds, faults):
+        parts.append(predicted)
     return "; ".join(parts)
 
 
-def healthy_notes(records: Records, replicas: Sequence[Replica]) -> list[str]:
+def healthy_notes(facts: Facts) -> list[str]:
     """What a healthy cell's numbers are: the gradient's way down at birth, and learning."""
-    everyone = range(len(replicas))
-    notes = []
-    births = [Fault(born, None, True, born) for born in records.in_layers.argmax(1).tolist()]
-    if text := _gradient(records, list(everyone), births):
-        notes.append(f"{text} at birth")
-    notes.append(_learning(replicas, everyone))
-    return notes
+    everyone = range(len(facts.learning))
+    births = [Fault(born, None, True, born) for born in facts.records.in_layers.argmax(1).tolist()]
+    text = gradient_words(facts, everyone, births)
+    return [*([f"{text} at birth"] if text else []), learning_words(facts, everyone)]
 
 
-def harmless_note(records: Records, replicas: Sequence[Replica], verdict: str, which: Sequence[int]) -> str:
-    faults = [replicas[i].harmless[verdict] for i in which]
+def harmless_note(facts: Facts, verdict: Verdict, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    """That a verdict's symptom shows and is no fault."""
     when = (
         "at birth" if sum(fault.at_birth for fault in faults) * 2 > len(faults) else "that came with training"
     )
-    text = _words(records, verdict, which, faults)
-    return f"{verdict} {when}, but no fault: {text}; {_learning(replicas, which)}"
+    text = verdict.evidence(facts, seeds, faults)
+    return f"{verdict.name} {when}, but no fault: {text}; {learning_words(facts, seeds)}"
 
 
-def _words(records: Records, verdict: str, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    if verdict in ("vanishing", "exploding"):
-        return _gradient(records, which, faults)
-    if verdict == "underflow":
-        return _underflow(records, which, faults)
-    if verdict == "dead":
-        return _dead(records, which, faults)
-    if verdict == "saturated":
-        return _saturated(records, which, faults)
-    return _diverged(records, which, faults) if verdict == "diverged" else ""
-
-
-def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
+def gradient_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     """`delta shrinks 0.24 x a layer (0.236 to 0.245), 1e-12 from layer 20 to layer 1`."""
-    places = list(which), [fault.reference for fault in faults]
+    records = facts.records
+    places = list(seeds), [fault.reference for fault in faults]
     rows = records.layer("delta_rms")[places]
     line = fit_line(rows)
     factors = _finite(10.0**line.slope)
-    decades = _finite(profile(records).decades[places])
+    decades = _finite(facts.gradient.decades[places])
     if rows.shape[1] < 2:
         return ""
     if not len(factors):
         zeros = int((rows == 0).any(0).sum())
         closed = f"delta is exactly 0 in {zeros} of {rows.shape[1]} hidden layers"
-        return closed if zeros else _forward(records, which, faults)
+        return closed if zeros else _forward(records, seeds, faults)
     factor = float(np.exp(np.log(factors).mean()))
     total = float(decades.mean()) if len(decades) else np.nan
     word = "grows" if total > 0 else "shrinks"
@@ -89,74 +79,17 @@ def _gradient(records: Records, which: Sequence[int], faults: Sequence[Fault]) -
     return text
 
 
-def _largest_step(records: Records, rows: Array) -> str:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.log10(rows[:, :-1]) - np.log10(rows[:, 1:])
-    mean = np.where(np.isfinite(steps).all(0), steps.mean(0), 0.0)
-    i = int(np.abs(mean).argmax())
-    return f"{_power(float(mean[i]))} between {records.names[i + 1]} and {records.names[i]}"
-
-
-def _forward(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    z = records.every_layer("z_std")[which[0], faults[0].reference]
-    finite = z[np.isfinite(z)]
-    if len(finite) < 2:
+def predicted_decay(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    """What theory says of a gradient that changes from birth on; "" where it says nothing."""
+    if not faults[0].at_birth:
         return ""
-    return f"no delta is a number; the signal grows from {finite[0]:.3g} to {finite[-1]:.3g} on its way up"
+    predicted = _finite(decay_per_layer(facts.records.first("delta_rms_predicted")))
+    return f"theory says {predicted.mean():.3g} x a layer at birth" if len(predicted) else ""
 
 
-def _underflow(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    fault, seed = faults[0], which[0]
-    row = records.layer("delta_rms")[seed, fault.reference]
-    zeros = int((row == 0).sum())
-    positive = row[row > 0]
-    last = f"below a delta of {positive.min():.2g}" if len(positive) else "in every hidden layer"
-    return f"delta is exactly 0 in {zeros} of {len(row)} layers {last}: smaller than the number format holds"
-
-
-def _dead(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    share = np.array(
-        [records.layer("dead_fraction")[i, f.reference] for i, f in zip(which, faults, strict=True)]
-    )
-    if np.isnan(share).all():
-        return "no unit of a layer passes any gradient"
-    mean = np.nanmean(share, 0)
-    worst = int(np.nanargmax(mean))
-    text = f"{mean[worst]:.0%} of {records.names[worst]} is dead on the probe"
-    text += f" ({np.nanmean(mean):.0%} of all hidden units)"
-    if (mean >= at.ALL).any():
-        text += "; nothing passes below it"
-    return text
-
-
-def _saturated(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    pairs = list(zip(which, faults, strict=True))
-    share = np.array([records.layer("saturated_fraction")[i, f.reference] for i, f in pairs])
-    slope = np.array([records.layer("slope_sq")[i, f.reference] for i, f in pairs])
-    if np.isnan(share).all():
-        return "phi' is 0 in rounding"
-    mean = np.nanmean(share, 0)
-    worst = int(np.nanargmax(mean))
-    text = f"|phi'| is below 5 % of its maximum on {mean[worst]:.0%} of {records.names[worst]}"
-    if np.isfinite(slope[:, worst]).any():
-        text += f" (E phi'^2 = {np.nanmean(slope[:, worst]):.2g})"
-    return text
-
-
-def _diverged(records: Records, which: Sequence[int], faults: Sequence[Fault]) -> str:
-    fault, seed = min(zip(faults, which, strict=True), key=lambda pair: pair[0].record)
-    loss = records.step("train_loss")[seed]
-    step = int(records.steps[fault.record])
-    finite = loss[np.isfinite(loss)]
-    bad = records.every_layer("nonfinite")[seed, fault.record]
-    if not np.isfinite(loss[fault.record]) or np.nan_to_num(bad).any() or not len(finite):
-        return f"values that are not finite at step {step}"
-    return f"the training loss rises from {finite[0]:.3g} to {finite.max():.3g} and ends at {finite[-1]:.3g}"
-
-
-def _learning(replicas: Sequence[Replica], which: Sequence[int]) -> str:
-    """One line for several replicas: the median replica's path."""
-    some = [replicas[i].learning for i in which]
+def learning_words(facts: Facts, seeds: Sequence[int]) -> str:
+    """Whether these seeds learn: the median seed's path."""
+    some = [facts.learning[seed] for seed in seeds]
     known = [learning for learning in some if learning.learned is not None]
     if not known:
         return str(some[0])
@@ -166,6 +99,22 @@ def _learning(replicas: Sequence[Replica], which: Sequence[int]) -> str:
     if len(common) > 1:
         text += f" (median seed; all {common[0].end:.3g} to {common[-1].end:.3g}, last {at.RECENT} records)"
     return text
+
+
+def _largest_step(records: Records, rows: Array) -> str:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.log10(rows[:, :-1]) - np.log10(rows[:, 1:])
+    mean = np.where(np.isfinite(steps).all(0), steps.mean(0), 0.0)
+    i = int(np.abs(mean).argmax())
+    return f"{_power(float(mean[i]))} between {records.names[i + 1]} and {records.names[i]}"
+
+
+def _forward(records: Records, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    z = records.every_layer("z_std")[seeds[0], faults[0].reference]
+    finite = z[np.isfinite(z)]
+    if len(finite) < 2:
+        return ""
+    return f"no delta is a number; the signal grows from {finite[0]:.3g} to {finite[-1]:.3g} on its way up"
 
 
 def _power(decades: float) -> str:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-VERDICTS = (
-    "dead",
-    "saturated",
-    "exploding",
-    "vanishing",
-    "underflow",
-    "diverged",
-    "not-learning",
-)
-"""Every fault, causes before what they cause; `healthy` is their absence."""
+from gradlab.analyse import thresholds as at
+from gradlab.analyse.verdict import HEALTHY
+
+GRADLAB = "gradlab"
+"""The ruleset that is gradlab's own: the one that has remedies, and the one to judge by where none is asked for."""
+
+
+ALL_WELL = (HEALTHY.name,)
+"""The verdicts on a healthy cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One fault found in a cell.
 
-    verdict:  one of VERDICTS; rule: the name of the published rule, where one made it
+    verdict:  what it is; one of `verdicts.VERDICTS`, "other", or a word of the user's own ruleset
+    rule:     the name of the published rule or of the user's function, where one made it
     agree:    in how many of the `seeds` seeds it holds; which: those seeds
-    at_birth: it is there at the first record (in most of the agreeing seeds); else it came with training
+    at_birth: it is there at the first record (in most of the agreeing seeds); else it came with training. None where
+              the records were judged as a whole
     step:     first step at which it shows, the earliest of the agreeing seeds; None where it has no step
     layer:    number of the first layer at which it shows in that seed, `name` its name; None where it has no layer
     evidence: the reason in words and numbers
@@ -33,7 +34,7 @@ class Finding:
     agree: int
     seeds: int
     which: tuple[int, ...]
-    at_birth: bool
+    at_birth: bool | None
     step: int | None
     layer: int | None
     name: str | None
@@ -43,6 +44,8 @@ class Finding:
     @property
     def place(self) -> str:
         """`at birth, from layer 10 (hidden_10)`, or `from step 200, ...`."""
+        if self.at_birth is None:
+            return "over all records"
         when = (
             "at birth" if self.at_birth else "at the end" if self.step is None else f"from step {self.step}"
         )
@@ -75,7 +78,7 @@ class Diagnosis:
     def verdicts(self) -> tuple[str, ...]:
         """Every verdict once, first cause first; ("healthy",) when none holds, () when none could."""
         found = tuple(dict.fromkeys(finding.verdict for finding in self.findings))
-        return found or (("healthy",) if self.recorded else ())
+        return found or (ALL_WELL if self.recorded else ())
 
     @property
     def healthy(self) -> bool:
@@ -108,6 +111,13 @@ class Diagnosis:
             "not_applicable": list(self.not_applicable),
             "advice": self.advice,
         }
+
+
+def by_majority(findings: Iterable[Finding], seeds: int) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """The findings that hold in enough of the seeds to be the cell's, and the others."""
+    every = tuple(findings)
+    holding = tuple(finding for finding in every if finding.agree >= at.MAJORITY * seeds)
+    return holding, tuple(finding for finding in every if finding not in holding)
 
 
 def _finding(finding: Finding) -> dict[str, object]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analyse import thresholds as at
-from gradlab.analyse.records import Array, Records
+from gradlab.analyse.decay import Array
+
+if TYPE_CHECKING:
+    from gradlab.analyse.records import Records
 
 
 class Learning(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analyse.records import Array, Records
-from gradlab.analyse.rule import OF_LAYERS, OF_STEPS
+from gradlab.analyse.records import STEP_COLUMNS, Array, Records
+from gradlab.analyse.rule import judge
+from gradlab.analyse.verdicts import COLUMNS
 
 MOST = 256  # records kept: a run that records every step may have a million
 
@@ -28,7 +29,7 @@ class LiveVerdict:
     def add(self, step: int, record: Mapping[str, Array]) -> None:
         """One record: [replica, layer] by column name, the readout last, and [replica] by name."""
         self._steps.append(step)
-        self._records.append({name: record[name] for name in (*OF_LAYERS, *OF_STEPS) if name in record})
+        self._records.append({name: record[name] for name in COLUMNS if name in record})
         if len(self._steps) > MOST:  # every other one goes, of all but the first and the latest few
             kept = [*range(4), *range(4, MOST - 16, 2), *range(MOST - 16, MOST + 1)]
             self._steps = [self._steps[i] for i in kept]
@@ -40,8 +41,6 @@ class LiveVerdict:
         After the last record it is the cell's verdict in summary.csv, if its seeds trained together and every record
         was kept.
         """
-        from gradlab.analyse.verdicts import judge
-
         records = self._arrays()
         if records is None:
             return []
@@ -56,7 +55,7 @@ class LiveVerdict:
             for name in self._records[0]
         }
         seeds, records, layers = every["delta_rms"].shape
-        layered = {name: values for name, values in every.items() if name in OF_LAYERS}
+        layered = {name: values for name, values in every.items() if name not in STEP_COLUMNS}
         layered["fan_out"] = np.full((seeds, records, layers), float(self.cell["width"]))
         present = np.ones((seeds, records), dtype=bool)
         return Records(
@@ -67,7 +66,7 @@ class LiveVerdict:
             names=tuple(f"hidden_{layer}" for layer in range(1, layers)),
             hidden={name: values[..., :-1] for name, values in layered.items()},
             output={name: values[..., -1] for name, values in layered.items()},
-            run={name: every[name] for name in OF_STEPS if name in every},
+            run={name: values for name, values in every.items() if name in STEP_COLUMNS},
             in_layers=present,
             in_steps=present,
             rows=np.ones((seeds, records, layers - 1), dtype=bool),

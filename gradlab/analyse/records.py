@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,6 +86,14 @@ class Records:
             readout = np.full((len(self.seeds), len(self.steps)), np.nan)
         return np.concatenate([self.layer(column), readout[..., None]], axis=-1)
 
+    def place(self, layer: int | None) -> tuple[int | None, str | None]:
+        """Number and name of the hidden layer with this index, the readout's for L; None for no layer."""
+        if layer is None:
+            return None, None
+        if layer == len(self.layers):
+            return int(self.layers[-1]) + 1, "output"
+        return int(self.layers[layer]), self.names[layer]
+
 
 def cell_columns_of(frame: pd.DataFrame) -> list[str]:
     """The columns that say which cell a row belongs to: those left of `seed` that are no record of it."""
@@ -113,23 +121,40 @@ def split_cells(
             raise DataError(Problem(name, f"it is a {type(frame).__name__}", "a pandas DataFrame", hint))
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
     check_table(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
-    keys = ["cell"] if "cell" in columns else columns
     if steps is not None:
         check_table(steps, "steps", INDEX)
+    parts = _rows(layers, steps, columns)
+    table, run = _Layers.of(layers), None if steps is None else _Steps.of(steps)
+    first = {column: layers[column].iloc[[rows[0] for rows, _ in parts]].array for column in columns}
+    found = []
+    for place, (rows, own) in enumerate(parts):
+        cell = {column: values[place] for column, values in first.items()}
+        found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
+    return found
+
+
+def frames_of_cells(
+    layers: pd.DataFrame, steps: pd.DataFrame | None = None, cell_columns: Sequence[str] | None = None
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | None]]:
+    """The rows of each cell, in the order of `split_cells`, which has checked the tables."""
+    columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
+    for rows, own in _rows(layers, steps, columns):
+        of_steps = None if steps is None or own is None else steps.iloc[own].reset_index(drop=True)
+        yield layers.iloc[rows].reset_index(drop=True), of_steps
+
+
+def _rows(
+    layers: pd.DataFrame, steps: pd.DataFrame | None, columns: Sequence[str]
+) -> list[tuple[Ints, Ints | None]]:
+    """The numbers of each cell's rows in the two tables; None where `steps` has none of it."""
+    keys = ["cell"] if "cell" in columns else columns
     parts = rows_of_cells(layers, keys)
     shared = [key for key in keys if steps is not None and key in steps.columns]
     if steps is not None and len(parts) > 1 and shared != keys:
         lost = ", ".join(key for key in keys if key not in shared)
         raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
     of_steps = rows_of_cells(steps, shared) if steps is not None else {}
-    table, run = _Layers.of(layers), None if steps is None else _Steps.of(steps)
-    first = {column: layers[column].iloc[[rows[0] for rows in parts.values()]].array for column in columns}
-    found = []
-    for place, (key, rows) in enumerate(parts.items()):
-        cell = {column: values[place] for column, values in first.items()}
-        own = of_steps.get(key if shared else ())
-        found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
-    return found
+    return [(rows, of_steps.get(key if shared else ())) for key, rows in parts.items()]
 
 
 def worst(values: Array) -> Array:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradlab.analyse.diagnosis import diagnose
 from gradlab.analyse.findings import Diagnosis
-from gradlab.analyse.verdicts import diagnose
 from gradlab.base.errors import DataError, Problem, nearest
 from gradlab.store.results import Results, read_layers
 from gradlab.tables.steps import STEPS

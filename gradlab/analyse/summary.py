@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from gradlab.analyse.advice import Sections
 from gradlab.analyse.decay import attenuation, decay_per_layer
 from gradlab.analyse.records import Records, split_cells, worst
+from gradlab.analyse.rule import Chance, judge
 from gradlab.analyse.seeds import mean_interval
 from gradlab.tables.spec import names
 from gradlab.tables.summary import SUMMARY
@@ -18,7 +20,7 @@ def summarise(
     layers: pd.DataFrame,
     steps: pd.DataFrame | None = None,
     cell_columns: Sequence[str] | None = None,
-    chance: float | Mapping[str, float] | None = None,
+    chance: Chance = None,
 ) -> pd.DataFrame:
     """One row per cell: its cell columns, then the columns of `tables.summary.SUMMARY`.
 
@@ -32,10 +34,10 @@ def summarise(
     )
 
 
-def summary_row(records: Records, chance: float | Mapping[str, float] | None = None) -> dict[str, object]:
-    """The row of one cell, in the order of the columns."""
-    from gradlab.analyse.verdicts import judge
-
+def summary_row(
+    records: Records, chance: Chance = None, sections: Sections | None = None
+) -> dict[str, object]:
+    """The row of one cell, in the order of the columns. sections: its network and training, where they are known."""
     first, last = records.first("delta_rms"), records.last("delta_rms")
     predicted = records.first("delta_rms_predicted")
     # Both fits go through the same layers: norms leave some without a prediction.
@@ -44,7 +46,7 @@ def summary_row(records: Records, chance: float | Mapping[str, float] | None = N
     accuracy = mean_interval(records.last_of_run("val_accuracy"))
     total = mean_interval(attenuation(first))
     decay = mean_interval(decay_per_layer(np.where(unlike, np.nan, first)))
-    diagnosis = judge(records, chance)
+    diagnosis = judge(records, chance, sections)
     row = dict(records.cell) | {
         "seeds": len(records.seeds),
         "train_loss_mean": float(loss.mean),

@@ -1,4 +1,4 @@
-"""The constants of gradlab's own rule, each with its reason. Nothing else in the rule is a number."""
+"""The constants that several verdicts share, each with its reason; those of one verdict stand in its file."""
 
 from __future__ import annotations
 
@@ -17,29 +17,6 @@ STRONG_DECADES = 5.0
 UNDERFLOW = 1e-30
 """An exact 0 right below a delta_rms smaller than this is rounding, not death. float32 ends at 1.4e-45; a zero
 below a larger delta would need one layer to shrink it 1e15 times."""
-
-WEAK_DEAD = 0.75
-"""Share of a layer's units dead on the probe from which a net that does not learn is called dead. At He's
-initialisation up to 0.55 of a deep layer is dead at birth (its inputs are almost parallel) and the net learns."""
-
-FEW_ALIVE = 1.5
-"""Living units below which a layer counts as one with WEAK_DEAD: a single unit passes a single number."""
-
-STRONG_DEAD = 0.95
-"""Share from which it is a fault whether the net learns or not: its output has a twentieth of its rank."""
-
-WEAK_SATURATED = 0.5
-"""Share of (sample, unit) with |phi'| < 0.05 sup|phi'| in a layer of an S-shaped activation from which a net that does
-not learn is called saturated: the median unit passes less than a twentieth. Under SGD nets that learn stay below
-0.1; Adam drives sigmoid layers to 0.6 and they still learn, so that it is a fault only in a net that does not."""
-
-STRONG_SATURATED = 0.8
-"""Share from which it is a fault of an S-shaped activation whether the net learns or not: then it learns slowly (tanh
-with sigma_w = 10 ends near 0.55 where Glorot's weights reach 0.95); nets that learn well stay below 0.7."""
-
-LEAKING = 0.95
-"""The share for an activation with one flat side (GELU, ELU, leaky ReLU): half is normal there, and with fewer than
-one slope in twenty left what passes is mostly what leaks."""
 
 ALL = 0.999
 """A share that is 1 but for rounding and for the few samples by which batch and probe differ."""
@@ -71,13 +48,6 @@ on which it was chosen nothing depends on it between 1/4 and 1/2."""
 KEPT = 0.5
 """Share of its best gain in accuracy that a net must end with for a weak fault to be forgiven: one that fell below
 half was hurt. Evaluations of nets that learn scatter by a few points in 0.8."""
-
-BLOW_UP = 10.0
-"""A training loss this many times its first value, in a net that then does not learn, is a divergence: the
-cross-entropy of a guess is ln K, and no batch strays ten times from it."""
-
-WORSE = 2.0
-"""An end loss this many times the first: training did harm to what it minimises, whatever the accuracy."""
 
 MAJORITY = 0.5
 """A verdict is the cell's when it holds in at least this share of its seeds (one of two is a warning worth giving);

@@ -8,12 +8,17 @@ from typing import Annotated
 
 import typer
 
+from gradlab.analyse.findings import GRADLAB
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
 
 Results = Annotated[Path, typer.Argument(help="A results folder, or a file with the columns of layers.csv.")]
 Ruleset = Annotated[
-    str, typer.Option("--ruleset", help="gradlab, smdebug, autotrainer, deepchecker, or all side by side.")
+    str,
+    typer.Option(
+        "--ruleset",
+        help="One of `gradlab list rulesets`, a MODULE:FUNCTION of your own, or all rulesets side by side.",
+    ),
 ]
 Try = Annotated[
     bool, typer.Option("--try", help="Run remedies on the same seeds until one is healthy and learns.")
@@ -26,13 +31,14 @@ OneCell = Annotated[
 
 def diagnose(
     results: Results,
-    ruleset: Ruleset = "gradlab",
+    ruleset: Ruleset = GRADLAB,
     try_: Try = False,
     cell: OneCell = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Say of every cell whether it is healthy, and if not, why, since when and in which layer."""
+    from gradlab.analyse.diagnosis import EVERY
     from gradlab.analyse.results import diagnose_saved, read_saved
     from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
     from gradlab.report.diagnoses import diagnosis_text, side_by_side
@@ -44,12 +50,12 @@ def diagnose(
         tell("no steps table beside it: nothing can be said about learning")
     found = diagnose_saved(saved, ruleset)
     if not json:
-        print(side_by_side(found) if ruleset == "all" else "\n\n".join(map(diagnosis_text, found)))
+        print(side_by_side(found) if ruleset == EVERY else "\n\n".join(map(diagnosis_text, found)))
     repair = None
     if try_:
         from gradlab.report.progress import Progress
 
-        own = found if ruleset == "gradlab" else diagnose_saved(saved)
+        own = found if ruleset == GRADLAB else diagnose_saved(saved)
         repair = repair_saved(saved, own, cell, Progress(quiet=quiet))
     if json:
         document = {"out": saved.path, "ruleset": ruleset, "diagnoses": [one.as_dict() for one in found]}
@@ -57,7 +63,7 @@ def diagnose(
     elif repair is not None:
         print("\n" + repair_text(repair))
     elif saved.folder is not None and not quiet:
-        sick = ruleset == "gradlab" and not all(one.healthy for one in found)
+        sick = ruleset == GRADLAB and not all(one.healthy for one in found)
         folder = quote(str(saved.folder))
         tell(f"next: gradlab diagnose {folder} --try" if sick else f"next: gradlab report {folder}")
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from gradlab.base.errors import ConfigError, DataError, Problem
+from gradlab.base.errors import ConfigError, DataError, Problem, unknown
 
 if TYPE_CHECKING:
     from gradlab.analyse.findings import Diagnosis
@@ -37,11 +37,10 @@ def repair_saved(
         )
     sick = {str(d.cell["cell"]): d for d in found if not d.healthy and wanted in (None, str(d.cell["cell"]))}
     if wanted is not None and not sick:
-        known = [str(d.cell["cell"]) for d in found]
-        message = f"cell {wanted} is healthy" if wanted in known else f"there is no cell {wanted!r}"
-        raise ConfigError(
-            Problem("--cell", message, ", ".join(str(d.cell["cell"]) for d in found if not d.healthy))
-        )
+        ill = [str(d.cell["cell"]) for d in found if not d.healthy]
+        if any(str(d.cell["cell"]) == wanted for d in found):
+            raise ConfigError(Problem("--cell", f"cell {wanted} is healthy", ", ".join(ill)))
+        raise ConfigError(unknown("--cell", "cell", wanted, ill))
     if not sick:
         return None
     if len(sick) > 1:
@@ -71,10 +70,11 @@ def repair_saved(
 
 def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
     """Try remedies on the one cell of a run; None where it is healthy."""
+    from gradlab.analyse.findings import ALL_WELL
     from gradlab.lab import repair
 
     verdicts = tuple(str(outcome.summary["verdict"].iloc[0]).split(","))
-    if verdicts == ("healthy",):
+    if verdicts == ALL_WELL:
         return None
     return repair.try_remedies(
         repair.cell_config(outcome.plan.request, outcome.plan.cells[0]),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
-from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -59,28 +57,24 @@ def _metrics() -> Rows:
     ]
 
 
-def _rulesets() -> Rows:
-    from gradlab.analyse.findings import VERDICTS
-    from gradlab.analyse.rulesets import PUBLISHED
+def _verdicts() -> Rows:
+    from gradlab.analyse.verdict import HEALTHY
+    from gradlab.analyse.verdicts import VERDICTS
 
-    own = {
-        "name": "gradlab",
-        "summary": "gradlab's own verdicts, each with its evidence",
-        "rules": ", ".join(VERDICTS),
-    }
-    published = [
-        {
-            "name": name,
-            "summary": _first_line(import_module(f"gradlab.analyse.rulesets.{name}")),
-            "rules": ", ".join(f"{rule.name} ({rule.verdict})" for rule in rules),
-        }
-        for name, rules in PUBLISHED.items()
+    faults = [
+        {"name": name, "summary": verdict.summary, "severity": verdict.severity}
+        for name, verdict in VERDICTS.items()
     ]
-    return [own, *published]
+    return [*faults, {"name": HEALTHY.name, "summary": HEALTHY.summary, "severity": ""}]
 
 
-def _first_line(module: ModuleType) -> str:
-    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+def _rulesets() -> Rows:
+    from gradlab.analyse.rulesets import RULESETS
+
+    return [
+        {"name": name, "summary": ruleset.summary, "rules": ", ".join(ruleset.rules)}
+        for name, ruleset in RULESETS.items()
+    ]
 
 
 def _papers() -> Rows:
@@ -99,6 +93,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     **{kind: partial(_parts, kind) for kind in REGISTRIES},
     "datasets": _datasets,
     "metrics": _metrics,
+    "verdicts": _verdicts,
     "rulesets": _rulesets,
     "papers": _papers,
     "figures": _figures,

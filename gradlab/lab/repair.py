@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradlab.analyse.advice import remedies
 from gradlab.analyse.decay import decay_per_layer
+from gradlab.analyse.findings import ALL_WELL
 from gradlab.analyse.records import Array, split_cells, worst
-from gradlab.analyse.remedies import Remedy, remedies
+from gradlab.analyse.remedy import Remedy
 from gradlab.analyse.seeds import Difference, paired_difference
+from gradlab.analyse.verdict import Phase
+from gradlab.analyse.verdicts import VERDICTS
 from gradlab.base import atomic
 from gradlab.base.errors import UserError
 from gradlab.config import Request, to_toml
@@ -119,8 +123,13 @@ def try_remedies(
         if best is None or best.config == current or len(attempts) == most:
             break
         current = best.config
-        wrong = ("not-learning",) if best.verdicts == ("healthy",) else best.verdicts
+        wrong = _too_little() if best.verdicts == ALL_WELL else best.verdicts
     return _finish(attempts, layers, verdicts, folder)
+
+
+def _too_little() -> tuple[str, ...]:
+    """What a net without a fault is treated for that did not learn enough: as one that did not learn."""
+    return tuple(name for name, verdict in VERDICTS.items() if verdict.phase is Phase.OUTCOME)
 
 
 def with_changes(config: Config, changes: Mapping[str, object]) -> Config:
@@ -139,7 +148,7 @@ def cell_config(request: Request, cell: Cell) -> Config:
 
 
 def _worth(attempt: Attempt) -> tuple[bool, float]:
-    return attempt.verdicts == ("healthy",), attempt.accuracy if np.isfinite(attempt.accuracy) else -1.0
+    return attempt.verdicts == ALL_WELL, attempt.accuracy if np.isfinite(attempt.accuracy) else -1.0
 
 
 def _finish(attempts: list[Attempt], layers: pd.DataFrame, verdicts: Sequence[str], folder: Path) -> Repair:
@@ -181,7 +190,7 @@ def _attempt(
         decay=after.against(before, "decay"),
         dead=after.against(before, "dead"),
         gain=after.against(before, "accuracy"),
-        good=verdicts == ("healthy",) and accuracy - chance >= GOOD * (1 - chance),
+        good=verdicts == ALL_WELL and accuracy - chance >= GOOD * (1 - chance),
     )
 
 

@@ -45,7 +45,8 @@ class Cells:
         from gradlab.analyse.summary import summary_row
 
         results = [waiting[other.key] for other in self._stacks[cell.id]]
-        self.rows[cell.id] = summary_row(records_of(cell.columns(), results), cell.dataset().chance)
+        records, chance = records_of(cell.columns(), results), cell.dataset().chance
+        self.rows[cell.id] = summary_row(records, chance, (cell.network, cell.training))
         del self._waiting[cell.id]
         return self.rows[cell.id]
 

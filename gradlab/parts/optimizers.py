@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from gradlab.base.errors import ConfigError, Problem
@@ -368,8 +367,3 @@ def get(
     return _Registered(
         chosen.text, chosen.entry, (usual or 0.0) if momentum is None else momentum, weight_decay
     )
-
-
-def usual_rate(text: str) -> float:
-    """The usual learning rate of the optimiser written as `text`; NaN where nobody knows, as of a user's own."""
-    return OPTIMIZERS[text].usual_rate if text in OPTIMIZERS else nan

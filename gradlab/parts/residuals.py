@@ -223,8 +223,6 @@ RESIDUALS: Registry[type[Residual]] = Registry(
     },
 )
 
-CLOSED = tuple(name for name, scheme in RESIDUALS.items() if scheme.closed)
-
 
 def get(text: str, depth: int, where: str = "residual") -> Residual:
     """The scheme written as `text` for a net of `depth` hidden layers. Raises ConfigError naming `where`."""

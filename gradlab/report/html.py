@@ -16,6 +16,7 @@ import numpy as np
 
 from gradlab.base import atomic
 from gradlab.report import distributions, page_data, selections
+from gradlab.report.badges import badge_styles
 from gradlab.report.families import chosen, families
 from gradlab.report.glyphs import power_of_ten
 from gradlab.report.selections import Tables
@@ -79,7 +80,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
         warnings=warnings_of(data, results, detail, len(cells), bool(ridges)),
         ridges=bool(ridges),
         quantities={"delta": distributions.QUANTITIES["delta"]} | distributions.QUANTITIES,
-        style=_template("style.css"),
+        style=f"{_template('style.css')}{badge_styles()}",
         script=_template("report.js"),
         plotly=get_plotlyjs(),
         data=embed(

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradlab.analyse.verdicts import WORDS
 from gradlab.report import selections
 from gradlab.report.figures import leading
 from gradlab.report.glyphs import Glyphs, number, power_of_ten
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_CELLS = 60
-STYLES = {
-    "healthy": "green",
-    "vanishing": "yellow",
-    "underflow": "yellow",
-    "not-learning": "yellow",
-    "saturated": "yellow",
-    "dead": "magenta",
-    "exploding": "red",
-    "diverged": "red",
-}
 
 
 class Outcome(Frames, Protocol):
@@ -49,10 +40,15 @@ class Outcome(Frames, Protocol):
     def cached(self) -> bool: ...
 
 
+def _colour(word: str) -> str:
+    """A verdict's colour; none for a word that is none of gradlab's."""
+    return WORDS[word].style.terminal if word in WORDS else ""
+
+
 def verdict_text(verdict: str, glyphs: Glyphs) -> Text:
     """The verdicts in words, coloured by the first, which is the cause."""
-    style = STYLES.get(verdict.split(",")[0].strip(), "")
-    return Text(glyphs.text(", ".join(part.strip() for part in verdict.split(","))), style=style)
+    words = [part.strip() for part in verdict.split(",")]
+    return Text(glyphs.text(", ".join(words)), style=_colour(words[0]))
 
 
 def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) -> Text:
@@ -62,7 +58,7 @@ def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) ->
     line = Text(head, style="bold")
     for nth, (verdict, seeds) in enumerate(found):
         line.append(", " if nth else "")
-        line.append(glyphs.text(verdict), style=f"bold {STYLES.get(verdict, '')}")
+        line.append(glyphs.text(verdict), style=f"bold {_colour(verdict)}")
         line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
     return line
 

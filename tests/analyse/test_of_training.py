@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from sweep.small_plans import plan_of
 
-from gradlab.analyse import summarise
+from gradlab.analyse import Diagnosis, summarise
 from gradlab.analyse.records import Records, split_cells
 from gradlab.analyse.records_from_training import records_of
+from gradlab.analyse.rule import judge
 from gradlab.lab.experiment import execute
 from gradlab.store.folder import ResultsFolder
 
@@ -60,6 +61,21 @@ def assert_same(found: Records, other: Records) -> None:
             np.testing.assert_array_equal(a, b, field.name)
         else:
             assert a == b, field.name
+
+
+def test_the_summary_of_a_run_takes_its_advice_from_the_cells_own_sections(
+    tmp_path: Path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
+    given: list[Any] = []
+
+    def noted(records: Records, chance: float, sections: Any) -> Diagnosis:
+        given.append(sections)
+        return judge(records, chance, sections)
+
+    monkeypatch.setattr("gradlab.analyse.summary.judge", noted)
+    plan = plan_of(tmp_path / "out", activation=["relu", "tanh"], clip=1.0, steps=2)
+    execute(plan)
+    assert given == [(cell.network, cell.training) for cell in plan.cells]
 
 
 def test_a_run_without_layer_records_is_summarised_too(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
 from gradlab.analyse.decay import attenuation
+from gradlab.analyse.gradient import profile
 from gradlab.analyse.records import Records
-from gradlab.analyse.rule import profile
 
 DELTA = some.sampled_from([0.0, 0.0, 1.0, 0.3, 1e-4, 1e-31, 1e-40, np.nan, np.inf])
 

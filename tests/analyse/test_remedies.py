@@ -3,8 +3,8 @@
 import pytest
 
 from gradlab import activations
-from gradlab.analyse.findings import VERDICTS
-from gradlab.analyse.remedies import advice_for, remedies
+from gradlab.analyse.advice import advice_for, remedies
+from gradlab.analyse.verdicts import VERDICTS
 from gradlab.config.sections import Network, Training
 from gradlab.parts import inits, norms, residuals
 
@@ -81,6 +81,16 @@ def test_the_edge_of_chaos_is_where_the_slope_at_0_says() -> None:
         assert sigma_w is not None
         slope = (activation.phi(1e-6) - activation.phi(-1e-6)) / 2e-6
         assert sigma_w(64, 64) * slope == pytest.approx(1, rel=1e-4)
+
+
+def test_advice_goes_by_the_sections_where_they_are_known_and_else_by_the_columns() -> None:
+    """No column tells that gradients are clipped."""
+    network, training = Network(activation="relu", depth=21, residual="scaled"), Training(clip=1.0)
+    cell = {"activation": "relu", "depth": 21, "residual": "scaled", "init": "auto"}
+    assert advice_for(["exploding"], cell).startswith("try --clip 1: ")
+    assert advice_for(["exploding"], cell, (network, training)).startswith(
+        "try --activation selu --init lecun: "
+    )
 
 
 def test_advice_is_one_sentence_with_flags_and_none_for_the_healthy() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradlab.analyse.verdicts import diagnose
+from gradlab.analyse.diagnosis import diagnose
 
 
 def fired(tables, ruleset: str) -> dict[str, str]:  # type: ignore[no-untyped-def]

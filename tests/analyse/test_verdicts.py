@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradlab.analyse.verdicts import diagnose
+from gradlab.analyse.diagnosis import diagnose
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.tables.layers import LAYERS_FULL
 from gradlab.tables.steps import STEPS

@@ -101,4 +101,4 @@ def test_several_sick_cells_need_a_name(tmp_path: Path, capsys) -> None:  # type
     assert main(["diagnose", str(tmp_path / "two"), "--try"]) == 2
     assert "--cell" in capsys.readouterr().err
     assert main(["diagnose", str(tmp_path / "two"), "--try", "--cell", "nowhere"]) == 2
-    assert "no cell 'nowhere'" in capsys.readouterr().err
+    assert "unknown cell 'nowhere'" in capsys.readouterr().err

@@ -8,15 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analyse.records import Array, Records
-from gradlab.analyse.rulesets.common import (
-    OTHER,
-    Answer,
-    Hit,
-    NotApplicable,
-    Rule,
-    column,
-    not_finite,
-)
+from gradlab.analyse.ruleset import OTHER, Answer, Hit, NotApplicable, Rule, published
+from gradlab.analyse.rulesets._shared import column, not_finite
 
 Bools = NDArray[np.bool_]
 
@@ -96,14 +89,17 @@ def _good(records: Records, seed: int) -> bool:
     return any(accuracy >= BAD_ACCURACY for accuracy in ends)
 
 
-RULES = [
-    Rule("Dying ReLU", "dead", dying_relu),
-    Rule("Gradient explode (NaN)", "diverged", explode_to_nan),
-    Rule("Gradient explode", "exploding", explode),
-    Rule("Gradient vanish", "vanishing", vanish),
-    Rule("Slow convergence", "not-learning", slow),
-    Rule("Oscillating loss", OTHER, oscillating),
-]
-
-EXCLUSIVE = ("Dying ReLU", "Gradient explode (NaN)", "Gradient explode", "Gradient vanish")
-"""Of these the first that fires is the one reported."""
+RULESET = published(
+    name="autotrainer",
+    order=20,
+    summary="AutoTrainer's detection rules (Zhang, Zhai, Ma and Shen, ICSE 2021)",
+    rules=[
+        Rule("Dying ReLU", "dead", dying_relu),
+        Rule("Gradient explode (NaN)", "diverged", explode_to_nan),
+        Rule("Gradient explode", "exploding", explode),
+        Rule("Gradient vanish", "vanishing", vanish),
+        Rule("Slow convergence", "not-learning", slow),
+        Rule("Oscillating loss", OTHER, oscillating),
+    ],
+    exclusive=("Dying ReLU", "Gradient explode (NaN)", "Gradient explode", "Gradient vanish"),
+)

@@ -8,17 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analyse.records import Array, Records
-from gradlab.analyse.rulesets.common import (
-    OTHER,
-    Answer,
-    Hit,
-    NotApplicable,
-    Rule,
-    column,
-    first_hit,
-    not_finite,
-    zeros_bear_out,
-)
+from gradlab.analyse.ruleset import OTHER, Answer, Hit, NotApplicable, Rule, published
+from gradlab.analyse.rulesets._shared import column, first_hit, not_finite, zeros_bear_out
 
 Bools = NDArray[np.bool_]
 
@@ -91,12 +82,17 @@ def _gradient(
     return hit
 
 
-RULES = [
-    Rule("Dead activations", "dead", dead),
-    Rule("Saturated activations", "saturated", saturation),
-    Rule("Activation std out of range", OTHER, activation_range),
-    Rule("Exploding gradient", "exploding", exploding),
-    Rule("Vanishing gradient", "vanishing", vanishing),
-    Rule("Numerical instability", "diverged", not_finite),
-    Rule("Learning too fast or slow", OTHER, learning_rate),
-]
+RULESET = published(
+    name="deepchecker",
+    order=30,
+    summary="TheDeepChecker's checks during training (Ben Braiek and Khomh 2023)",
+    rules=[
+        Rule("Dead activations", "dead", dead),
+        Rule("Saturated activations", "saturated", saturation),
+        Rule("Activation std out of range", OTHER, activation_range),
+        Rule("Exploding gradient", "exploding", exploding),
+        Rule("Vanishing gradient", "vanishing", vanishing),
+        Rule("Numerical instability", "diverged", not_finite),
+        Rule("Learning too fast or slow", OTHER, learning_rate),
+    ],
+)

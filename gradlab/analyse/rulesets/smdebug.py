@@ -5,18 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gradlab.analyse.records import Records
-from gradlab.analyse.rulesets.common import (
-    OTHER,
-    Answer,
-    Hit,
-    NotApplicable,
-    Rule,
-    activation_name,
-    column,
-    first_hit,
-    not_finite,
-    zeros_bear_out,
-)
+from gradlab.analyse.ruleset import OTHER, Answer, Hit, NotApplicable, Rule, published
+from gradlab.analyse.rulesets._shared import activation_name, column, first_hit, not_finite, zeros_bear_out
 
 VANISHING = 1e-7
 INACTIVE_LAYER = 0.5
@@ -119,13 +109,18 @@ def unchanged_tensor(records: Records, seed: int) -> Answer:
     return None
 
 
-RULES = [
-    Rule("VanishingGradient", "vanishing", vanishing_gradient),
-    Rule("ExplodingTensor", "diverged", not_finite),
-    Rule("DeadRelu", "dead", dead_relu),
-    Rule("SaturatedActivation", "saturated", saturated_activation),
-    Rule("PoorWeightInitialization", OTHER, poor_weight_initialization),
-    Rule("WeightUpdateRatio", OTHER, weight_update_ratio),
-    Rule("LossNotDecreasing", "not-learning", loss_not_decreasing),
-    Rule("UnchangedTensor", OTHER, unchanged_tensor),
-]
+RULESET = published(
+    name="smdebug",
+    order=10,
+    summary="SageMaker Debugger's built-in rules with their default parameters, as its developer guide lists them",
+    rules=[
+        Rule("VanishingGradient", "vanishing", vanishing_gradient),
+        Rule("ExplodingTensor", "diverged", not_finite),
+        Rule("DeadRelu", "dead", dead_relu),
+        Rule("SaturatedActivation", "saturated", saturated_activation),
+        Rule("PoorWeightInitialization", OTHER, poor_weight_initialization),
+        Rule("WeightUpdateRatio", OTHER, weight_update_ratio),
+        Rule("LossNotDecreasing", "not-learning", loss_not_decreasing),
+        Rule("UnchangedTensor", OTHER, unchanged_tensor),
+    ],
+)

@@ -1,43 +1,14 @@
-"""What the published rulesets share: a rule looks at one replica's records and hits, passes or cannot be expressed."""
+"""What the rules of the published rulesets share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.analyse.records import Array, Records
-
-OTHER = "other"
-"""What a published rule finds that is none of gradlab's verdicts."""
-
-
-class Hit(NamedTuple):
-    """record, layer: indices of where the rule fires first (layer L is the readout, None is no layer); evidence."""
-
-    record: int
-    layer: int | None
-    evidence: str
-
-
-class NotApplicable(NamedTuple):
-    """Why the records cannot express a rule."""
-
-    reason: str
-
-
-Answer = Hit | NotApplicable | None
-Check = Callable[[Records, int], Answer]
-
-
-class Rule(NamedTuple):
-    """name: as published; verdict: the one of gradlab's verdicts it means, or OTHER; check(records, seed index)."""
-
-    name: str
-    verdict: str
-    check: Check
+from gradlab.analyse.ruleset import Hit, NotApplicable
 
 
 def column(records: Records, seed: int, name: str) -> Array | NotApplicable:

@@ -1,0 +1,59 @@
+"""What is known of a cell before any verdict: worked out once, and given to all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlab.analyse.gradient import Gradient, profile
+from gradlab.analyse.learning import Learning, judge_learning
+
+if TYPE_CHECKING:
+    from gradlab.analyse.records import Records
+
+Bools = NDArray[np.bool_]
+
+READS = (
+    "delta_rms", "dead_fraction", "batch_dead_fraction", "zero_fraction", "saturated_fraction", "slope_sq",
+    "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+)  # fmt: skip
+"""The columns of layers.csv and steps.csv behind these facts; a verdict names those that it reads beside them."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Axes: S seeds, T records.
+
+    records:  what was recorded of the cell
+    learning: of each seed, whether it learned
+    counts:   [S, T], the records that speak: those in the table, without what a blow-up left behind
+    broke:    [S], whether training broke off (a verdict of `Phase.BREAK` holds)
+    """
+
+    records: Records
+    learning: tuple[Learning, ...]
+    counts: Bools
+    broke: Bools
+
+    @classmethod
+    def of(cls, records: Records, chance: float | None = None) -> Facts:
+        """chance: accuracy of always guessing the commonest class."""
+        learning = tuple(judge_learning(records, seed, chance) for seed in range(len(records.seeds)))
+        return cls(records, learning, records.in_layers, np.zeros(len(records.seeds), dtype=bool))
+
+    @cached_property
+    def gradient(self) -> Gradient:
+        """The gradient's way down."""
+        return profile(self.records)
+
+    def learned(self, seed: int) -> bool | None:
+        """Whether seed number `seed` (an index) learned; None where the records cannot tell."""
+        return False if self.broke[seed] else self.learning[seed].learned
+
+    def unharmed(self, seed: int) -> bool | None:
+        """Whether that seed learned so much that a weak fault did no harm; None where the records cannot tell."""
+        return self.learned(seed) and self.learning[seed].excuses

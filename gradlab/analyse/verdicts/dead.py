@@ -1,0 +1,92 @@
+"""dead: units in a flat part of phi on every sample of the probe, so many that a layer passes next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gradlab.analyse import thresholds as at
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault, any_layer, first_layer, lasting
+from gradlab.analyse.remedy import ROOM, Remedy, batch_norm, calm, skips
+from gradlab.analyse.verdict import Style, Verdict
+from gradlab.config.sections import Network, Training
+
+WEAK = 0.75
+"""Share of a layer's units dead on the probe from which a net that does not learn is called dead. At He's
+initialisation up to 0.55 of a deep layer is dead at birth (its inputs are almost parallel) and the net learns."""
+
+FEW_ALIVE = 1.5
+"""Living units below which a layer counts as one with WEAK: a single unit passes a single number."""
+
+STRONG = 0.95
+"""Share from which it is a fault whether the net learns or not: its output has a twentieth of its rank."""
+
+NARROW = 32
+"""Width below which a ReLU net is first made wider: at 32 units and depth 15 no layer is ever born dead."""
+
+
+def judge(facts: Facts) -> list[Fault | None]:
+    records, gradient = facts.records, facts.gradient
+    dead = records.layer("dead_fraction")
+    with np.errstate(invalid="ignore"):
+        alive = (1 - dead) * records.layer("fan_out")
+        starved = (dead >= WEAK) | ((alive < FEW_ALIVE) & (dead > 0))
+        strong = any_layer(dead >= STRONG) | (gradient.cause == "dead")
+    return lasting(facts, any_layer(starved), strong, first_layer(starved, gradient.cut))
+
+
+def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    records = facts.records
+    share = records.layer("dead_fraction")[list(seeds), [fault.reference for fault in faults]]
+    if np.isnan(share).all():
+        return "no unit of a layer passes any gradient"
+    mean = np.nanmean(share, 0)
+    worst = int(np.nanargmax(mean))
+    text = f"{mean[worst]:.0%} of {records.names[worst]} is dead on the probe"
+    text += f" ({np.nanmean(mean):.0%} of all hidden units)"
+    if (mean >= at.ALL).any():
+        text += "; nothing passes below it"
+    return text
+
+
+def remedies(network: Network, training: Training) -> Iterator[Remedy]:
+    room = calm(network, training)
+    if network.width < NARROW:
+        yield Remedy(
+            {"network.width": NARROW, **room},
+            "a layer of n units is born dead with a probability that falls like 2^-n",
+            "Lu et al. 2020",
+            ROOM,
+        )
+    yield Remedy(
+        {"network.activation": "leaky_relu:negative_slope=0.2", "network.init": "he", **room},
+        "a slope below 0 keeps every unit alive",
+        "Maas et al. 2013; Lu et al. 2020",
+        ROOM,
+    )
+    yield Remedy(
+        {"network.activation": "elu", "network.init": "he", **room},
+        "its slope is positive everywhere and its outputs are centred",
+        "Clevert et al. 2016; AutoTrainer (Zhang et al. 2021)",
+        ROOM,
+    )
+    yield batch_norm()
+    if network.init != "auto":
+        reason = "biases start at 0, so that half of the inputs pass each unit"
+        yield Remedy({"network.init": "auto", **room}, reason, "He et al. 2015", ROOM)
+    yield from skips(network, training)
+
+
+VERDICT = Verdict(
+    name="dead",
+    order=10,
+    summary="most units of a layer are flat on every sample of the probe, so that nearly nothing passes it",
+    severity="stops learning",
+    style=Style("dead", "magenta", ("#6b2477", "#f5e4f8"), ("#e6b0f0", "#3c1a44")),
+    reads=("fan_out",),
+    judge=judge,
+    evidence=evidence,
+    remedies=remedies,
+)

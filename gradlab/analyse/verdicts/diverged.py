@@ -1,0 +1,113 @@
+"""diverged: values that are no numbers and stay, or a loss that blew up in a net that does not learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gradlab.analyse import thresholds as at
+from gradlab.analyse.decay import Array
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault
+from gradlab.analyse.known_parts import usual_rate
+from gradlab.analyse.remedy import Remedy, clip, tidy
+from gradlab.analyse.verdict import BAD, Phase, Verdict
+from gradlab.config.sections import Network, Training
+
+BLOW_UP = 10.0
+"""A training loss this many times its first value, in a net that then does not learn, is a divergence: the
+cross-entropy of a guess is ln K, and no batch strays ten times from it."""
+
+WORSE = 2.0
+"""An end loss this many times the first: training did harm to what it minimises, whatever the accuracy."""
+
+
+def judge(facts: Facts) -> list[Fault | None]:
+    return [_not_finite(facts, seed) or _blown_up(facts, seed) for seed in range(len(facts.learning))]
+
+
+def _not_finite(facts: Facts, seed: int) -> Fault | None:
+    """From the first value that is not finite, where the last record has one too."""
+    records = facts.records
+    loss, every_loss = records.step("train_loss")[seed], records.step("train_loss")
+    in_steps, in_layers = records.in_steps[seed], records.in_layers[seed]
+    bad_loss = in_steps & ~np.isfinite(loss) & np.isfinite(every_loss).any()
+    if in_steps.any() and not np.isfinite(every_loss).any():
+        bad_loss = in_steps & np.isinf(loss)
+    count = records.every_layer("nonfinite")[seed]
+    delta = records.layer("delta_rms")[seed]
+    layer_bad = (np.nan_to_num(count) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
+    no_delta = (records.rows[seed] & np.isnan(delta)).any(-1) & np.isfinite(records.layer("delta_rms")).any()
+    bad = bad_loss | layer_bad.any(-1) | no_delta
+    if not (bad.any() and bad[np.flatnonzero(in_layers | in_steps)[-1]]):
+        return None
+    first = int(np.flatnonzero(bad)[0])
+    where = np.flatnonzero(layer_bad[first])
+    return Fault(first, int(where[-1]) if len(where) else None, first == 0, first)
+
+
+def _blown_up(facts: Facts, seed: int) -> Fault | None:
+    """From the first loss that is WORSE times the first, where it ends so or was BLOW_UP times it."""
+    records = facts.records
+    loss = records.step("train_loss")[seed]
+    when = np.flatnonzero(records.in_steps[seed] & np.isfinite(loss))
+    if len(when) < 2 or loss[when[0]] <= 0:  # of a loss that is 0 or less nothing is a multiple
+        return None
+    start, end = loss[when[0]], loss[when[-at.RECENT :]].mean()
+    blew_up = facts.learning[seed].learned is False and loss[when].max() >= BLOW_UP * start
+    if not (blew_up or end >= WORSE * start) or _scatters(records.step("val_loss")[seed]):
+        return None
+    first = int(when[loss[when] >= WORSE * start][0])
+    return Fault(first, None, False, first)
+
+
+def _scatters(val_loss: Array) -> bool:
+    """Whether the loss of a whole validation split never doubled: then it is small batches that scatter."""
+    known = val_loss[~np.isnan(val_loss)]
+    return len(known) > 1 and known[0] > 0 and bool(known.max() < WORSE * known[0])
+
+
+def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    records = facts.records
+    fault, seed = min(zip(faults, seeds, strict=True), key=lambda pair: pair[0].record)
+    loss = records.step("train_loss")[seed]
+    finite = loss[np.isfinite(loss)]
+    bad = records.every_layer("nonfinite")[seed, fault.record]
+    if not np.isfinite(loss[fault.record]) or np.nan_to_num(bad).any() or not len(finite):
+        return f"values that are not finite at step {int(records.steps[fault.record])}"
+    return f"the training loss rises from {finite[0]:.3g} to {finite.max():.3g} and ends at {finite[-1]:.3g}"
+
+
+def remedies(network: Network, training: Training) -> Iterator[Remedy]:
+    usual = usual_rate(training.optimizer)
+    if training.lr >= 10 * usual:
+        reason = f"ten times and more below this rate is where {training.optimizer} usually trains"
+        yield Remedy({"training.lr": usual}, reason, "Goodfellow et al. 2016, section 11.4.1")
+    for factor in (10, 100, 1000):
+        yield Remedy(
+            {"training.lr": tidy(training.lr / factor)},
+            f"a step {factor} times smaller stays inside the region where the loss is close to its tangent",
+            "Goodfellow et al. 2016, section 4.3",
+        )
+    yield clip()
+    yield Remedy(
+        {"training.optimizer": "adam", "training.lr": usual_rate("adam")},
+        "Adam's steps do not grow with the gradient",
+        "Kingma and Ba 2015",
+    )
+
+
+VERDICT = Verdict(
+    name="diverged",
+    order=60,
+    summary="the loss or a tensor is no longer finite, or the loss blew up and stayed high",
+    severity="stops learning",
+    style=BAD,
+    reads=("nonfinite",),
+    judge=judge,
+    evidence=evidence,
+    remedies=remedies,
+    phase=Phase.BREAK,
+    overflows=True,
+)

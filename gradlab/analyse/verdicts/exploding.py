@@ -1,0 +1,82 @@
+"""exploding: delta grows from layer to layer on its way down, or the signal on its way up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradlab.analyse import thresholds as at
+from gradlab.analyse.decay import Array
+from gradlab.analyse.evidence import gradient_words, predicted_decay
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault, lasting
+from gradlab.analyse.gradient import crossing
+from gradlab.analyse.known_parts import grows, is_centred, is_s_shaped
+from gradlab.analyse.remedy import ROOM, Remedy, calm, clip, edge_of_chaos, skips
+from gradlab.analyse.verdict import BAD, Verdict
+from gradlab.config.sections import Network, Training
+
+
+def judge(facts: Facts) -> list[Fault | None]:
+    decades, forward = facts.gradient.decades, _forward_growth(facts)
+    with np.errstate(invalid="ignore"):
+        up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
+        far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
+    layer = crossing(facts.records.layer("delta_rms"), at.WEAK_DECADES)
+    return lasting(facts, up, far_up, layer, ends_itself=True)
+
+
+def _forward_growth(facts: Facts) -> Array:
+    """[S, T]: decades that z_std grows from layer 1 to the last where it is finite, where delta_rms is not a number.
+
+    A forward pass that leaves the number format at birth leaves no delta to judge, but it grew before it did.
+    """
+    z = facts.records.every_layer("z_std")
+    lost = ~np.isfinite(facts.records.layer("delta_rms")).any(-1)
+    growth = np.full(lost.shape, np.nan)
+    for place in zip(*np.nonzero(lost), strict=True):
+        finite = z[place][np.isfinite(z[place]) & (z[place] > 0)]
+        if len(finite) > 1:
+            growth[place] = np.log10(finite[-1] / finite[0])
+    return growth
+
+
+def remedies(network: Network, training: Training) -> Iterator[Remedy]:
+    if grows(network.residual):
+        yield from skips(network, training)
+    if is_s_shaped(network.activation) and is_centred(network.activation):
+        yield Remedy(
+            edge_of_chaos(network.activation),
+            "where sigma_w phi'(0) is above 1 the net is chaotic and delta grows with every layer",
+            "Poole et al. 2016; Schoenholz et al. 2017",
+        )
+    yield Remedy(
+        {"network.init": "auto", **calm(network, training)},
+        "this variance keeps delta's size from layer to layer for the activation",
+        "Glorot and Bengio 2010; He et al. 2015",
+        ROOM,
+    )
+    yield from skips(network, training)
+    yield clip()
+    yield Remedy(
+        {"network.activation": "selu", "network.init": "lecun", **calm(network, training)},
+        "mean 0 and variance 1 are a fixed point, so neither signal nor delta grows",
+        "Klambauer et al. 2017; AutoTrainer (Zhang et al. 2021)",
+        ROOM,
+    )
+
+
+VERDICT = Verdict(
+    name="exploding",
+    order=30,
+    summary="delta grows 100 times or more from the top hidden layer to layer 1, or the signal on its way up",
+    severity="stops learning",
+    style=BAD,
+    reads=("z_std",),
+    judge=judge,
+    evidence=gradient_words,
+    predicted=predicted_decay,
+    remedies=remedies,
+    overflows=True,
+)

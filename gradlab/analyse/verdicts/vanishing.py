@@ -1,0 +1,71 @@
+"""vanishing: delta shrinks from layer to layer on its way down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradlab.analyse import thresholds as at
+from gradlab.analyse.evidence import gradient_words, predicted_decay
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault, lasting
+from gradlab.analyse.gradient import crossing
+from gradlab.analyse.known_parts import is_centred, is_s_shaped
+from gradlab.analyse.remedy import DEEP, ROOM, Remedy, batch_norm, calm, edge_of_chaos, skips
+from gradlab.analyse.verdict import POOR, Verdict
+from gradlab.config.sections import Network, Training
+
+
+def judge(facts: Facts) -> list[Fault | None]:
+    gradient = facts.gradient
+    with np.errstate(invalid="ignore"):
+        down = (gradient.decades <= -at.WEAK_DECADES) | gradient.lost
+        far_down = (gradient.decades <= -at.STRONG_DECADES) | gradient.lost
+    return lasting(facts, down, far_down, crossing(facts.records.layer("delta_rms"), -at.WEAK_DECADES))
+
+
+def remedies(network: Network, training: Training) -> Iterator[Remedy]:
+    if network.depth > DEEP:
+        yield from skips(network, training)
+    if is_s_shaped(network.activation):
+        if is_centred(network.activation):
+            yield Remedy(
+                edge_of_chaos(network.activation),
+                "sigma_w phi'(0) = 1 is the edge of chaos, where chi_1 = 1 and delta keeps its size",
+                "Schoenholz et al. 2017",
+            )
+        yield Remedy(
+            {"network.activation": "relu", "network.init": "he", **calm(network, training)},
+            "the slope is 1 above 0, and He's variance keeps delta's size from layer to layer",
+            "Glorot et al. 2011; He et al. 2015",
+            ROOM,
+        )
+    else:
+        yield Remedy(
+            {"network.init": "auto", **calm(network, training)},
+            "this variance keeps delta's size from layer to layer for the activation (2 / fan_in for ReLU)",
+            "He et al. 2015",
+            ROOM,
+        )
+    yield from skips(network, training)
+    yield Remedy(
+        {"network.activation": "selu", "network.init": "lecun", **calm(network, training)},
+        "mean 0 and variance 1 are a fixed point, and the slope there is near 1",
+        "Klambauer et al. 2017; AutoTrainer (Zhang et al. 2021)",
+        ROOM,
+    )
+    yield batch_norm()
+
+
+VERDICT = Verdict(
+    name="vanishing",
+    order=40,
+    summary="delta shrinks 100 times or more from the top hidden layer to layer 1",
+    severity="slows learning",
+    style=POOR,
+    judge=judge,
+    evidence=gradient_words,
+    predicted=predicted_decay,
+    remedies=remedies,
+)
