@@ -55,7 +55,10 @@ KNOWN: dict[str, set[str]] = {
     # sensors: their own subpackage, whose files are found later
     "gradlab/sensors/__init__.py": {"from gradlab.sensors import extra"},
     # report: beside others that load more; jinja2 brings markupsafe, and the live verdict has loaded pandas
-    "gradlab/report/build.py": {"from gradlab.base import atomic"},
+    "gradlab/report/build.py": {
+        "from gradlab.base import atomic",
+        "from gradlab.report import figures, html, tables",
+    },
     "gradlab/report/html.py": {"from markupsafe import Markup, escape"},
     "gradlab/report/layer_table.py": {"from gradlab.analyse.agreement import agreement"},
     "gradlab/report/progress.py": {"import pandas as pd"},
