@@ -8,11 +8,15 @@ from typing import Annotated
 
 import typer
 
+from gradlab.analyse.verdict import HEALTHY
 from gradlab.base.errors import ConfigError, unknown
 from gradlab.base.grammar import Parameter, format_number
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import emit
+from gradlab.data import OTHERS
+from gradlab.papers.registry import PAPERS
 from gradlab.parts.registries import REGISTRIES
+from gradlab.sensors.describe import described
 
 Rows = list[dict[str, str]]
 
@@ -41,15 +45,11 @@ def _parts(kind: str) -> Rows:
 
 
 def _datasets() -> Rows:
-    from gradlab.data import OTHERS
-
     others = [{"name": name, "summary": summary, "parameters": ""} for name, summary in OTHERS.items()]
     return _parts("datasets") + others
 
 
 def _metrics() -> Rows:
-    from gradlab.sensors.describe import described
-
     return [
         {"name": c.name, "summary": c.meaning, "table": table, "type": c.kind, "unit": c.unit}
         for table, _, columns in described()
@@ -58,7 +58,6 @@ def _metrics() -> Rows:
 
 
 def _verdicts() -> Rows:
-    from gradlab.analyse.verdict import HEALTHY
     from gradlab.analyse.verdicts import VERDICTS
 
     faults = [
@@ -78,8 +77,6 @@ def _rulesets() -> Rows:
 
 
 def _papers() -> Rows:
-    from gradlab.papers.registry import PAPERS
-
     return [{"name": each.name, "summary": each.title, "citation": each.citation} for each in PAPERS.values()]
 
 

@@ -33,8 +33,11 @@ from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter, View
 from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.sinks import sink
 from gradlab.recorder.taps import Tap, Taps
+from gradlab.recorder.text import report
 from gradlab.recorder.units import fans, own_parameters
+from gradlab.tables.table import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,8 +206,6 @@ class Recorder:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows so far as layers.csv is written: what does not apply is empty."""
-        from gradlab.tables.table import write_csv
-
         write_csv(Path(path), self.table())
 
     def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
@@ -222,8 +223,6 @@ class Recorder:
 
     def report(self) -> str:
         """The verdict with its evidence, and the first and last record layer by layer, as text."""
-        from gradlab.recorder.text import report
-
         return report(self.to_frame(), self.diagnose(), self.overhead)
 
     # -- the model -------------------------------------------------------------------------------------------
@@ -369,6 +368,4 @@ def _built(model: nn.Module) -> list[int]:
 def _logger(log_to: object) -> Any:
     if log_to is None:
         return None
-    from gradlab.recorder.sinks import sink
-
     return sink(log_to)
