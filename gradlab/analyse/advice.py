@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pydantic import ValidationError
+
 from gradlab import activations
 from gradlab.analyse.findings import ALL_WELL
 from gradlab.analyse.remedy import Remedy, as_text
@@ -56,7 +58,6 @@ def advice_for(verdicts: Sequence[str], cell: Mapping[str, object], sections: Se
 
 def sections_of(cell: Mapping[str, object]) -> Sections:
     """The sections as far as the cell columns tell them; what they do not tell keeps its default."""
-    from pydantic import ValidationError
 
     def known(section: type[Network] | type[Training]) -> dict[str, object]:
         found = {}

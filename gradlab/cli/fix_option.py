@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from gradlab.analyse.findings import ALL_WELL
 from gradlab.base.errors import ConfigError, DataError, Problem, unknown
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def repair_saved(
 
 def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
     """Try remedies on the one cell of a run; None where it is healthy."""
-    from gradlab.analyse.findings import ALL_WELL
     from gradlab.lab import repair
 
     verdicts = tuple(str(outcome.summary["verdict"].iloc[0]).split(","))

@@ -58,14 +58,12 @@ def _metrics() -> Rows:
 
 
 def _verdicts() -> Rows:
-    from gradlab.analyse.verdict import HEALTHY
-    from gradlab.analyse.verdicts import VERDICTS
+    from gradlab.analyse.verdicts import WORDS
 
-    faults = [
-        {"name": name, "summary": verdict.summary, "severity": verdict.severity}
-        for name, verdict in VERDICTS.items()
+    return [
+        {"name": name, "summary": word.summary, "severity": word.severity or ""}
+        for name, word in WORDS.items()
     ]
-    return [*faults, {"name": HEALTHY.name, "summary": HEALTHY.summary, "severity": ""}]
 
 
 def _rulesets() -> Rows:

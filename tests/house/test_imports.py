@@ -16,24 +16,15 @@ KNOWN: dict[str, set[str]] = {
         "from gradlab import activations, theory",
         "from gradlab.parts import inits",
     },
-    "gradlab/analyse/rule.py": {"from gradlab import activations"},
-    # analyse: pydantic is loaded with the configuration
-    "gradlab/analyse/remedies.py": {"from pydantic import ValidationError"},
-    "gradlab/analyse/advice.py": {"from pydantic import ValidationError"},
-    # analyse: the rulesets import the verdicts' records, and the verdicts the rulesets
-    "gradlab/analyse/verdicts.py": {"from gradlab.analyse.rulesets import judge_published"},
     # cli: the parts of a command that not every call needs
     "gradlab/cli/diagnose.py": {
         "from gradlab.cli.fix_option import repair_document, repair_saved, repair_text",
         "from gradlab.report.diagnoses import diagnosis_text, side_by_side",
     },
-    "gradlab/cli/fix_option.py": {"from gradlab.analyse.findings import ALL_WELL"},
     # cli: `gradlab list KIND` imports the tables of that kind alone
     "gradlab/cli/listing.py": {
         "from gradlab.data import OTHERS",
         "from gradlab.sensors.describe import described",
-        "from gradlab.analyse.findings import VERDICTS",
-        "from gradlab.analyse.verdict import HEALTHY",
         "from gradlab.papers.registry import PAPERS",
     },
     # lab: beside others that load torch
