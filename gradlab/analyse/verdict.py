@@ -52,11 +52,15 @@ class Phase(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """What a cell can be called. summary: one sentence of what it means."""
+    """What a cell can be called.
+
+    summary: one sentence of what it means; severity: what it does to the net, None for nothing
+    """
 
     name: str
     summary: str
     style: Style
+    severity: Severity | None = None
 
 
 HEALTHY = Word(name="healthy", summary="no verdict holds in half of the seeds or more", style=GOOD)
@@ -71,7 +75,6 @@ class Verdict(Word):
     """A fault that a net can have.
 
     order:     causes stand before what they cause: of faults that show at the same step the lowest is named first
-    severity:  what it does to the net
     reads:     the columns of layers.csv and steps.csv that `judge` reads of the records, beside those of `facts.READS`
     judge:     of each seed the fault it has, or None
     evidence:  why, in words and numbers, given the seeds (indices) that agree and the fault of each
@@ -81,7 +84,6 @@ class Verdict(Word):
     """
 
     order: int
-    severity: Severity
     judge: Callable[[Facts], Sequence[Fault | None]]
     evidence: Callable[[Facts, Sequence[int], Sequence[Fault]], str]
     remedies: Callable[[Network, Training], Iterator[Remedy]]

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from gradlab.analyse.verdict import HEALTHY
 from gradlab.base.errors import ConfigError, unknown
 from gradlab.base.grammar import Parameter, format_number
 from gradlab.cli.options import AsJson
@@ -58,13 +57,12 @@ def _metrics() -> Rows:
 
 
 def _verdicts() -> Rows:
-    from gradlab.analyse.verdicts import VERDICTS
+    from gradlab.analyse.verdicts import WORDS
 
-    faults = [
-        {"name": name, "summary": verdict.summary, "severity": verdict.severity}
-        for name, verdict in VERDICTS.items()
+    return [
+        {"name": name, "summary": word.summary, "severity": word.severity or ""}
+        for name, word in WORDS.items()
     ]
-    return [*faults, {"name": HEALTHY.name, "summary": HEALTHY.summary, "severity": ""}]
 
 
 def _rulesets() -> Rows:

@@ -71,8 +71,8 @@ def test_one_file_brings_a_verdict_and_one_file_a_ruleset(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stderr.splitlines()[-1])
 
-    assert [row["name"] for row in found["verdicts"]] == ["frozen", *VERDICTS, HEALTHY.name]
-    assert found["verdicts"][0] == {
+    assert [row["name"] for row in found["verdicts"]] == [HEALTHY.name, "frozen", *VERDICTS]
+    assert found["verdicts"][1] == {
         "name": "frozen",
         "summary": "no update changes any weight",
         "severity": "stops learning",
