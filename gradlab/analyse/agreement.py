@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab import activations, theory
+from gradlab.parts import inits
+from gradlab.theory import Prediction
+
 if TYPE_CHECKING:
     import pandas as pd
-
-    from gradlab.theory import Prediction
 
 Array = NDArray[np.float64]
 
@@ -53,8 +55,6 @@ def agreement(layers: pd.DataFrame) -> Agreement | None:
     low = high = np.full(len(ratio), np.nan)
     prediction = _plain_prediction(first)
     if prediction is not None:
-        from gradlab import theory
-
         found = theory.band(prediction, replicas=first["seed"].nunique(), reference="output")
         low, high = found.low, found.high
     return Agreement(numbers, ratio.to_numpy(dtype=np.float64), low, high)
@@ -62,9 +62,6 @@ def agreement(layers: pd.DataFrame) -> Agreement | None:
 
 def _plain_prediction(first: pd.DataFrame) -> Prediction | None:
     """The prediction whose band applies, from the cell columns and the fans; None for anything but a plain net."""
-    from gradlab import activations, theory
-    from gradlab.parts import inits
-
     row = first.iloc[0]
     text = str(row["activation"])
     if text.split(":")[0] not in activations.names() or (row["norm"], row["residual"]) != ("none", "none"):

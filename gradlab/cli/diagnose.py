@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from gradlab.analyse.findings import GRADLAB
+from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
+from gradlab.report.diagnoses import diagnosis_text, side_by_side
 
 Results = Annotated[Path, typer.Argument(help="A results folder, or a file with the columns of layers.csv.")]
 Ruleset = Annotated[
@@ -40,8 +42,6 @@ def diagnose(
     """Say of every cell whether it is healthy, and if not, why, since when and in which layer."""
     from gradlab.analyse.diagnosis import EVERY
     from gradlab.analyse.results import diagnose_saved, read_saved
-    from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
-    from gradlab.report.diagnoses import diagnosis_text, side_by_side
 
     saved = read_saved(results)
     if not (saved.finished or quiet):

@@ -8,6 +8,9 @@ from gradlab.config.plan import Stack
 from gradlab.config.sections import Run
 from gradlab.lab.interrupt import Interrupt
 from gradlab.lab.job import Keep, Say, Watch
+from gradlab.lab.on_ray import train_on_ray
+from gradlab.lab.serial import train_here
+from gradlab.lab.workers import train_in_workers
 from gradlab.store.stack_result import StackResult
 
 
@@ -29,14 +32,8 @@ def train(
     if not stacks:
         return
     if run.executor == "ray":
-        from gradlab.lab.on_ray import train_on_ray
-
         yield from train_on_ray(stacks, run, watch, interrupt)
     elif workers == 1:
-        from gradlab.lab.serial import train_here
-
         yield from train_here(stacks, watch, say, keep, interrupt)
     else:
-        from gradlab.lab.workers import train_in_workers
-
         yield from train_in_workers(stacks, workers, watch, say, keep, interrupt)

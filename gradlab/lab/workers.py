@@ -48,7 +48,7 @@ def train_in_workers(
 ) -> Iterator[tuple[Stack, StackResult | str]]:
     """Train stacks in so many processes of one torch thread each."""
     context = _context()
-    import gradlab.analyse  # noqa: F401  # needed here when the first stack comes; the server imports meanwhile
+    import gradlab.analyse.summary  # noqa: F401  # needed here when the first stack comes; the server imports meanwhile
 
     waiting = largest_first(stacks)[::-1]  # the next one to train is at the end
     deaths: Counter[str] = Counter()

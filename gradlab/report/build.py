@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, unknown
+from gradlab.report import figures, html, tables
 from gradlab.report.figures import FORMATS as PICTURES
 from gradlab.store.results import Results, read_folder
 
@@ -77,9 +79,6 @@ def _common(results: Sequence[Results]) -> Path:
 
 
 def _write(results: Sequence[Results], target: Path, formats: Sequence[str]) -> list[Path]:
-    from gradlab.base import atomic
-    from gradlab.report import figures, html, tables
-
     data = html.combine(results)
     files = []
     if "html" in formats:

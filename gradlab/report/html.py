@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from gradlab.base import atomic
 from gradlab.report import distributions, page_data, selections
@@ -98,8 +99,6 @@ def page(results: Sequence[Results], folder: Path) -> str:
 
 def _breakable(text: str) -> str:
     """Escaped text that may be broken between the parameters of a name."""
-    from markupsafe import Markup, escape
-
     return Markup(":<wbr>").join(escape(part) for part in text.split(":"))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from gradlab.analyse.agreement import agreement
 from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number, percent
 from gradlab.report.selections import Profile
@@ -48,8 +49,6 @@ LAYOUTS = (
 
 def _outside_band(layers: pd.DataFrame) -> set[int]:
     """The layers whose delta is further from the prediction than nets of this width scatter."""
-    from gradlab.analyse.agreement import agreement
-
     found = agreement(layers)
     return set() if found is None else {int(layer) for layer in found.layers[found.outside]}
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -61,8 +62,6 @@ class Progress:
         """Start. total_steps: updates of all cells, each counted once for each of its seeds."""
         columns = [{"cell": cell.id, **cell.columns()} for cell in plan.cells]
         if columns:
-            import pandas as pd
-
             self._names = selections.labels(pd.DataFrame(columns))
         self._total, self._cells = total_steps, len(columns)
         self._done = self._finished = 0

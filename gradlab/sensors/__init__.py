@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gradlab.base.registry import modules_of
+from gradlab.sensors import extra
 from gradlab.tables.layers import layer_table
 from gradlab.tables.spec import TableSpec
 from gradlab.tables.steps import STEPS
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 @cache
 def optional() -> dict[str, type[Sensor]]:
     """The sensors that are switched on, by the name of their table. Importing them loads no torch."""
-    from gradlab.sensors import extra
-
     found: dict[str, type[Sensor]] = {}
     for module in modules_of(extra):
         sensor: type[Sensor] = module.SENSOR

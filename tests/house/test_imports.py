@@ -10,58 +10,22 @@ import pytest
 from house.imports import Package
 
 KNOWN: dict[str, set[str]] = {
-    # analyse: to have the theory only where there is something to compare with; it loads no more than NumPy
-    "gradlab/analyse/agreement.py": {
-        "from gradlab import theory",
-        "from gradlab import activations, theory",
-        "from gradlab.parts import inits",
-    },
-    "gradlab/analyse/rule.py": {"from gradlab import activations"},
-    # analyse: pydantic is loaded with the configuration
-    "gradlab/analyse/remedies.py": {"from pydantic import ValidationError"},
+    # pydantic is loaded with the configuration
     "gradlab/analyse/advice.py": {"from pydantic import ValidationError"},
-    # analyse: the rulesets import the verdicts' records, and the verdicts the rulesets
-    "gradlab/analyse/verdicts.py": {"from gradlab.analyse.rulesets import judge_published"},
-    # cli: the parts of a command that not every call needs
-    "gradlab/cli/diagnose.py": {
-        "from gradlab.cli.fix_option import repair_document, repair_saved, repair_text",
-        "from gradlab.report.diagnoses import diagnosis_text, side_by_side",
-    },
     "gradlab/cli/fix_option.py": {"from gradlab.analyse.findings import ALL_WELL"},
-    # cli: `gradlab list KIND` imports the tables of that kind alone
+    # `gradlab list KIND` imports the tables of that kind alone
     "gradlab/cli/listing.py": {
         "from gradlab.data import OTHERS",
         "from gradlab.sensors.describe import described",
-        "from gradlab.analyse.findings import VERDICTS",
         "from gradlab.analyse.verdict import HEALTHY",
         "from gradlab.papers.registry import PAPERS",
     },
-    # lab: beside others that load torch
-    "gradlab/lab/job.py": {"from gradlab.analyse.predicted import predicted_delta, predicted_jacobian"},
-    # lab: each way to train imports what is heavy by itself, on use
-    "gradlab/lab/sweep.py": {
-        "from gradlab.lab.on_ray import train_on_ray",
-        "from gradlab.lab.serial import train_here",
-        "from gradlab.lab.workers import train_in_workers",
-    },
-    # lab: meant to load pandas while the workers' server starts, but the package loads its modules on use
-    "gradlab/lab/workers.py": {"import gradlab.analyse"},
-    # recorder: what a finished recording is made into
+    # what a finished recording is made into
     "gradlab/recorder/recorder.py": {
         "from gradlab.tables.table import write_csv",
         "from gradlab.recorder.text import report",
         "from gradlab.recorder.sinks import sink",
     },
-    # sensors: their own subpackage, whose files are found later
-    "gradlab/sensors/__init__.py": {"from gradlab.sensors import extra"},
-    # report: beside others that load more; jinja2 brings markupsafe, and the live verdict has loaded pandas
-    "gradlab/report/build.py": {
-        "from gradlab.base import atomic",
-        "from gradlab.report import figures, html, tables",
-    },
-    "gradlab/report/html.py": {"from markupsafe import Markup, escape"},
-    "gradlab/report/layer_table.py": {"from gradlab.analyse.agreement import agreement"},
-    "gradlab/report/progress.py": {"import pandas as pd"},
 }
 """Imports that do not belong where they are, by their file."""
 
