@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from gradlab import activations, theory
 from gradlab.parts import inits
+from gradlab.theory import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from gradlab.theory import Prediction
 
 Array = NDArray[np.float64]
 
