@@ -58,7 +58,7 @@ class Training(Section):
     schedule: str = "constant"
     """course of the learning rate, with :warmup=STEPS"""
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """momentum; unset means 0.9 for momentum and nesterov, 0 for rmsprop; the others have none"""
+    """momentum; unset means the optimiser's own (gradlab list optimizers)"""
     weight_decay: NonNegative = 0.0
     """weight decay, as the optimiser defines it"""
     clip: NonNegative = 0.0

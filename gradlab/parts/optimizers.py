@@ -8,8 +8,10 @@ because they do not give a replica of a stack the same bits as the replica alone
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.grammar import Parameter, parse_item
@@ -40,208 +42,46 @@ class StackOptimizer(Protocol):
         """Go on from what `state` gave, in the same number formats; its tensors may be on another device."""
 
 
-class Optimizer(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
     """An optimiser with its momentum and weight decay.
 
-    state: how many tensors of a weight's size it keeps; own: what the user named, None for the registry's
+    state:     how many tensors of a weight's size it keeps
+    for_stack: for_stack(owners, lr) -> the optimiser of a stack
+    for_model: for_model(parameters, lr) -> torch's optimiser of any model
+    own:       what the user named; None for the registry's
     """
 
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def state(self) -> int: ...
-
-    @property
-    def own(self) -> Own | None: ...
-
-    def for_stack(self, owners: Owners, lr: float) -> StackOptimizer:
-        """The optimiser of a stack in training, whose first rate is `lr`."""
-
-    def for_model(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        """Torch's optimiser of any model."""
+    text: str
+    state: int
+    for_stack: Callable[[Owners, float], StackOptimizer]
+    for_model: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+    own: Own | None = None
 
     def step_model(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
         """One step of what `for_model` gave."""
-
-
-class Update:
-    """An optimiser of the registry over a fixed list of parameters. `kinds` names its state: lists of one tensor (or
-    None) a parameter."""
-
-    kinds: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, parameters: Sequence[Tensor], momentum: float, weight_decay: float) -> None:
-        self.parameters = list(parameters)
-        self.momentum, self.weight_decay = momentum, weight_decay
-
-    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
-        import torch
-
-        with torch.no_grad():
-            self.update(list(gradients), lr)
-
-    def update(self, gradients: list[Tensor], lr: float) -> None:
-        raise NotImplementedError
-
-    def zeros(self) -> list[Tensor]:
-        """One tensor of 0 a parameter."""
-        import torch
-
-        return [torch.zeros_like(parameter) for parameter in self.parameters]
-
-    def no_steps(self) -> list[Tensor]:
-        """One count of steps a parameter, on the CPU wherever the parameter is."""
-        import torch
-
-        return [torch.tensor(0.0) for _ in self.parameters]
-
-    def state(self) -> dict[str, Tensor]:
-        return {
-            f"{kind}/{place}": buffer
-            for kind in self.kinds
-            for place, buffer in enumerate(getattr(self, kind))
-            if buffer is not None
-        }
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        for name, tensor in state.items():
-            kind, _, place = name.rpartition("/")
-            buffer = tensor if kind == "counts" else tensor.to(self.parameters[int(place)].device)
-            getattr(self, kind)[int(place)] = buffer
-
-
-class PlainSgd(Update):
-    def update(self, gradients: list[Tensor], lr: float) -> None:
-        import torch
-
-        if self.weight_decay:
-            _sgd(self, gradients, lr, [None] * len(gradients))
-        else:  # what `sgd` comes to, without its bookkeeping
-            torch._foreach_add_(self.parameters, gradients, alpha=-lr)
-
-
-class Momentum(Update):
-    kinds = ("momenta",)
-    nesterov: ClassVar[bool] = False
-
-    def __init__(self, parameters: Sequence[Tensor], momentum: float, weight_decay: float) -> None:
-        super().__init__(parameters, momentum, weight_decay)
-        self.momenta: list[Tensor | None] = [None] * len(self.parameters)
-
-    def update(self, gradients: list[Tensor], lr: float) -> None:
-        _sgd(self, gradients, lr, self.momenta, nesterov=self.nesterov)
-
-
-class Nesterov(Momentum):
-    nesterov = True
-
-
-def _sgd(
-    update: Update,
-    gradients: list[Tensor],
-    lr: float,
-    momenta: list[Tensor | None],
-    *,
-    nesterov: bool = False,
-) -> None:
-    from torch.optim.sgd import sgd
-
-    sgd(
-        update.parameters,
-        gradients,
-        momenta,
-        foreach=True,
-        weight_decay=update.weight_decay,
-        momentum=update.momentum,
-        lr=lr,
-        dampening=0.0,
-        nesterov=nesterov,
-        maximize=False,
-    )
-
-
-class Adam(Update):
-    kinds = ("squares", "means", "counts")
-
-    def __init__(self, parameters: Sequence[Tensor], momentum: float, weight_decay: float) -> None:
-        super().__init__(parameters, momentum, weight_decay)
-        self.squares, self.means, self.counts = self.zeros(), self.zeros(), self.no_steps()
-
-    @staticmethod
-    def function() -> Callable[..., None]:
-        from torch.optim.adam import adam
-
-        return adam
-
-    def update(self, gradients: list[Tensor], lr: float) -> None:
-        self.function()(
-            self.parameters,
-            gradients,
-            self.means,
-            self.squares,
-            [],
-            self.counts,
-            foreach=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
-
-
-class AdamW(Adam):
-    @staticmethod
-    def function() -> Callable[..., None]:
-        from torch.optim.adamw import adamw
-
-        return adamw
-
-
-class RmsProp(Update):
-    kinds = ("momenta", "squares", "counts")
-
-    def __init__(self, parameters: Sequence[Tensor], momentum: float, weight_decay: float) -> None:
-        super().__init__(parameters, momentum, weight_decay)
-        self.squares, self.counts = self.zeros(), self.no_steps()
-        self.momenta = self.zeros() if momentum > 0 else []
-
-    def update(self, gradients: list[Tensor], lr: float) -> None:
-        from torch.optim.rmsprop import rmsprop
-
-        rmsprop(
-            self.parameters,
-            gradients,
-            self.squares,
-            [],
-            self.momenta,
-            self.counts,
-            foreach=True,
-            lr=lr,
-            alpha=0.99,
-            eps=1e-8,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            centered=False,
-        )
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        with self.own.running() if self.own else nullcontext():
+            optimizer.step()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
     """One registered optimiser.
 
-    update:     the updates of a stack; torchs: torchs(torch.optim, momentum) -> the class for any model, its options
+    update:     update(stack, gradients, lr): one step of a stack
+    buffers:    what it keeps of each parameter, and how that starts: start(stack, parameter)
+    torchs:     torchs(torch.optim, momentum) -> the class for any model, its options
     state:      how many tensors of a weight's size it keeps
     usual_rate: a learning rate at which depth-5 to depth-20 nets of every kind here train on digits
     momentum:   its momentum where none is given; None where it has none of its own
     """
 
     summary: str
-    update: Callable[[Sequence[Tensor], float, float], StackOptimizer]
+    update: Callable[[Update, list[Tensor], float], None]
     torchs: Callable[[Any, float], tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]]
+    buffers: Mapping[str, Callable[[Update, Tensor], Tensor | None]] = field(default_factory=dict)
     state: int
     usual_rate: float
     momentum: float | None = None
@@ -249,7 +89,133 @@ class Definition:
 
     @property
     def listed(self) -> dict[str, str]:
-        return {"usual rate": f"{self.usual_rate:g}"}
+        momentum = {} if self.momentum is None else {"momentum": f"{self.momentum:g}"}
+        return {"usual rate": f"{self.usual_rate:g}", **momentum}
+
+
+class Update:
+    """A registered optimiser over the parameters of a stack; `buffers` is its state, of each kind a tensor (or None) a
+    parameter."""
+
+    def __init__(
+        self, definition: Definition, parameters: Sequence[Tensor], momentum: float, weight_decay: float
+    ) -> None:
+        self.parameters = list(parameters)
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self._update = definition.update
+        self.buffers: dict[str, list[Any]] = {
+            kind: [start(self, parameter) for parameter in self.parameters]
+            for kind, start in definition.buffers.items()
+        }
+
+    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+        import torch
+
+        with torch.no_grad():
+            self._update(self, list(gradients), lr)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{kind}/{place}": buffer
+            for kind, buffers in self.buffers.items()
+            for place, buffer in enumerate(buffers)
+            if buffer is not None
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for name, tensor in state.items():
+            kind, _, place = name.rpartition("/")
+            device = "cpu" if kind == "counts" else self.parameters[int(place)].device
+            self.buffers[kind][int(place)] = tensor.to(device)
+
+
+def _plain(stack: Update, gradients: list[Tensor], lr: float) -> None:
+    import torch
+
+    if stack.weight_decay:
+        _sgd(stack, gradients, lr)
+    else:  # what `sgd` comes to, without its bookkeeping
+        torch._foreach_add_(stack.parameters, gradients, alpha=-lr)
+
+
+def _sgd(stack: Update, gradients: list[Tensor], lr: float, *, nesterov: bool = False) -> None:
+    from torch.optim.sgd import sgd
+
+    sgd(
+        stack.parameters,
+        gradients,
+        stack.buffers.get("momenta") or [None] * len(gradients),
+        foreach=True,
+        weight_decay=stack.weight_decay,
+        momentum=stack.momentum,
+        lr=lr,
+        dampening=0.0,
+        nesterov=nesterov,
+        maximize=False,
+    )
+
+
+def _adam(stack: Update, gradients: list[Tensor], lr: float, *, decoupled: bool = False) -> None:
+    from torch.optim.adam import adam
+    from torch.optim.adamw import adamw
+
+    (adamw if decoupled else adam)(
+        stack.parameters,
+        gradients,
+        stack.buffers["means"],
+        stack.buffers["squares"],
+        [],
+        stack.buffers["counts"],
+        foreach=True,
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=lr,
+        weight_decay=stack.weight_decay,
+        eps=1e-8,
+        maximize=False,
+    )
+
+
+def _rmsprop(stack: Update, gradients: list[Tensor], lr: float) -> None:
+    from torch.optim.rmsprop import rmsprop
+
+    rmsprop(
+        stack.parameters,
+        gradients,
+        stack.buffers["squares"],
+        [],
+        stack.buffers["momenta"] if stack.momentum else [],
+        stack.buffers["counts"],
+        foreach=True,
+        lr=lr,
+        alpha=0.99,
+        eps=1e-8,
+        weight_decay=stack.weight_decay,
+        momentum=stack.momentum,
+        centered=False,
+    )
+
+
+def _zeros(stack: Update, parameter: Tensor) -> Tensor:
+    import torch
+
+    return torch.zeros_like(parameter)
+
+
+def _zeros_for_momentum(stack: Update, parameter: Tensor) -> Tensor | None:
+    return _zeros(stack, parameter) if stack.momentum else None
+
+
+def _count(stack: Update, parameter: Tensor) -> Tensor:
+    """On the CPU wherever the parameter is."""
+    import torch
+
+    return torch.tensor(0.0)
+
+
+def _from_gradient(stack: Update, parameter: Tensor) -> None:
+    """It starts as the first gradient."""
 
 
 OPTIMIZERS = Registry(
@@ -257,22 +223,24 @@ OPTIMIZERS = Registry(
     {
         "sgd": Definition(
             summary="plain stochastic gradient descent",
-            update=PlainSgd,
+            update=_plain,
             torchs=lambda optim, _: (optim.SGD, {}),
             state=0,
             usual_rate=0.03,
         ),
         "momentum": Definition(
-            summary="SGD with heavy-ball momentum, 0.9 unless given",
-            update=Momentum,
+            summary="SGD with heavy-ball momentum",
+            update=_sgd,
+            buffers={"momenta": _from_gradient},
             torchs=lambda optim, momentum: (optim.SGD, {"momentum": momentum}),
             state=1,
             usual_rate=0.01,
             momentum=0.9,
         ),
         "nesterov": Definition(
-            summary="SGD with Nesterov's momentum, 0.9 unless given",
-            update=Nesterov,
+            summary="SGD with Nesterov's momentum",
+            update=partial(_sgd, nesterov=True),
+            buffers={"momenta": _from_gradient},
             torchs=lambda optim, momentum: (optim.SGD, {"momentum": momentum, "nesterov": True}),
             state=1,
             usual_rate=0.01,
@@ -280,21 +248,24 @@ OPTIMIZERS = Registry(
         ),
         "adam": Definition(
             summary="Adam, betas 0.9 and 0.999, weight decay added to the gradient",
-            update=Adam,
+            update=_adam,
+            buffers={"means": _zeros, "squares": _zeros, "counts": _count},
             torchs=lambda optim, _: (optim.Adam, {}),
             state=2,
             usual_rate=0.001,  # its authors'
         ),
         "adamw": Definition(
             summary="Adam with decoupled weight decay",
-            update=AdamW,
+            update=partial(_adam, decoupled=True),
+            buffers={"means": _zeros, "squares": _zeros, "counts": _count},
             torchs=lambda optim, _: (optim.AdamW, {}),
             state=2,
             usual_rate=0.001,
         ),
         "rmsprop": Definition(
-            summary="RMSprop, alpha 0.99, momentum 0 unless given",
-            update=RmsProp,
+            summary="RMSprop, alpha 0.99",
+            update=_rmsprop,
+            buffers={"momenta": _zeros_for_momentum, "squares": _zeros, "counts": _count},
             torchs=lambda optim, momentum: (optim.RMSprop, {"momentum": momentum}),
             state=1,
             usual_rate=0.001,
@@ -303,33 +274,6 @@ OPTIMIZERS = Registry(
     },
     own=True,
 )
-
-
-@dataclass(frozen=True)
-class _Registered:
-    text: str
-    definition: Definition
-    momentum: float
-    weight_decay: float
-    own: None = None
-
-    @property
-    def state(self) -> int:
-        return self.definition.state
-
-    def for_stack(self, owners: Owners, lr: float) -> StackOptimizer:
-        return self.definition.update([each for each, _ in owners], self.momentum, self.weight_decay)
-
-    def for_model(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-        import torch
-
-        kind, options = self.definition.torchs(torch.optim, self.momentum)
-        return kind(parameters, lr=lr, weight_decay=self.weight_decay, **options)
-
-    def step_model(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
 
 
 def get(
@@ -352,9 +296,16 @@ def get(
     if own and item.attribute is not None:
         from gradlab.parts.own_optimizer import load_optimizer
 
-        return load_optimizer(item, momentum, weight_decay, where)
+        users = load_optimizer(item, momentum, weight_decay, where)
+        return Optimizer(
+            text=users.own.text,
+            state=users.state,
+            for_stack=users.for_stack,
+            for_model=users.for_model,
+            own=users.own,
+        )
     chosen = OPTIMIZERS.choose(item, where("optimizer"))
-    usual = chosen.entry.momentum
+    definition, usual = chosen.entry, chosen.entry.momentum
     if momentum is not None and usual is None:
         having = [name for name, entry in OPTIMIZERS.items() if entry.momentum is not None]
         raise ConfigError(
@@ -364,6 +315,17 @@ def get(
                 f"{', '.join(having[:-1])} or {having[-1]} as the optimizer, or no momentum",
             )
         )
-    return _Registered(
-        chosen.text, chosen.entry, (usual or 0.0) if momentum is None else momentum, weight_decay
+    share = (usual or 0.0) if momentum is None else momentum
+
+    def for_model(parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        import torch
+
+        kind, options = definition.torchs(torch.optim, share)
+        return kind(parameters, lr=lr, weight_decay=weight_decay, **options)
+
+    return Optimizer(
+        text=chosen.text,
+        state=definition.state,
+        for_stack=lambda owners, lr: Update(definition, [each for each, _ in owners], share, weight_decay),
+        for_model=for_model,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,31 +23,19 @@ NUMBERS: Mapping[str, type] = {"bool": bool, "int": int, "float": float}
 
 @dataclass(frozen=True)
 class UsersOptimizer:
-    """What `load_optimizer` gives: see `gradlab.parts.optimizers.Optimizer`. options: passed on beside the rate."""
+    """A class of optimisers. options: passed on beside the rate; state: how many tensors of a weight's size it keeps"""
 
     own: Own
     options: Mapping[str, Any]
-    state: int
-
-    @property
-    def text(self) -> str:
-        return self.own.text
+    state: int = 0
 
     def for_stack(self, owners: Sequence[tuple[nn.Parameter, int | None]], lr: float) -> InstancePerReplica:
         return InstancePerReplica(self, owners, lr)
 
     def for_model(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         with self.own.running():
-            made = self.own.attribute(parameters, lr=lr, **self.options)
-        if not isinstance(made, torch.optim.Optimizer):
-            raise self.own.refused(f"gave {type(made).__name__}", "a class of torch.optim.Optimizer")
-        return made
-
-    def step_model(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        with self.own.running():
-            optimizer.step()
+            made: torch.optim.Optimizer = self.own.attribute(parameters, lr=lr, **self.options)
+            return made
 
 
 class InstancePerReplica:
@@ -71,7 +59,10 @@ class InstancePerReplica:
         for replica, (instance, parts) in enumerate(zip(self._instances, self._parts, strict=True)):
             for part in parts:
                 part.view.grad = _part(gradients[part.place], self._owners[part.place], replica)
-            self._chosen.step_model(instance, lr)
+            for group in instance.param_groups:
+                group["lr"] = lr
+            with self._chosen.own.running():
+                instance.step()
             for part in parts:
                 part.write_back()
 
@@ -108,8 +99,7 @@ class InstancePerReplica:
     def _as_tensor(self, name: str, value: Any) -> tuple[str, Tensor]:
         """How a value is kept: a tensor `beside` the parameter or on the CPU, a number, or None."""
         if isinstance(value, Tensor):
-            # a clone, since a view would be stored with the whole of its memory
-            return ("cpu" if value.device.type == "cpu" else "beside"), value.detach().clone()
+            return ("cpu" if value.device.type == "cpu" else "beside"), value.detach()
         if value is None:
             return "none", torch.empty(0)
         for kind, number in NUMBERS.items():
@@ -118,7 +108,7 @@ class InstancePerReplica:
         raise self._unstorable(f"keeps {name!r}, which is {type(value).__name__}")
 
     def _unstorable(self, what: str) -> Unstorable:
-        return Unstorable(f"{self._chosen.text} {what}")
+        return Unstorable(f"{self._chosen.own.text} {what}")
 
 
 def load_optimizer(
@@ -151,8 +141,8 @@ def load_optimizer(
     if closure is not None and closure.default is closure.empty:
         message = "needs a closure, which computes the loss again within a step"
         raise own.refused(message, "an optimiser that steps from gradients alone")
-    chosen = UsersOptimizer(own, {**own.arguments, **options}, state=0)
-    return UsersOptimizer(own, chosen.options, state=_tried(chosen))
+    chosen = UsersOptimizer(own, {**own.arguments, **options})
+    return replace(chosen, state=_tried(chosen))
 
 
 def _tried(chosen: UsersOptimizer) -> int:
@@ -162,7 +152,8 @@ def _tried(chosen: UsersOptimizer) -> int:
         optimizer = chosen.for_model([matrix, vector], 0.01)
         for _ in range(2):
             matrix.grad, vector.grad = torch.full_like(matrix, 0.1), torch.full_like(vector, 0.1)
-            chosen.step_model(optimizer, 0.01)
+            with chosen.own.running():
+                optimizer.step()
     kept = optimizer.state.get(matrix, {}).values()
     return sum(isinstance(value, Tensor) and value.shape == matrix.shape for value in kept)
 
