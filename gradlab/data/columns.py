@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.base.errors import DataError, Problem, nearest
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats, Integers
@@ -25,7 +25,7 @@ WHOLE = 2.0**53
 """Floats are exact whole numbers below this."""
 
 
-def table_from_frame(frame: pd.DataFrame, target: str, source: str) -> Table:
+def table_from_frame(frame: pd.DataFrame, target: str, source: str) -> Samples:
     """The class column `target` as classes, every other column of `frame` as an input.
 
     source: what to call the data in an error (the file as the user wrote it). Raises DataError, with one
@@ -39,7 +39,7 @@ def table_from_frame(frame: pd.DataFrame, target: str, source: str) -> Table:
     return table_of(frame.drop(columns=target), frame[target], source, labels)
 
 
-def table_of(inputs: pd.DataFrame, labels: pd.Series, source: str, where: str) -> Table:
+def table_of(inputs: pd.DataFrame, labels: pd.Series, source: str, where: str) -> Samples:
     """Columns of inputs and the class of each row, checked. source, where: what to call the data and the classes in an
     error. Raises DataError as `table_from_frame` does."""
     if not inputs.shape[1]:
@@ -61,7 +61,7 @@ def table_of(inputs: pd.DataFrame, labels: pd.Series, source: str, where: str) -
         problems += error.problems
     if x is None or y is None:
         raise DataError(problems)
-    return Table(x, y, class_names)
+    return Samples(x, y, class_names)
 
 
 def no_such_target(target: str, columns: list[str], source: str, rows: int) -> DataError:

@@ -1,4 +1,4 @@
-"""What a data set is, before the split (Table) and after it (Dataset)."""
+"""What a data set is, before the split (Samples) and after it (Dataset)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Table:
+class Samples:
     """Checked inputs and classes as they were read or drawn: finite, every class in `y` at least once.
 
     x:           float64 [rows, features]

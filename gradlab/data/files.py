@@ -15,13 +15,13 @@ import pandas as pd
 from gradlab.base.errors import DataError, Problem
 from gradlab.base.machine import available_memory
 from gradlab.data.columns import no_such_target, table_from_frame
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 
 UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
 """What numpy.load raises for a damaged archive; MemoryError when a header states an absurd shape."""
 
 
-def load_file(path: Path, target: str, source: str) -> Table:
+def load_file(path: Path, target: str, source: str) -> Samples:
     """The file at `path` with its column (or array) `target` as classes.
 
     source: the file as the user wrote it, for errors. Raises DataError when it cannot be read as what its

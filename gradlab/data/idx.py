@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gradlab.base.errors import DataError, Problem
 from gradlab.data.columns import classes
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats
@@ -31,7 +31,7 @@ MOST_AXES = 32
 EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte (and t10k-...), each with or without .gz"
 
 
-def load_folder(folder: Path, source: str) -> Table:
+def load_folder(folder: Path, source: str) -> Samples:
     """The images of `folder`, flattened to [rows, pixels], and their labels.
 
     With both parts, `train` and `t10k`, the distributed test part is the validation part, so that accuracies
@@ -43,7 +43,7 @@ def load_folder(folder: Path, source: str) -> Table:
     where = f"{source}: {files['train-labels'].name}"
     y, class_names = classes(pd.Series(labels), where)
     if "t10k-images" not in files:
-        return Table(x, y, class_names)
+        return Samples(x, y, class_names)
     x_val, labels_val = _part(files, "t10k", source)
     where = f"{source}: {files['t10k-labels'].name}"
     if x_val.shape[1] != x.shape[1]:
@@ -53,7 +53,7 @@ def load_folder(folder: Path, source: str) -> Table:
     if new:
         raise DataError(Problem(where, f"class {', '.join(new)} is not in the training part"))
     y_val = np.array([known[str(label)] for label in labels_val], dtype=np.int64)
-    return Table(x, y, class_names, held_out=(x_val, y_val))
+    return Samples(x, y, class_names, held_out=(x_val, y_val))
 
 
 def idx_files(folder: Path, source: str) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknow
 from gradlab.base.grammar import format_number, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import OWN, Chosen
-from gradlab.data.dataset import Dataset, Table
+from gradlab.data.dataset import Dataset, Samples
 from gradlab.data.openml import canonical_openml, load_openml
 from gradlab.data.registry import DATASETS, RECIPE_VERSION, Definition, parse_parameters
 
@@ -216,7 +216,7 @@ def _built_in(text: str, where: str) -> _Source:
     return _Source("built-in", chosen.text, chosen)
 
 
-def _table(source: _Source, target: str, where: str) -> Table:
+def _table(source: _Source, target: str, where: str) -> Samples:
     if source.kind == "openml":
         return load_openml(source.text, target, where)
     if source.kind == "file":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from gradlab.base.errors import ConfigError, DataError, Problem
 from gradlab.base.grammar import Parameter, Value, bind, write_item
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 from gradlab.data.registry import parse_parameters
 
 PARAMETERS: Mapping[str, Parameter] = {
@@ -38,7 +38,7 @@ def canonical_openml(text: str, where: str) -> str:
     return write_item(f"openml:{name}", values, PARAMETERS)
 
 
-def load_openml(text: str, target: str, where: str) -> Table:
+def load_openml(text: str, target: str, where: str) -> Samples:
     """The data set `text`, its default target (or the column `target`) as classes.
 
     Fetched once, then read from scikit-learn's cache (`~/scikit_learn_data`, or SCIKIT_LEARN_DATA). Raises

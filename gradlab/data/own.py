@@ -10,12 +10,12 @@ import pandas as pd
 
 from gradlab.base.own import Own
 from gradlab.data.columns import table_of
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 from gradlab.data.files import check_header
 from gradlab.data.registry import RECIPE_VERSION
 
 
-def load_table(own: Own) -> Table:
+def load_table(own: Own) -> Samples:
     """Call the function. X: [row, ...] of numbers, y: [row] of classes; NumPy arrays, tensors, frames, lists.
 
     Raises ConfigError where it fails or returns something else, DataError for data that are no classification task.
@@ -35,7 +35,7 @@ def load_table(own: Own) -> Table:
     return table_of(x, y, source, f"{source}: y")
 
 
-def digest_of(table: Table, own: Own) -> str:
+def digest_of(table: Samples, own: Own) -> str:
     """sha256 (hex) of the function's source and of what it returned."""
     hashed = hashlib.sha256(f"recipe {RECIPE_VERSION}\n{own.source}\n{table.class_names}\n".encode())
     for array in (table.x, table.y):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gradlab.base.errors import ConfigError, DataError, Problem
 from gradlab.base.grammar import Item, Parameter, Value, parse_item
 from gradlab.base.registry import Registry
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +34,11 @@ class Definition:
     """One built-in. recipe: recipe(parameters) -> its table"""
 
     summary: str
-    recipe: Callable[[Mapping[str, Value]], Table]
+    recipe: Callable[[Mapping[str, Value]], Samples]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
-def digits(_: Mapping[str, Value]) -> Table:
+def digits(_: Mapping[str, Value]) -> Samples:
     """1797 handwritten digits of 8 x 8 pixels, 0 ... 16 (UCI optical recognition, the test part).
 
     Read from the file that scikit-learn ships: `sklearn.datasets.load_digits` reads the same one, after an
@@ -57,19 +57,19 @@ def digits(_: Mapping[str, Value]) -> Table:
         from sklearn.datasets import load_digits
 
         x, y = load_digits(return_X_y=True)
-    return Table(np.ascontiguousarray(x), y.astype(np.int64), _numbered(10))
+    return Samples(np.ascontiguousarray(x), y.astype(np.int64), _numbered(10))
 
 
-def moons(parameters: Mapping[str, Value]) -> Table:
+def moons(parameters: Mapping[str, Value]) -> Samples:
     """Two interleaving half circles in the plane (scikit-learn's make_moons)."""
     import numpy as np
     from sklearn.datasets import make_moons
 
     x, y = make_moons(int(parameters["samples"]), noise=float(parameters["noise"]), random_state=SEED)
-    return Table(x, y.astype(np.int64), _numbered(2))
+    return Samples(x, y.astype(np.int64), _numbered(2))
 
 
-def circles(parameters: Mapping[str, Value]) -> Table:
+def circles(parameters: Mapping[str, Value]) -> Samples:
     """A small circle inside a large one (scikit-learn's make_circles)."""
     import numpy as np
     from sklearn.datasets import make_circles
@@ -80,10 +80,10 @@ def circles(parameters: Mapping[str, Value]) -> Table:
         factor=float(parameters["factor"]),
         random_state=SEED,
     )
-    return Table(x, y.astype(np.int64), _numbered(2))
+    return Samples(x, y.astype(np.int64), _numbered(2))
 
 
-def spirals(parameters: Mapping[str, Value]) -> Table:
+def spirals(parameters: Mapping[str, Value]) -> Samples:
     """Interleaved Archimedean spirals in the unit disc, one arm a class, each as full as the others.
 
     Arm k at radius r, uniform in [0.05, 1], lies at the angle 2 pi (turns r + k / classes); Gaussian noise is
@@ -98,20 +98,20 @@ def spirals(parameters: Mapping[str, Value]) -> Table:
     angle = 2 * np.pi * (float(parameters["turns"]) * radius + y / classes)
     x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     x += float(parameters["noise"]) * generator.standard_normal((samples, 2))
-    return Table(x, y, _numbered(classes))
+    return Samples(x, y, _numbered(classes))
 
 
-def gaussian(parameters: Mapping[str, Value]) -> Table:
+def gaussian(parameters: Mapping[str, Value]) -> Samples:
     """Independent standard normal inputs with labels independent of them, as the theory assumes."""
     import numpy as np
 
     samples, classes = int(parameters["samples"]), int(parameters["classes"])
     generator = np.random.RandomState(SEED)
     x = generator.standard_normal((samples, int(parameters["features"])))
-    return Table(x, _balanced(samples, classes, generator), _numbered(classes))
+    return Samples(x, _balanced(samples, classes, generator), _numbered(classes))
 
 
-def mnist1d(parameters: Mapping[str, Value]) -> Table:
+def mnist1d(parameters: Mapping[str, Value]) -> Samples:
     """MNIST-1D: ten 1-D digit templates, padded, scaled, shifted, sheared and noised to 40 points.
 
     Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2020 (arXiv:2011.14439), from the
@@ -142,7 +142,7 @@ def mnist1d(parameters: Mapping[str, Value]) -> Table:
         (np.asarray(drawn[f"x{part}"], dtype=np.float64), np.asarray(drawn[f"y{part}"], dtype=np.int64))
         for part in ("", "_test")
     ]
-    return Table(*parts[0], _numbered(10), held_out=parts[1])
+    return Samples(*parts[0], _numbered(10), held_out=parts[1])
 
 
 def _numbered(classes: int) -> tuple[str, ...]:

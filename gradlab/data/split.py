@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.base.errors import DataError, Problem
-from gradlab.data.dataset import Dataset, Table
+from gradlab.data.dataset import Dataset, Samples
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats, Integers
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SPLIT_SEED = 20_240_229  # fixed: a result must not depend on how its data were split
 
 
-def prepare(table: Table, name: str, digest: str) -> Dataset:
+def prepare(table: Samples, name: str, digest: str) -> Dataset:
     """Split `table` (or keep the split it came with), shuffle the training rows, standardise on them.
 
     The shuffle matters: the probe is the first training rows, and a source is often sorted by class. Raises

@@ -18,7 +18,7 @@ MEASURING_SECONDS = 10.0  # no further stack is measured after so long
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """What is left to do.
 
     stacks:   units of work in the plan; finished: those that the results folder holds already
@@ -32,7 +32,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(plan: Plan) -> Estimate:
+def estimate(plan: Plan) -> Forecast:
     """Look into the plan's folder and time a few steps of some of the missing stacks; nothing is written.
 
     Raises UserError when the folder holds something else.
@@ -44,7 +44,7 @@ def estimate(plan: Plan) -> Estimate:
     stacks = plan.stacks()
     missing = stacks if state == "new" else [stack for stack in stacks if folder.finished(stack) is None]
     if not missing:
-        return Estimate(len(stacks), len(stacks), 0, 0.0)
+        return Forecast(len(stacks), len(stacks), 0, 0.0)
     workers = cost.worker_count(plan, missing)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def estimate(plan: Plan) -> Estimate:
         torch.set_num_threads(threads)
     total = scale * sum(map(cost.seconds, missing))
     longest = scale * max(map(cost.seconds, missing))
-    return Estimate(len(stacks), len(stacks) - len(missing), workers, max(total / workers, longest))
+    return Forecast(len(stacks), len(stacks) - len(missing), workers, max(total / workers, longest))
 
 
 def _spread(stacks: Sequence[Stack]) -> list[Stack]:

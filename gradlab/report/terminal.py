@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 60
 
 
-class Outcome(Frames, Protocol):
+class Shown(Frames, Protocol):
     """What the renderers read of an outcome or of a saved result."""
 
     @property
@@ -63,7 +63,7 @@ def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) ->
     return line
 
 
-def print_run(outcome: Outcome, console: Console) -> None:
+def print_run(outcome: Shown, console: Console) -> None:
     """One cell: layers with bars of delta and weight gradient, losses, verdict, files, next command."""
     glyphs = Glyphs.of(console)
     row = selections.rows_of(outcome.summary)[0] if len(outcome.summary) else {}
@@ -81,7 +81,7 @@ def print_run(outcome: Outcome, console: Console) -> None:
     _print_next(next_command(outcome), console, glyphs)
 
 
-def print_compare(outcome: Outcome, console: Console) -> None:
+def print_compare(outcome: Shown, console: Console) -> None:
     """Many cells: one row each in the order of the ranking, then failures, files and next command."""
     glyphs = Glyphs.of(console)
     summary = outcome.summary
@@ -113,7 +113,7 @@ def print_compare(outcome: Outcome, console: Console) -> None:
     _print_next(next_command(outcome), console, glyphs)
 
 
-def next_command(outcome: Outcome) -> str:
+def next_command(outcome: Shown) -> str:
     """One concrete command worth typing after this result."""
     configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
     one = len(outcome.summary) == 1
@@ -132,7 +132,7 @@ def next_command(outcome: Outcome) -> str:
 # ---- one cell
 
 
-def _headline(row: dict[str, Any], outcome: Outcome) -> str:
+def _headline(row: dict[str, Any], outcome: Shown) -> str:
     if not row:
         return "no finished cell"
     shape = f"{row['activation']}, depth {row['depth']}, width {row['width']}, init {row['init']}"
@@ -187,7 +187,7 @@ def _factor(attenuation: float) -> str:
 # ---- many cells
 
 
-def _grid_headline(summary: pd.DataFrame, outcome: Outcome) -> str:
+def _grid_headline(summary: pd.DataFrame, outcome: Shown) -> str:
     differ = selections.varying(summary)
     same = [
         f"{name} {selections.show(summary[name].iloc[0])}"
@@ -255,7 +255,7 @@ def _ranking_line(ranked: pd.DataFrame) -> str:
 # ---- the closing lines
 
 
-def _print_failures(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
+def _print_failures(outcome: Shown, console: Console, glyphs: Glyphs) -> None:
     for failure in outcome.failed:
         _line(console, glyphs, f"failed: {failure_text(failure)}", "red")
 
@@ -271,7 +271,7 @@ def failure_text(failure: Any) -> str:
     )
 
 
-def _print_files(outcome: Outcome, console: Console, glyphs: Glyphs) -> None:
+def _print_files(outcome: Shown, console: Console, glyphs: Glyphs) -> None:
     if outcome.files:
         console.print()
         inside = [Path(file) for file in outcome.files]

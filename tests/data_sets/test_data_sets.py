@@ -12,7 +12,7 @@ import pytest
 from gradlab import data
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.cli.listing import KINDS
-from gradlab.data.dataset import Table
+from gradlab.data.dataset import Samples
 from gradlab.data.registry import DATASETS, digits, gaussian, moons, spirals
 from gradlab.data.split import prepare, standardise, stratified_split
 
@@ -79,16 +79,16 @@ def test_digits_are_split_in_the_proportions_of_scikit_learns_stratified_split()
 
 def test_the_first_training_rows_hold_every_class_even_when_the_source_is_sorted() -> None:
     y = np.repeat(np.arange(10), 200)
-    table = Table(np.random.default_rng(0).standard_normal((2000, 3)), y, tuple("0123456789"))
+    table = Samples(np.random.default_rng(0).standard_normal((2000, 3)), y, tuple("0123456789"))
     for held_out in (None, (table.x[:50], table.y[:50])):
-        probe = prepare(Table(table.x, y, table.class_names, held_out), "sorted", "").y_train[:512]
+        probe = prepare(Samples(table.x, y, table.class_names, held_out), "sorted", "").y_train[:512]
         assert np.bincount(probe, minlength=10).min() > 25
 
 
 def test_rows_keep_their_class_through_split_and_shuffle() -> None:
     x = np.arange(600.0)[:, None]
     y = (np.arange(600) // 10) % 3
-    dataset = prepare(Table(x, y, ("a", "b", "c")), "rows", "")
+    dataset = prepare(Samples(x, y, ("a", "b", "c")), "rows", "")
     train, val = stratified_split(y)
     for part, rows in ((dataset.x_train, train), (dataset.x_val, val)):
         raw = part[:, 0] * x[train].std() + x[train].mean()
@@ -134,7 +134,7 @@ def test_a_column_constant_in_training_becomes_zero_in_both_parts() -> None:
 def test_columns_that_float64_cannot_standardise_are_an_error(scale: float) -> None:
     x = np.arange(1.0, 17.0)[:, None] * scale
     with pytest.raises(DataError, match="input 1 of 1 cannot be standardised"):
-        prepare(Table(x, np.arange(16) % 2, ("0", "1")), "t", "")
+        prepare(Samples(x, np.arange(16) % 2, ("0", "1")), "t", "")
 
 
 def test_gaussian_inputs_are_standard_normal_and_labels_know_nothing_of_them() -> None:

@@ -26,7 +26,7 @@ def test_what_is_finished_is_not_counted(tmp_path: Path) -> None:
     assert (between.stacks, between.finished) == (4, 2) and between.seconds > 0
     assert sorted(out.rglob("*")) == files
     execute(plan_of(out))
-    assert estimate(plan_of(out)) == estimates.Estimate(4, 4, 0, 0.0)
+    assert estimate(plan_of(out)) == estimates.Forecast(4, 4, 0, 0.0)
     assert estimate(plan_of(out, force=True)).finished == 0
 
 
