@@ -88,26 +88,14 @@ def build_module(activation: Activation, replicas: int, width: int, seeds: tuple
     return Elementwise(activation.kernel())
 
 
-def slope_of(module: nn.Module, z: Tensor) -> Tensor:
-    """phi'(z) of an elementwise activation module, by its own backward pass: the slope that training sees.
+def slope_of(phi: Kernel, z: Tensor) -> Tensor:
+    """phi'(z) of an elementwise activation, by its own backward pass: the slope that training sees.
 
-    z: any shape the module takes, detached or not; the result has its shape and no graph.
+    phi: of a module its `forward`, which runs no hooks
+    z:   any shape that phi takes, detached or not; the result has its shape and no graph
     """
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
-        # forward() runs no hooks (a recorder calls this from one); the copy lets phi work in place
+        # the copy lets phi work in place
         # an identity's gradient is one number for all entries, which nobody could write to
-        return torch.autograd.grad(module.forward(z.clone()).sum(), z)[0].contiguous()
-
-
-def in_flat_part(flats: Sequence[tuple[float, float]], z: Tensor) -> Tensor:
-    """Boolean, the shape of z: whether z lies in one of the closed intervals where phi is constant."""
-    inside = torch.zeros_like(z, dtype=torch.bool)
-    for low, high in flats:
-        if low == -float("inf"):
-            inside |= z <= high
-        elif high == float("inf"):
-            inside |= z >= low
-        else:
-            inside |= (z >= low) & (z <= high)
-    return inside
+        return torch.autograd.grad(phi(z.clone()).sum(), z)[0].contiguous()

@@ -9,8 +9,9 @@ divided by the largest one first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isfinite, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,11 @@ def as_tensor(numbers: Numbers) -> Tensor:
     return numbers if isinstance(numbers, Tensor) else torch.tensor(numbers, dtype=torch.float64)
 
 
+def each(function: Callable[[Any], Any], numbers: Numbers) -> Numbers:
+    """A function of one number, such as a division, of every replica's."""
+    return function(numbers) if isinstance(numbers, Tensor) else [function(number) for number in numbers]
+
+
 def together(rows: Sequence[Numbers]) -> Tensor:
     """[row, replica], wide."""
     narrow = [row for row in rows if isinstance(row, list)]
@@ -54,7 +60,7 @@ def norms(x: Tensor, scratch: Tensor | None = None) -> Numbers:
     scratch: memory for the squares, [replica, entry] in the format of x
     """
     flat = x.reshape(x.shape[0], -1)
-    if not (_summed_narrow(flat) and flat.shape[1]):
+    if not (summed_narrow(flat) and flat.shape[1]):
         return _wide_norm(flat.to(wide_dtype(flat)), flat)
     squares = torch.mul(flat, flat, out=scratch).sum(dim=1).tolist()
     least = flat.shape[1] * SMALLEST_MEAN_SQUARE
@@ -64,7 +70,7 @@ def norms(x: Tensor, scratch: Tensor | None = None) -> Numbers:
     return [sqrt(s) if least < s < inf else w for s, w in zip(squares, wide, strict=True)]
 
 
-def _summed_narrow(x: Tensor) -> bool:
+def summed_narrow(x: Tensor) -> bool:
     """Whether x is summed in its own format first. Not on other devices: to see whether the sum must be taken again in
     float64, the host would have to wait for it."""
     return x.dtype == torch.float32 and x.device.type == "cpu"
@@ -93,14 +99,8 @@ def rms(x: Tensor) -> Tensor:
 
 def root_mean_squares(x: Tensor, scratch: Tensor | None = None) -> Numbers:
     """Root mean square of everything behind the replica axis: [replica, ...] -> [replica]; scratch: as in `norms`."""
-    found, root = norms(x, scratch), sqrt(x.numel() / len(x))
-    return found / root if isinstance(found, Tensor) else [length / root for length in found]
-
-
-def mean_squares(x: Tensor, scratch: Tensor | None = None) -> Numbers:
-    """Mean square of everything behind the replica axis: [replica, ...] -> [replica]; scratch: as in `norms`."""
-    found = root_mean_squares(x, scratch)
-    return found.square() if isinstance(found, Tensor) else [root * root for root in found]
+    root = sqrt(x.numel() / len(x))
+    return each(lambda length: length / root, norms(x, scratch))
 
 
 def mean(x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def mean(x: Tensor) -> Tensor:
 def means(x: Tensor) -> Numbers:
     """Mean of everything behind the replica axis: [replica, ...] -> [replica]."""
     flat = x.reshape(x.shape[0], -1)
-    if _summed_narrow(flat) and flat.shape[1]:
+    if summed_narrow(flat) and flat.shape[1]:
         totals = flat.sum(dim=1).tolist()
         if all(map(isfinite, totals)):
             return [total / flat.shape[1] for total in totals]
@@ -136,14 +136,19 @@ def means_stds(x: Tensor, scratch: Tensor | None = None) -> tuple[Numbers, Numbe
     average = means(flat)
     if isinstance(average, Tensor):
         return average, _wide_deviation(flat, average)
-    square = mean_squares(flat, scratch)
-    assert isinstance(square, list)  # as the mean is
-    variances = [s - a * a for a, s in zip(average, square, strict=True)]
-    clear = [v > CLEAR_VARIANCE * s for v, s in zip(variances, square, strict=True)]
-    if all(clear):
-        return average, [sqrt(variance) for variance in variances]
+    roots = root_mean_squares(flat, scratch)
+    found = [deviation(a, float(root * root)) for a, root in zip(average, roots, strict=True)]
+    clear = [spread for spread in found if spread is not None]
+    if len(clear) == len(found):
+        return average, clear
     wide = _wide_deviation(flat, flat.to(torch.float64).mean(dim=1)).tolist()
-    return average, [sqrt(v) if c else w for v, c, w in zip(variances, clear, wide, strict=True)]
+    return average, [w if spread is None else spread for spread, w in zip(found, wide, strict=True)]
+
+
+def deviation(average: float, square: float) -> float | None:
+    """The standard deviation from float32's mean and mean square; None where their difference has lost too much."""
+    variance = square - average * average
+    return sqrt(variance) if variance > CLEAR_VARIANCE * square else None
 
 
 def _wide_deviation(flat: Tensor, average: Tensor) -> Tensor:
@@ -168,17 +173,10 @@ def percentile(x: Tensor, share: float) -> Tensor:
 
 def nonfinite(x: Tensor) -> Tensor:
     """Number of NaN and infinite entries: [replica, ...] -> [replica], wide."""
-    if surely_finite(x):
-        return torch.zeros(x.shape[0], dtype=torch.float64)
     return (~x.isfinite()).reshape(x.shape[0], -1).sum(dim=1).to(wide_dtype(x))
 
 
 def surely_finite(x: Tensor) -> bool:
     """Whether every entry is certainly finite, as their sum is. Elsewhere than on the CPU it is False: the host would
     have to wait for the sum."""
-    return x.device.type == "cpu" and isfinite(x.sum().item())
-
-
-def samples(mask: Tensor) -> Tensor:
-    """Number of samples on which a boolean [replica, batch, unit] holds, for each unit: int64 [replica, unit]."""
-    return mask.sum(dim=1)
+    return x.device.type == "cpu" and isfinite(abs(x.sum().item()))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab.nn.statistics import wide_dtype
+from gradlab.sensors.metrics import GRADIENT_NORMS, UPDATE, Found
 from gradlab.tables.layers import layer_table
 from gradlab.tables.spec import names
 from gradlab.tables.table import Table
@@ -20,44 +21,18 @@ from gradlab.tables.table import Table
 Key = tuple[str, int]
 """A module's path and the number of its call in one forward pass, from 1."""
 Array = NDArray[np.float64]
-GRADIENT_COLUMNS = ("weight_grad_norm", "bias_grad_norm")  # all there is with metrics="gradients"
-UPDATE_COLUMNS = ("update_ratio", "update_mean_abs")
 FLUSH_EVERY = 64  # records
-NOTHING = np.zeros((1, 1))
+ZERO = np.zeros((1, 1))
 
 
-@dataclass(frozen=True)
-class Share:
-    """A count as a share of `entries`, or, with `rest`, what is left of them beside it."""
-
-    entries: int
-    rest: bool = False
-
-    def __call__(self, count: Array) -> Array:
-        return (self.entries - count if self.rest else count) / self.entries
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A number times `factor`."""
-
-    factor: float
-
-    def __call__(self, number: Array) -> Array:
-        return number * self.factor
-
-
-Finish = Share | Scaled | None
-Place = tuple[Sequence[Key], str, Finish]
-"""Where numbers belong: their keys and column, and what the host does with them first."""
+Place = tuple[Sequence[Key], str]
+"""The keys and the column that numbers belong to."""
 
 
 class Record:
     """One record in the making.
 
-    Numbers are [replica], or [key, replica] for several keys at once. Those put into the same place add up: the
-    entries that are not finite come from several tensors. What is left to do with a number (a count over its entries)
-    is done on the host, since a small operation on the device costs as much as a reduction.
+    Those put into the same place add up: the entries that are not finite come from several tensors.
 
     batch:   samples behind a key's batch columns
     order:   keys in the order in which they were executed
@@ -71,19 +46,23 @@ class Record:
         self.skipped: Tensor | None = None
         self.places: list[Place] = []
         self.numbers: list[Tensor | Array] = []  # [key or 1, replica or 1]
-        self.away: list[tuple[Tensor, list[int]]] = []  # numbers laid together, and where they belong
+        self.on_host: dict[str, tuple[list[Key], list[float]]] = {}  # by column, to be laid together
+        self.on_device: list[tuple[Tensor, list[int]]] = []  # laid together, and the places they belong to
 
-    def know(self, keys: Sequence[Key], column: str, value: Array | Sequence[float] | float) -> None:
-        """A number that is on the host already, one for all keys or one for each, the same in every replica."""
-        self.places.append((keys, column, None))
-        self.numbers.append(np.reshape(value, (-1, 1)))
+    def put(self, keys: Sequence[Key], found: Found) -> None:
+        """Numbers of one key or several, [key, replica] or the same in one axis, by column."""
+        for column, numbers in found.items():
+            if isinstance(numbers, Tensor):
+                self.places.append((keys, column))
+                self.numbers.append(numbers.reshape(len(keys), -1))
+            else:
+                where, every = self.on_host.setdefault(column, ([], []))
+                where.extend(keys)
+                every.extend(numbers)
 
-    def put(self, key: Key, column: str, numbers: Tensor, finish: Finish = None) -> None:
-        self.put_all((key,), column, numbers.unsqueeze(0), finish)
-
-    def put_all(self, keys: Sequence[Key], column: str, numbers: Tensor, finish: Finish = None) -> None:
-        self.places.append((keys, column, finish))
-        self.numbers.append(numbers)
+    def put_zero(self, keys: Sequence[Key], column: str) -> None:
+        self.places.append((keys, column))
+        self.numbers.append(ZERO)
 
     def saw(self, keys: Sequence[Key]) -> None:
         """Keep the order of execution; a key that was not seen before goes behind the one it followed."""
@@ -91,27 +70,28 @@ class Record:
 
     def gather(self) -> None:
         """Keep no tensors but those on another device, laid together by format."""
+        for column, (keys, numbers) in self.on_host.items():
+            self.places.append((keys, column))
+            self.numbers.append(np.reshape(numbers, (len(keys), -1)))
         alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        for place, numbers in enumerate(self.numbers):
-            if not isinstance(numbers, Tensor):
-                continue
-            if _elsewhere(numbers):
-                alike.setdefault((numbers.device, numbers.dtype), []).append(place)
-            else:
-                self.numbers[place] = numbers.numpy().copy()
+        for place, each in enumerate(self.numbers):
+            if isinstance(each, Tensor) and _elsewhere(each):
+                alike.setdefault((each.device, each.dtype), []).append(place)
+            elif isinstance(each, Tensor):
+                self.numbers[place] = each.numpy().copy()
         for places in alike.values():
             whole = torch.cat([torch.as_tensor(self.numbers[place]) for place in places])
-            self.away.append((whole.to(wide_dtype(whole)), places))
+            self.on_device.append((whole.to(wide_dtype(whole)), places))
             for place in places:
-                self.numbers[place] = NOTHING
+                self.numbers[place] = ZERO
 
     def fetch(self) -> None:
         """Move what was laid together to the host, each format in one piece."""
-        for whole, places in self.away:
+        for whole, places in self.on_device:
             lengths = [len(self.places[place][0]) for place in places]
             for place, part in zip(places, torch.split(whole.cpu(), lengths), strict=True):
                 self.numbers[place] = part.numpy()
-        self.away = []
+        self.on_device = []
 
 
 def _elsewhere(numbers: Tensor) -> bool:
@@ -166,8 +146,8 @@ class Ledger:
         self.spec = layer_table("full" if metrics == "full" else "standard")
         self.order: list[Key] = []
         self.records = 0
-        self._kept = GRADIENT_COLUMNS if metrics == "gradients" else self.spec.measured
-        self._place = {name: place for place, name in enumerate(self._kept)}
+        self._recorded = GRADIENT_NORMS if metrics == "gradients" else self.spec.measured
+        self._place = {name: place for place, name in enumerate(self._recorded)}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []
 
@@ -190,16 +170,16 @@ class Ledger:
         self, order: Sequence[Key], places: Sequence[Place], skipped: bool, records: Sequence[Record]
     ) -> Rows:
         row = {key: place for place, key in enumerate(order)}
-        values = np.zeros((len(records), len(row), len(self._kept), len(self.seeds)))
+        values = np.zeros((len(records), len(row), len(self._recorded), len(self.seeds)))
         applies = np.zeros(values.shape[1:3], dtype=bool)
         for record in records:
             record.fetch()
-        for number, (keys, column, finish) in enumerate(places):
-            if skipped and column in UPDATE_COLUMNS:
+        for number, (keys, column) in enumerate(places):
+            if skipped and column in UPDATE:
                 continue
             host = np.array([record.numbers[number] for record in records], dtype=np.float64)
             rows, place = [row[key] for key in keys], self._place[column]
-            values[:, rows, place] += host if finish is None else finish(host)
+            values[:, rows, place] += host
             applies[rows, place] = True
         values[:, ~applies] = np.nan
         if (z_std := self._place.get("z_std")) is not None:
@@ -214,7 +194,7 @@ class Ledger:
         self.flush()
         rows = self._rows[-1]
         return rows.steps[-1], {
-            f"gradlab/{self._kept[place]}/{row_name(rows.keys[row])}": float(
+            f"gradlab/{self._recorded[place]}/{row_name(rows.keys[row])}": float(
                 rows.values[-1, row, place].mean()
             )
             for row, place in np.argwhere(rows.applies).tolist()
@@ -231,7 +211,7 @@ class Ledger:
         layer = np.array([number[key] for key in keys], dtype=np.int64)
         sort = np.lexsort((layer, step))
         keys = [keys[place] for place in sort]
-        count, width, replicas = len(keys), len(self._kept), len(self.seeds)
+        count, width, replicas = len(keys), len(self._recorded), len(self.seeds)
         values = np.concatenate(
             [
                 np.zeros((0, width, replicas)),

@@ -5,19 +5,19 @@ Parameters of one shape are put side by side and reduced together: a small reduc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
-from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from gradlab.nn import statistics as st
+from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import Workspace
-from gradlab.recorder.ledger import Key, Record, Share
+from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.units import dense_values, is_bias, own_parameters, real
+from gradlab.sensors import metrics as mt
 
 Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
@@ -36,9 +36,10 @@ class Block:
     entries: int
     copied: bool
 
-    def over(self, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        """A reduction of [replica, entry] to [replica], as [key, replica]."""
-        return reduce(real(self.rows.flatten(0, 1))).view(self.rows.shape[:2])
+    @property
+    def flat(self) -> Tensor:
+        """[key * replica, entry], real."""
+        return real(self.rows.flatten(0, 1))
 
 
 class ParameterMeter:
@@ -48,7 +49,7 @@ class ParameterMeter:
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], *, stacked: bool, metrics: str) -> None:
-        self.stacked, self.metrics = stacked, metrics
+        self.stacked, self.metrics, self.full = stacked, metrics, metrics == "full"
         self._workspace = Workspace()
         self.weights: dict[Key, list[nn.Parameter]] = {}
         self.biases: dict[Key, list[nn.Parameter]] = {}
@@ -56,9 +57,9 @@ class ParameterMeter:
             own = own_parameters(module)
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
-        self._sizes: list[tuple[Block, Tensor]] = []  # the weights of this record and their norms
+        self._sizes: list[tuple[Block, Numbers]] = []  # the weights of this record and their norms
         # of weights that are about to change: the optimisers they wait for, and they as they are, with their norms
-        self._before: list[tuple[set[int], list[tuple[Block, Tensor]]]] = []
+        self._before: list[tuple[set[int], list[tuple[Block, Numbers]]]] = []
 
     def place(self, record: Record) -> None:
         """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
@@ -81,27 +82,25 @@ class ParameterMeter:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
         weights, biases = _gradients(self.weights), _gradients(self.biases)
         if self.metrics == "gradients":
-            for column, gradients in (("weight_grad_norm", weights), ("bias_grad_norm", biases)):
+            for column, gradients in zip(mt.GRADIENT_NORMS, (weights, biases), strict=True):
                 for keys, norms in self._norms(gradients):
-                    record.put_all(keys, column, _unscaled(norms, scale))
+                    record.put(keys, {column: mt.unscaled(norms, scale)})
             return
         for block in self._blocks(weights):
-            norms = block.over(self._workspace.norm)
-            record.put_all(block.keys, "weight_grad_norm", _unscaled(norms, scale))
-            _count_nonfinite(record, block.keys, norms, [block])
-            if block.entries:
-                self._commit_entries(record, block, scale)
+            found = mt.weight_gradient(block.flat, self._workspace, self.full, block.entries, scale)
+            record.put(block.keys, found)
+            _count_nonfinite(record, block.keys, found["weight_grad_norm"], [block])
         for keys, norms in self._norms(biases):
-            record.put_all(keys, "bias_grad_norm", _unscaled(norms, scale))
+            record.put(keys, {mt.GRADIENT_NORMS[1]: mt.unscaled(norms, scale)})
             _count_nonfinite(record, keys, norms, self._blocks({key: biases[key] for key in keys}))
         self._sizes = []
         for block in self._blocks(self.weights, held=True):
-            sizes = block.over(self._workspace.norm)
-            self._sizes.append((block, sizes))
-            record.put_all(block.keys, "weight_norm", sizes)
+            found = self._size(block)
+            self._sizes.append((block, found["weight_norm"]))
+            record.put(block.keys, found)
 
-    def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Tensor]]:
-        """Keys and their norms, [key, replica]. Where the formats allow it, every tensor is read once, where it is, in
+    def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Numbers]]:
+        """Keys and their norms, [key * replica]. Where the formats allow it, every tensor is read once, where it is, in
         float64, which holds the squares of a narrower format."""
         every = [x for found in grouped.values() for x in found]
         kinds = {(x.dtype, x.layout, x.device) for x in every}
@@ -112,31 +111,16 @@ class ParameterMeter:
             or every[0].layout != torch.strided
         ):
             for block in self._blocks(grouped):
-                yield block.keys, block.over(self._workspace.norm)
+                yield block.keys, self._workspace.norm(block.flat)
             return
         each = list(torch._foreach_norm(every, 2, st.wide_dtype(every[0])))
         if len(every) > len(grouped):
             parts = iter(each)
             each = [torch.stack([*islice(parts, len(found))]).norm() for found in grouped.values()]
-        yield tuple(grouped), torch.stack(each).unsqueeze(1)
+        yield tuple(grouped), torch.stack(each)
 
-    def _commit_entries(self, record: Record, block: Block, scale: Tensor | None) -> None:
-        """What takes the entries of weight gradients one by one."""
-        stored = block.rows.shape[2]
-        rows = real(block.rows)
-        if stored:
-            means = Block(block.keys, self._workspace.absolute(rows), stored, True).over(st.mean)
-            means = means * (stored / block.entries)
-        else:
-            means = block.over(st.norm)  # 0: a sparse gradient without a row
-        record.put_all(block.keys, "weight_grad_mean_abs", _unscaled(means, scale))
-        count = block.over(self._workspace.nonzeros)
-        record.put_all(block.keys, "grad_zero_fraction", count, Share(block.entries, rest=True))
-        if self.metrics == "full":
-            whole = self._whole_rows(block)
-            low, high = (whole.over(partial(st.percentile, share=share)) for share in (0.05, 0.95))
-            record.put_all(block.keys, "weight_grad_p05", _unscaled(low, scale))
-            record.put_all(block.keys, "weight_grad_p95", _unscaled(high, scale))
+    def _size(self, block: Block) -> mt.Found:
+        return mt.weight_size(block.flat, self._workspace)
 
     def before_update(self, updates: Iterable[set[int]]) -> None:
         """Remember the weights that optimisers are about to change: the ids of each one's parameters. Where several
@@ -155,7 +139,7 @@ class ParameterMeter:
             whole = len(mine) == sum(len(block.keys) for block in held)
             kept = []
             for block in held if whole else self._blocks(mine):
-                sizes = known[id(block)] if whole else block.over(st.norm)
+                sizes = known[id(block)] if whole else self._size(block)["weight_norm"]
                 rows = block.rows if whole and block.copied else block.rows.clone()
                 # a difference would be rounded to the format of the weights
                 rows = rows.float() if rows.dtype in HALVES else rows
@@ -172,7 +156,7 @@ class ParameterMeter:
                     for before, sizes in kept:
                         self._put_update(record, before, sizes)
 
-    def _put_update(self, record: Record, before: Block, sizes: Tensor) -> None:
+    def _put_update(self, record: Record, before: Block, sizes: Numbers) -> None:
         own = [self.weights[key] for key in before.keys]
         if all(len(weights) == 1 for weights in own):
             then = before.rows.view(len(own), *own[0][0].shape).unbind()
@@ -180,9 +164,7 @@ class ParameterMeter:
         else:
             (now,) = self._blocks({key: self.weights[key] for key in before.keys})
             before.rows.sub_(now.rows)
-        record.put_all(before.keys, "update_ratio", before.over(self._workspace.norm) / sizes)
-        if self.metrics == "full":
-            record.put_all(before.keys, "update_mean_abs", before.over(st.mean_abs))
+        record.put(before.keys, mt.update(before.flat, sizes, self._workspace, self.full))
 
     def forget_update(self) -> None:
         self._before, self._sizes = [], []
@@ -246,27 +228,16 @@ class ParameterMeter:
         x = x.detach()
         return x.flatten(1) if self.stacked else x.reshape(1, -1)
 
-    def _whole_rows(self, block: Block) -> Block:
-        """The block with the zeros that a sparse gradient does not store."""
-        missing = block.entries - block.rows.shape[2]
-        if not missing:
-            return block
-        return Block(block.keys, nn.functional.pad(block.rows, (0, missing)), block.entries, True)
 
-
-def _count_nonfinite(record: Record, keys: Sequence[Key], norms: Tensor, blocks: Iterable[Block]) -> None:
+def _count_nonfinite(record: Record, keys: Sequence[Key], norms: Numbers, blocks: Iterable[Block]) -> None:
     """Put how many entries are not finite; `blocks` are looked at where the norms are not, or where asking waits."""
-    record.know(keys, "nonfinite", 0.0)
-    if norms.device.type != "cpu" or not isfinite(norms.sum().item()):
+    record.put_zero(keys, mt.NONFINITE)
+    if not st.surely_finite(st.as_tensor(norms)):
         for block in blocks:
-            record.put_all(block.keys, "nonfinite", block.over(st.nonfinite))
+            record.put(block.keys, {mt.NONFINITE: st.nonfinite(block.flat)})
 
 
 def _gradients(parameters: Mapping[Key, Sequence[nn.Parameter]]) -> dict[Key, list[Tensor]]:
     """The gradients there are, of the keys that have any."""
     found = {key: [x for p in own if (x := p.grad) is not None] for key, own in parameters.items()}
     return {key: tensors for key, tensors in found.items() if tensors}
-
-
-def _unscaled(x: Tensor, scale: Tensor | None) -> Tensor:
-    return x if scale is None else x / scale.to(x.device)

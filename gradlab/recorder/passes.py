@@ -10,34 +10,37 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
+from gradlab.sensors.metrics import Found
 
 
 @dataclass(slots=True)
-class Kept:
-    """What a meter keeps of a call until its step or probe is over; None for what it did not take.
+class CallNumbers:
+    """What is measured of a call until its step is over; None or empty for what was not.
 
-    nonfinite, delta_nonfinite: entries of z and delta that are not finite
-    delta:     L2 norm of the gradient of the loss by output number `place`, which has so many entries (a replica)
-    final:     the backward pass that delta is from, unless another one may follow it
-    several:   more than one backward pass went through
-    rectified: phi(z) is max(z, 0), and h says on which samples a unit is active: `active`, [replica, unit]
-    dead:      units in a flat part on every sample, [replica, unit]
-    nonzeros:  entries of h that are not 0, out of `h_entries` (a replica)
+    nonfinite, delta_nonfinite: of z and delta
+    delta_norm: L2 norm of the gradient of the loss by output number `delta_of`, which has so many entries (a replica)
+    delta_from: the backward pass that the norm is from, unless another one may follow it
+    several:    more than one backward pass went through
+    inactive:   on how many of its samples phi is flat for each unit, [unit] or [replica, unit]
+    rectified:  phi(z) is max(z, 0): `inactive` says where h is 0
+    alpha:      of a learned activation
+    nonzeros:   entries of h that are not 0, out of so many (a replica)
     """
 
-    nonfinite: Tensor | None = None
-    delta: Tensor | float | None = None
+    nonfinite: Found = field(default_factory=dict)
+    delta_norm: Tensor | float | None = None
     delta_entries: int = 0
-    delta_nonfinite: Tensor | None = None
-    place: int | None = None
-    final: int | None = None
+    delta_nonfinite: Found = field(default_factory=dict)
+    delta_of: int | None = None
+    delta_from: int | None = None
     several: bool = False
+    inactive: Tensor | None = None
+    samples: int = 0
     rectified: bool = False
-    active: Tensor | None = None
-    dead: Tensor | None = None
-    alpha: Tensor | None = None
-    nonzeros: Tensor | float | None = None
+    alpha: Found = field(default_factory=dict)
+    nonzeros: Numbers | None = None
     h_entries: int = 0
 
 
@@ -56,11 +59,11 @@ class Call:
     units: int
     stride: int
     activated: bool = False
-    kept: Kept = field(default_factory=Kept)
+    numbers: CallNumbers = field(default_factory=CallNumbers)
 
 
 @dataclass(eq=False)
-class Pass:
+class ForwardPass:
     """One forward pass of the model: its samples and its calls in the order in which they ended.
 
     begins:  told of each backward pass, by its number, that begins to bring gradients to the parameters

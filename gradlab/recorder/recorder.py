@@ -31,7 +31,7 @@ from gradlab.recorder.checks import (
 from gradlab.recorder.compiled import EagerSteps, is_compiled, plain_name
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.ledger import Ledger, Record
-from gradlab.recorder.meters import BatchMeter, ProbeMeter, View
+from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.parameters import ParameterMeter
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.taps import Tap, Taps
@@ -116,11 +116,10 @@ class Recorder:
         self.probe, self.steps = probe, steps
         self.seconds = 0.0
         self._schedule = record_schedule.parse(schedule, "schedule")
-        view = View(stacked)
         self._layers, self._metrics, self._batch_dim = layers, metrics, 1 if stacked else batch_dim
         self._hooked, self._eager = metrics != "gradients", EagerSteps()
-        self._meter = BatchMeter(view, loss_reduction, accumulation)
-        self._probe_meter = ProbeMeter(view, metrics == "full")
+        self._meter = BatchMeter(stacked, loss_reduction, accumulation)
+        self._probe_meter = ProbeMeter(stacked, metrics == "full")
         self._ledger = Ledger(seeds, metrics)
         self._look()
         self._log = _logger(log_to)

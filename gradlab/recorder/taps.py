@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import StackedPReLU
-from gradlab.recorder.passes import Call, Pass
+from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
 from gradlab.recorder.units import axis_in_view, batch_size, tensors, unit_axis
 
@@ -29,9 +29,9 @@ from gradlab.recorder.units import axis_in_view, batch_size, tensors, unit_axis
 class Meter(Protocol):
     """What is measured at a call, its outputs (z is the first), the activation phi on it, and phi's result h."""
 
-    def output(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None: ...
+    def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None: ...
 
-    def recomputed(self, forward: Pass, call: Call, outputs: list[Tensor]) -> None: ...
+    def recomputed(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None: ...
 
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None: ...
 
@@ -85,14 +85,14 @@ class Taps:
     ) -> None:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
         self.batch_dim, self.no_grad = batch_dim, False
-        self.passes: list[Pass] = []
+        self.passes: list[ForwardPass] = []
         self.seconds = 0.0
         self._handles: list[
             RemovableHandle
         ] = []  # of the root's own hooks, in the order in which they must run
         self._inner: list[RemovableHandle] = []
         self._local = threading.local()  # data parallelism runs one thread a replica
-        self._loose: Pass | None = None  # calls of parts of the model, outside a call of the whole
+        self._loose: ForwardPass | None = None  # calls of parts of the model, outside a call of the whole
         self._parameters: list[Tensor] = []
         self._running: set[int] = set()  # backward passes that bring gradients and go on
         self._going = 0  # forward passes that go on, in all threads
@@ -167,11 +167,11 @@ class Taps:
 
     # -- passes ----------------------------------------------------------------------------------------------
 
-    def _stack(self) -> list[Pass | None]:
+    def _stack(self) -> list[ForwardPass | None]:
         """The root calls going on in this thread, outermost first; None for an evaluation."""
         if not hasattr(self._local, "stack"):
             self._local.stack, self._local.modes = [], []
-        stack: list[Pass | None] = self._local.stack
+        stack: list[ForwardPass | None] = self._local.stack
         return stack
 
     def _modes(self) -> list[_Watch]:
@@ -196,7 +196,7 @@ class Taps:
             stack.append(stack[-1])
             return
         self._forget_finished()
-        forward = Pass(
+        forward = ForwardPass(
             self._begins,
             [each for each in self.root.parameters() if each.requires_grad],
             batch=batch_size((args, kwargs), self.batch_dim),
@@ -234,7 +234,7 @@ class Taps:
             self._running.add(task)
             Variable._execution_engine.queue_callback(partial(self._running.discard, task))
 
-    def _current(self) -> Pass | None:
+    def _current(self) -> ForwardPass | None:
         stack = self._stack()
         if stack:
             return stack[-1]
@@ -242,7 +242,7 @@ class Taps:
             return None
         if self._loose is None or self._loose.backward or self._loose not in self.passes:
             self._forget_finished()
-            self._loose = Pass(self._begins, self._parameters)
+            self._loose = ForwardPass(self._begins, self._parameters)
             self.passes.append(self._loose)
         return self._loose
 

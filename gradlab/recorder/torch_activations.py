@@ -17,11 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradlab import activations
-from gradlab.activations.modules import in_flat_part
+from gradlab.activations.spec import Interval
 from gradlab.activations.tanh import tanh
 from gradlab.base.errors import ConfigError
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,10 @@ def _clamp(a: Arguments) -> Shape | None:
     low, high = a.get("min"), a.get("max")
     if isinstance(low, Tensor) or isinstance(high, Tensor) or low is None or low != 0:
         return None
-    flats: tuple[Interval, ...] = ((-inf, 0.0),) if high is None else ((-inf, 0.0), (float(high), inf))
+    if high is None:
+        flats: tuple[Interval, ...] = ((-inf, 0.0),)
+    else:
+        flats = ((-inf, 0.0), (float(high), inf)) if high > 0 else ((-inf, inf),)
     return Shape(flats, 1.0)  # no `line`: torch passes the gradient at the very edge of a clamp
 
 
@@ -128,13 +129,6 @@ def _functions() -> dict[Any, str]:
 
 
 FUNCTIONS = _functions()
-
-
-def in_flats(shape: Shape, z: Tensor) -> Tensor:
-    """Boolean, the shape of z: whether phi is flat there; below 0 where a learned slope is exactly 0."""
-    if shape.alpha is not None:
-        return (z <= 0) & (shape.alpha == 0)
-    return in_flat_part(shape.flats, z)
 
 
 def shape_of(kind: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Shape | None:

@@ -44,15 +44,6 @@ def axis_in_view(x: Tensor, units: int, stride: int) -> int | None:
     return there[0] if len(there) == 1 else None
 
 
-def by_unit(x: Tensor, axis: int) -> Tensor:
-    """x with every axis but the units' run together: [1, batch, unit]. A number is one sample of one unit."""
-    if x.dim() == 0:
-        return x.reshape(1, 1, 1)
-    if axis != x.dim() - 1:
-        x = x.movedim(axis, -1)
-    return x.reshape(1, -1, x.shape[-1])
-
-
 def tensors(value: object) -> list[Tensor]:
     """The floating tensors in what a module returned, in order: a tensor, or tuples, dicts, dataclasses of them.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -28,19 +27,17 @@ from torch import Tensor, nn
 from gradlab import theory
 from gradlab.activations.kernels import kernels_of
 from gradlab.activations.modules import StackedPReLU, slope_of
-from gradlab.activations.spec import Interval
 from gradlab.nn import statistics as st
 from gradlab.nn.buffered import BufferedPass
 from gradlab.nn.workspace import Workspace
 from gradlab.parts.random_net import RandomNet
+from gradlab.sensors import metrics as mt
 from gradlab.sensors.hooks import hooked
 from gradlab.sensors.sensor import Observed, Seen, Sensor, Taken
 from gradlab.tables.block import Block
 from gradlab.tables.layers import LAYERS, layer_table
 from gradlab.tables.spec import Places, names
 
-SATURATED_BELOW = 0.05  # share of sup|phi'| (the definition of saturated_fraction)
-LOW_ACTIVITY_BELOW = 0.01  # share of the probe (the definition of low_activity_fraction)
 COMPARED = names(column for column in LAYERS.columns if column.compared)
 REDUCED_TOGETHER = 1 << 19  # entries: more at once saves no call worth saving, and takes memory
 
@@ -71,9 +68,8 @@ class LayerSensor(Sensor):
         self._phi_inputs: list[Tensor] = []
         self._h: list[Tensor] = []
         self._deltas: list[tuple[int, Tensor]] = []
-        self._weights_before: list[tuple[Tensor, Tensor]] = []
+        self._weights_before: list[tuple[Tensor, st.Numbers]] = []
         self._space = Workspace()
-        self._single = torch.empty(0, device=self.probe.device)
         shapes = [linear.weight.shape for linear in self.linears]
         # Layers of one shape are reduced together: twenty small reductions cost twenty times one's overhead.
         runs = [(shapes.index(shape), shapes.count(shape), shape.numel()) for shape in dict.fromkeys(shapes)]
@@ -139,14 +135,10 @@ class LayerSensor(Sensor):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self.dead = state["dead"].to(self.probe.device) if "dead" in state else None
 
-    def _put(self, layers: int | Sequence[int], column: str, numbers: Tensor) -> None:
-        """Numbers of one layer, [replica], or of several, [layer * replica] or [layer, replica]."""
-        places = [layers] if isinstance(layers, int) else layers
-        self._taken.setdefault(column, []).append((places, numbers))
-
-    def _mask(self, like: Tensor) -> Tensor:
-        """Scratch for 0 and 1 in float32, of another tensor's shape, until the next call."""
-        return self._space.empty("mask", like.shape, self._single)
+    def _put(self, layers: Sequence[int], found: mt.Found) -> None:
+        """Numbers of one layer or several, [layer * replica] or [layer, replica], by column."""
+        for column, numbers in found.items():
+            self._taken.setdefault(column, []).append((layers, st.as_tensor(numbers)))
 
     # -- the probe -------------------------------------------------------------------------------------------
 
@@ -157,7 +149,7 @@ class LayerSensor(Sensor):
         """
         self._taken, self._inside, self._rows = {}, [], {}
         every = range(len(self.linears))
-        self._put(every, "nonfinite", torch.zeros(len(every), self.replicas, device=self.probe.device))
+        self._put(every, {mt.NONFINITE: torch.zeros(len(every), self.replicas, device=self.probe.device)})
         x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
         with self.mlp.evaluating():
             if buffered:
@@ -172,15 +164,16 @@ class LayerSensor(Sensor):
                 ):
                     self.mlp(x)
         for column, rows in self._rows.items():
-            self._put(range(len(rows)), column, st.together(rows))
+            self._put(range(len(rows)), {column: st.together(rows)})
         if self._inside:
             inside, pieces = torch.stack(self._inside), self.activation.pieces
             self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
         self.seconds = 0.0
 
-    def _add(self, column: str, numbers: st.Numbers) -> None:
-        """Numbers of the probe's next layer, [replica]."""
-        self._rows.setdefault(column, []).append(numbers)
+    def _add(self, found: mt.Found) -> None:
+        """Numbers of the probe's next layer, [replica], by column."""
+        for column, numbers in found.items():
+            self._rows.setdefault(column, []).append(numbers)
 
     def _probe_linear(self, layer: int, z: Tensor) -> None:
         self._signal(z)
@@ -188,32 +181,24 @@ class LayerSensor(Sensor):
             self._probe_before(layer, z)
 
     def _signal(self, z: Tensor) -> None:
-        mean, std = st.means_stds(z, self._scratch(z))
-        self._add("z_mean", mean)
-        self._add("z_std", std)
+        self._add(mt.signal(z, self._space))
 
     def _probe_before(self, layer: int, z: Tensor) -> None:
         pieces = self.activation.pieces
-        self._inside.append(self._samples_inside(self.activation.flats if pieces is None else pieces[0], z))
+        intervals = self.activation.flats if pieces is None else pieces[0]
+        self._inside.append(mt.samples_inside(intervals, z, self._space))
         if pieces is None and not (self._kernels and self._kernels.of_output):
             self._slopes(self._slope(layer, z, z))
 
     def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
-        self._add("h_mean", st.means(h))
-        self._add("h_rms", st.root_mean_squares(h, self._scratch(h)))
-        if self.full:
-            self._add("h_p95_abs", st.percentile(h.abs(), 0.95))
-
-    def _scratch(self, x: Tensor) -> Tensor:
-        """Memory for the squares of x."""
-        return self._space.empty("squares", (self.replicas, x.numel() // self.replicas), x)
+        self._add(mt.activation(h, self._space, self.full))
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""
         if self._kernels is None:
-            return slope_of(self.mlp.layers[layer].activation, z)
+            return slope_of(self.mlp.layers[layer].activation.forward, z)
         slope = self._space.empty("slope", z.shape, z)
         self._kernels.backward(self._space.ones(z.shape, z), kept, slope)
         return slope
@@ -221,29 +206,19 @@ class LayerSensor(Sensor):
     def _slopes(self, slope: Tensor) -> None:
         """slope: phi'(z), which is written over."""
         assert self.activation.slope_sup is not None
-        self._add("slope_sq", st.mean_squares(slope, self._scratch(slope)))
-        edge = SATURATED_BELOW * self.activation.slope_sup
-        saturated = torch.lt(slope.abs_(), edge, out=self._mask(slope))
-        self._add("saturated_fraction", st.means(saturated))
+        self._add(mt.slopes(slope, self.activation.slope_sup, self._space))
 
     def _count_two_slopes(self, inside: Tensor, first: float, second: float) -> Tensor:
         """As `_slopes` for all layers, where phi' is `first` on some samples of a unit and `second` on the rest.
 
         inside: how many, [hidden layer, replica, unit]. Returns on how many phi is flat, in the same shape.
         """
-        hidden = range(len(inside))
-        slope = torch.full((1, 1, 1), first, dtype=st.wide_dtype(inside), device=inside.device)
-        learned = self._learned_slopes()
+        hidden, learned = range(len(inside)), self._learned_slopes()
+        slope: float | Tensor = first
         if learned is not None:
-            slope = learned.to(slope.dtype)
-            self._put(hidden, "alpha", slope.mean(dim=2))
-        inside = inside.to(slope.dtype)
-        rest, edge = len(self.probe) - inside, SATURATED_BELOW * slope.abs().clamp(min=abs(second))
-        squares = inside * slope.square() + rest * second**2
-        saturated = inside * (slope.abs() < edge) + rest * (edge > abs(second))
-        entries = len(self.probe) * inside.shape[2]
-        self._put(hidden, "slope_sq", squares.sum(dim=2) / entries)
-        self._put(hidden, "saturated_fraction", saturated.sum(dim=2) / entries)
+            slope = learned.to(st.wide_dtype(learned))
+            self._put(hidden, mt.learned_slope(slope.flatten(0, 1)))
+        self._put(hidden, mt.two_slopes(inside, len(self.probe), slope, second))
         return inside * (slope == 0)
 
     def _learned_slopes(self) -> Tensor | None:
@@ -254,31 +229,10 @@ class LayerSensor(Sensor):
 
     def _count_dead(self, inactive: Tensor) -> None:
         """inactive: samples of the probe on which phi is flat for a unit, [hidden layer, replica, unit]."""
-        rows, hidden = len(self.probe), range(len(inactive))
-        dead = inactive == rows
-        low = rows - inactive < LOW_ACTIVITY_BELOW * rows
-        for column, mask in (("dead_fraction", dead), ("low_activity_fraction", low)):
-            self._put(hidden, column, mask.sum(dim=2).to(st.wide_dtype(inactive)) / mask.shape[2])
-        if self.dead is not None:
-            self._put(hidden, "deaths", (dead & ~self.dead).sum(dim=2))
-            self._put(hidden, "revivals", (self.dead & ~dead).sum(dim=2))
+        hidden = range(len(inactive))
+        dead, found = mt.dead_units(inactive, len(self.probe))
+        self._put(hidden, found if self.dead is None else found | mt.changes(dead, self.dead))
         self.dead = dead
-
-    def _samples_inside(self, intervals: Sequence[Interval], z: Tensor) -> Tensor:
-        """On how many samples each unit sits in one of the intervals: [replica, unit]."""
-        mask = self._mask(z)
-        counts = []
-        for low, high in intervals:
-            if low == -inf:
-                torch.le(z, high, out=mask)
-            elif high == inf:
-                torch.ge(z, low, out=mask)
-            else:
-                mask.copy_((z >= low) & (z <= high))
-            counts.append(mask.sum(dim=1))
-        if not counts:
-            return torch.zeros(z.shape[0], z.shape[2], device=z.device)
-        return counts[0] if len(counts) == 1 else torch.stack(counts).sum(dim=0)
 
     # -- the training step -----------------------------------------------------------------------------------
 
@@ -322,7 +276,7 @@ class LayerSensor(Sensor):
     def _reduce_batch(self) -> None:
         """What the hooks have kept."""
         for layer, z in enumerate(self._z):
-            self._count_nonfinite([layer], z)
+            self._put([layer], mt.nonfinite(z, self._space))
         learned = self._learned_slopes()
         for some in _chunks(range(len(self._h)), self._h[0].numel()):
             inputs = torch.cat([self._phi_inputs[layer] for layer in some]) if self._phi_inputs else None
@@ -343,30 +297,26 @@ class LayerSensor(Sensor):
         hidden, learned = range(len(kept.z)), self._learned_slopes()
         for some in _chunks(hidden, kept.z[0].numel()):
             z, h, delta = (x[some.start : some.stop].flatten(0, 1) for x in (kept.z, kept.h, kept.delta))
-            self._count_nonfinite(some, z)
+            self._put(some, mt.nonfinite(z, self._space))
             self._count_batch(some, z, h, learned)
             self._measure_delta(some, delta)
-        self._count_nonfinite([len(hidden)], kept.outputs)
+        self._put([len(hidden)], mt.nonfinite(kept.outputs, self._space))
         self._measure_delta([len(hidden)], gradient)
 
     def _count_batch(self, some: range, z: Tensor | None, h: Tensor, learned: Tensor | None) -> None:
         """z, h: of some hidden layers, [layer * replica, batch, unit]; learned: PReLU's slopes of all."""
         if self.activation.elementwise:
             assert z is not None
-            if learned is None:
-                inactive = self._samples_inside(self.activation.flats, z)
-            else:  # flat below 0 where the slope there is exactly 0
-                below = self._samples_inside(((-inf, 0.0),), z)
-                inactive = below * (learned[some.start : some.stop] == 0).flatten(0, 1)
-            self._put(some, "batch_dead_fraction", st.share(inactive == z.shape[1]))
-        zeros = torch.eq(h, 0, out=self._mask(h))
-        self._put(some, "zero_fraction", st.mean(zeros))
+            intervals = self.activation.flats if learned is None else mt.BELOW_ZERO
+            inactive = mt.samples_inside(intervals, z, self._space)
+            if learned is not None:  # flat below 0 where the slope there is exactly 0
+                inactive = inactive * (learned[some.start : some.stop] == 0).flatten(0, 1)
+            self._put(some, mt.dead_on_batch(inactive, z.shape[1]))
+        self._put(some, mt.zeros(self._space.nonzeros(h), h.shape[1] * h.shape[2]))
 
     def _measure_delta(self, layers: Sequence[int], delta: Tensor) -> None:
         """delta: the gradient of the loss in z, [layer * replica, batch, unit]."""
-        # The loss is a mean over the batch: one sample's own error is the gradient times the batch size.
-        self._put(layers, "delta_rms", st.rms(delta) * delta.shape[1])
-        self._count_nonfinite(layers, delta)
+        self._put(layers, mt.delta(delta, self._space) | mt.nonfinite(delta, self._space))
 
     def take_gradients(self, gradients: Mapping[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""
@@ -374,37 +324,24 @@ class LayerSensor(Sensor):
         for layers in self._alike:
             weight = _together([gradients[self.linears[layer].weight] for layer in layers])
             bias = _together([gradients[self.linears[layer].bias] for layer in layers])
-            self._put(layers, "weight_grad_norm", st.norm(weight))
-            self._put(layers, "bias_grad_norm", st.norm(bias))
-            self._put(layers, "weight_grad_mean_abs", st.mean_abs(weight))
-            self._count_nonfinite(layers, weight)
-            self._count_nonfinite(layers, bias)
-            if self.full:
-                self._put(layers, "weight_grad_p05", st.percentile(weight, 0.05))
-                self._put(layers, "weight_grad_p95", st.percentile(weight, 0.95))
-            zeros = torch.eq(weight, 0, out=self._mask(weight))
-            self._put(layers, "grad_zero_fraction", st.mean(zeros))
+            self._put(layers, mt.weight_gradient(weight, self._space, self.full, weight[0].numel()))
+            self._put(layers, mt.bias_gradient(bias, self._space))
+            self._put(layers, mt.nonfinite(weight, self._space))
+            self._put(layers, mt.nonfinite(bias, self._space))
             before = torch.cat(self._weights(layers))  # a copy, of one layer too
-            size = st.norm(before)
-            self._put(layers, "weight_norm", size)
-            self._weights_before.append((before, size))
+            found = mt.weight_size(before, self._space)
+            self._put(layers, found)
+            self._weights_before.append((before, found["weight_norm"]))
 
     def after_update(self) -> None:
         """Compare with the weights as they were in `take_gradients`."""
         for layers, (before, size) in zip(self._alike, self._weights_before, strict=True):
-            update = torch.sub(_together(self._weights(layers)), before, out=before)
-            self._put(layers, "update_ratio", st.norm(update) / size)
-            if self.full:
-                self._put(layers, "update_mean_abs", st.mean_abs(update))
+            change = torch.sub(_together(self._weights(layers)), before, out=before)
+            self._put(layers, mt.update(change, size, self._space, self.full))
         self._weights_before = []
 
     def _weights(self, layers: Sequence[int]) -> list[Tensor]:
         return [self.linears[layer].weight.detach() for layer in layers]
-
-    def _count_nonfinite(self, layers: Sequence[int], x: Tensor) -> None:
-        """x: [layer * replica, ...]. All zeros are there already."""
-        if not st.surely_finite(x):
-            self._put(layers, "nonfinite", st.nonfinite(x))
 
     def _timed(self, hook: Callable[..., None]) -> Callable[..., None]:
         def timed(*args: Any) -> None:

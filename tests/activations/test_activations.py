@@ -6,9 +6,11 @@ import torch
 from scipy import special
 
 from gradlab import activations
-from gradlab.activations.modules import build_module, in_flat_part, slope_of
+from gradlab.activations.modules import build_module, slope_of
 from gradlab.activations.tanh import tanh
 from gradlab.base.errors import ConfigError
+from gradlab.nn.workspace import Workspace
+from gradlab.sensors.metrics import samples_inside
 
 VARIANTS = [
     *activations.names(),
@@ -33,7 +35,7 @@ def test_numpy_face_is_the_torch_kernel(text: str) -> None:
         activation.phi(GRID), module(z).detach().numpy().ravel(), rtol=1e-12, atol=1e-13
     )
     np.testing.assert_allclose(
-        activation.slope(GRID), slope_of(module, z).numpy().ravel(), rtol=1e-9, atol=1e-13
+        activation.slope(GRID), slope_of(module.forward, z).numpy().ravel(), rtol=1e-9, atol=1e-13
     )
 
 
@@ -71,7 +73,8 @@ def test_slope_sup_is_reached_and_never_passed(text: str) -> None:
 def test_flat_parts_are_where_the_slope_is_exactly_zero(text: str) -> None:
     activation = activations.get(text)
     assert activation.slope is not None
-    flat = in_flat_part(activation.flats, torch.from_numpy(GRID)).numpy()
+    units = torch.from_numpy(GRID).reshape(1, 1, -1)  # of one sample
+    flat = samples_inside(activation.flats, units, Workspace())[0].numpy()
     np.testing.assert_array_equal(flat, activation.slope(GRID) == 0.0)
 
 
