@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from cli.conftest import TINY
 
 from gradlab.lab import experiment
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY
+from cli.conftest import TINY
 
 from gradlab.cli.execution import PHASES
 from gradlab.cli.main import COMMANDS
