@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 DEBUG = "GRADLAB_DEBUG"
 
@@ -110,3 +111,12 @@ def unknown(where: str, kind: str, name: str, known: Sequence[str], allowed: str
     allowed: in words, where more is allowed than the known names
     """
     return Problem(where, f"unknown {kind} {name!r}", allowed or ", ".join(known), nearest(name, known))
+
+
+def attempt(problems: list[Problem], call: Callable[[], Any]) -> Any:
+    """The call's value, or None with its problems collected."""
+    try:
+        return call()
+    except UserError as error:
+        problems.extend(error.problems)
+        return None

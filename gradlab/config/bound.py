@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from gradlab import activations, sensors
 from gradlab.activations import Activation
-from gradlab.base.errors import ConfigError, Problem, UserError
+from gradlab.base.errors import ConfigError, Problem, UserError, attempt
 from gradlab.base.own import Own
 from gradlab.config.keys import KEYS
 from gradlab.config.sections import Network, Recording, Training
@@ -21,6 +20,8 @@ from gradlab.parts.optimizers import Optimizer
 from gradlab.parts.rates import Rate
 from gradlab.parts.record_schedule import Schedule
 from gradlab.parts.residuals import Residual
+from gradlab.sensors import own_columns
+from gradlab.sensors.own_columns import Metrics
 
 Where = Callable[[str], str]
 """How an error names the place of a key, by its path."""
@@ -50,6 +51,12 @@ class BoundRecording:
     section: Recording
     schedule: Schedule | None
     probe: int | None
+    metrics: Metrics
+
+    @property
+    def own(self) -> dict[str, Own]:
+        """What of it the user named, by the key's path and the column."""
+        return {f"recording.metrics:{name}": own for name, own in self.metrics.own.items()}
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ class Bound:
             "network.init": self.init.own,
             "network.norm": self.norm.own,
         }
-        return {path: own for path, own in found.items() if own is not None} | self.training.own
+        named = {path: own for path, own in found.items() if own is not None}
+        return named | self.training.own | self.recording.own
 
 
 def flag_of(path: str) -> str:
@@ -83,17 +91,17 @@ def flag_of(path: str) -> str:
 def bind(network: Network, training: Training, recording: Recording, where: Where = flag_of) -> Bound:
     """The parts that the sections name. Raises UserError with every problem."""
     problems: list[Problem] = []
-    activation = collect(problems, lambda: activations.get(network.activation, where("network.activation")))
-    init = activation and collect(
+    activation = attempt(problems, lambda: activations.get(network.activation, where("network.activation")))
+    init = activation and attempt(
         problems, lambda: inits.get(network.init, activation, where("network.init"), own=True)
     )
     sample = (min(training.batch_size, SAMPLES), network.width)
-    norm = collect(problems, lambda: norms.get(network.norm, where("network.norm"), sample=sample))
-    residual = collect(
+    norm = attempt(problems, lambda: norms.get(network.norm, where("network.norm"), sample=sample))
+    residual = attempt(
         problems, lambda: residuals.get(network.residual, network.depth, where("network.residual"))
     )
-    taught = collect(problems, lambda: bind_training(training, where))
-    recorded = collect(problems, lambda: bind_recording(recording, where))
+    taught = attempt(problems, lambda: bind_training(training, where))
+    recorded = attempt(problems, lambda: bind_recording(recording, where))
     if norm and norm.over_batch and training.batch_size == 1:
         message = f"{norm.name} norm needs two samples or more"
         problems.append(Problem(where("training.batch_size"), message, ">= 2"))
@@ -110,7 +118,7 @@ def bind_training(training: Training, where: Where = flag_of) -> BoundTraining:
     def place(key: str) -> str:
         return where(f"training.{key}")
 
-    optimizer = collect(
+    optimizer = attempt(
         problems,
         lambda: optimizers.get(
             training.optimizer,
@@ -120,8 +128,8 @@ def bind_training(training: Training, where: Where = flag_of) -> BoundTraining:
             own=True,
         ),
     )
-    loss = collect(problems, lambda: losses.get(training.loss, place("loss"), own=True))
-    rate = collect(
+    loss = attempt(problems, lambda: losses.get(training.loss, place("loss"), own=True))
+    rate = attempt(
         problems, lambda: rates.parse(training.schedule, training.lr, training.steps, place("schedule"))
     )
     if problems:
@@ -133,8 +141,9 @@ def bind_training(training: Training, where: Where = flag_of) -> BoundTraining:
 def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecording:
     """The parts of [recording]. Raises UserError with every problem."""
     problems: list[Problem] = []
-    schedule = collect(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
-    probe = collect(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
+    schedule = attempt(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
+    probe = attempt(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
+    metrics = attempt(problems, lambda: own_columns.get(recording.metrics, where("recording.metrics")))
     for table in recording.asked if recording.record == "off" else ():
         if option := sensors.optional()[table].table.option:
             message = "they are taken at the records, and record = off makes none"
@@ -143,7 +152,7 @@ def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecordi
             )
     if problems:
         raise UserError(problems)
-    return BoundRecording(recording, schedule, probe)
+    return BoundRecording(recording.model_copy(update={"metrics": metrics.text}), schedule, probe, metrics)
 
 
 def parse_probe(text: str, where: str = "probe") -> int | None:
@@ -153,12 +162,3 @@ def parse_probe(text: str, where: str = "probe") -> int | None:
     if text.isdecimal() and int(text) > 0:
         return int(text)
     raise ConfigError(Problem(where, f"{text!r} is no number of rows", "a whole number from 1, or all"))
-
-
-def collect(problems: list[Problem], call: Callable[[], Any]) -> Any:
-    """The call's value, or None with its problems collected."""
-    try:
-        return call()
-    except UserError as error:
-        problems.extend(error.problems)
-        return None

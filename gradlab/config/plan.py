@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from gradlab import data
-from gradlab.base.errors import DataError, Problem, UserError
+from gradlab.base.errors import DataError, Problem, UserError, attempt
 from gradlab.base.identity import identity_of
 from gradlab.base.own import source_of
 from gradlab.config import KEYS, Request
-from gradlab.config.bound import Bound, bind, collect
+from gradlab.config.bound import Bound, bind
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Section, Training
 from gradlab.data import Dataset
 from gradlab.tables.cell import CELL
@@ -214,18 +214,18 @@ def _cell(
     varying: the keys with extra columns; digests: the identity of a data set, found once a plan
     """
     where, place = request.where, request.where("data.name")
-    bound = collect(problems, lambda: bind(config.network, config.training, config.recording, request.where))
-    digest = collect(problems, lambda: digests(config.data, place))
+    bound = attempt(problems, lambda: bind(config.network, config.training, config.recording, request.where))
+    digest = attempt(problems, lambda: digests(config.data, place))
     if bound is None or digest is None:
         return None
     named = config.data.model_copy(update={"name": data.canonical(config.data.name, place)})
-    dataset = collect(problems, lambda: load_data(named, digest, place))
+    dataset = attempt(problems, lambda: load_data(named, digest, place))
     if dataset is None:
         return None
     network, training = bound.network, bound.training.section
     before = len(problems)
-    collect(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
-    collect(
+    attempt(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
+    attempt(
         problems,
         lambda: bound.training.loss.check_classes(dataset.classes, dataset.name, where("training.loss")),
     )

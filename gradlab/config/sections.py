@@ -80,8 +80,9 @@ class RecordingBase(Section):
     """when to record"""
     probe: str = "512"
     """training rows held for dead units and signal statistics: a number, or all"""
-    metrics: Literal["standard", "full"] = "standard"
-    """full adds the columns that published rules ask for"""
+    metrics: str = "standard"
+    """columns of layers.csv: standard, full (adds those that published rules ask for), and your own,
+    standard,package.module:function"""
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.recorder.ledger import row_name
+from gradlab.tables.layers import LEVELS
 
-METRICS = ("gradients", "standard", "full")
+WITHOUT_HOOKS = "gradients"
+METRICS = (WITHOUT_HOOKS, *LEVELS)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -44,11 +46,7 @@ def problems_of(model: nn.Module, metrics: str) -> list[Problem]:
             problems.append(Problem("model", f"{name} is on the meta device and holds no numbers", hint=hint))
     if not parameters:
         problems.append(Problem("model", "the model has no parameters, so no gradients"))
-    if metrics not in METRICS:
-        problems.append(
-            Problem("metrics", f"unknown {metrics!r}", ", ".join(METRICS), nearest(str(metrics), METRICS))
-        )
-    elif metrics != "gradients" and isinstance(model, torch.jit.ScriptModule):
+    if metrics != WITHOUT_HOOKS and isinstance(model, torch.jit.ScriptModule):
         problems.append(_scripted("the model"))
     return problems
 
@@ -87,7 +85,7 @@ def chosen(
             some = ", ".join([*modules][:8])
             problems.append(Problem("layers", f"{pattern!r} names no module with parameters", some, close))
     found = {n: m for n, m in modules.items() if any(fnmatchcase(n, pattern) for pattern in patterns)}
-    if metrics != "gradients":
+    if metrics != WITHOUT_HOOKS:
         problems += [_scripted(n) for n, m in found.items() if isinstance(m, torch.jit.ScriptModule)]
     return found
 

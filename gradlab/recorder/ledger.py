@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradlab.nn.statistics import wide_dtype
 from gradlab.sensors.metrics import GRADIENT_NORMS, UPDATE, Found
+from gradlab.sensors.own_columns import Metrics
 from gradlab.tables.layers import layer_table
 from gradlab.tables.spec import names
 from gradlab.tables.table import Table
@@ -140,13 +141,13 @@ class Ledger:
     fans: fan_in and fan_out by module path, where it has them
     """
 
-    def __init__(self, seeds: Sequence[int], metrics: str) -> None:
+    def __init__(self, seeds: Sequence[int], metrics: Metrics) -> None:
         self.seeds = tuple(seeds)
         self.fans: dict[str, tuple[int, int]] = {}
-        self.spec = layer_table("full" if metrics == "full" else "standard")
+        self.spec = layer_table(metrics.text)
         self.order: list[Key] = []
         self.records = 0
-        self._recorded = GRADIENT_NORMS if metrics == "gradients" else self.spec.measured
+        self._recorded = GRADIENT_NORMS if metrics.level == "gradients" else self.spec.measured
         self._place = {name: place for place, name in enumerate(self._recorded)}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []

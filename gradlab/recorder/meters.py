@@ -24,6 +24,7 @@ from gradlab.recorder.passes import Call, CallNumbers, ForwardPass
 from gradlab.recorder.torch_activations import Shape
 from gradlab.recorder.units import dense_values, real
 from gradlab.sensors import metrics as mt
+from gradlab.sensors.own_columns import Metrics
 
 Reduction = str | float
 
@@ -51,6 +52,14 @@ class View:
         for axis in reversed(axes):  # the same on every sample
             slope = slope.select(axis, 0)
         return mt.samples_inside(mt.BELOW_ZERO, z, self.space, axes) * (slope == 0), samples
+
+    def units_last(self, h: Tensor, call: Call) -> Tensor:
+        """h as [replica, sample, unit]: where it has more axes, each of their points counts as a sample."""
+        if self.stacked:
+            return h
+        if h.dim() == call.axes:
+            h = h.movedim(call.axis, -1)
+        return h.reshape(1, -1, h.shape[-1])
 
 
 class BatchMeter:
@@ -225,8 +234,8 @@ def _total(counts: Sequence[Numbers]) -> Numbers:
 class ProbeMeter:
     """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record."""
 
-    def __init__(self, stacked: bool, full: bool) -> None:
-        self.view, self.full = View(stacked), full
+    def __init__(self, stacked: bool, metrics: Metrics) -> None:
+        self.view, self.metrics = View(stacked), metrics
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
         # samples, on how many of them phi is flat for each unit [replica, unit], line
@@ -250,7 +259,10 @@ class ProbeMeter:
 
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
-            self._put(call, mt.activation(h.detach(), self.view.space, self.full))
+            found = mt.activation(h.detach(), self.view.space, self.metrics.full)
+            if own := self.metrics.own:
+                found |= mt.users(own, self.view.units_last(h, call))
+            self._put(call, found)
 
     def finish(self) -> None:
         """What is counted by unit, of calls of one shape together, once the probe went through."""

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gradlab.base.errors import ConfigError, GradlabError, Problem
+from gradlab.base.errors import ConfigError, GradlabError, Problem, attempt
 from gradlab.nn.mlp import StackedMLP
 from gradlab.parts import record_schedule
 from gradlab.recorder.checks import (
+    METRICS,
+    WITHOUT_HOOKS,
     chosen,
     optimizers_of,
     parameters_of,
@@ -37,6 +39,7 @@ from gradlab.recorder.sinks import sink
 from gradlab.recorder.taps import Tap, Taps
 from gradlab.recorder.text import report
 from gradlab.recorder.units import fans, own_parameters
+from gradlab.sensors import own_columns
 from gradlab.tables.table import write_csv
 
 if TYPE_CHECKING:
@@ -66,7 +69,9 @@ class Recorder:
     schedule: which steps are recorded: `log` (34 of 1,000), `all`, `every:N`; `off` leaves the first one (and the last)
     layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
     steps:    number of steps of the run, so that the last one is recorded too
-    metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`
+    metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`; behind
+              the last two, columns of your own, `standard,package.module:function`: a function of one layer's
+              activations on the probe, [sample, unit], that returns a number
     loss_reduction: how the loss combines the samples of a forward pass, so that delta is one sample's own: "mean",
               "sum", or the number that the samples' losses are divided by
     accumulation: number of backward passes whose losses are averaged into one update ("mean" only)
@@ -101,10 +106,13 @@ class Recorder:
         if isinstance(layers, Iterable) and not isinstance(layers, str):
             layers = list(layers)
         stacked = isinstance(self.model, StackedMLP)
-        problems = problems_of(self.model, metrics)
+        problems: list[Problem] = []
+        columns = attempt(problems, lambda: own_columns.get(metrics, "metrics", METRICS))
+        level = columns.level if columns else METRICS[-1]
+        problems += problems_of(self.model, level)
         problems += problems_with(schedule, steps, loss_reduction, accumulation, batch_dim)
         if not problems:
-            chosen(self._parametrised(), layers, metrics, problems)
+            chosen(self._parametrised(), layers, level, problems)
         if problems:
             raise ConfigError(problems)
         replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
@@ -116,11 +124,11 @@ class Recorder:
         self.probe, self.steps = probe, steps
         self.seconds = 0.0
         self._schedule = record_schedule.parse(schedule, "schedule")
-        self._layers, self._metrics, self._batch_dim = layers, metrics, 1 if stacked else batch_dim
-        self._hooked, self._eager = metrics != "gradients", EagerSteps()
+        self._layers, self._metrics, self._batch_dim = layers, level, 1 if stacked else batch_dim
+        self._hooked, self._eager = level != WITHOUT_HOOKS, EagerSteps()
         self._meter = BatchMeter(stacked, loss_reduction, accumulation)
-        self._probe_meter = ProbeMeter(stacked, metrics == "full")
-        self._ledger = Ledger(seeds, metrics)
+        self._probe_meter = ProbeMeter(stacked, columns)
+        self._ledger = Ledger(seeds, columns)
         self._look()
         self._log = _logger(log_to)
         self._step = 0

@@ -33,6 +33,7 @@ from gradlab.nn.workspace import Workspace
 from gradlab.parts.random_net import RandomNet
 from gradlab.sensors import metrics as mt
 from gradlab.sensors.hooks import hooked
+from gradlab.sensors.own_columns import Metrics
 from gradlab.sensors.sensor import Observed, Seen, Sensor, Taken
 from gradlab.tables.block import Block
 from gradlab.tables.layers import LAYERS, layer_table
@@ -45,17 +46,17 @@ REDUCED_TOGETHER = 1 << 19  # entries: more at once saves no call worth saving, 
 class LayerSensor(Sensor):
     """Fills layers.csv for a stacked MLP in training.
 
-    metrics: as `--metrics` has it. `dead`: the dead units of the newest record, boolean [hidden layer, replica, unit]
+    metrics: the columns. `dead`: the dead units of the newest record, boolean [hidden layer, replica, unit]
     """
 
     table = LAYERS
 
-    def __init__(self, observed: Observed, metrics: str = "standard") -> None:
+    def __init__(self, observed: Observed, metrics: Metrics) -> None:
         super().__init__(observed)
         mlp = observed.mlp
-        self.table = layer_table(metrics)
+        self.table = layer_table(metrics.text)
         self.mlp, self.activation, self.probe = mlp, observed.activation, observed.probe
-        self.full = metrics == "full"
+        self.metrics = metrics
         self.columns = {name: place for place, name in enumerate(self.table.recorded)}
         self.linears = mlp.linears
         self.replicas = observed.replicas
@@ -193,7 +194,7 @@ class LayerSensor(Sensor):
     def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
-        self._add(mt.activation(h, self._space, self.full))
+        self._add(mt.activation(h, self._space, self.metrics.full) | mt.users(self.metrics.own, h))
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""
@@ -324,7 +325,7 @@ class LayerSensor(Sensor):
         for layers in self._alike:
             weight = _together([gradients[self.linears[layer].weight] for layer in layers])
             bias = _together([gradients[self.linears[layer].bias] for layer in layers])
-            self._put(layers, mt.weight_gradient(weight, self._space, self.full, weight[0].numel()))
+            self._put(layers, mt.weight_gradient(weight, self._space, self.metrics.full, weight[0].numel()))
             self._put(layers, mt.bias_gradient(bias, self._space))
             self._put(layers, mt.nonfinite(weight, self._space))
             self._put(layers, mt.nonfinite(bias, self._space))
@@ -337,7 +338,7 @@ class LayerSensor(Sensor):
         """Compare with the weights as they were in `take_gradients`."""
         for layers, (before, size) in zip(self._alike, self._weights_before, strict=True):
             change = torch.sub(_together(self._weights(layers)), before, out=before)
-            self._put(layers, mt.update(change, size, self._space, self.full))
+            self._put(layers, mt.update(change, size, self._space, self.metrics.full))
         self._weights_before = []
 
     def _weights(self, layers: Sequence[int]) -> list[Tensor]:

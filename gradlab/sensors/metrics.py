@@ -9,8 +9,9 @@ points counts as a sample.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import hypot, inf, sqrt
+from numbers import Real
 from operator import mul
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gradlab.activations.spec import Interval
+from gradlab.base import generators
+from gradlab.base.own import Own
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import EXACT_COUNT, Workspace
@@ -50,6 +53,26 @@ def activation(h: Tensor, space: Workspace, full: bool) -> Found:
     """h_mean, h_rms: mean and root mean square of h = phi(z); h_p95_abs, where `full`: 95th percentile of |h|."""
     found: Found = {"h_mean": space.mean(h), "h_rms": space.rms(h)}
     return found | {"h_p95_abs": st.percentile(space.rows(h).abs(), 0.95)} if full else found
+
+
+def users(own: Mapping[str, Own], h: Tensor) -> Found:
+    """The columns of the user's own, by name: a function each of one layer's h of one replica, [sample, unit].
+
+    It gets a copy, and what it draws leaves no trace. Raises ConfigError for whatever it cannot do, and where it does
+    not return one number.
+    """
+    return {name: [_number(of, replica) for replica in h] for name, of in own.items()}
+
+
+def _number(own: Own, h: Tensor) -> float:
+    with own.running(), generators.kept(h.device.type), torch.no_grad():
+        found = own.attribute(h.detach().clone(), **own.arguments)
+    if isinstance(found, Real):
+        return float(found)
+    if isinstance(found, Tensor) and found.numel() == 1 and not found.is_complex():
+        return float(found)
+    made = f"a tensor {[*found.shape]}" if isinstance(found, Tensor) else type(found).__name__
+    raise own.refused(f"gave {made} for a layer's h", "one number")
 
 
 def slopes(slope: Tensor, steepest: float | Tensor, space: Workspace) -> Found:

@@ -95,6 +95,25 @@ FULL: tuple[Column, ...] = (
 LAYERS_FULL = replace(LAYERS, columns=(*LAYERS.columns, *FULL))
 
 
+LEVELS = ("standard", "full")
+"""The words of `--metrics` for gradlab's own columns."""
+
+
 def layer_table(metrics: str) -> TableSpec:
-    """layers.csv with `--metrics standard` or `full`."""
-    return LAYERS_FULL if metrics == "full" else LAYERS
+    """layers.csv with the columns of `--metrics`: `standard` or `full`, and the user's own, none of which is
+    imported here (`sensors.own_columns`)."""
+    parts = metrics.split(",")
+    table = LAYERS_FULL if "full" in (part.strip() for part in parts) else LAYERS
+    own = tuple(own_column(part) for part in parts if is_own(part))
+    return replace(table, columns=(*table.columns, *own)) if own else table
+
+
+def is_own(part: str) -> bool:
+    """Whether a part of `--metrics` names a column of the user's own."""
+    return ":" in part
+
+
+def own_column(part: str) -> Column:
+    """The column of `package.module:function`: it bears the function's name."""
+    name = part.split(":")[1].rpartition(".")[2].strip()
+    return _signed(name, "", f"the user's own, {part.strip()}, on the probe")

@@ -325,7 +325,7 @@ class Training:
 def _sensors(observed: Observed, stack: Stack) -> list[Sensor]:
     """What records the stack: the tables that were asked for, then the layers."""
     asked = [sensors.optional()[name](observed) for name in stack.recording.asked]
-    return [*asked, LayerSensor(observed, stack.recording.metrics)]
+    return [*asked, LayerSensor(observed, stack.bound.recording.metrics)]
 
 
 def _empty_blocks(every: Sequence[Sensor], replicas: int) -> dict[str, Block]:

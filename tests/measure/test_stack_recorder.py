@@ -13,6 +13,7 @@ from torch import nn
 from gradlab import activations
 from gradlab.nn.buffered import BufferedPass
 from gradlab.nn.mlp import StackedMLP
+from gradlab.sensors import own_columns
 from gradlab.sensors.layers import LayerSensor
 from gradlab.sensors.sensor import Observed
 from gradlab.train import loop
@@ -31,7 +32,7 @@ def net(**flags: object) -> tuple[StackedMLP, torch.Tensor, LayerSensor]:
     probe = torch.from_numpy(data.x_train[:16])
     names = ("",) * len(mlp.linears)
     watched = Observed(mlp, activations.get(stack.cell.network.activation), probe, names, 16)
-    return mlp, probe, LayerSensor(watched, "full")
+    return mlp, probe, LayerSensor(watched, own_columns.get("full"))
 
 
 # -- the probe -------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from gradlab.cli.main import load
 from gradlab.config import KEYS, schema, starter
 from gradlab.config.keys import PARTS
 from gradlab.nn.mlp import build_mlp
-from gradlab.parts import inits, norms, optimizers, record_schedule, residuals
+from gradlab.parts import inits, norms, record_schedule, residuals
 from gradlab.parts.optimizers import OPTIMIZERS
 from gradlab.parts.registries import REGISTRIES
 from gradlab.train.loop import Training
@@ -78,11 +77,6 @@ def test_what_an_optimiser_keeps_is_its_state(name: str) -> None:
         training.optimizer.step([g.clone() for g in gradients], 0.1)
     for a, b in zip(one.parameters, other.parameters, strict=True):
         assert torch.equal(a, b)
-
-
-def test_the_usual_rates_are_those_of_the_registry_and_nobody_knows_a_users() -> None:
-    assert optimizers.usual_rate("sgd") == 0.03 and optimizers.usual_rate("adam") == 0.001
-    assert isnan(optimizers.usual_rate("torch.optim:Adagrad"))
 
 
 def test_closed_branches_are_those_that_give_nothing_at_birth() -> None:

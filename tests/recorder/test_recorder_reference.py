@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradlab.recorder.recorder import Recorder
+from gradlab.sensors import own_columns
 from gradlab.sensors.layers import LayerSensor
 from gradlab.sensors.sensor import Observed
 from gradlab.tables.layers import LAYERS, LAYERS_FULL
@@ -211,7 +212,7 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
                 .sum()
             )
 
-        own = LayerSensor(Observed(mlp, activation, probe, ("",) * 4, 10))
+        own = LayerSensor(Observed(mlp, activation, probe, ("",) * 4, 10), own_columns.get("standard"))
         own.begin(None)
         with own.watching():
             gradients = torch.autograd.grad(loss(mlp(x)), list(mlp.parameters()), materialize_grads=True)

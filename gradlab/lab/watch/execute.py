@@ -15,10 +15,10 @@ from gradlab import data
 from gradlab.analyse.records import split_cells
 from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
-from gradlab.base.errors import Problem, UserError
+from gradlab.base.errors import Problem, UserError, attempt
 from gradlab.base.identity import identity_of
 from gradlab.config import Request, to_toml
-from gradlab.config.bound import bind_recording, bind_training, collect
+from gradlab.config.bound import bind_recording, bind_training
 from gradlab.config.plan import device_of
 from gradlab.config.sections import Training
 from gradlab.lab.interrupt import Interrupt, Interrupted
@@ -47,25 +47,29 @@ def watch(
     """
     config = request.base
     problems: list[Problem] = []
-    made = collect(problems, lambda: named(model, "MODEL"))
-    own = collect(problems, lambda: named(batches, "--batches")) if batches else None
+    made = attempt(problems, lambda: named(model, "MODEL"))
+    own = attempt(problems, lambda: named(batches, "--batches")) if batches else None
     problems += without_meaning(request, bool(batches))
-    recording = collect(problems, lambda: bind_recording(config.recording, request.where))
+    recording = attempt(problems, lambda: bind_recording(config.recording, request.where))
     if config.recording.record == "off":
         where = request.where("recording.record")
         problems.append(Problem(where, "without records what was watched would be lost", "log, all, every:N"))
-    taught = collect(problems, lambda: bind_training(config.training, request.where))
+    taught = attempt(problems, lambda: bind_training(config.training, request.where))
     device = device_of(config.run.device, request, problems)
     dataset = digest = None
     if not batches:
         where = request.where("data.name")
-        dataset = collect(problems, lambda: data.load(config.data.name, config.data.target, where))
+        dataset = attempt(problems, lambda: data.load(config.data.name, config.data.target, where))
         digest = None if dataset is None else dataset.digest
     if problems:
         raise UserError(problems)
     training = taught.section
     identity = [
-        *((s.text, s.source) for s in (made, own, *taught.own.values()) if s is not None),
+        *(
+            (s.text, s.source)
+            for s in (made, own, *taught.own.values(), *recording.own.values())
+            if s is not None
+        ),
         digest,
         training.differing(),
         config.run.dtype,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gradlab import sensors
 from gradlab.base.errors import Problem
 from gradlab.config import KEYS, Key, Request
 
 OF_STACKS = (
     "training.stack_size",
-    "recording.jacobian",
-    "recording.histograms",
+    *(f"recording.{sensor.table.option.name}" for sensor in sensors.optional().values() if sensor.table.option),
     "run.tables",
     "run.workers",
     "run.executor",
