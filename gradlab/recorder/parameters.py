@@ -27,7 +27,7 @@ BLOCK_ENTRIES = 1 << 19  # of everything put side by side: few calls, and two me
 
 
 @dataclass
-class Block:
+class SameShape:
     """Keys of one shape. rows: [key, replica, entry]; entries: of a key and replica, with the zeros that a sparse
     gradient does not store; copied: whether rows are memory of their own."""
 
@@ -57,9 +57,9 @@ class ParameterMeter:
             own = own_parameters(module)
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
-        self._sizes: list[tuple[Block, Numbers]] = []  # the weights of this record and their norms
+        self._sizes: list[tuple[SameShape, Numbers]] = []  # the weights of this record and their norms
         # of weights that are about to change: the optimisers they wait for, and they as they are, with their norms
-        self._before: list[tuple[set[int], list[tuple[Block, Numbers]]]] = []
+        self._before: list[tuple[set[int], list[tuple[SameShape, Numbers]]]] = []
 
     def place(self, record: Record) -> None:
         """Add the modules that were not called themselves: behind their parent's last row, else at the end."""
@@ -119,7 +119,7 @@ class ParameterMeter:
             each = [torch.stack([*islice(parts, len(found))]).norm() for found in grouped.values()]
         yield tuple(grouped), torch.stack(each)
 
-    def _size(self, block: Block) -> mt.Found:
+    def _size(self, block: SameShape) -> mt.Found:
         return mt.weight_size(block.flat, self._workspace)
 
     def before_update(self, updates: Iterable[set[int]]) -> None:
@@ -143,7 +143,7 @@ class ParameterMeter:
                 rows = block.rows if whole and block.copied else block.rows.clone()
                 # a difference would be rounded to the format of the weights
                 rows = rows.float() if rows.dtype in HALVES else rows
-                kept.append((Block(block.keys, rows, block.entries, True), sizes))
+                kept.append((SameShape(block.keys, rows, block.entries, True), sizes))
             self._before.append((set(by), kept))
         self._sizes = []
 
@@ -156,7 +156,7 @@ class ParameterMeter:
                     for before, sizes in kept:
                         self._put_update(record, before, sizes)
 
-    def _put_update(self, record: Record, before: Block, sizes: Numbers) -> None:
+    def _put_update(self, record: Record, before: SameShape, sizes: Numbers) -> None:
         own = [self.weights[key] for key in before.keys]
         if all(len(weights) == 1 for weights in own):
             then = before.rows.view(len(own), *own[0][0].shape).unbind()
@@ -175,7 +175,7 @@ class ParameterMeter:
 
     # -- blocks ----------------------------------------------------------------------------------------------
 
-    def _blocks(self, grouped: Grouped, held: bool = False) -> Iterator[Block]:
+    def _blocks(self, grouped: Grouped, held: bool = False) -> Iterator[SameShape]:
         """What is under each key as rows of blocks; keys with nothing are left out.
 
         A block is gone with the next one, unless the blocks are `held`: those are gone with the next held ones.
@@ -186,7 +186,7 @@ class ParameterMeter:
                 rows, copied = self._joined(tensors[0]).unsqueeze(0), len(tensors[0]) > 1
             else:
                 rows, copied = self._beside(tensors, number if held else "rows"), True
-            yield Block(keys, rows, entries // rows.shape[1], copied)
+            yield SameShape(keys, rows, entries // rows.shape[1], copied)
 
     def _split(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], int]]:
         """The keys of each block and the entries of one of them."""
@@ -229,7 +229,9 @@ class ParameterMeter:
         return x.flatten(1) if self.stacked else x.reshape(1, -1)
 
 
-def _count_nonfinite(record: Record, keys: Sequence[Key], norms: Numbers, blocks: Iterable[Block]) -> None:
+def _count_nonfinite(
+    record: Record, keys: Sequence[Key], norms: Numbers, blocks: Iterable[SameShape]
+) -> None:
     """Put how many entries are not finite; `blocks` are looked at where the norms are not, or where asking waits."""
     record.put_zero(keys, mt.NONFINITE)
     if not st.surely_finite(st.as_tensor(norms)):

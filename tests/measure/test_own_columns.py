@@ -21,6 +21,7 @@ from torch import nn
 from gradlab import Recorder
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.cli.main import main
+from gradlab.sensors import metrics, own_columns
 from gradlab.store.results import read_folder
 from gradlab.tables.layers import LAYERS
 from gradlab.train.loop import build_stack
@@ -109,6 +110,9 @@ def test_nothing_else_notices_them() -> None:
         np.testing.assert_array_equal(plain.layers.column(name), beside.layers.column(name))
     np.testing.assert_array_equal(plain.blocks["steps"].values, beside.blocks["steps"].values)
     assert (beside.layers.column("writes")[:, :, :-1] == 0).all()
+    state, h = torch.get_rng_state(), torch.ones(2, 3, 4)
+    assert metrics.users(own_columns.get("own_metrics:writes").own, h) == {"writes": [0, 0]}
+    assert torch.equal(torch.get_rng_state(), state) and (h == 1).all()
 
 
 def test_a_run_writes_them_and_every_command_reads_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,12 +209,9 @@ def test_the_recorder_writes_them_for_any_model_with_channels_as_units() -> None
     text = "standard,own_metrics:kurtosis,own_metrics:shape"
     with torch.no_grad():
         maps, features = model[:2](x), model[:5](x)
-    text += ",own_metrics:writes"
-    generator = torch.get_rng_state()
     with Recorder(model, probe=x, metrics=text, schedule="all") as recorder:
         nn.functional.cross_entropy(model(x), y).backward()
         recorder.step()
-    assert torch.equal(torch.get_rng_state(), generator)  # of which `writes` draws
     rows = recorder.to_frame().set_index("layer")
     assert rows["shape"].tolist()[:2] == [9 * 16 * 1000 + 3, 9 * 1000 + 7] and np.isnan(rows["shape"][3])
     assert rows["kurtosis"][1] == pytest.approx(kurtosis(maps.double().numpy()), rel=1e-5)

@@ -8,7 +8,11 @@ from gradlab.config import KEYS, Key, Request
 
 OF_STACKS = (
     "training.stack_size",
-    *(f"recording.{sensor.table.option.name}" for sensor in sensors.optional().values() if sensor.table.option),
+    *(
+        f"recording.{sensor.table.option.name}"
+        for sensor in sensors.optional().values()
+        if sensor.table.option
+    ),
     "run.tables",
     "run.workers",
     "run.executor",
