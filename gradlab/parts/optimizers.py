@@ -26,8 +26,6 @@ Owners = Sequence[tuple["nn.Parameter", int | None]]
 """The parameters of a stack with the replica that each belongs to; None where its first axis is the replicas'."""
 Where = Callable[[str], str]
 
-BUFFERS = ("momenta", "squares", "means", "counts")
-
 
 class StackOptimizer(Protocol):
     """An optimiser of one stack in training."""

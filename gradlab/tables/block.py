@@ -62,12 +62,6 @@ class Block:
         assert applies.shape == values.shape[1:]
         return replace(self, values=values, applies=applies)
 
-    def with_column(self, name: str, values: Array) -> Block:
-        """The same records with another content of one column, [replica, record, *axes]."""
-        changed = self.values.copy()
-        changed[..., self.columns.index(name)] = values
-        return replace(self, values=changed)
-
     def rows(
         self, spec: TableSpec, cell: Mapping[str, Any], seeds: Sequence[int], steps: Sequence[int]
     ) -> Table:
