@@ -143,7 +143,10 @@ def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecordi
     problems: list[Problem] = []
     schedule = attempt(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
     probe = attempt(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
-    metrics = attempt(problems, lambda: own_columns.get(recording.metrics, where("recording.metrics")))
+    flags = [key.flag for key in KEYS.values()]  # a key that varies is a column of every table
+    metrics = attempt(
+        problems, lambda: own_columns.get(recording.metrics, where("recording.metrics"), taken=flags)
+    )
     for table in recording.asked if recording.record == "off" else ():
         if option := sensors.optional()[table].table.option:
             message = "they are taken at the records, and record = off makes none"

@@ -39,11 +39,16 @@ class View:
         self.stacked = stacked
         self.space = Workspace() if stacked else OneModel()
 
+    def by_unit(self, x: Tensor, call: Call) -> Tensor:
+        """x as [replica, sample, unit], where each position in time or space is a sample."""
+        if self.stacked:
+            return x
+        x, unit = self._unit_axis(x, call)
+        return x.movedim(unit, -1).reshape(1, -1, x.shape[unit])
+
     def inactive(self, z: Tensor, shape: Shape, call: Call) -> tuple[Tensor, int]:
         """On how many samples phi is flat for each unit, [unit] or [replica, unit], and how many samples there are."""
-        unit = call.axis if z.dim() == call.axes else z.dim() - 1
-        if z.dim() < 2:
-            z, unit = z.reshape(1, -1), 1
+        z, unit = self._unit_axis(z, call)
         axes = (1,) if self.stacked else tuple(axis for axis in range(z.dim()) if axis != unit)
         samples = self.space.entries(z) // z.shape[unit]
         if shape.alpha is None:
@@ -53,13 +58,12 @@ class View:
             slope = slope.select(axis, 0)
         return mt.samples_inside(mt.BELOW_ZERO, z, self.space, axes) * (slope == 0), samples
 
-    def units_last(self, h: Tensor, call: Call) -> Tensor:
-        """h as [replica, sample, unit]: where it has more axes, each of their points counts as a sample."""
-        if self.stacked:
-            return h
-        if h.dim() == call.axes:
-            h = h.movedim(call.axis, -1)
-        return h.reshape(1, -1, h.shape[-1])
+    @staticmethod
+    def _unit_axis(x: Tensor, call: Call) -> tuple[Tensor, int]:
+        """x with a sample axis, if it has none, and the axis of its units."""
+        if x.dim() < 2:
+            return x.reshape(1, -1), 1
+        return x, call.axis if x.dim() == call.axes else x.dim() - 1
 
 
 class BatchMeter:
@@ -261,7 +265,10 @@ class ProbeMeter:
         if h.numel():
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
             if own := self.metrics.own:
-                found |= mt.users(own, self.view.units_last(h, call))
+                with (
+                    torch._C.DisableTorchFunction()
+                ):  # an activation in a user's function is none of the model's
+                    found |= mt.users(own, self.view.by_unit(h, call))
             self._put(call, found)
 
     def finish(self) -> None:

@@ -6,7 +6,7 @@ bears the function's name. It is called for each replica by itself, on a copy, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradlab.base.errors import ConfigError, Problem, unknown
@@ -36,10 +36,13 @@ class Metrics:
         return self.level == "full"
 
 
-def get(text: str, where: str = "metrics", levels: Sequence[str] = LEVELS) -> Metrics:
+def get(
+    text: str, where: str = "metrics", levels: Sequence[str] = LEVELS, taken: Collection[str] = ()
+) -> Metrics:
     """What a text asks for: one of `levels`, and the user's own columns, which are imported.
 
-    Raises ConfigError naming `where`.
+    taken: names that no column of the user's own may bear, besides those of gradlab's columns. Raises ConfigError
+    naming `where`.
     """
     words: list[str] = []
     own: dict[str, Own] = {}
@@ -48,7 +51,7 @@ def get(text: str, where: str = "metrics", levels: Sequence[str] = LEVELS) -> Me
             words.append(part.strip())
             continue
         name = own_column(part).name
-        if name in KNOWN or name in own:
+        if name in KNOWN or name in own or name in taken:
             raise ConfigError(Problem(where, f"there is a column {name!r} already", "another name"))
         own[name] = load_own(parse_item(part, where), where)
     for word in words:

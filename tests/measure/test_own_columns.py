@@ -40,7 +40,7 @@ def shape(h):
     return h.shape[0] * 1000 + h.shape[1]
 def writes(h):
     torch.rand(3)
-    return h.zero_().sum()
+    return torch.relu(h.zero_()).sum()
 def talks(h):
     print("hello from the column")
     return 1.5
@@ -53,6 +53,10 @@ def each_unit(h):
 def word(h):
     return "large"
 def h_rms(h):
+    return 0.0
+def depth(h):
+    return 0.0
+def batch_size(h):
     return 0.0
 not_a_function = 3
 """
@@ -154,6 +158,7 @@ def test_what_it_prints_is_no_data(capsys: pytest.CaptureFixture[str]) -> None:
         ("standard,own_metrics:not_a_function", "cannot be called"),
         ("standard,nowhere:kurtosis", "cannot import 'nowhere'"),
         ("standard,own_metrics:h_rms", "there is a column 'h_rms' already"),
+        ("standard,own_metrics:depth", "there is a column 'depth' already"),
         ("standard,own_metrics:kurtosis,own_metrics:kurtosis", "there is a column 'kurtosis' already"),
         ("standard,own_metrics:", "neither NAME:key=value nor package.module:Attr"),
         ("standard,", "unknown metrics ''"),
@@ -216,6 +221,23 @@ def test_the_recorder_writes_them_for_any_model_with_channels_as_units() -> None
     assert rows["shape"].tolist()[:2] == [9 * 16 * 1000 + 3, 9 * 1000 + 7] and np.isnan(rows["shape"][3])
     assert rows["kurtosis"][1] == pytest.approx(kurtosis(maps.double().numpy()), rel=1e-5)
     assert rows["kurtosis"][2] == pytest.approx(kurtosis(features.double().numpy()), rel=1e-5)
+
+
+def test_the_recorder_does_not_take_a_columns_activations_for_the_models() -> None:
+    tables = []
+    for text in ("standard", "standard,own_metrics:writes"):
+        model, x, y = conv(), torch.linspace(-1, 1, 324).view(9, 1, 6, 6), torch.arange(9) % 2
+        with Recorder(model, probe=x, metrics=text, schedule="all") as recorder:
+            nn.functional.cross_entropy(model(x), y).backward()
+            recorder.step()
+        tables.append(recorder.to_frame())
+    assert tables[1]["writes"].tolist()[:2] == [0, 0]
+    pd.testing.assert_frame_equal(tables[0], tables[1].drop(columns="writes"))
+
+
+def test_a_name_that_a_grid_may_need_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *TINY, "--metrics", "standard,own_metrics:batch_size"]) == 2
+    assert "there is a column 'batch_size' already" in capsys.readouterr().err
 
 
 def test_the_recorder_and_the_stack_say_the_same() -> None:

@@ -20,6 +20,7 @@ CLOSE = 1e-9
     {"activation": "tanh"},
     {"activation": "prelu", "optimizer": "adam"},
     {"activation": "relu", "norm": "batch", "residual": "pre", "depth": 4},
+    {"norm": "torch.nn:BatchNorm1d", "optimizer": "torch.optim:Adagrad", "loss": "torch.nn:MultiMarginLoss"},
 ])  # fmt: skip
 def test_cpu_and_gpu_agree(flags: dict[str, object]) -> None:
     flags = {**flags, "steps": 20, "dtype": "float64"}
@@ -37,7 +38,7 @@ def test_a_captured_pass_fills_the_gradients_of_the_pass_it_captured() -> None:
     x, y = training._batch()
     training.captured.run(x, y)
     captured = [gradient.clone() for gradient in training.captured.gradients]
-    expected = training._backward(training.loss(training.mlp(x), y))
+    expected = training._backward(training.loss.of(training.mlp(x), y))
     for got, wanted in zip(captured, expected, strict=True):
         torch.testing.assert_close(got, wanted)
 
