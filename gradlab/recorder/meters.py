@@ -265,10 +265,7 @@ class ProbeMeter:
         if h.numel():
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
             if own := self.metrics.own:
-                with (
-                    torch._C.DisableTorchFunction()
-                ):  # an activation in a user's function is none of the model's
-                    found |= mt.users(own, self.view.by_unit(h, call))
+                found |= mt.users(own, self.view.by_unit(h, call))
             self._put(call, found)
 
     def finish(self) -> None:
