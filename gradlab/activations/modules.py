@@ -45,6 +45,11 @@ class PerReplica(nn.Module):
         self.instances = nn.ModuleList(instances)
         self._call = call
 
+    @property
+    def text(self) -> str:
+        """What the user named."""
+        return self._call.own.text
+
     def forward(self, z: Tensor) -> Tensor:
         pairs = zip(self.instances, z, strict=True)
         return torch.stack([self._call(instance, part) for instance, part in pairs])
@@ -66,6 +71,8 @@ class UsersCall:
             image = function(z.clone() if self.spare else z)
         if not isinstance(image, Tensor) or image.shape != z.shape:
             raise self.own.refused("does not map a tensor to one of the same shape")
+        if image.dtype != z.dtype:
+            raise self.own.refused(f"makes {image.dtype} of {z.dtype}", "a tensor of the same number format")
         return image
 
 

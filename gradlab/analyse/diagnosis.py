@@ -16,7 +16,7 @@ from gradlab.base.errors import ConfigError, unknown
 from gradlab.base.grammar import parse_item
 from gradlab.base.own import Own, load_own
 
-WHERE = "ruleset"
+WHERE = "--ruleset"
 EVERY = "all"
 
 

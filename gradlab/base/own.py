@@ -12,10 +12,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words
+from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words, nearest
 from gradlab.base.grammar import Item, Parameter, Value, bind, write_item
 
 Literal = int | float | str
@@ -29,7 +31,8 @@ class Own:
     attribute: what was imported
     arguments: the parameters that are its own, numbers where they read as such
     settings:  the value of each parameter that gradlab keeps for itself
-    source:    the text of the file that defines it, part of the identity of whatever is made with it
+    source:    the texts of the module that was named and of the file that defines it, where that is another; part of
+               the identity of whatever is made with it
     where:     how an error names the place it was given in
     """
 
@@ -40,6 +43,11 @@ class Own:
     settings: Mapping[str, Value]
     source: str
     where: str
+
+    @property
+    def source_now(self) -> str:
+        """As `source`, of the files as they are by now."""
+        return _source(self.name, self.attribute)
 
     def running(self) -> AbstractContextManager[None]:
         """Around a call of it in the middle of a run: see `users_code`."""
@@ -53,8 +61,11 @@ class Own:
 def load_own(item: Item, where: str, reserved: Mapping[str, Parameter] | None = None) -> Own:
     """Import what an item names; the working directory counts as on the path.
 
+    A module that is there already is taken as it is, as Python does.
+
     reserved: the parameters that are not passed on to it. Raises ConfigError naming `where` when there is no such
-    module or attribute, when it cannot be called, or for a reserved parameter that is not allowed.
+    module or attribute, when it cannot be called or its file has changed since it was imported, and for a reserved
+    parameter that is not allowed.
     """
     reserved = reserved or {}
     name = f"{item.name}:{item.attribute}"
@@ -66,7 +77,7 @@ def load_own(item: Item, where: str, reserved: Mapping[str, Parameter] | None = 
     )
     attribute = import_attribute(item, where)
     arguments = {key: _literal(value) for key, value in given.items()}
-    return Own(text, name, attribute, arguments, settings, source_of(attribute), where)
+    return Own(text, name, attribute, arguments, settings, _imported_source(name, attribute, where), where)
 
 
 def import_attribute(item: Item, where: str) -> Any:
@@ -80,7 +91,8 @@ def import_attribute(item: Item, where: str) -> Any:
     assert item.attribute is not None
     for part in item.attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigError(Problem(where, f"module {item.name!r} has no attribute {item.attribute!r}"))
+            message = f"module {item.name!r} has no attribute {item.attribute!r}"
+            raise ConfigError(Problem(where, message, hint=nearest(part, dir(found))))
         found = getattr(found, part)
     if not callable(found):
         message = f"{item.name}:{item.attribute} cannot be called"
@@ -101,20 +113,55 @@ def users_code(where: str, failed: str, allowed: str | None = None) -> Iterator[
         raise ConfigError(Problem(where, f"{failed}: {in_words(error)}", allowed)) from error
 
 
-def source_of(attribute: Any) -> str:
-    """The source of the file that defines the attribute: a change in a helper beside it counts as a change.
+_seen: dict[str, tuple[object, str]] = {}
+"""module -> what Python imported it by, and the text of its file when gradlab first met it"""
 
-    Of an object, such as a module that was built already, it is that of its class.
-    """
-    defined = attribute if inspect.isclass(attribute) or inspect.isroutine(attribute) else type(attribute)
+
+def _imported_source(name: str, attribute: Any, where: str) -> str:
+    """The source of what is in memory. Raises ConfigError where the file says something else by now: its results would
+    be kept under the wrong name."""
+    for module in _modules(name, attribute):
+        spec, text = getattr(module, "__spec__", None), _text(module)
+        met, then = _seen.setdefault(module.__name__, (spec, text))
+        if met is not spec:  # it was imported again
+            _seen[module.__name__] = (spec, text)
+        elif text != then:
+            message = f"module {module.__name__!r} has changed since it was imported"
+            raise ConfigError(Problem(where, message, hint="start Python again, or reload the module"))
+    return _source(name, attribute)
+
+
+def _source(name: str, attribute: Any) -> str:
+    """A change in a helper beside it counts as a change, too."""
+    return "\n".join(_text(module) for module in _modules(name, attribute))
+
+
+def _modules(name: str, attribute: Any) -> list[ModuleType]:
+    """The module that was named, and the one that defines the attribute, beneath decorators and `functools.partial`; of
+    an object that was built already, the one of its class."""
+    found = inspect.unwrap(attribute)
+    while isinstance(found, partial):
+        found = inspect.unwrap(found.func)
+    defined = found if inspect.isclass(found) or inspect.isroutine(found) else type(found)
+    names = (name.partition(":")[0], getattr(defined, "__module__", None) or "")
+    return [sys.modules[each] for each in dict.fromkeys(names) if each in sys.modules]
+
+
+def _text(module: ModuleType) -> str:
+    """The text of its file; its name where it has none, such as one in C."""
     try:
-        return Path(inspect.getsourcefile(defined) or "").read_text(encoding="utf-8")
+        return Path(inspect.getsourcefile(module) or "").read_text(encoding="utf-8")
     except (OSError, TypeError, ValueError):
-        return f"{getattr(defined, '__module__', '')}.{getattr(defined, '__qualname__', '')}"
+        return module.__name__
+
+
+WORDS: Mapping[str, Literal] = {"True": True, "False": False}
 
 
 def _literal(text: str) -> Literal:
-    """A parameter as a number where it reads as one; never evaluated."""
+    """A parameter as a number or truth where it reads as one; never evaluated."""
+    if text in WORDS:
+        return WORDS[text]
     for kind in (int, float):
         try:
             return kind(text)

@@ -25,7 +25,7 @@ from gradlab.sensors.own_columns import Metrics
 
 Where = Callable[[str], str]
 """How an error names the place of a key, by its path."""
-SAMPLES = 4  # on which a user's own norm is tried, where a batch is not smaller
+SAMPLES = 4  # on which a user's own norm is tried, where a batch is not smaller, and a user's own column
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ def bind(network: Network, training: Training, recording: Recording, where: Wher
     )
     taught = attempt(problems, lambda: bind_training(training, where))
     recorded = attempt(problems, lambda: bind_recording(recording, where))
+    if recorded and recorded.metrics.own:
+        attempt(problems, lambda: _try_columns(recorded.metrics, network.width))
     if norm and norm.over_batch and training.batch_size == 1:
         message = f"{norm.name} norm needs two samples or more"
         problems.append(Problem(where("training.batch_size"), message, ">= 2"))
@@ -109,6 +111,15 @@ def bind(network: Network, training: Training, recording: Recording, where: Wher
         raise UserError(problems)
     texts = {"activation": activation.text, "init": init.text, "norm": norm.text, "residual": residual.text}
     return Bound(network.model_copy(update=texts), activation, init, norm, residual, taught, recorded)
+
+
+def _try_columns(metrics: Metrics, width: int) -> None:
+    """Call the user's own columns on made-up activations. Raises ConfigError where one fails."""
+    import torch
+
+    from gradlab.sensors.metrics import users
+
+    users(metrics.own, torch.linspace(-1, 1, SAMPLES * width).reshape(1, SAMPLES, width))
 
 
 def bind_training(training: Training, where: Where = flag_of) -> BoundTraining:

@@ -18,7 +18,6 @@ from typing import Any
 from gradlab import data
 from gradlab.base.errors import DataError, Problem, UserError, attempt
 from gradlab.base.identity import identity_of
-from gradlab.base.own import source_of
 from gradlab.config import KEYS, Request
 from gradlab.config.bound import Bound, bind
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Section, Training
@@ -92,7 +91,7 @@ class Stack:
     def check_sources(self) -> None:
         """Raise DataError where a part of the user's own has changed since the cell was made."""
         for path, own in self.bound.own.items():
-            if identity_of(source_of(own.attribute)) != self.cell.sources.get(path):
+            if identity_of(own.source_now) != self.cell.sources.get(path):
                 hint = "start the command again"
                 raise DataError(Problem(own.name, "it has changed since this was planned", hint=hint))
 

@@ -81,8 +81,7 @@ class RecordingBase(Section):
     probe: str = "512"
     """training rows held for dead units and signal statistics: a number, or all"""
     metrics: str = "standard"
-    """columns of layers.csv: standard, full (adds those that published rules ask for), and your own,
-    standard,package.module:function"""
+    """standard, or full (with what published rules ask for); behind a comma your own package.module:function"""
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -17,8 +17,13 @@ from gradlab.parts.inits import Init
 
 def generator(seed: int, purpose: str, layer: int = 0) -> torch.Generator:
     """A CPU generator of its own for one purpose of one replica; its `initial_seed()` is the purpose's key."""
+    return torch.Generator().manual_seed(seed_of(seed, purpose, layer))
+
+
+def seed_of(seed: int, purpose: str, layer: int) -> int:
+    """What the draws of one replica for one purpose in one layer start from: 63 bits."""
     key = blake2b(f"{seed}/{purpose}/{layer}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
+    return int.from_bytes(key, "little") >> 1
 
 
 def draw_weight(init: Init, seed: int, layer: int, fan_in: int, fan_out: int) -> Tensor:

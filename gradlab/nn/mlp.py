@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradlab.activations import Activation
 from gradlab.activations.modules import PerReplica, build_module
-from gradlab.nn.draws import biases_from, draw_bias, draw_weight, generator, weights_from
+from gradlab.nn.draws import biases_from, draw_bias, draw_weight, generator, seed_of, weights_from
 from gradlab.nn.norm import build_norm
 from gradlab.nn.products import linear
 from gradlab.nn.skips import Skip
@@ -192,14 +192,17 @@ def _assemble(
         factor = residual.weight_factor(layer) if layer <= depth else 1.0
         return StackedLinear((weight * factor).to(dtype), bias.unsqueeze(1).to(dtype))
 
+    def keys(layer: int, purpose: str) -> tuple[int, ...]:
+        return tuple(seed_of(seed, purpose, layer) for seed in seeds)
+
     hidden = []
     for layer in range(1, depth + 1):
         fan_in = features if layer == 1 else width
         hidden.append(
             HiddenLayer(
                 linear(layer, fan_in, width),
-                build_module(activation, replicas, width, seeds),
-                build_norm(norm, replicas, width, seeds),
+                build_module(activation, replicas, width, keys(layer, "activation")),
+                build_norm(norm, replicas, width, keys(layer, "norm")),
                 norm.position,
                 Skip(residual, layer, replicas),
             )

@@ -37,7 +37,7 @@ def _found() -> dict[str, Paper]:
     return {paper.name: paper for paper in sorted(every, key=lambda paper: (paper.order, paper.name))}
 
 
-PAPERS = Registry("result", _found())
+PAPERS = Registry("paper", _found())
 
 
 def find(names: list[str]) -> list[Paper]:

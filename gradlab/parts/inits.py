@@ -7,6 +7,7 @@ its moments are unknown.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import sqrt
@@ -296,6 +297,9 @@ def get(text: str, activation: Activation, where: str = "init", *, own: bool = F
     )
 
 
+FILLS = "a function that fills a weight in place"
+
+
 def _users(item: Item, where: str) -> Init:
     """A function that fills a weight in place, as those of torch.nn.init do; tried on a small one."""
     import torch
@@ -311,9 +315,15 @@ def _users(item: Item, where: str) -> Init:
         bias=float(own.settings["bias"]),
         own=own,
     )
+    if inspect.isclass(own.attribute):
+        raise own.refused("is a class", FILLS)
     with generators.seeded(0, "cpu"):
-        init.fill(torch.zeros(6, 4, dtype=torch.float64))
-    return init
+        for before in (torch.nan, 0.0):
+            weight = torch.full((6, 4), before, dtype=torch.float64)
+            init.fill(weight)
+            if not (weight.isnan().all() if before else (weight == 0).all()):
+                return init
+    raise own.refused("leaves the weight as it was", FILLS)
 
 
 _Derivation = Callable[["Activation", Mapping[str, float], str], dict[str, float]]

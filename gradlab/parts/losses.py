@@ -6,13 +6,14 @@ Outputs are [replica, batch, unit], labels int64 [replica, batch], and what come
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gradlab.base.errors import ConfigError, Problem
+from gradlab.base.errors import ConfigError, Problem, Unstorable
 from gradlab.base.grammar import Item, Parameter, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import Registry
@@ -72,6 +73,14 @@ class Loss:
 
             outputs = torch.linspace(-1, 1, 2 * classes * classes).reshape(1, 2 * classes, classes)
             self.begin().losses_and_gradient(outputs, torch.arange(2 * classes).reshape(1, -1) % classes)
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next steps depend on. Raises Unstorable where that is more than tensors."""
+        return self.of.state() if isinstance(self.of, _PerReplica) else {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        if isinstance(self.of, _PerReplica):
+            self.of.load_state(state)
 
     def begin(self) -> Loss:
         """The loss for one training: instances of a user's own module have nothing to do with another's."""
@@ -163,16 +172,20 @@ class _PerReplica:
     def __init__(self, own: Own) -> None:
         self._own = own
         self._functions: list[Callable[..., Any]] = []
+        self._outside: list[dict[str, object]] = []
+        self._kept: Mapping[str, Tensor] = {}
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
         import torch
 
         while len(self._functions) < len(outputs):
-            self._functions.append(self._function(outputs))
+            self._add(self._function(outputs))
         losses = []
         for function, replica, classes in zip(self._functions, outputs, labels, strict=True):
             with self._own.running():
-                loss = function(replica, classes)
+                # it may write into what it gets; and what it remembers is of the training alone
+                called = function if torch.is_grad_enabled() else _aside(function)
+                loss = called(replica.clone(), classes.clone())
             if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
                 made = f"a tensor {[*loss.shape]}" if isinstance(loss, torch.Tensor) else type(loss).__name__
                 raise self._own.refused(f"gave {made} for a batch", "one number, as a tensor")
@@ -180,6 +193,37 @@ class _PerReplica:
                 raise self._own.refused("gave a number without a gradient")
             losses.append(loss.reshape(()))
         return torch.stack(losses)
+
+    def _add(self, function: Callable[..., Any]) -> None:
+        import torch
+
+        from gradlab.parts.own_state import outside, under
+
+        if isinstance(function, torch.nn.Module):
+            self._outside.append(outside(function))
+            if kept := under(self._kept, str(len(self._functions))):
+                function.load_state_dict(kept)
+        self._functions.append(function)
+
+    def state(self) -> dict[str, Tensor]:
+        """`replica/name` of the buffers. Raises Unstorable where an instance remembers more than those."""
+        import torch
+
+        from gradlab.parts.own_state import outside
+
+        modules = [each for each in self._functions if isinstance(each, torch.nn.Module)]
+        if [outside(module) for module in modules] != self._outside:
+            raise Unstorable(f"{self._own.text} changes what is no buffer")
+        return {
+            f"{replica}/{name}": tensor
+            for replica, module in enumerate(modules)
+            for name, tensor in module.state_dict().items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Where instances are still to be made, they start from it."""
+        assert not self._functions
+        self._kept = state
 
     def _function(self, like: Tensor) -> Callable[..., Any]:
         import torch
@@ -194,6 +238,13 @@ class _PerReplica:
         if any(parameter.requires_grad for parameter in made.parameters()):
             raise own.refused("has parameters of its own, which nothing would train")
         return made.to(like)
+
+
+def _aside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As it is, and in eval mode where it is a module; a copy, so that validation leaves no trace in it."""
+    import torch
+
+    return copy.deepcopy(function).eval() if isinstance(function, torch.nn.Module) else function
 
 
 def correct(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from gradlab.base import generators
 from gradlab.base.errors import ConfigError, Problem, Unstorable
 from gradlab.base.grammar import Item
 from gradlab.base.own import Own, load_own
+from gradlab.parts.own_state import frozen
 
 STANDARD = frozenset(vars(torch.optim.Optimizer([torch.zeros(1)], {})))
 """What every optimiser of torch has besides what its author adds."""
@@ -192,11 +192,4 @@ def _outside(instance: torch.optim.Optimizer) -> dict[str, object]:
     for number, group in enumerate(instance.param_groups):
         others = {name: value for name, value in group.items() if name != "params" and not _countable(value)}
         found |= {f"{number} {name}": value for name, value in others.items()}
-    return {name: _frozen(value) for name, value in found.items()}
-
-
-def _frozen(value: Any) -> object:
-    try:
-        return pickle.dumps(value)
-    except Exception:
-        return id(value)
+    return {name: frozen(value) for name, value in found.items()}

@@ -211,7 +211,7 @@ class ReZero(Residual):
 
 
 RESIDUALS: Registry[type[Residual]] = Registry(
-    "residual",
+    "residual scheme",
     {
         "none": Residual,
         "post": Post,

@@ -67,10 +67,10 @@ def users(own: Mapping[str, Own], h: Tensor) -> Found:
 def _number(own: Own, h: Tensor) -> float:
     with own.running(), generators.kept(h.device.type), torch.no_grad():
         found = own.attribute(h.detach().clone(), **own.arguments)
-    if isinstance(found, Real):
-        return float(found)
-    if isinstance(found, Tensor) and found.numel() == 1 and not found.is_complex():
-        return float(found)
+        if isinstance(found, Real) or (
+            isinstance(found, Tensor) and found.numel() == 1 and not found.is_complex()
+        ):
+            return float(found)
     made = f"a tensor {[*found.shape]}" if isinstance(found, Tensor) else type(found).__name__
     raise own.refused(f"gave {made} for a layer's h", "one number")
 

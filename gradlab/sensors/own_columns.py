@@ -56,7 +56,7 @@ def get(
         own[name] = load_own(parse_item(part, where), where)
     for word in words:
         if word not in levels:
-            raise ConfigError(unknown(where, "metrics", word, levels, f"{', '.join(levels)}, and {OWN}"))
+            raise ConfigError(unknown(where, "metrics", word, levels, ", ".join((*levels, OWN))))
     if len(words) > 1:
         raise ConfigError(Problem(where, f"{' and '.join(words)} together", f"one of {', '.join(levels)}"))
     level = words[0] if words else LEVELS[0]

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlab import sensors
+from gradlab.activations.modules import PerReplica
 from gradlab.base import generators
+from gradlab.base.errors import Unstorable
 from gradlab.config.plan import Stack
 from gradlab.data import Dataset
 from gradlab.nn import statistics as st
@@ -23,6 +25,7 @@ from gradlab.nn.lsuv import scale_to_unit_variance
 from gradlab.nn.mlp import StackedMLP, build_mlp
 from gradlab.parts import record_schedule
 from gradlab.parts.losses import correct
+from gradlab.parts.own_state import outside
 from gradlab.sensors.layers import LayerSensor
 from gradlab.sensors.sensor import Observed, Sensor
 from gradlab.store.stack_result import StackResult
@@ -104,6 +107,7 @@ class Training:
         self.schedule = bound.recording.schedule
         self.rate = bound.training.rate
         self.loss = bound.training.loss.begin()
+        self.users = {each: outside(each) for each in self.mlp.modules() if isinstance(each, PerReplica)}
         self.owners = self.mlp.owners()
         self.parameters = [parameter for parameter, _ in self.owners]
         self.optimizer = bound.training.optimizer.for_stack(self.owners, training.lr)
@@ -293,9 +297,16 @@ class Training:
     # -- a checkpoint ------------------------------------------------------------------------------------------
 
     def state(self) -> State:
-        """Everything that it takes to go on: tensors and arrays by name, and plain facts."""
+        """Everything that it takes to go on: tensors and arrays by name, and plain facts.
+
+        Raises Unstorable where a part of the user's own remembers what is no tensor.
+        """
+        for module, before in self.users.items():
+            if outside(module) != before:
+                raise Unstorable(f"{module.text} changes what is neither a parameter nor a buffer")
         tensors = {f"mlp/{name}": tensor for name, tensor in self.mlp.state_dict().items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state().items()}
+        tensors |= {f"loss/{name}": tensor for name, tensor in self.loss.state().items()}
         tensors |= {f"stream/{name}": tensor for name, tensor in self.stream.state().items()}
         for sensor in self.sensors:
             tensors |= {f"sensor/{sensor.table.name}/{name}": t for name, t in sensor.state().items()}
@@ -310,6 +321,7 @@ class Training:
         """Go on from what `state` gave."""
         self.mlp.load_state_dict(state.under("mlp"))
         self.optimizer.load_state(state.under("optimizer"))
+        self.loss.load_state(state.under("loss"))
         self.stream.load_state(state.under("stream"))
         for sensor in self.sensors:
             sensor.load_state(state.under(f"sensor/{sensor.table.name}"))

@@ -224,7 +224,7 @@ def test_every_layers_problems_are_reported_at_once(tmp_path: Path) -> None:
     found = problems_of(
         file=file,
         environment={"GRADLAB_TRAINING__LR": "fast"},
-        flags={"seeds": "0", "metrics": "ful", "sedes": 1},
+        flags={"seeds": "0", "tables": "cvs", "sedes": 1},
         sets=["training.stepz=3", "nothing", "netwrok.depth=3"],
     )
     for expected in (
@@ -232,7 +232,7 @@ def test_every_layers_problems_are_reported_at_once(tmp_path: Path) -> None:
         f"{file}: network.widht",
         "GRADLAB_TRAINING__LR: 'fast' is not a number; allowed: a number > 0",
         "--seeds: '0' is out of range; allowed: a whole number >= 1",
-        "--metrics: 'ful' is not known; allowed: standard, full; did you mean 'full'?",
+        "--tables: 'cvs' is not known; allowed: csv, parquet, both; did you mean 'csv'?",
         "--sedes: there is no such flag; did you mean 'seeds'?",
         "--set training.stepz: [training] has no key 'stepz'",
         "--set nothing: has no value",

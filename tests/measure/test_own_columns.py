@@ -50,6 +50,11 @@ def quits(h):
     sys.exit(7)
 def each_unit(h):
     return h.mean(dim=0)
+def needs_many(h):
+    assert len(h) < 10
+    return 0
+def huge(h):
+    return 10**400
 def word(h):
     return "large"
 def h_rms(h):
@@ -151,7 +156,7 @@ def test_what_it_prints_is_no_data(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             "ful",
-            "unknown metrics 'ful' allowed: standard, full, and package.module:Attr hint: did you mean 'full'?",
+            "unknown metrics 'ful' allowed: standard, full, package.module:Attr hint: did you mean 'full'?",
         ),
         ("standard,full", "standard and full together"),
         ("standard,own_metrics:none", "no attribute 'none'"),
@@ -180,15 +185,22 @@ def test_mistakes_are_known_when_planning(
     [
         ("raises", "own_metrics:raises failed: ArithmeticError: not today"),
         ("quits", "own_metrics:quits failed"),
-        ("each_unit", "own_metrics:each_unit gave a tensor [5] for a layer's h; allowed: one number"),
+        ("each_unit", "own_metrics:each_unit gave a tensor [5] for a layer's h allowed: one number"),
         ("word", "own_metrics:word gave str for a layer's h"),
+        ("huge", "own_metrics:huge failed: OverflowError"),
     ],
 )
-def test_one_that_fails_ends_the_run_with_its_reason(
-    name: str, reason: str, capsys: pytest.CaptureFixture[str]
+def test_one_that_fails_is_told_when_planning(
+    name: str, reason: str, capsys: pytest.CaptureFixture[str], here: Path
 ) -> None:
-    assert main(["run", *TINY, "--metrics", f"standard,own_metrics:{name}", "--out", "o"]) == 1
+    assert main(["run", *TINY, "--metrics", f"standard,own_metrics:{name}", "--out", "o"]) == 2
     assert reason in " ".join(capsys.readouterr().err.split())
+    assert not (here / "o").exists()
+
+
+def test_one_that_fails_later_ends_the_run_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *TINY, "--metrics", "standard,own_metrics:needs_many", "--out", "o"]) == 1
+    assert "--metrics: own_metrics:needs_many failed: AssertionError" in capsys.readouterr().err
 
 
 def test_its_source_is_part_of_the_cell_and_a_change_is_told(here: Path) -> None:
@@ -199,6 +211,7 @@ def test_its_source_is_part_of_the_cell_and_a_change_is_told(here: Path) -> None
     (here / "own_metrics.py").write_text(MODULE + "\n# changed\n")
     with pytest.raises(DataError, match="has changed since this was planned"):
         stack.check_sources()
+    sys.modules.pop("own_metrics")
     assert stacks.make_stack(metrics=text).cell.id != stack.cell.id
 
 

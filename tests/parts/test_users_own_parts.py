@@ -5,6 +5,7 @@ What they compute is compared with an independent computation; whatever they do 
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ def quits(*arguments, **more):
     sys.exit(7)
 def grows(weight):
     weight.resize_(9, 9)
+def returns(weight):
+    return torch.randn_like(weight)
+def zeros(weight):
+    weight.zero_()
+def of_numpy(weight):
+    weight.copy_(torch.from_numpy(np.random.randn(*weight.shape)))
 def talks(weight):
     print("hello from the init")
     weight.fill_(0.1)
@@ -78,6 +85,9 @@ class Narrows(nn.Module):
         super().__init__()
     def forward(self, z):
         return z[:, 1:]
+class Doubles(OutOfPlace):
+    def forward(self, z):
+        return z.double()
 class FailsLater(nn.Module):
     calls = 0
     def __init__(self, width):
@@ -89,6 +99,32 @@ class FailsLater(nn.Module):
         return z
 def no_module(width):
     return width
+
+class CountsCalls(Halved):
+    calls = 0
+    def forward(self, z):
+        self.calls += 1
+        return super().forward(z)
+
+# -- losses that remember
+class Warms(nn.Module):
+    """Of every call a larger share; it writes into what it is given."""
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+    def forward(self, outputs, targets):
+        if self.training:
+            self.seen += 1
+        loss = nn.functional.cross_entropy(outputs.mul_(2), targets.clone())
+        targets.zero_()
+        return loss * self.seen.clamp(max=8) / 8
+class Counts(nn.Module):
+    def forward(self, outputs, targets):
+        self.calls = getattr(self, "calls", 0) + 1
+        return nn.functional.cross_entropy(outputs, targets)
+def spoils(outputs, targets):
+    targets.zero_()
+    return (outputs - 1).square().mean()
 
 # -- optimisers
 class Signs(torch.optim.Optimizer):
@@ -200,6 +236,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("own_parts", None)
 
 
+def changed(here: Path, *, imported: bool = False) -> None:
+    """The user writes into the module; `imported`: what Python holds of it stays."""
+    (here / "own_parts.py").write_text(MODULE + "\n# the same, but who knows")
+    if not imported:
+        sys.modules.pop("own_parts")
+
+
 def trained(**flags: Any) -> tuple[Training, StackResult]:
     """A small training that went through, and its records."""
     stack = stacks.make_stack(**flags)
@@ -245,6 +288,17 @@ def test_the_bias_is_gradlabs_and_the_other_parameters_are_the_functions() -> No
     mlp = build_stack(stack, stack.cell.dataset())
     for linear in mlp.linears:
         assert (linear.weight == 0.5).all() and (linear.bias == 0.7).all()
+
+
+def test_zeros_are_weights_and_numpys_draws_are_the_seeds() -> None:
+    assert trained(init="own_parts:zeros")[1].layers.column("weight_norm")[:, 0].max() == 0
+    assert_same_records(trained(init="own_parts:of_numpy")[1], trained(init="own_parts:of_numpy")[1])
+
+
+def test_truths_are_truths() -> None:
+    stack = stacks.make_stack(norm="torch.nn:LayerNorm:elementwise_affine=False")
+    instance = build_stack(stack, stack.cell.dataset()).layers[0].norm_before.instances[0]
+    assert instance.weight is None
 
 
 def test_the_nets_of_an_ensemble_differ_and_are_the_same_again() -> None:
@@ -307,9 +361,10 @@ def test_each_replica_has_an_instance_of_its_own_which_its_seed_draws() -> None:
     mlp = build_stack(stack, stack.cell.dataset())
     instances = mlp.layers[0].norm_before.instances
     assert [instance.by for instance in instances] == [4, 4]
-    for seed, instance in zip((3, 4), instances, strict=True):
-        expected = torch.randn(5, generator=torch.Generator().manual_seed(seed))
-        torch.testing.assert_close(instance.gain.float(), expected)
+    for layer, hidden in enumerate(mlp.layers, start=1):
+        for seed, instance in zip((3, 4), hidden.norm_before.instances, strict=True):
+            expected = torch.randn(5, generator=generator(seed, "norm", layer))
+            torch.testing.assert_close(instance.gain.float(), expected)
     assert {owner for _, owner in mlp.owners()} == {None, 0, 1}
 
 
@@ -377,10 +432,12 @@ def test_a_replica_does_not_notice_its_company(optimizer: str) -> None:
     "optimizer",
     ["torch.optim:Adagrad", "torch.optim:NAdam", "torch.optim:ASGD", "torch.optim:SGD", "own_parts:Signs"],
 )
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_it_goes_on_from_a_checkpoint_with_the_same_bits(here: Path, optimizer: str, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "loss"), [("float32", "cross_entropy"), ("bfloat16", "own_parts:Warms")])
+def test_it_goes_on_from_a_checkpoint_with_the_same_bits(
+    here: Path, optimizer: str, dtype: str, loss: str
+) -> None:
     stack = stacks.make_stack(
-        optimizer=optimizer, steps=6, dtype=dtype, activation="prelu", norm="torch.nn:BatchNorm1d"
+        optimizer=optimizer, steps=6, dtype=dtype, loss=loss, activation="prelu", norm="torch.nn:BatchNorm1d"
     )
     dataset = stack.cell.dataset()
     expected = train_stack(stack, dataset)
@@ -395,20 +452,23 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits(here: Path, optimizer: 
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "says"),
+    ("text", "says"),
     [
         ("own_parts:KeepsLists", "keeps 'history', which is list"),
         ("own_parts:KeepsBeside", "changes what is neither in its state nor a number of its groups"),
+        ("own_parts:Counts", "changes what is no buffer"),
+        ("own_parts:CountsCalls", "changes what is neither a parameter nor a buffer"),
     ],
 )
 def test_what_a_checkpoint_cannot_hold_is_told_and_the_training_goes_on(
-    here: Path, optimizer: str, says: str
+    here: Path, text: str, says: str
 ) -> None:
-    stack = stacks.make_stack(optimizer=optimizer, steps=4)
+    flag = {"own_parts:Counts": "loss", "own_parts:CountsCalls": "norm"}.get(text, "optimizer")
+    stack = stacks.make_stack(**{flag: text}, steps=4)
     said: list[str] = []
     train_stack(stack, stack.cell.dataset(), checkpoint=Checkpoint(here / "a.checkpoint", 0, said.append))
     (message,) = said
-    assert "goes on without" in message and f"{optimizer} {says}" in message
+    assert "goes on without" in message and f"{text} {says}" in message
     assert not (here / "a.checkpoint").exists()
 
 
@@ -447,6 +507,22 @@ def test_a_net_with_torchs_loss_is_the_net_with_gradlabs(theirs: str, ours: str,
     assert_close_records(one, other)
 
 
+def test_a_loss_that_writes_into_the_classes_spoils_nobodys_data() -> None:
+    before = trained()[1]
+    trained(loss="own_parts:spoils")
+    after = trained()[1]
+    assert_same_records(after, before)
+    assert before.blocks["steps"].column("val_accuracy").max() > 0
+
+
+def test_records_do_not_teach_a_loss_that_remembers() -> None:
+    often = trained(loss="own_parts:Warms", steps=6, record="all")[1]
+    seldom = trained(loss="own_parts:Warms", steps=6, record="every:6")[1]
+    for name in ("train_loss", "val_loss"):
+        column = often.blocks["steps"].column(name)
+        np.testing.assert_array_equal(column[:, [0, -1]], seldom.blocks["steps"].column(name)[:, [0, -1]])
+
+
 def test_two_trainings_of_one_stack_share_no_loss() -> None:
     stack = stacks.make_stack(loss="own_parts:Counting", steps=3)
     one, other = (train_stack(stack, stack.cell.dataset()) for _ in range(2))
@@ -480,7 +556,7 @@ def test_the_digest_covers_the_source_and_what_is_returned(here: Path) -> None:
     assert before == data.digest("own_parts:points") == data.load("own_parts:points").digest
     assert before != data.digest("own_parts:tensors:rows=59")
     assert data.digest("own_parts:drawn_anew") != data.digest("own_parts:drawn_anew")
-    (here / "own_parts.py").write_text(MODULE + "\n# the same, but who knows")
+    changed(here)
     assert data.digest("own_parts:points") != before
 
 
@@ -506,6 +582,13 @@ WRONG: list[tuple[str, str, str]] = [
     ("--init", "own_parts:raises", "own_parts:raises failed: ArithmeticError: not today"),
     ("--init", "own_parts:quits", "own_parts:quits failed: SystemExit: 7"),
     ("--init", "own_parts:grows", "made [9, 9] of a weight [6, 4]"),
+    (
+        "--init",
+        "own_parts:returns",
+        "leaves the weight as it was; allowed: a function that fills a weight in place",
+    ),
+    ("--init", "own_parts:Halved", "is a class; allowed: a function that fills a weight in place"),
+    ("--norm", "own_parts:Doubles", "makes torch.float64 of torch.float32"),
     ("--init", "torch.nn.init:xavier_normal_:gian=2", "unexpected keyword argument 'gian'"),
     ("--init", "torch.nn.init:dirac_", "Only tensors with 3, 4, or 5 dimensions"),
     ("--init", "torch.nn.init:zeros_:bias=x", "'x' is not a number"),
@@ -638,8 +721,39 @@ def test_the_source_of_a_part_is_part_of_the_cell(flag: str, here: Path) -> None
 
     before = cell()
     assert cell().id == before.id
-    (here / "own_parts.py").write_text(MODULE + "\n# the same, but who knows")
+    changed(here)
     assert cell().id != before.id
+
+
+def test_what_is_in_memory_is_not_taken_for_what_is_in_the_file(here: Path) -> None:
+    text = "own_parts:filled"
+    before = stacks.make_stack(init=text).cell.id
+    changed(here, imported=True)
+    for _ in range(2):
+        with pytest.raises(UserError, match="'own_parts' has changed since it was imported"):
+            stacks.make_stack(init=text)
+    importlib.reload(sys.modules["own_parts"])
+    assert stacks.make_stack(init=text).cell.id != before
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "@torch.no_grad()\ndef fill(w):\n    w.normal_(0, {})\n",
+        "import functools\nfill = functools.partial(torch.nn.init.constant_, val={})\n",
+        "class Fill:\n    def __init__(self, x):\n        self.x = x\n"
+        "    def __call__(self, w):\n        w.fill_(self.x)\nfill = Fill({})\n",
+    ],
+    ids=["decorated", "partial", "object"],
+)
+def test_the_source_of_what_is_no_plain_function_counts(here: Path, definition: str) -> None:
+    ids = []
+    for number in ("0.1", "5.0"):
+        (here / "made.py").write_text("import torch\n" + definition.format(number))
+        sys.modules.pop("made", None)
+        ids.append(stacks.make_stack(init="made:fill").cell.id)
+    sys.modules.pop("made")
+    assert ids[0] != ids[1]
 
 
 @pytest.mark.parametrize("flag", [flag for flag in OWN if flag != "data"])
@@ -688,7 +802,7 @@ def test_watch_trains_with_them_too(here: Path, capsys: pytest.CaptureFixture[st
     np.testing.assert_allclose(ours["val_loss"], theirs["val_loss"], rtol=1e-5)
     assert set(theirs["optimizer"]) == {"torch.optim:RMSprop"}
     capsys.readouterr()
-    (here / "own_parts.py").write_text(MODULE + "\n# the same, but who knows")
+    changed(here)
     assert main([*common, "--out", "theirs", *own]) == 2
     assert "it holds the results of another configuration" in capsys.readouterr().err, (
         "its source is part of the identity"

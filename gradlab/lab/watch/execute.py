@@ -19,7 +19,7 @@ from gradlab.base.errors import Problem, UserError, attempt
 from gradlab.base.identity import identity_of
 from gradlab.config import Request, to_toml
 from gradlab.config.bound import bind_recording, bind_training
-from gradlab.config.plan import device_of
+from gradlab.config.plan import RECIPE, device_of
 from gradlab.config.sections import Training
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.provenance import provenance
@@ -65,6 +65,7 @@ def watch(
         raise UserError(problems)
     training = taught.section
     identity = [
+        RECIPE,
         *(
             (s.text, s.source)
             for s in (made, own, *taught.own.values(), *recording.own.values())
