@@ -140,7 +140,7 @@ def test_what_it_does_wrong_is_one_line_and_misuse(  # type: ignore[no-untyped-d
     out, err = capsys.readouterr()
     assert out == ""
     first, *more = err.splitlines()
-    assert first == f"error: ruleset: {name} {says}"
+    assert first == f"error: --ruleset: {name} {says}"
     assert all(line.startswith("  ") for line in more)
 
 

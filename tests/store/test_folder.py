@@ -401,8 +401,24 @@ def test_an_activation_that_changes_under_a_sweep_is_told(
     (tmp_path / "moving_phi.py").write_text("import torch\ndef phi(z):\n    return torch.tanh(z)\n")
     plan = plan_of(tmp_path / "out", activation=["moving_phi:phi"], depth=[2], workers=1)
     (tmp_path / "moving_phi.py").write_text("import torch\ndef phi(z):\n    return torch.relu(z)\n")
+    with pytest.raises(UserError, match="module 'moving_phi' has changed since it was imported"):
+        run(plan)
+    assert not (tmp_path / "out" / "layers.csv").exists()
+
+
+def test_an_activation_that_changes_while_a_sweep_runs_fails_the_cells_to_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "moving_psi.py").write_text("import torch\ndef psi(z):\n    return torch.tanh(z)\n")
+    plan = plan_of(tmp_path / "out", activation=["tanh", "moving_psi:psi"], depth=[2], workers=1)
+    for stack in plan.stacks():
+        assert stack.bound
+    (tmp_path / "moving_psi.py").write_text("import torch\ndef psi(z):\n    return torch.relu(z)\n")
     outcome, _ = run(plan)
-    assert "moving_phi:phi: it has changed" in outcome.failed[0].message
+    assert "moving_psi:psi: it has changed" in outcome.failed[0].message
+    assert list(outcome.summary["activation"]) == ["tanh"]
 
 
 def test_a_place_that_force_builds_for_is_taken(tmp_path: Path) -> None:
