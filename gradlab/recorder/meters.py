@@ -102,8 +102,12 @@ class BatchMeter:
         version: int,
         gradient: Tensor | None,
     ) -> None:
-        """An operation in place on a view gives the view a new past, and the hook on it hears nothing of the old one:
-        then the same numbers come from the tensor beneath, which the view covers. `mark` shares their version."""
+        """The gradient of the tensor that an output is a view of, where an operation has changed the output in place.
+
+        Autograd gives a view that is changed in place a new history, so that the hook on it no longer gets the gradient
+        of what it was. The tensor beneath has the same entries, and its own hook does. mark: the output; version: its
+        version when it was made, which it shares with the tensor beneath
+        """
         if mark._version != version:
             call.numbers.delta_of = None
             if call.numbers.delta_from == torch._C._current_graph_task_id():

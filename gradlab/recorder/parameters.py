@@ -58,7 +58,7 @@ class ParameterMeter:
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
         self._sizes: list[tuple[SameShape, Numbers]] = []  # the weights of this record and their norms
-        # of weights that are about to change: the optimisers they wait for, and they as they are, with their norms
+        # weights before their update, with their norms, and the optimisers that have yet to make their step
         self._before: list[tuple[set[int], list[tuple[SameShape, Numbers]]]] = []
 
     def place(self, record: Record) -> None:
@@ -178,7 +178,7 @@ class ParameterMeter:
     def _blocks(self, grouped: Grouped, held: bool = False) -> Iterator[SameShape]:
         """What is under each key as rows of blocks; keys with nothing are left out.
 
-        A block is gone with the next one, unless the blocks are `held`: those are gone with the next held ones.
+        The next block is written over a block's memory; over that of blocks which are `held`, the next held ones.
         """
         for number, (keys, entries) in enumerate(self._split(grouped)):
             tensors = [grouped[key] for key in keys]

@@ -48,8 +48,9 @@ class CallNumbers:
 class Call:
     """One call of one module in a forward pass.
 
-    axis:   of the units, of which there are so many and so far apart in memory in z, which has so many axes; when its
-            activation is found, axis and axes are those of what that is applied to
+    axis:   of the units in z; axes: how many axes z has. When the call's activation is found, both are those of the
+            tensor that it is applied to
+    units:  how many units z has; stride: how far apart they are in memory
     activated: its activation was found, or none is wanted
     """
 
@@ -87,9 +88,11 @@ class ForwardPass:
     latest: Call | None = None
 
     def learning(self, task: int) -> bool | None:
-        """Whether the backward pass going on, by its number, brings gradients to parameters: `torch.autograd.grad` by
-        the inputs (a saliency map, an attack, a derivative that the loss is made of) does not. None where it is by
-        parameters, and only the loop knows what becomes of them."""
+        """Whether the backward pass that goes on brings gradients to parameters; task: its number.
+
+        `torch.autograd.grad` with respect to inputs (a saliency map, an attack, a derivative inside the loss) does not.
+        None for one with respect to parameters: only the loop knows what it does with those gradients.
+        """
         if task not in self.tasks:
             self.tasks[task] = found = _reached(self.parameters)
             if found:
@@ -103,13 +106,14 @@ class ForwardPass:
 
 
 def _reached(parameters: Sequence[Tensor]) -> bool | None:
-    """Whether the backward pass going on brings a gradient to any of them; None where it asks for theirs. Of a model
-    that is frozen as a whole every pass counts: what learns is in front of it."""
+    """Whether the backward pass that goes on brings a gradient to any of the parameters; None for a
+    `torch.autograd.grad` with respect to them. A model without parameters that learn counts in every pass: what learns
+    is in front of it."""
     found: bool | None = not parameters
     for parameter in parameters:
         try:
             if torch._C._will_engine_execute_node(get_gradient_edge(parameter).node):
                 return True
-        except RuntimeError:  # that is how torch answers for the leaves of `torch.autograd.grad`
+        except RuntimeError:  # torch's answer for a tensor that `torch.autograd.grad` was asked about
             found = None
     return found

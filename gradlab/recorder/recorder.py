@@ -133,7 +133,7 @@ class Recorder:
         self._log = _logger(log_to)
         self._step = 0
         self._entered = self._armed = False
-        self._open: Record | None = None  # waits for its update
+        self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0
 
@@ -271,7 +271,7 @@ class Recorder:
             self._eager.off()
 
     def _rest(self) -> None:
-        """Between records no memory is held but the numbers'."""
+        """Give back all memory but that of the recorded numbers."""
         self._meter.rest()
         self._parameters.rest()
 
@@ -305,7 +305,7 @@ class Recorder:
             )
         self._open = record
         if self._hooked and optimizers:
-            # now, not in a hook before the step: a step with a closure has begun already when it calls the recorder
+            # Not in a hook before the step: where the loop calls the recorder in a closure, the step has begun already.
             self._parameters.before_update(
                 {id(p) for p in parameters_of(optimizer)} for optimizer in optimizers
             )
@@ -348,7 +348,8 @@ class Recorder:
     def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._open is not None:
             started = perf_counter()
-            found = getattr(optimizer, "found_inf", None)  # a fused optimiser skips by itself
+            # where a fused optimiser has it, it skips the step by itself
+            found = getattr(optimizer, "found_inf", None)
             self._open.skipped = None if found is None else found.detach().clone()
             self._parameters.after_update(self._open, which)
             self.seconds += perf_counter() - started

@@ -1,7 +1,7 @@
 """Taps on any model: hooks on its parametrised modules and a watch on torch's activation functions.
 
-The taps only find out which call of which module makes which tensor, and which activation follows it; what is
-measured there is the `Meter`'s. They are attached for a recorded step or a probe, and leave nothing behind.
+Taps find out which call of which module makes which tensor, and which activation is applied to it; a `Meter` measures.
+They are attached for a recorded step or a probe, and leave nothing behind.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Meter(Protocol):
 
 
 class Tap:
-    """A hook that is inert in a copy: a model that is copied or pickled while it is watched takes no recorder along,
-    and where its copy is called, the hook goes."""
+    """A hook that does nothing in a copy of the model. A model may be copied or pickled while it is watched: the copy
+    takes no recorder along, and drops the hook when it is called."""
 
     def __init__(self, function: Callable[..., None] | None = None) -> None:
         self.function = function
@@ -52,7 +52,7 @@ class Tap:
             self._go(args[0])
 
     def _go(self, copied: nn.Module) -> None:
-        """Leave a copy; but for a hook that is called after errors too, since torch walks through its table then."""
+        """Take the hook off a copy. Those that torch also calls after errors stay: it is iterating over their table."""
         always = copied._forward_hooks_always_called
         for hooks, with_kwargs in (
             (copied._forward_hooks, copied._forward_hooks_with_kwargs),
@@ -87,10 +87,8 @@ class Taps:
         self.batch_dim, self.no_grad = batch_dim, False
         self.passes: list[ForwardPass] = []
         self.seconds = 0.0
-        self._handles: list[
-            RemovableHandle
-        ] = []  # of the root's own hooks, in the order in which they must run
-        self._inner: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle] = []  # the root's own hooks, in the order in which they must run
+        self._inner: list[RemovableHandle] = []  # hooks on the modules inside
         self._local = threading.local()  # data parallelism runs one thread a replica
         self._loose: ForwardPass | None = None  # calls of parts of the model, outside a call of the whole
         self._parameters: list[Tensor] = []
@@ -100,7 +98,7 @@ class Taps:
     def attach(self) -> None:
         """Attach the hooks, where they are not yet."""
         if self._handles:
-            self._attach()  # an evaluation that was cut short has left them off
+            self._attach()  # an evaluation that ended in an error did not put them back
             return
         self._parameters = [each for each in self.root.parameters() if each.requires_grad]
         try:
@@ -120,9 +118,7 @@ class Taps:
             return
         add = self._inner.append
         for name, module in self.modules.items():
-            if module is self.root or isinstance(
-                module, torch.jit.ScriptModule
-            ):  # not chosen, or it would be refused
+            if module is self.root or isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 continue
             add(module.register_forward_hook(Tap(self._named(name))))
         for module in self.root.modules():
@@ -184,14 +180,15 @@ class Taps:
             return
         stack, alone = self._stack(), threading.current_thread() is threading.main_thread()
         if not (self.no_grad or torch.is_grad_enabled()):
-            # Torch's encoders take another path through a module with hooks. Other threads share them.
+            # An evaluation runs without hooks: torch's encoders leave their fast path where there are any. The hooks
+            # stay while a pass goes on in another thread.
             if alone and not stack and not self._going:
                 self._detach()
             stack.append(None)
             return
         if alone:
-            self._running.clear()  # of a backward pass that ended in an error nobody is told
-            self._attach()  # nor of an evaluation that Ctrl-C ended
+            self._running.clear()  # a backward pass that ended in an error did not take itself off
+            self._attach()  # an evaluation that Ctrl-C ended did not put the hooks back
         if stack and stack[-1] is not None:  # a model that calls itself
             stack.append(stack[-1])
             return
@@ -250,7 +247,7 @@ class Taps:
 
     def _named(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if _elsewhere():  # nothing before this: while the module is compiled, this is traced with it
+            if _elsewhere():  # first of all: while the module is compiled, this hook is traced with it
                 return
             started = perf_counter()
             with torch._C.DisableTorchFunction():  # our own reductions are no part of the model
@@ -284,7 +281,8 @@ class Taps:
             self.meter.output(forward, call, outputs)
 
     def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
-        """A checkpointed segment runs again in the backward pass: only a reentrant one brings its gradients now."""
+        """A checkpointed segment runs again in the backward pass. A reentrant one makes the tensors that the gradients
+        go through only now."""
         for forward in reversed(self.passes):
             if (name, 1) in forward.calls:
                 if forward.counts[name] == 1:  # with several calls nobody can tell which one this is

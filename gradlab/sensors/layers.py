@@ -255,7 +255,7 @@ class LayerSensor(Sensor):
         self._reduce_batch()
 
     def _batch_linear(self, layer: int, _: nn.Module, args: tuple[Tensor, ...], z: Tensor) -> None:
-        self._z.append(self._kept(z))
+        self._z.append(self._before_activation(z))
         if z.requires_grad:
             hook = self._timed(partial(self._take_delta, layer))
             z.register_hook(hook)  # type: ignore[no-untyped-call]
@@ -264,18 +264,19 @@ class LayerSensor(Sensor):
         self._deltas.append((layer, gradient.detach()))
 
     def _batch_before(self, layer: int, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self._phi_inputs.append(self._kept(args[0]))
+        self._phi_inputs.append(self._before_activation(args[0]))
 
     def _batch_after(self, layer: int, module: nn.Module, args: tuple[Tensor, ...], h: Tensor) -> None:
         if not self.activation.source:
             self._phi_inputs.append(args[0].detach())
         self._h.append(h.detach())
 
-    def _kept(self, z: Tensor) -> Tensor:
+    def _before_activation(self, z: Tensor) -> Tensor:
+        """z, as a copy where a user's activation may write over it."""
         return z.detach().clone() if self.activation.source else z.detach()
 
     def _reduce_batch(self) -> None:
-        """What the hooks have kept."""
+        """Measure the tensors that the hooks have put by."""
         for layer, z in enumerate(self._z):
             self._put([layer], mt.nonfinite(z, self._space))
         learned = self._learned_slopes()
