@@ -269,7 +269,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers(tmp_path: Path, monkeypatch
 def test_the_memory_of_a_stack_is_known_within_a_factor_of_two(settings: dict[str, Any]) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from pathlib import Path; from sweep.small_plans import plan_of; from gradlab.lab.sweep import cost\n"
+        "from pathlib import Path; from sweep.small_plans import plan_of; from gradlab.lab import cost\n"
         "from gradlab.train.loop import train_stack; import torch; torch.set_num_threads(1)\n"
         f"small, large = ({{'activation': 'relu', 'depth': 2, 'steps': 2}} | more for more in ({{}}, {settings!r}))\n"
         "for settings in (small, large):\n"
