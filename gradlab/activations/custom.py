@@ -35,6 +35,10 @@ def load_custom(item: Item, where: str) -> Activation:
 
     def make(seed: int = 0) -> Callable[[Any], Any]:
         attribute, arguments = own.attribute, own.arguments
+        if (
+            isinstance(attribute, nn.Module) and not arguments
+        ):  # built already: its parameters are each net's own
+            return copy.deepcopy(attribute)
         if not (inspect.isclass(attribute) and issubclass(attribute, nn.Module)):
             return (lambda z: attribute(z, **arguments)) if arguments else attribute
         with generators.seeded(seed, "cpu"), own.running():  # a user's initial draws

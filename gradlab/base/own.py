@@ -21,6 +21,7 @@ from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words, ne
 from gradlab.base.grammar import Item, Parameter, Value, bind, write_item
 
 Literal = int | float | str
+WORDS: Mapping[str, Literal] = {"True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Own:
     @property
     def source_now(self) -> str:
         """As `source`, of the files as they are by now."""
-        return _source(self.name, self.attribute)
+        return "\n".join(_text(module) for module in _modules(self.name, self.attribute))
 
     def running(self) -> AbstractContextManager[None]:
         """Around a call of it in the middle of a run: see `users_code`."""
@@ -120,25 +121,21 @@ _seen: dict[str, tuple[object, str]] = {}
 def _imported_source(name: str, attribute: Any, where: str) -> str:
     """The source of what is in memory. Raises ConfigError where the file says something else by now: its results would
     be kept under the wrong name."""
-    for module in _modules(name, attribute):
-        spec, text = getattr(module, "__spec__", None), _text(module)
+    texts = {module: _text(module) for module in _modules(name, attribute)}
+    for module, text in texts.items():
+        spec = getattr(module, "__spec__", None)
         met, then = _seen.setdefault(module.__name__, (spec, text))
         if met is not spec:  # it was imported again
             _seen[module.__name__] = (spec, text)
         elif text != then:
             message = f"module {module.__name__!r} has changed since it was imported"
             raise ConfigError(Problem(where, message, hint="start Python again, or reload the module"))
-    return _source(name, attribute)
-
-
-def _source(name: str, attribute: Any) -> str:
-    """A change in a helper beside it counts as a change, too."""
-    return "\n".join(_text(module) for module in _modules(name, attribute))
+    return "\n".join(texts.values())
 
 
 def _modules(name: str, attribute: Any) -> list[ModuleType]:
     """The module that was named, and the one that defines the attribute, beneath decorators and `functools.partial`; of
-    an object that was built already, the one of its class."""
+    an object that was built already, the one of its class. Whole files: a change in a helper beside it counts, too."""
     found = inspect.unwrap(attribute)
     while isinstance(found, partial):
         found = inspect.unwrap(found.func)
@@ -153,9 +150,6 @@ def _text(module: ModuleType) -> str:
         return Path(inspect.getsourcefile(module) or "").read_text(encoding="utf-8")
     except (OSError, TypeError, ValueError):
         return module.__name__
-
-
-WORDS: Mapping[str, Literal] = {"True": True, "False": False}
 
 
 def _literal(text: str) -> Literal:

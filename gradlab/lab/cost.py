@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gradlab import sensors
 from gradlab.base.errors import Problem, UserError
 from gradlab.base.machine import available_memory, cores
+from gradlab.config.bound import bind_recording, bind_training
 from gradlab.config.plan import Plan, Stack
+from gradlab.config.sections import Training
 from gradlab.parts import record_schedule
 from gradlab.train import EVALUATION_ROWS
 
@@ -29,17 +32,16 @@ def seconds(stack: Stack) -> float:
 def memory(stack: Stack) -> int:
     """Roughly how many bytes training a stack takes besides the libraries, within a factor of two."""
     network, training, recording = stack.cell.network, stack.cell.training, stack.recording
-    bound = stack.bound
+    recorded = bind_recording(recording)
     dataset, replicas, width = stack.cell.dataset(), len(stack.seeds), network.width
     item = {"float64": 8, "float32": 4, "bfloat16": 2}[stack.cell.dtype]
     weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.classes)
-    state = bound.training.optimizer.state
     # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
-    held = weights * ((4 + state) * item + 2 * 8)
+    held = weights * ((4 + _kept(training)) * item + 2 * 8)
     # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.
     kept = 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
-    probe = min(bound.recording.probe or len(dataset.y_train), len(dataset.y_train))
+    probe = min(recorded.probe or len(dataset.y_train), len(dataset.y_train))
     rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
     for name in recording.asked:  # what a sensor lays beside each entry of a pass
         entry = sensors.optional()[name].bytes_an_entry
@@ -47,10 +49,16 @@ def memory(stack: Stack) -> int:
     numbers = sum(table.numbers(network.depth + 1) for table in recording.tables().values())
     data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
     # Records are collected one by one and in the end laid together.
-    when = bound.recording.schedule
+    when = recorded.schedule
     made = record_schedule.count(when, training.steps) if when else 0
     records = 2 * 8 * made * replicas * numbers
     return held + batch + replicas * width * rows + data + records
+
+
+@lru_cache
+def _kept(training: Training) -> int:
+    """How many tensors of a weight's size the optimiser keeps; asked once for cells that differ in the net alone."""
+    return bind_training(training).optimizer.state
 
 
 def check_memory(stacks: Sequence[Stack]) -> str | None:

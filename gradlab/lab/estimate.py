@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from gradlab.config.bound import bind_recording
 from gradlab.config.plan import Plan, Stack
 from gradlab.lab import cost
 from gradlab.lab.job import work
@@ -79,7 +80,7 @@ def _measured_over_guessed(stacks: Sequence[Stack]) -> float:
 def _seconds(stack: Stack) -> float:
     """The time of a whole stack, from the times of its first plain and recorded steps."""
     steps = stack.cell.training.steps
-    records = record_schedule.count(stack.bound.recording.schedule, steps)
+    records = record_schedule.count(bind_recording(stack.recording).schedule, steps)
     training = stack.cell.training.model_copy(update={"steps": min(steps, STEPS), "schedule": "constant"})
     short = replace(stack, cell=replace(stack.cell, training=training))
     if stack.recording.record == "log":  # every early step of it is a record

@@ -173,7 +173,7 @@ class _PerReplica:
         self._own = own
         self._functions: list[Callable[..., Any]] = []
         self._outside: list[dict[str, object]] = []
-        self._kept: Mapping[str, Tensor] = {}
+        self._kept: dict[int, dict[str, Tensor]] = {}  # by replica, for instances that are still to be made
 
     def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
         import torch
@@ -197,11 +197,11 @@ class _PerReplica:
     def _add(self, function: Callable[..., Any]) -> None:
         import torch
 
-        from gradlab.parts.own_state import outside, under
+        from gradlab.parts.own_state import outside
 
         if isinstance(function, torch.nn.Module):
             self._outside.append(outside(function))
-            if kept := under(self._kept, str(len(self._functions))):
+            if kept := self._kept.get(len(self._functions)):
                 function.load_state_dict(kept)
         self._functions.append(function)
 
@@ -221,18 +221,23 @@ class _PerReplica:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Where instances are still to be made, they start from it."""
+        """The instances, which the first batch makes, start from it."""
         assert not self._functions
-        self._kept = state
+        for key, tensor in state.items():
+            replica, _, name = key.partition("/")
+            self._kept.setdefault(int(replica), {})[name] = tensor
 
     def _function(self, like: Tensor) -> Callable[..., Any]:
         import torch
 
         own = self._own
-        if not inspect.isclass(own.attribute):
+        built = isinstance(own.attribute, torch.nn.Module)
+        if not (inspect.isclass(own.attribute) or built):
             return partial(own.attribute, **own.arguments)
+        if built and own.arguments:
+            raise own.refused("is built already and takes no arguments", "its class, or a function")
         with own.running():
-            made = own.attribute(**own.arguments)
+            made = copy.deepcopy(own.attribute) if built else own.attribute(**own.arguments)
         if not isinstance(made, torch.nn.Module):
             raise own.refused(f"gave {type(made).__name__}", "a class of torch.nn.Module, or a function")
         if any(parameter.requires_grad for parameter in made.parameters()):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 STANDARD = frozenset(vars(nn.Module()))
 """What every module has besides what its author adds."""
@@ -28,8 +27,3 @@ def frozen(value: Any) -> object:
         return pickle.dumps(value)
     except Exception:  # pickling runs whatever code the value's class has
         return id(value)
-
-
-def under(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The entries `name/...` of a state, by what stands behind that."""
-    return {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}

@@ -118,6 +118,8 @@ class Warms(nn.Module):
         loss = nn.functional.cross_entropy(outputs.mul_(2), targets.clone())
         targets.zero_()
         return loss * self.seen.clamp(max=8) / 8
+built_loss = Warms()
+built_phi = nn.PReLU()
 class Counts(nn.Module):
     def forward(self, outputs, targets):
         self.calls = getattr(self, "calls", 0) + 1
@@ -519,6 +521,19 @@ def test_a_loss_that_writes_into_the_classes_spoils_nobodys_data() -> None:
     assert before.blocks["steps"].column("val_accuracy").max() > 0
 
 
+def test_what_was_built_already_is_copied_for_each_net_and_layer() -> None:
+    stack = stacks.make_stack(activation="own_parts:built_phi", loss="own_parts:built_loss", steps=6)
+    mlp = build_stack(stack, stack.cell.dataset())
+    slopes = [instance.weight for layer in mlp.layers for instance in layer.activation.instances]
+    assert len({id(slope) for slope in slopes}) == 3 * 2
+    one, other = (train_stack(stack, stack.cell.dataset()) for _ in range(2))
+    assert_same_records(one, other)
+    alone = trained(activation="own_parts:built_phi", loss="own_parts:built_loss", steps=6, seeds=1)[1]
+    np.testing.assert_allclose(
+        alone.blocks["steps"].column("train_loss")[0], one.blocks["steps"].column("train_loss")[0], rtol=1e-9
+    )
+
+
 def test_records_do_not_teach_a_loss_that_remembers() -> None:
     often = trained(loss="own_parts:Warms", steps=6, record="all")[1]
     seldom = trained(loss="own_parts:Warms", steps=6, record="every:6")[1]
@@ -609,6 +624,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("--loss", "own_parts:detached", "gave a number without a gradient"),
     ("--loss", "own_parts:a_float", "gave float for a batch; allowed: one number"),
     ("--loss", "own_parts:Learns", "has parameters of its own"),
+    ("--loss", "own_parts:built_loss:reduction=sum", "is built already and takes no arguments"),
     ("--loss", "own_parts:quits", "own_parts:quits failed: SystemExit: 7"),
     ("--loss", "torch.nn:BCELoss", "torch.nn:BCELoss failed: ValueError"),
     ("--data", "own_parts:raises", "own_parts:raises failed: ArithmeticError: not today"),
