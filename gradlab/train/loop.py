@@ -286,12 +286,11 @@ class Training:
     def _for_display(self) -> Shown:
         """What a live display shows and judges of the newest record."""
         shown: dict[str, NDArray[np.float64]] = {}
-        for name, record in self.book.newest.items():
-            block = self.book.empty[name]
-            on_host = to_host(record.values) if name in (STEPS.name, LAYERS.name) else None
-            for place, column in enumerate(block.columns):
-                if on_host is not None and (name == LAYERS.name or column in SHOWN):
-                    shown[column] = on_host[..., place]
+        for spec, wanted in ((LAYERS, None), (STEPS, SHOWN)):
+            if (record := self.book.newest.get(spec.name)) is None:
+                continue
+            on_host, columns = to_host(record.values), self.book.empty[spec.name].columns
+            shown |= {name: on_host[..., columns.index(name)] for name in wanted or columns}
         return shown
 
     # -- a checkpoint ------------------------------------------------------------------------------------------
