@@ -1,0 +1,1 @@
+"""The programs, found by being there: each file has a tuple `PROGRAMS`."""
