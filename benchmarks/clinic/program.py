@@ -26,7 +26,8 @@ class Setup:
 
     model:     what is watched; x, y: the training data, [sample, ...] each; x may be a tuple of tensors, the model's
                positional arguments
-    criterion: criterion(outputs, targets) -> loss
+    criterion: criterion(outputs, targets) -> loss; None, as y then is, where the author's loss is no function of the
+               model's outputs and targets (adversarial, reinforced, contrastive): the recorder gets no targets then
     optimizer: optimizer(parameters) -> torch.optim.Optimizer
     batch:     samples of a step, drawn without replacement from a shuffled epoch; steps: updates
     loop:      loop(setup, recorder), where the plain loop is not the author's; it calls `recorder.step(loss=...,
@@ -40,8 +41,8 @@ class Setup:
 
     model: nn.Module
     x: Tensor | tuple[Tensor, ...]
-    y: Tensor
-    criterion: Callable[[Tensor, Tensor], Tensor]
+    y: Tensor | None
+    criterion: Callable[[Tensor, Tensor], Tensor] | None
     optimizer: Callable[[Iterable[Parameter]], Optimizer]
     batch: int = 32
     steps: int = 300

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 
 from gradlab.base.errors import DataError, Problem
 from gradlab.tables.cell import CELL
-from gradlab.tables.layers import LAYERS_FULL
+from gradlab.tables.layers import LAYERS_FULL, TRAINS
 from gradlab.tables.spec import names
-from gradlab.tables.steps import STEPS
+from gradlab.tables.steps import STEPS_OF_ANY_MODEL
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LAYER_COLUMNS = frozenset(LAYERS_FULL.every)
-STEP_COLUMNS = frozenset(STEPS.every)
-TEXTS = frozenset(name for name, kind in LAYERS_FULL.kinds.items() if kind == "str")
+STEP_COLUMNS = frozenset(STEPS_OF_ANY_MODEL.every)
+WORDS = frozenset(name for name, kind in STEPS_OF_ANY_MODEL.kinds.items() if kind == "str")
+TEXTS = WORDS | {name for name, kind in LAYERS_FULL.kinds.items() if kind == "str"}
 INDEX = names(LAYERS_FULL.keys)
 SIGNED = frozenset(
-    column.name for table in (LAYERS_FULL, STEPS) for column in (*table.keys, *table.columns) if column.signed
+    column.name for table in (LAYERS_FULL, STEPS_OF_ANY_MODEL) for column in (*table.keys, *table.columns) if column.signed
 )
+OF_PARAMETERS = ("weight_grad_norm", "bias_grad_norm", "weight_norm", "update_ratio")
 UNMEASURED = ("fan_in", "fan_out", "batch", "nonfinite", "delta_rms_predicted")
 """Columns whose numbers say nothing about a layer on their own."""
 
@@ -40,7 +42,13 @@ class Records:
     hidden: column of layers.csv -> [S, T, L]; output: the readout's -> [S, T] (empty mapping where none is recorded)
     run:    column of steps.csv -> [S, T]
     in_layers, in_steps: [S, T], whether the table has that record of that seed
-    rows:   [S, T, L], whether layers.csv has that row: where it has and delta_rms is nan, the gradient is not a number
+    rows:   [S, T, L], whether layers.csv has that row; a delta_rms that is nan there is not a number where `nonfinite`
+            counts something, and one that the record does not have where it counts nothing
+    activations: [L + 1], what is applied to each layer's outputs, the readout's last, "" for nothing
+    readout: the readout's name
+    words:  column of steps.csv -> its text
+    parameters: of every row with parameters, also those that are no layer [S, T, R]: columns of layers.csv, and
+            `trains` as places in TRAINS; owners: [R], their names
     """
 
     cell: Mapping[str, object]
@@ -54,6 +62,11 @@ class Records:
     in_layers: NDArray[np.bool_]
     in_steps: NDArray[np.bool_]
     rows: NDArray[np.bool_]
+    activations: tuple[str, ...] = ()
+    readout: str = "output"
+    words: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Array] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
 
     def first(self, column: str) -> Array:
         """[S, L]: the column at each seed's first record."""
@@ -86,12 +99,19 @@ class Records:
             readout = np.full((len(self.seeds), len(self.steps)), np.nan)
         return np.concatenate([self.layer(column), readout[..., None]], axis=-1)
 
+    def activation(self, layer: int) -> str:
+        """What is applied to the outputs of the layer with this index, L for the readout; "" for nothing. A table
+        without that column has the cell's in every hidden layer."""
+        if self.activations:
+            return self.activations[layer]
+        return str(self.cell.get("activation", "")) if layer < len(self.layers) else ""
+
     def place(self, layer: int | None) -> tuple[int | None, str | None]:
         """Number and name of the hidden layer with this index, the readout's for L; None for no layer."""
         if layer is None:
             return None, None
         if layer == len(self.layers):
-            return int(self.layers[-1]) + 1, "output"
+            return int(self.layers[-1]) + 1, self.readout
         return int(self.layers[layer]), self.names[layer]
 
 
@@ -171,6 +191,10 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
         Problem(table, f"no column {column!r}") for column in required if column not in frame.columns
     ]
     texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
+    if table == "layers" and "trains" in frame.columns:
+        odd = sorted({str(each) for each in frame["trains"].dropna()} - {*TRAINS, "", "nan"})
+        if odd:
+            problems.append(Problem("layers: trains", f"{odd[0]!r} is no word of it", ", ".join(TRAINS)))
     known = (LAYER_COLUMNS if table == "layers" else STEP_COLUMNS) - texts
     for column in (c for c in frame.columns if c in known):
         if not pd.api.types.is_numeric_dtype(frame[column]) and not frame[column].isna().all():
@@ -210,39 +234,59 @@ class _Steps(NamedTuple):
     seed: Ints
     step: Ints
     values: dict[str, Array]
+    words: dict[str, NDArray[np.object_]]
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> _Steps:
-        known = [column for column in frame.columns if column in STEP_COLUMNS and column not in INDEX]
-        return cls(_integers(frame, "seed"), _integers(frame, "step"), _numbers(frame, known))
+        known = [column for column in frame.columns if column in STEP_COLUMNS - WORDS and column not in INDEX]
+        return cls(
+            _integers(frame, "seed"),
+            _integers(frame, "step"),
+            _numbers(frame, known),
+            {column: _texts(frame[column]) for column in frame.columns if column in WORDS},
+        )
 
     def at(self, rows: Ints) -> _Steps:
         """Some of the rows."""
-        return _Steps(self.seed[rows], self.step[rows], {k: v[rows] for k, v in self.values.items()})
+        return _Steps(
+            self.seed[rows],
+            self.step[rows],
+            {k: v[rows] for k, v in self.values.items()},
+            {k: v[rows] for k, v in self.words.items()},
+        )
 
 
 class _Layers(NamedTuple):
-    """The rows of layers.csv as arrays [row]; `name` is None where the table has no such column."""
+    """The rows of layers.csv as arrays [row]; texts are None where the table has no such column."""
 
     seed: Ints
     step: Ints
     layer: Ints
     readout: NDArray[np.bool_]
     name: NDArray[np.object_] | None
+    activation: NDArray[np.object_] | None
     values: dict[str, Array]
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> _Layers:
-        name = frame["name"].to_numpy(object) if "name" in frame.columns else None
+        name, activation = (
+            _texts(frame[column]) if column in frame.columns else None for column in ("name", "layer_activation")
+        )
         values = _numbers(frame, [column for column in frame.columns if _is_value(column)])
+        if "trains" in frame.columns:
+            places = {word: float(place) for place, word in enumerate(TRAINS)}
+            values["trains"] = np.array([places.get(word, np.nan) for word in _texts(frame["trains"])])
         seed, step, layer = (_integers(frame, column) for column in (*INDEX, "layer"))
-        return cls(seed, step, layer, _is_readout(frame), name, values)
+        return cls(seed, step, layer, _is_readout(frame), name, activation, values)
 
     def at(self, rows: Ints) -> _Layers:
         """Some of the rows."""
-        name = None if self.name is None else self.name[rows]
+        name, activation = (
+            None if texts is None else texts[rows] for texts in (self.name, self.activation)
+        )
         values = {column: v[rows] for column, v in self.values.items()}
-        return _Layers(self.seed[rows], self.step[rows], self.layer[rows], self.readout[rows], name, values)
+        places = self.seed[rows], self.step[rows], self.layer[rows], self.readout[rows]
+        return _Layers(*places, name, activation, values)
 
 
 def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
@@ -265,8 +309,10 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
     there = np.zeros(int(np.prod(shape)), dtype=bool)
     there[place] = True
     kept = _with_delta(cell, full, there.reshape(shape))
+    layered = {column: values for column, values in full.items() if column != "trains"}
     in_steps = np.zeros_like(in_layers)
     run: dict[str, Array] = {}
+    words: dict[str, str] = {}
     if own is not None:
         own = own.at(np.flatnonzero(np.isin(own.seed, seeds)))
         where = np.searchsorted(seeds, own.seed) * len(steps) + np.searchsorted(steps, own.step)
@@ -274,20 +320,33 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
             raise DataError(Problem("steps", "several rows for the same seed and step"))
         in_steps.ravel()[where] = True
         run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
+        words = {name: next((text for text in texts if text), "") for name, texts in own.words.items()}
     at, first = np.unique(layer_at, return_index=True)
     named = {} if rows.name is None else dict(zip(at.tolist(), rows.name[first], strict=True))
+    owners = tuple(str(named.get(i, f"layer {i + 1}")) for i in range(len(layers) + bool(readout.any())))
+    applied: tuple[str, ...] = ()
+    if rows.activation is not None:
+        said = {}
+        for place_, text in zip(layer_at.tolist(), rows.activation, strict=True):
+            said[place_] = said.get(place_) or text
+        applied = tuple(said.get(i, "") for i in (*np.flatnonzero(kept).tolist(), len(layers)))
     return Records(
         cell=cell,
         seeds=seeds,
         steps=steps,
         layers=layers[kept],
         names=tuple(str(named.get(i, f"layer {n}")) for i, n in enumerate(layers) if kept[i]),
-        hidden={column: values[..., :-1][..., kept] for column, values in full.items()},
-        output={column: values[..., -1] for column, values in full.items()} if readout.any() else {},
+        hidden={column: values[..., :-1][..., kept] for column, values in layered.items()},
+        output={column: values[..., -1] for column, values in layered.items()} if readout.any() else {},
         run=run,
         in_layers=in_layers,
         in_steps=in_steps,
         rows=there.reshape(shape)[..., :-1][..., kept],
+        activations=applied,
+        readout=str(named.get(len(layers), "output")),
+        words=words,
+        parameters={name: full[name][..., : len(owners)] for name in (*OF_PARAMETERS, "trains") if name in full},
+        owners=owners,
     )
 
 
@@ -322,7 +381,7 @@ def _last_true(present: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _is_value(column: str) -> bool:
-    return column in LAYER_COLUMNS and column not in (*INDEX, "layer", "name")
+    return column in LAYER_COLUMNS - TEXTS and column not in (*INDEX, "layer")
 
 
 def _is_readout(rows: pd.DataFrame) -> NDArray[np.bool_]:
@@ -345,6 +404,11 @@ def rows_of_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object
     parts = np.split(rows, np.flatnonzero(np.diff(number[rows])) + 1)
     firsts = [part[0] for part in parts]
     return dict(zip(zip(*(text.iloc[firsts] for text in texts), strict=True), parts, strict=True))
+
+
+def _texts(column: pd.Series[Any]) -> NDArray[np.object_]:
+    """A column of words; "" where it has none."""
+    return column.fillna("").astype(str).to_numpy(object)
 
 
 def _integers(frame: pd.DataFrame, column: str) -> Ints:

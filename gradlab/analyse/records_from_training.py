@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gradlab.analyse.records import Array, Records
+from gradlab.analyse.records import OF_PARAMETERS, Array, Records
 from gradlab.store.stack_result import StackResult
+from gradlab.tables.layers import TRAINS
 
 
 def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Records:
@@ -26,6 +27,8 @@ def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Re
             name: np.broadcast_to(np.array(values, dtype=np.float64), shape) for name, values in fixed.items()
         }
         full |= layers
+    trains = np.array([TRAINS.index(word) for word in places["trains"]], dtype=np.float64)
+    of_parameters = {name: full[name] for name in OF_PARAMETERS if name in full}
     present = np.ones((len(seeds), len(one.steps)), dtype=bool)
     names = tuple(places["name"])
     return Records(
@@ -40,6 +43,10 @@ def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Re
         in_layers=present if full else np.zeros_like(present),
         in_steps=present,
         rows=np.broadcast_to(present[..., None], (*present.shape, len(names) - 1)),
+        activations=tuple(places["layer_activation"]),
+        readout=names[-1],
+        parameters=of_parameters | {"trains": np.broadcast_to(trains, shape)} if full else {},
+        owners=names,
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradlab.nn.statistics import wide_dtype
 from gradlab.sensors.metrics import GRADIENT_NORMS, UPDATE, Found
 from gradlab.sensors.own_columns import Metrics
-from gradlab.tables.layers import layer_table
+from gradlab.tables.layers import TRAINS, layer_table
 from gradlab.tables.spec import names
 from gradlab.tables.table import Table
 
@@ -37,6 +37,7 @@ class Record:
 
     batch:   samples behind a key's batch columns
     order:   keys in the order in which they were executed
+    trains:  places in TRAINS
     skipped: above 0 where the optimiser turned out to leave the weights alone
     """
 
@@ -44,6 +45,7 @@ class Record:
         self.step = step
         self.batch: dict[Key, int] = {}
         self.order: list[Key] = []
+        self.trains: dict[Key, int] = {}
         self.skipped: Tensor | None = None
         self.places: list[Place] = []
         self.numbers: list[Tensor | Array] = []  # [key or 1, replica or 1]
@@ -122,7 +124,7 @@ def _merge(order: list[Key], keys: Sequence[Key]) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """Records of one layout on the host. values: [record, row, column, replica]; applies: [row, column]; batch:
+    """Records of one layout on the host. values: [record, row, column, replica]; applies: [row, column]; batch, trains:
     [record, row], -1 where empty.
 
     Few objects, however many numbers: Python's garbage collector looks at each of them again and again.
@@ -131,6 +133,7 @@ class Rows:
     steps: tuple[int, ...]
     keys: tuple[Key, ...]
     batch: NDArray[np.int64]
+    trains: NDArray[np.int64]
     values: Array
     applies: NDArray[np.bool_]
 
@@ -138,12 +141,13 @@ class Rows:
 class Ledger:
     """All records of a run.
 
-    fans: fan_in and fan_out by module path, where it has them
+    fans: fan_in and fan_out by module path, where it has them; activations: what is applied to a call's outputs
     """
 
     def __init__(self, seeds: Sequence[int], metrics: Metrics) -> None:
         self.seeds = tuple(seeds)
         self.fans: dict[str, tuple[int, int]] = {}
+        self.activations: dict[Key, str] = {}
         self.spec = layer_table(metrics.text)
         self.order: list[Key] = []
         self.records = 0
@@ -188,7 +192,8 @@ class Ledger:
             for name in names(column for column in self.spec.columns if column.compared):
                 values[:, :, self._place[name]][lost] = np.nan
         batch = np.array([[each.batch.get(key, -1) for key in order] for each in records], dtype=np.int64)
-        return Rows(tuple(each.step for each in records), tuple(order), batch, values, applies)
+        trains = np.array([[each.trains.get(key, -1) for key in order] for each in records], dtype=np.int64)
+        return Rows(tuple(each.step for each in records), tuple(order), batch, trains, values, applies)
 
     def latest(self) -> tuple[int, dict[str, float]]:
         """Step and numbers of the newest record, by `gradlab/<column>/<module>`; with several replicas their mean."""
@@ -222,9 +227,10 @@ class Ledger:
         there = np.concatenate(
             [np.zeros((0, width), dtype=bool), *(np.tile(r.applies, (len(r.steps), 1)) for r in self._rows)]
         )[sort]
-        batch = np.concatenate(
-            [np.zeros(0, dtype=np.int64), *(rows.batch.reshape(-1) for rows in self._rows)]
-        )[sort]
+        batch, trains = (
+            np.concatenate([np.zeros(0, dtype=np.int64), *(part.reshape(-1) for part in parts)])[sort]
+            for parts in ([rows.batch for rows in self._rows], [rows.trains for rows in self._rows])
+        )
 
         def repeated(column: NDArray[Any]) -> NDArray[Any]:
             return np.tile(column, replicas)
@@ -234,6 +240,10 @@ class Ledger:
             "step": repeated(step[sort]),
             "layer": repeated(layer[sort]),
             "name": repeated(np.array([row_name(key) for key in keys], dtype=object)),
+            "layer_activation": repeated(
+                np.array([self.activations.get(key, "") for key in keys], dtype=object)
+            ),
+            "trains": repeated(np.array([*TRAINS, ""], dtype=object)[trains]),
         }
         applies: dict[str, NDArray[np.bool_]] = {}
         fans = np.array([self.fans.get(key[0], (-1, -1)) for key in keys], dtype=np.int64).reshape(-1, 2)
@@ -251,7 +261,7 @@ class Ledger:
             else:
                 columns[name] = values[:, place].T.reshape(-1)
                 applies[name] = repeated(there[:, place])
-        return Table(columns, applies, self.spec.kinds)
+        return Table({name: columns[name] for name in self.spec.every}, applies, self.spec.kinds)
 
 
 def row_name(key: Key) -> str:

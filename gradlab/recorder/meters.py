@@ -35,8 +35,8 @@ class View:
     stacked: the model is a stack, whose tensors carry the replica axis themselves: [replica, sample, unit]
     """
 
-    def __init__(self, stacked: bool) -> None:
-        self.stacked = stacked
+    def __init__(self, stacked: bool, batch_dim: int = 0) -> None:
+        self.stacked, self.batch_dim = stacked, batch_dim
         self.space = Workspace() if stacked else OneModel()
 
     def by_unit(self, x: Tensor, call: Call) -> Tensor:
@@ -45,6 +45,12 @@ class View:
             return x
         x, unit = self._unit_axis(x, call)
         return x.movedim(unit, -1).reshape(1, -1, x.shape[unit])
+
+    def by_sample(self, h: Tensor) -> Tensor:
+        """h as [replica, sample, ...]."""
+        if self.stacked:
+            return h
+        return (h.movedim(self.batch_dim, 0) if h.dim() > self.batch_dim else h.reshape(1, -1)).unsqueeze(0)
 
     def inactive(self, z: Tensor, shape: Shape, call: Call) -> tuple[Tensor, int]:
         """On how many samples phi is flat for each unit, [unit] or [replica, unit], and how many samples there are."""
@@ -242,8 +248,8 @@ def _total(counts: Sequence[Numbers]) -> Numbers:
 class ProbeMeter:
     """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record."""
 
-    def __init__(self, stacked: bool, metrics: Metrics) -> None:
-        self.view, self.metrics = View(stacked), metrics
+    def __init__(self, stacked: bool, batch_dim: int, metrics: Metrics) -> None:
+        self.view, self.metrics = View(stacked, batch_dim), metrics
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
         # samples, on how many of them phi is flat for each unit [replica, unit], line
@@ -268,6 +274,7 @@ class ProbeMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
+            found |= mt.alike(self.view.by_sample(h.detach()))
             if own := self.metrics.own:
                 found |= mt.users(own, self.view.by_unit(h, call))
             self._put(call, found)

@@ -5,7 +5,7 @@ Parameters of one shape are put side by side and reduced together: a small reduc
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +18,7 @@ from gradlab.nn.workspace import Workspace
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.units import dense_values, is_bias, own_parameters, real
 from gradlab.sensors import metrics as mt
+from gradlab.tables.layers import TRAINS
 
 Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
@@ -77,6 +78,25 @@ class ParameterMeter:
                 if parent and f"{name}.".startswith(f"{parent}.")
             ]
             record.order.insert(family[-1] + 1 if family else len(record.order), key)
+
+    def trains(self, updated: Collection[int]) -> dict[Key, int]:
+        """Whether training reaches each key's parameters: places in TRAINS.
+
+        updated: the ids of the parameters that the optimisers seen so far have; empty where none was given
+        """
+        found = {}
+        for key, weights in self.weights.items():
+            own = [each for each in (*weights, *self.biases[key]) if each.requires_grad]
+            if not own:
+                state = "frozen"
+            elif all(each.grad is None for each in own):
+                state = "no gradient"
+            elif updated and not any(id(each) in updated for each in own):
+                state = "not in the optimizer"
+            else:
+                state = "yes"
+            found[key] = TRAINS.index(state)
+        return found
 
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gradlab.base.errors import ConfigError, GradlabError, Problem, attempt
+from gradlab.base.errors import ConfigError, GradlabError, Problem, attempt, unknown
 from gradlab.nn.mlp import StackedMLP
 from gradlab.parts import record_schedule
 from gradlab.recorder.checks import (
@@ -34,31 +34,41 @@ from gradlab.recorder.compiled import EagerSteps, is_compiled, plain_name
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
+from gradlab.recorder.of_step import facts_of_step, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
 from gradlab.recorder.sinks import sink
+from gradlab.recorder.steps import StepLedger
 from gradlab.recorder.taps import Tap, Taps
+from gradlab.recorder.task import Criterion, Facts, Task
 from gradlab.recorder.text import report
+from gradlab.recorder.turns import Turns
 from gradlab.recorder.units import fans, own_parameters
 from gradlab.sensors import own_columns
+from gradlab.tables.spec import names
+from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
 from gradlab.tables.table import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gradlab.analyse import Diagnosis
+    from gradlab.analyse.findings import Finding
     from gradlab.tables.table import Table
 
+JUDGED_AFTER = 32  # records, up to which each one is judged for `on_fault`
 Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
 class Recorder:
     """Records the gradients and signals of a model in training; the model and the loop stay as they are.
 
-        with gradlab.Recorder(model, probe=x[:512]) as recorder:
-            for x, y in batches:
+        recorder = gradlab.Recorder(model, probe=x[:512], targets=y[:512], criterion=loss_function)
+        with recorder:
+            for inputs, targets in batches:
                 optimizer.zero_grad()
-                loss(model(x), y).backward()
-                recorder.step(optimizer=optimizer)
+                loss = loss_function(model(inputs), targets)
+                loss.backward()
+                recorder.step(loss=loss, optimizer=optimizer)
                 optimizer.step()
         print(recorder.report())
 
@@ -66,6 +76,9 @@ class Recorder:
               watched
     probe:    inputs held for the whole run, on which signals and dead units are taken in eval mode: a tensor, a
               tuple of positional or a dict of named arguments. Without a probe those columns stay empty
+    targets, criterion: what the probe's outputs should be, and the loss of (outputs, targets): with them each record has
+              the probe's loss, its accuracy where targets are classes, and the loss of the best constant output, which
+              a net that learns must beat. Without them, and without a loss in `step`, nothing is called healthy
     schedule: which steps are recorded: `log` (34 of 1,000), `all`, `every:N`; `off` leaves the first one (and the last)
     layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
     steps:    number of steps of the run, so that the last one is recorded too
@@ -77,6 +90,8 @@ class Recorder:
     accumulation: number of backward passes whose losses are averaged into one update ("mean" only)
     batch_dim: the axis of the model's inputs that counts samples
     seeds:    names of the replicas of gradlab's own stacked MLP, one a replica; one seed for any other model
+    on_fault: called with each finding about what is happening (not about the state at birth) once it holds in the
+              records
     log_to:   a TensorBoard SummaryWriter, a W&B run or the mlflow module: gets every record's numbers too
 
     `recorder.step` stands between the backward pass and the optimiser's step (after `scaler.unscale_`, before or after
@@ -101,6 +116,9 @@ class Recorder:
         batch_dim: int = 0,
         seeds: Sequence[int] | None = None,
         log_to: object = None,
+        targets: Any = None,
+        criterion: Criterion | None = None,
+        on_fault: Callable[[Finding], object] | None = None,
     ) -> None:
         self.model, self._given = unwrapped(model), model
         if isinstance(layers, Iterable) and not isinstance(layers, str):
@@ -111,6 +129,7 @@ class Recorder:
         level = columns.level if columns else METRICS[-1]
         problems += problems_of(self.model, level)
         problems += problems_with(schedule, steps, loss_reduction, accumulation, batch_dim)
+        task = attempt(problems, lambda: Task(probe, targets, criterion))
         if not problems:
             chosen(self._parametrised(), layers, level, problems)
         if problems:
@@ -121,14 +140,20 @@ class Recorder:
             raise ConfigError(
                 Problem("seeds", f"{len(seeds)} seeds for {replicas} replicas", f"{replicas} seeds")
             )
-        self.probe, self.steps = probe, steps
+        assert task is not None
+        self.probe, self.steps, self.accumulation = probe, steps, accumulation
+        self._task = task
         self.seconds = 0.0
         self._schedule = record_schedule.parse(schedule, "schedule")
         self._layers, self._metrics, self._batch_dim = layers, level, 1 if stacked else batch_dim
         self._hooked, self._eager = level != WITHOUT_HOOKS, EagerSteps()
         self._meter = BatchMeter(stacked, loss_reduction, accumulation)
-        self._probe_meter = ProbeMeter(stacked, columns)
-        self._ledger = Ledger(seeds, columns)
+        self._probe_meter = ProbeMeter(stacked, batch_dim, columns)
+        self._ledger, self._run = Ledger(seeds, columns), StepLedger(seeds)
+        self._facts: Facts = {}  # of the record that is being taken
+        self._turns, self._updated = Turns(), set[int]()
+        self._gradients: dict[int, int] = {}  # versions of the gradients as they were left at the step before
+        self._on_fault, self._told = on_fault, set[str]()
         self._look()
         self._log = _logger(log_to)
         self._step = 0
@@ -152,7 +177,7 @@ class Recorder:
     ) -> None:
         try:
             self._close_record()
-            self._ledger.flush()
+            self._settle()
         finally:
             self._meter.release()
             self._taps.detach()
@@ -166,11 +191,15 @@ class Recorder:
         self,
         optimizer: Optimizer | Iterable[Optimizer] | None = None,
         scaler: torch.amp.GradScaler | None = None,
+        *,
+        loss: Tensor | float | None = None,
     ) -> None:
         """Between the backward pass and the optimiser's step, once for each update.
 
         optimizer: the optimiser that is about to step, or several; without it update_ratio stays empty
         scaler:    the GradScaler, if the loss was scaled: the true gradients are recorded. Needs `optimizer`.
+        loss:      the loss of this step's batch, before any scaling, one number (or one a replica). It waits with the
+                   records: no step is held up by it
         Raises GradlabError when a step was to be recorded and none of the model's modules was seen.
         """
         if not self._entered:
@@ -179,11 +208,25 @@ class Recorder:
             )
         started, inside = perf_counter(), self._inside()
         self._close_record()
+        optimizers = optimizers_of(optimizer)
+        new = self._turns.now(optimizers)
+        for each in new:
+            self._updated |= {id(parameter) for parameter in parameters_of(each)}
         if self._armed:
-            self._take(optimizers_of(optimizer), scaler)
+            self._take(optimizers, scaler, loss)
+        self._facts = {}
         self._step += 1
         self._arm()
+        self._gradients = versions_of_gradients(self.model) if self._armed else {}
         self.seconds += perf_counter() - started - (self._inside() - inside)
+
+    def add(self, **numbers: Tensor | float) -> None:
+        """Further columns of steps.csv for the step that is going on, such as val_loss and val_accuracy; call it before
+        `step`. Raises ConfigError for a name that is no column of numbers there."""
+        allowed = [name for name in STEPS_OF_ANY_MODEL.recorded if STEPS_OF_ANY_MODEL.kinds[name] != "str"]
+        if wrong := [name for name in numbers if name not in allowed]:
+            raise ConfigError(unknown("add", "column", wrong[0], allowed, ", ".join(names(STEPS.columns))))
+        self._facts |= numbers
 
     @property
     def overhead(self) -> float:
@@ -207,6 +250,16 @@ class Recorder:
         """The rows so far: a column of `layers.csv` each, and where it applies."""
         return self._ledger.table()
 
+    def steps_table(self) -> Table:
+        """The records so far as rows of `steps.csv`, with the columns of any model."""
+        self._settle()
+        return self._run.table()
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What the records so far are called, first cause first; () before the first record."""
+        return self.diagnose().verdicts if self._ledger.records else ()
+
     def to_frame(self) -> pd.DataFrame:
         """The rows so far, columns of layers.csv without the cell's; what does not apply is NaN."""
         return self.table().frame()
@@ -226,11 +279,16 @@ class Recorder:
         if len(frame):
             hidden = int(frame["layer"].max()) - 1
             frame.insert(0, "depth", max(hidden, 1))
-        return diagnose(frame, ruleset=ruleset, cell_columns=())[0]
+        return diagnose(frame, self.steps_table().frame(), ruleset=ruleset, cell_columns=())[0]
 
     def report(self) -> str:
         """The verdict with its evidence, and the first and last record layer by layer, as text."""
         return report(self.to_frame(), self.diagnose(), self.overhead)
+
+    def _settle(self) -> None:
+        """Move what waits to the host."""
+        self._ledger.flush()
+        self._run.settle(self._task.baseline())
 
     # -- the model -------------------------------------------------------------------------------------------
 
@@ -256,7 +314,8 @@ class Recorder:
 
     def _due(self) -> bool:
         last = None if self.steps is None else self.steps - 1
-        return self._schedule is not None and record_schedule.is_due(self._schedule, self._step, last)
+        due = self._schedule is not None and record_schedule.is_due(self._schedule, self._step, last)
+        return self._turns.due(due)
 
     def _arm(self) -> None:
         self._armed = self._due()
@@ -275,11 +334,13 @@ class Recorder:
         self._meter.rest()
         self._parameters.rest()
 
-    def _take(self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None) -> None:
+    def _take(
+        self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None, loss: Tensor | float | None
+    ) -> None:
         """Everything but the update of this step's record."""
         delta_scale, gradient_scale = scales(scaler, optimizers)
         record = Record(self._step)
-        passes = self._taps.passes
+        passes, late = self._taps.passes, self._taps.late
         if _built(self.model) != self._built:  # the loop has put other modules or parameters into it
             self._taps.detach()
             self._look()
@@ -291,11 +352,27 @@ class Recorder:
             if not any(forward.calls for forward in passes):
                 self._nothing_seen()
                 return
+            if late:  # the gradients are of other weights than those that would be recorded
+                warn(
+                    f"step {self._step}: the weights have changed since the backward pass, so there is no record of "
+                    "it; recorder.step stands between the backward pass and the optimizer's step",
+                    stacklevel=3,
+                )
+                return
             self._meter.commit(passes, record, delta_scale)
+            for forward in passes:
+                for key, call in forward.calls.items():
+                    self._ledger.activations[key] = self._ledger.activations.get(key) or call.activation
             if self.probe is not None:
                 self._run_probe(record)
         self._parameters.place(record)
         self._parameters.commit(record, gradient_scale)
+        record.trains = self._parameters.trains(self._updated)
+        self._facts |= facts_of_step(self.model, optimizers, gradient_scale, self._gradients, self.accumulation)
+        if loss is not None:
+            self._facts["train_loss"] = loss_of(loss, len(self._ledger.seeds))
+        self._run.add(self._step, self._facts)
+        self._turns.recorded(optimizers)
         every = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if every and all(parameter.grad is None for parameter in every):
             warn(
@@ -325,17 +402,23 @@ class Recorder:
 
     def _run_probe(self, record: Record) -> None:
         self._probe_meter.record = record
+        watch = self._task.watch()
         try:
-            with evaluation(self.model), self._taps.probing(self._probe_meter):
-                if isinstance(self.probe, Mapping):
-                    self.model(**self.probe)
-                elif isinstance(self.probe, tuple):
-                    self.model(*self.probe)
-                else:
-                    self.model(self.probe)
-                for forward in self._taps.passes:
-                    record.saw([*forward.calls])
-                self._probe_meter.finish()
+            with evaluation(self.model):
+                with watch or nullcontext(), self._taps.probing(self._probe_meter):
+                    if isinstance(self.probe, Mapping):
+                        outputs = self.model(**self.probe)
+                    elif isinstance(self.probe, tuple):
+                        outputs = self.model(*self.probe)
+                    else:
+                        outputs = self.model(self.probe)
+                    for forward in self._taps.passes:
+                        record.saw([*forward.calls])
+                        for key, call in forward.calls.items():
+                            self._ledger.activations[key] = call.activation
+                    self._probe_meter.finish()
+                if not self._probe_meter.view.stacked:
+                    self._facts |= self._task.of(outputs, watch)
         except GradlabError:
             raise
         except Exception as error:
@@ -363,8 +446,21 @@ class Recorder:
         if self._open is not None:
             self._ledger.add(self._open)
             self._open = None
+            if self._on_fault is not None:
+                self._tell(self._on_fault)
             if self._log is not None:
                 self._log(*self._ledger.latest())
+
+
+    def _tell(self, told: Callable[[Finding], object]) -> None:
+        """Say what has come to hold. Judging takes as long as the records are many, so it is done ever more rarely."""
+        records = self._ledger.records
+        if records % max(1, records // JUDGED_AFTER):
+            return
+        for finding in self.diagnose().findings:
+            if not finding.at_birth and finding.verdict not in self._told:
+                self._told.add(finding.verdict)
+                told(finding)
 
 
 def _built(model: nn.Module) -> list[int]:

@@ -24,6 +24,7 @@ from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
 from gradlab.recorder.units import axis_in_view, batch_size, tensors, unit_axis
+from gradlab.recorder.whole_activations import WholeShapes
 
 
 class Meter(Protocol):
@@ -91,7 +92,9 @@ class Taps:
         self._inner: list[RemovableHandle] = []  # hooks on the modules inside
         self._local = threading.local()  # data parallelism runs one thread a replica
         self._loose: ForwardPass | None = None  # calls of parts of the model, outside a call of the whole
-        self._parameters: list[Tensor] = []
+        self.learning: list[Tensor] = []  # the model's parameters outside of any pass
+        self.versions: list[int] = []  # how often each of them was written to before the last backward pass
+        self._shapes = WholeShapes()
         self._running: set[int] = set()  # backward passes that bring gradients and go on
         self._going = 0  # forward passes that go on, in all threads
 
@@ -100,7 +103,7 @@ class Taps:
         if self._handles:
             self._attach()  # an evaluation that ended in an error did not put them back
             return
-        self._parameters = [each for each in self.root.parameters() if each.requires_grad]
+        self.learning = [each for each in self.root.parameters() if each.requires_grad]
         try:
             add = self._handles.append
             add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
@@ -125,6 +128,9 @@ class Taps:
             if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
                 add(module.register_forward_pre_hook(Tap(self._before_prelu)))
                 add(module.register_forward_hook(Tap(self._after_prelu)))
+            elif module is not self.root and (shape := self._shapes.of(module)) is not None:
+                add(module.register_forward_pre_hook(Tap(partial(self._before_whole, shape))))
+                add(module.register_forward_hook(Tap(self._after_whole)))
 
     def _detach(self) -> None:
         for handle in self._inner:
@@ -143,8 +149,14 @@ class Taps:
         for mode in self._modes():
             _remove_mode(mode)
         self.passes, self._loose = [], None
+        self.versions = []
         self._running, self._going = set(), 0
         self._local = threading.local()
+
+    @property
+    def late(self) -> bool:
+        """Whether the weights have changed since the last backward pass began."""
+        return bool(self.versions) and self.versions != [each._version for each in self.learning]
 
     @contextmanager
     def probing(self, meter: Meter) -> Iterator[None]:
@@ -222,10 +234,11 @@ class Taps:
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
         if not self._running:
-            self.passes = [each for each in self.passes if not each.thrown_away(self._parameters)]
+            self.passes = [each for each in self.passes if not each.thrown_away(self.learning)]
 
     def _begins(self, task: int) -> None:
         """A backward pass, by its number, begins to bring gradients."""
+        self.versions = [each._version for each in self.learning]
         if task not in self._running:
             self._forget_finished()  # for a loop that calls zero_grad only now
             self._running.add(task)
@@ -239,7 +252,7 @@ class Taps:
             return None
         if self._loose is None or self._loose.backward or self._loose not in self.passes:
             self._forget_finished()
-            self._loose = ForwardPass(self._begins, self._parameters)
+            self._loose = ForwardPass(self._begins, self.learning)
             self.passes.append(self._loose)
         return self._loose
 
@@ -301,9 +314,9 @@ class Taps:
         return None if call is None or call.activated else call
 
     @staticmethod
-    def activate(call: Call, z: Tensor) -> None:
+    def activate(call: Call, z: Tensor, name: str) -> None:
         """The call's activation was found; it is applied to z, where the units may be on another axis."""
-        call.activated = True
+        call.activated, call.activation = True, name
         axis = axis_in_view(z, call.units, call.stride)
         if axis is None:
             axis = call.axis if z.dim() == call.axes else z.dim() - 1
@@ -314,7 +327,7 @@ class Taps:
             return
         call = self._local.prelu = self.owner(args[0])
         if call is not None:
-            self.activate(call, args[0])
+            self.activate(call, args[0], "prelu")
             alpha = module.alpha.detach()
             self.meter.before(call, args[0], Shape((), alpha.abs().clamp(min=1.0), alpha), module.forward)
 
@@ -323,6 +336,36 @@ class Taps:
         if call is not None and not (_elsewhere() or _in_backward()):
             self.meter.after(call, h)
             self._local.prelu = None
+
+    def _before_whole(self, shape: Shape, module: nn.Module, args: Any) -> None:
+        """A module that is an activation as a whole, whatever functions it is written with."""
+        if _elsewhere() or _in_backward() or not (args and isinstance(args[0], Tensor)):
+            return
+        started = perf_counter()
+        call = self.owner(args[0])
+        self._whole().append(call)
+        if call is not None:
+            self.activate(call, args[0], shape.name)
+            with torch._C.DisableTorchFunction():
+                self.meter.before(call, args[0], shape, module.forward)
+        self.seconds += perf_counter() - started
+
+    def _after_whole(self, module: nn.Module, args: Any, h: Any) -> None:
+        if _elsewhere() or _in_backward() or not (args and isinstance(args[0], Tensor)) or not self._whole():
+            return
+        started = perf_counter()
+        call = self._whole().pop()
+        if call is not None and isinstance(h, Tensor):
+            with torch._C.DisableTorchFunction():
+                self.meter.after(call, h)
+        self.seconds += perf_counter() - started
+
+    def _whole(self) -> list[Call | None]:
+        """The calls whose activation is being computed by a module in this thread."""
+        if not hasattr(self._local, "whole"):
+            self._local.whole = []
+        found: list[Call | None] = self._local.whole
+        return found
 
 
 class _Watch(TorchFunctionMode):
@@ -346,7 +389,7 @@ class _Watch(TorchFunctionMode):
         if call is None or shape is None or z is None:
             self.taps.seconds += perf_counter() - started
             return func(*args, **kwargs)
-        self.taps.activate(call, z)
+        self.taps.activate(call, z, shape.name)
         rest = {name: value for name, value in kwargs.items() if name != "input"}
         self.taps.meter.before(call, z, shape, lambda x: func(x, *args[1:], **rest))
         self.taps.seconds += perf_counter() - started

@@ -7,7 +7,7 @@ methods alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 from typing import Any
@@ -26,7 +26,7 @@ from gradlab.base.errors import ConfigError
 class Shape:
     """flats: closed intervals where phi is constant; slope_sup: sup|phi'|, a number or a tensor that fits z;
     alpha: the learned slope below 0, fitting z; line: phi' is 1 outside the flat parts and needs no differentiation;
-    rectifies: phi(z) is max(z, 0), so that its zeros are its flat part.
+    rectifies: phi(z) is max(z, 0), so that its zeros are its flat part; name: as the registry has it, where it does.
     """
 
     flats: Sequence[Interval]
@@ -34,6 +34,7 @@ class Shape:
     alpha: Tensor | None = None
     line: bool = False
     rectifies: bool = False
+    name: str = ""
 
 
 @lru_cache(maxsize=64)
@@ -41,7 +42,7 @@ def _registered(name: str, line: bool = False, **parameters: float) -> Shape:
     text = ":".join([name, *(f"{key}={value!r}" for key, value in parameters.items())])
     known = activations.get(text)
     assert known.slope_sup is not None
-    return Shape(known.flats, known.slope_sup, line=line, rectifies=name == "relu")
+    return Shape(known.flats, known.slope_sup, line=line, rectifies=name == "relu", name=known.text)
 
 
 Arguments = Mapping[str, Any]
@@ -114,6 +115,10 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Arguments], Shape | None]]] = 
 }  # fmt: skip
 
 
+WRITTEN = {"hardtanh": "hard_tanh", "clamp": "relu", "clamp_min": "relu", "clip": "relu"}
+"""How a kind without a registered Shape is called."""
+
+
 def _functions() -> dict[Any, str]:
     """Every face of each kind: torch.x, torch.x_, Tensor.x, Tensor.x_, functional.x, functional.x_, gradlab's own."""
     faces: dict[Any, str] = {}
@@ -135,6 +140,7 @@ def shape_of(kind: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Shape
     """The shape of the activation that is being called; None where the call is none after all."""
     names, make = KINDS[kind]
     try:
-        return make({**dict(zip(("input", *names), args, strict=False)), **kwargs})
+        shape = make({**dict(zip(("input", *names), args, strict=False)), **kwargs})
+        return shape if shape is None or shape.name else replace(shape, name=WRITTEN.get(kind, kind))
     except ConfigError:  # a parameter outside what the registry describes, such as ELU with a negative alpha
         return None

@@ -85,6 +85,8 @@ class LayerSensor(Sensor):
             "name": names,
             "fan_in": [linear.weight.shape[1] for linear in linears],
             "fan_out": [linear.weight.shape[2] for linear in linears],
+            "layer_activation": [*[self.activation.text] * (len(linears) - 1), ""],
+            "trains": ["yes"] * len(linears),
             "batch": self.observed.batch,
         }
 
@@ -194,7 +196,7 @@ class LayerSensor(Sensor):
     def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
-        self._add(mt.activation(h, self._space, self.metrics.full) | mt.users(self.metrics.own, h))
+        self._add(mt.activation(h, self._space, self.metrics.full) | mt.alike(h) | mt.users(self.metrics.own, h))
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""

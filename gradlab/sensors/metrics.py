@@ -27,6 +27,7 @@ from gradlab.nn.workspace import EXACT_COUNT, Workspace
 
 SATURATED_BELOW = 0.05  # share of sup|phi'|
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe's samples
+COMPARED_SAMPLES, COMPARED_ENTRIES = 64, 1 << 18  # of the probe, between which cosines are taken
 
 NONFINITE = "nonfinite"
 GRADIENT_NORMS = ("weight_grad_norm", "bias_grad_norm")
@@ -53,6 +54,23 @@ def activation(h: Tensor, space: Workspace, full: bool) -> Found:
     """h_mean, h_rms: mean and root mean square of h = phi(z); h_p95_abs, where `full`: 95th percentile of |h|."""
     found: Found = {"h_mean": space.mean(h), "h_rms": space.rms(h)}
     return found | {"h_p95_abs": st.percentile(space.rows(h).abs(), 0.95)} if full else found
+
+
+def alike(h: Tensor) -> Found:
+    """sample_correlation: mean cosine between the activations of two different samples, of those that are not all 0.
+
+    h: [replica, sample, ...]; the first samples are taken, 64 or as many as make a small array. Sums of unit vectors:
+    |sum u_i|^2 is the number of samples and the cosines of all ordered pairs.
+    """
+    rows = h.flatten(2) if h.dim() > 2 else h.unsqueeze(2)
+    few = rows[:, : max(2, min(COMPARED_SAMPLES, COMPARED_ENTRIES // max(rows.shape[2], 1)))]
+    few = few.abs() if few.is_complex() else few
+    few = few.to(st.wide_dtype(few))
+    lengths = torch.linalg.vector_norm(few, dim=2)
+    count = (lengths > 0).sum(dim=1)
+    whole = torch.einsum("rs,rsu->ru", torch.where(lengths > 0, 1 / lengths, 0.0), few)
+    pairs = (count * (count - 1)).to(whole.dtype)
+    return {"sample_correlation": (whole.square().sum(dim=1) - count) / pairs}
 
 
 def users(own: Mapping[str, Own], h: Tensor) -> Found:

@@ -659,7 +659,7 @@ def test_the_csv_leaves_empty_what_does_not_apply(tmp_path) -> None:  # type: ig
     recorder.to_csv(tmp_path / "layers.csv")
     text = (tmp_path / "layers.csv").read_text()
     assert "nan" not in text and ",," in text
-    back = pd.read_csv(tmp_path / "layers.csv", dtype={"name": str})
+    back = pd.read_csv(tmp_path / "layers.csv", dtype={"name": str}).fillna({"layer_activation": ""})
     pd.testing.assert_frame_equal(back, recorder.to_frame(), check_dtype=False)
 
 

@@ -1,0 +1,85 @@
+"""Which function makes a model's outputs, and which loss function its criterion calls with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+
+from gradlab.recorder.torch_activations import FUNCTIONS, shape_of
+
+LOSSES = {
+    getattr(F, name): name
+    for name in (
+        "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss",
+        "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss", "gaussian_nll_loss", "multi_margin_loss",
+        "multilabel_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss", "hinge_embedding_loss",
+        "cosine_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "ctc_loss",
+    )
+}  # fmt: skip
+"""Torch's loss functions, which its modules call too."""
+
+ALONG_AN_AXIS = {
+    face: name
+    for name in ("softmax", "log_softmax", "softmin")
+    for home in (torch, Tensor, F)
+    if (face := getattr(home, name, None)) is not None
+}
+OTHERS = {torch.exp: "exp", Tensor.exp: "exp"}
+
+
+class CallWatch(TorchFunctionMode):
+    """While it is on, the functions are noted that made a tensor's content, and the first loss function called.
+
+    criterion: its name, "" before one was called; taken: the tensor that it was given
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.criterion = ""
+        self.taken: Tensor | None = None
+        # by the memory of what was made: a view of it is still that function's; the weak reference keeps the address
+        self._made: dict[int, tuple[StorageWeakRef, str, int | None]] = {}
+
+    def maker(self, tensor: Tensor) -> tuple[str, int | None]:
+        """The function that made a tensor, "" for a plain map, and the size of the axis that a softmax runs along."""
+        if tensor.layout != torch.strided:
+            return "", None
+        _, name, size = self._made.get(tensor.untyped_storage()._cdata, (None, "", None))
+        return name, size
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in LOSSES and not self.criterion:
+            self.criterion = LOSSES[func]
+            given = args[0] if args else kwargs.get("input")
+            self.taken = given if isinstance(given, Tensor) else None
+        out = func(*args, **kwargs)
+        if (name := _name(func, args, kwargs)) and isinstance(out, Tensor) and out.layout == torch.strided:
+            size = out.shape[_axis(args, kwargs)] if func in ALONG_AN_AXIS and out.dim() else None
+            memory = out.untyped_storage()
+            self._made[memory._cdata] = (StorageWeakRef(memory), name, size)  # type: ignore[no-untyped-call]
+        return out
+
+
+def _name(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    if func in ALONG_AN_AXIS:
+        return ALONG_AN_AXIS[func]
+    if func in OTHERS:
+        return OTHERS[func]
+    kind = FUNCTIONS.get(func)
+    if kind is None or shape_of(kind, args, kwargs) is None:
+        return ""
+    return "relu" if kind.startswith("cl") and kind != "celu" else kind  # a clamp at 0
+
+
+def _axis(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    return axis if isinstance(axis, int) else -1

@@ -1,0 +1,59 @@
+"""What is known of an update before it is made: its loss, its rate, its gradients as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradlab.base.errors import ConfigError, Problem
+from gradlab.recorder.task import Facts
+from gradlab.recorder.units import dense_values, real
+from gradlab.sensors.metrics import unscaled
+
+
+def facts_of_step(
+    model: nn.Module,
+    optimizers: Sequence[Optimizer],
+    scale: Tensor | None,
+    before: Mapping[int, int],
+    accumulation: int,
+) -> Facts:
+    """Columns of steps.csv. scale: what the gradients still carry; before: `versions_of_gradients` after the step before
+    this one; accumulation: backward passes of an update."""
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    facts: Facts = {}
+    if optimizers:
+        if (rate := optimizers[0].param_groups[0].get("lr")) is not None:  # not every optimiser has one
+            facts["learning_rate"] = rate
+        facts["optimizer_used"] = " and ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
+    if gradients:
+        facts["grad_norm"] = unscaled([_norm(gradients)], scale)[0]
+        if before:
+            # Autograd adds to a gradient that is there; zeroing writes to it once more, or puts another in its place.
+            kept = sum(before.get(id(each), -2) + accumulation == each._version for each in gradients)
+            facts["carried_gradients"] = kept / len(gradients)
+    return facts
+
+
+def versions_of_gradients(model: nn.Module) -> dict[int, int]:
+    """How often each gradient has been written to, by its id."""
+    return {id(each.grad): each.grad._version for each in model.parameters() if each.grad is not None}
+
+
+def loss_of(loss: Tensor | float, replicas: int) -> Tensor | float:
+    """The loss as one number or one a replica, without its graph. Raises ConfigError for anything else."""
+    if isinstance(loss, Tensor) and loss.numel() in (1, replicas) and not loss.is_complex():
+        return loss.detach().clone().reshape(-1 if loss.numel() > 1 else ())
+    if isinstance(loss, int | float):
+        return float(loss)
+    made = f"a tensor {[*loss.shape]}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise ConfigError(Problem("loss", f"{made} is no loss", "one number: the loss that backward was called on"))
+
+
+def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    flat = [real(dense_values(each)) for each in gradients]
+    wide = [each.double() if each.device.type != "mps" else each.float() for each in flat]
+    return torch.nn.utils.get_total_norm(wide)

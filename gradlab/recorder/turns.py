@@ -1,0 +1,41 @@
+"""Several optimisers in turn, as in a GAN: a record that is due is taken of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch.optim import Optimizer
+
+ROUNDS = 2
+"""Turns that a due record waits for an optimiser; one that is not used any more does not come."""
+
+
+class Turns:
+    """Who stepped, and whose record is still to be taken."""
+
+    def __init__(self) -> None:
+        self._known: dict[frozenset[int], None] = {}
+        self._waited_for: set[frozenset[int]] = set()
+        self._patience = 0
+
+    def now(self, optimizers: Sequence[Optimizer]) -> list[Optimizer]:
+        """It is the turn of these; those that were not known before."""
+        who = frozenset(id(each) for each in optimizers)
+        if not who or who in self._known:
+            return []
+        self._known[who] = None
+        return list(optimizers)
+
+    def due(self, due: bool) -> bool:
+        """Whether the step to come is recorded. due: whether the schedule asks for it"""
+        if due:
+            self._waited_for = set(self._known)
+            self._patience = ROUNDS * len(self._known)
+        elif self._waited_for and self._patience:
+            self._patience -= 1
+        else:
+            return False
+        return True
+
+    def recorded(self, optimizers: Sequence[Optimizer]) -> None:
+        self._waited_for.discard(frozenset(id(each) for each in optimizers))
