@@ -1,8 +1,9 @@
-"""What PyTorch users ask when a network does not learn: gradients that do not arrive, outputs and losses that do not fit."""
+"""What PyTorch users ask when a network does not learn: gradients that do not arrive, outputs that do not fit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ def fit(x: Tensor, y: Tensor) -> Callable[[nn.Module], float]:
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -90,7 +91,13 @@ def detached(mended: bool) -> Setup:
     encoder = nn.Sequential(mlp(64, 32, 8), nn.Tanh())
     model = Encoded(encoder, mlp(8, 32, 10), (lambda h: h) if mended else (lambda h: h.detach()))
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(5e-3), steps=400, score=accuracy(x, y)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=adam(5e-3),
+        steps=400,
+        score=accuracy(x, y),
     )
 
 
@@ -129,7 +136,7 @@ class Pictures(nn.Module):
     def __init__(self, without_grad: bool) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
             nn.Conv2d(16, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )  # fmt: skip
         self.classifier = nn.Linear(12, 10)
@@ -147,7 +154,7 @@ def no_grad(mended: bool) -> Setup:
     x = (x.view(-1, 1, 8, 8) - 0.3) / 0.38
     return Setup(
         model=Pictures(without_grad=not mended), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(5e-3),
-        batch=48, steps=400, score=accuracy(x, y),
+        batch=32, steps=400, score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -198,7 +205,13 @@ def frozen(mended: bool) -> Setup:
     model = nn.Sequential(mlp(64, 48, 24, 6, activation=nn.Tanh), nn.Tanh(), nn.Linear(6, 10))
     model[0].requires_grad_(mended)  # frozen as for fine-tuning, but nothing was ever loaded into it
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(5e-3), steps=400, score=accuracy(x, y)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=adam(5e-3),
+        steps=400,
+        score=accuracy(x, y),
     )
 
 
@@ -229,7 +242,13 @@ def double_softmax(mended: bool) -> Setup:
     if not mended:
         model.append(nn.Softmax(dim=1))
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=sgd(0.1), steps=400, score=accuracy(x, y)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=sgd(0.1),
+        steps=400,
+        score=accuracy(x, y),
     )
 
 
@@ -239,7 +258,13 @@ def double_sigmoid(mended: bool) -> Setup:
     if not mended:
         model.append(nn.Sigmoid())
     return Setup(
-        model=model, x=x, y=y, criterion=nn.BCEWithLogitsLoss(), optimizer=adam(5e-3), steps=400, score=sided(x, y)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.BCEWithLogitsLoss(),
+        optimizer=adam(5e-3),
+        steps=400,
+        score=sided(x, y),
     )
 
 
@@ -248,7 +273,9 @@ def nll_on_logits(mended: bool) -> Setup:
     model = mlp(100, 48, 24, 4)
     if mended:
         model.append(nn.LogSoftmax(dim=1))
-    return Setup(model=model, x=x, y=y, criterion=nn.NLLLoss(), optimizer=adam(2e-3), steps=300, score=accuracy(x, y))
+    return Setup(
+        model=model, x=x, y=y, criterion=nn.NLLLoss(), optimizer=adam(2e-3), steps=300, score=accuracy(x, y)
+    )
 
 
 def signs_for_bce(mended: bool) -> Setup:
@@ -318,7 +345,9 @@ def relu_output(mended: bool) -> Setup:
     model = mlp(6, 32, 32, 1)
     if not mended:
         model.append(nn.ReLU())
-    return Setup(model=model, x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=fit(x, y))
+    return Setup(
+        model=model, x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=fit(x, y)
+    )
 
 
 def tanh_marks(mended: bool) -> Setup:
@@ -329,7 +358,13 @@ def tanh_marks(mended: bool) -> Setup:
         model.append(nn.Tanh())
     reached = y if not mended else (y - 25) / 10
     return Setup(
-        model=model, x=x, y=reached, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=fit(x, reached)
+        model=model,
+        x=x,
+        y=reached,
+        criterion=nn.MSELoss(),
+        optimizer=adam(5e-3),
+        steps=400,
+        score=fit(x, reached),
     )
 
 
@@ -344,7 +379,13 @@ def log_of_zero(mended: bool) -> Setup:
         return -(targets * torch.log(p) + (1 - targets) * torch.log(1 - p)).mean()
 
     return Setup(
-        model=mlp(8, 32, 32, 1), x=x, y=y, criterion=criterion, optimizer=adam(1e-2), steps=400, score=sided(x, y)
+        model=mlp(8, 32, 32, 1),
+        x=x,
+        y=y,
+        criterion=criterion,
+        optimizer=adam(1e-2),
+        steps=400,
+        score=sided(x, y),
     )
 
 
@@ -409,7 +450,7 @@ PROGRAMS = (
         name="question-never-zeroed",
         source="Cross Validated 376851 and yastrebksv/TennisCourtDetector issue 7, the slip with an MLP",
         fault="Gradients are never zeroed: each step is along the sum of all gradients so far.",
-        accepted=frozenset({"unstable", "diverged", "rate-too-high", "not-learning"}),
+        accepted=frozenset({"unstable", "diverged", "rate-too-high", "saturated", "not-learning"}),
         cause=frozenset(),
         make=never_zeroed,
     ),
@@ -492,7 +533,9 @@ PROGRAMS = (
         name="question-tanh-output-for-marks",
         source="after a question on marks out of 50 of which every prediction is the same",
         fault="A tanh output, in -1 to 1, for targets of 0 to 50.",
-        accepted=frozenset({"output-mismatch", "target-scale", "saturated", "constant-output", "not-learning"}),
+        accepted=frozenset(
+            {"output-mismatch", "target-scale", "saturated", "constant-output", "not-learning"}
+        ),
         cause=frozenset({"output-mismatch", "target-scale"}),
         make=tanh_marks,
     ),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
+from benchmarks.clinic.loop import batches
 from benchmarks.clinic.program import Program, Setup
 from benchmarks.clinic.programs.questions import (
     accuracy,
@@ -51,7 +52,13 @@ def prices(mended: bool) -> Setup:
     if not mended:
         y = 4e4 + 1e4 * y
     return Setup(
-        model=mlp(6, 32, 32, 1), x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(3e-3), steps=400, score=fit(x, y)
+        model=mlp(6, 32, 32, 1),
+        x=x,
+        y=y,
+        criterion=nn.MSELoss(),
+        optimizer=adam(3e-3),
+        steps=400,
+        score=fit(x, y),
     )
 
 
@@ -87,12 +94,12 @@ def first_symbol(length: int) -> tuple[Tensor, Tensor]:
 
 
 def long_rnn(mended: bool) -> Setup:
-    x, y = first_symbol(120)
+    x, y = first_symbol(80)
     cell = nn.RNN(4, 32, batch_first=True)
     if mended:
         nn.init.orthogonal_(cell.weight_hh_l0)
     return Setup(
-        model=Recurrent(cell, 32, 4), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(2e-3), steps=200,
+        model=Recurrent(cell, 32, 4), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(1e-3), steps=200,
         score=accuracy(x, y),
     )  # fmt: skip
 
@@ -113,10 +120,26 @@ def exploding_rnn(mended: bool) -> Setup:
     x, y = first_symbol(40)
     cell = nn.RNN(4, 24, nonlinearity="relu", batch_first=True)
     with torch.no_grad():
-        cell.weight_hh_l0.copy_((1.0 if mended else 1.4) * torch.eye(24))
+        cell.bias_ih_l0.zero_()
+        cell.bias_hh_l0.zero_()
+        cell.weight_hh_l0.copy_(1.05 * torch.eye(24))
+
+    def loop(setup: Setup, recorder: Any) -> None:
+        optimizer = setup.optimizer(setup.model.parameters())
+        rows = batches(setup)
+        for _ in range(setup.steps):
+            chosen = next(rows)
+            optimizer.zero_grad()
+            loss = setup.criterion(setup.model(x[chosen]), y[chosen])
+            loss.backward()
+            if mended:
+                nn.utils.clip_grad_norm_(setup.model.parameters(), 0.5)
+            recorder.step(loss=loss, optimizer=optimizer)
+            optimizer.step()
+
     return Setup(
-        model=Recurrent(cell, 24, 4), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(2e-3), steps=250,
-        score=accuracy(x, y),
+        model=Recurrent(cell, 24, 4), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=sgd(0.05), steps=300,
+        loop=loop, score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -127,7 +150,13 @@ def zero_weights(mended: bool) -> Setup:
         for parameter in model.parameters():
             nn.init.zeros_(parameter)
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=sgd(0.1), steps=400, score=accuracy(x, y)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=sgd(0.1),
+        steps=400,
+        score=accuracy(x, y),
     )
 
 
@@ -139,7 +168,13 @@ def unit_weights(mended: bool) -> Setup:
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5 if mended else 1.0)
             nn.init.zeros_(layer.bias)
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=sgd(0.05), steps=300, score=accuracy(x, y)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=sgd(0.05),
+        steps=300,
+        score=accuracy(x, y),
     )
 
 
@@ -184,8 +219,10 @@ def constant_column(mended: bool) -> Setup:
 class Residual(nn.Module):
     def __init__(self, blocks: int, factor: float) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(16, 32), nn.Linear(32, 1)
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32)) for _ in range(blocks))
+        self.first, self.last = nn.Linear(8, 32), nn.Linear(32, 1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32)) for _ in range(blocks)
+        )
         for block in self.blocks:
             for layer in (block[0], block[2]):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -202,7 +239,7 @@ class Residual(nn.Module):
 
 
 def deep_residual(mended: bool) -> Setup:
-    x, y = curves(features=16)
+    x, y = curves(features=8)
     return Setup(
         model=Residual(20, 0.1 if mended else 1.0), x=x, y=y, criterion=nn.MSELoss(), optimizer=sgd(0.02), steps=300,
         score=fit(x, y),
@@ -224,7 +261,7 @@ class Adversaries(nn.Module):
 
 def gan(mended: bool) -> Setup:
     z, ones = torch.randn(1024, 4), torch.ones(1024, 1)
-    real = 0.5 * torch.randn(1024, 2) + torch.tensor([4.0, -4.0])
+    real = 0.5 * torch.randn(1024, 2) + torch.tensor([6.0, -6.0])
     model = Adversaries()
 
     def saturating(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -233,8 +270,8 @@ def gan(mended: bool) -> Setup:
     criterion = nn.BCELoss() if mended else saturating
 
     def loop(setup: Setup, recorder: Any) -> None:
-        generator = Adam(model.generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
-        discriminator = SGD(model.discriminator.parameters(), lr=0.2)
+        generator = SGD(model.generator.parameters(), lr=0.05)
+        discriminator = Adam(model.discriminator.parameters(), lr=2e-3, betas=(0.5, 0.999))
         tell = nn.BCELoss()
         for _ in range(setup.steps):
             chosen = torch.randint(1024, (64,))
@@ -261,7 +298,7 @@ PROGRAMS = (
         name="question-column-in-millions",
         source="after a common question",
         fault="One column is in the millions: it alone decides the first tanh layer, whose units are all at -1 or 1.",
-        accepted=frozenset({"input-scale", "saturated", "constant-output", "not-learning"}),
+        accepted=frozenset({"input-scale", "saturated", "vanishing", "no-gradient", "constant-output", "not-learning"}),
         cause=frozenset({"input-scale"}),
         mechanical=True,
         make=salary,
@@ -270,7 +307,7 @@ PROGRAMS = (
         name="question-pixels-to-255",
         source="after a common question",
         fault="Pixels of 0 to 255 into a tanh layer with weights for inputs of size 1.",
-        accepted=frozenset({"input-scale", "saturated"}),
+        accepted=frozenset({"input-scale", "saturated", "vanishing", "not-learning"}),
         cause=frozenset({"input-scale"}),
         mechanical=True,
         make=bytes_in,
@@ -288,7 +325,7 @@ PROGRAMS = (
         name="question-sgd-rate-10",
         source="after a common question",
         fault="SGD at rate 10.",
-        accepted=frozenset({"rate-too-high", "diverged", "dead", "not-learning"}),
+        accepted=frozenset({"rate-too-high", "dead", "constant-output", "no-gradient", "not-learning"}),
         cause=frozenset({"rate-too-high"}),
         mechanical=True,
         make=rate(lambda mended: sgd(0.1 if mended else 10.0)),
@@ -297,7 +334,7 @@ PROGRAMS = (
         name="question-adam-rate-half",
         source="after a common question",
         fault="Adam at rate 0.5.",
-        accepted=frozenset({"rate-too-high", "dead", "unstable", "not-learning"}),
+        accepted=frozenset({"rate-too-high", "dead", "constant-output", "no-gradient", "not-learning"}),
         cause=frozenset({"rate-too-high"}),
         mechanical=True,
         make=rate(lambda mended: adam(0.003 if mended else 0.5)),
@@ -312,9 +349,9 @@ PROGRAMS = (
         make=rate(lambda mended: adam(0.003 if mended else 1e-7)),
     ),
     Program(
-        name="question-rnn-of-120-steps",
+        name="question-rnn-of-80-steps",
         source="after a common question",
-        fault="What tells the class is 120 steps back, and the recurrent weights let the gradient vanish long before.",
+        fault="What tells the class is 80 steps back, and the recurrent weights let the gradient vanish long before.",
         accepted=frozenset({"vanishing", "not-learning"}),
         cause=frozenset({"vanishing"}),
         mechanical=True,
@@ -331,8 +368,8 @@ PROGRAMS = (
     Program(
         name="question-relu-rnn-explodes",
         source="after a common question",
-        fault="A ReLU RNN whose recurrent weights start as 1.4 times the identity: states and gradients explode.",
-        accepted=frozenset({"exploding", "diverged"}),
+        fault="A ReLU RNN with recurrent weights of 1.05 times the identity, without clipping: the gradient explodes.",
+        accepted=frozenset({"exploding", "diverged", "rate-too-high", "dead", "not-learning"}),
         cause=frozenset({"exploding"}),
         mechanical=True,
         make=exploding_rnn,
@@ -359,7 +396,7 @@ PROGRAMS = (
         name="question-weight-decay-1",
         source="after a common question",
         fault="Weight decay of 1.0 at rate 0.1 takes a tenth of every weight at each step, until nothing passes.",
-        accepted=frozenset({"vanishing", "constant-output", "not-learning"}),
+        accepted=frozenset({"vanishing", "underflow", "constant-output", "not-learning"}),
         cause=frozenset({"vanishing"}),
         make=decayed,
     ),

@@ -21,7 +21,9 @@ def _digits(rows: int = 1000) -> tuple[Tensor, Tensor]:
     """Handwritten digits, 64 pixels, centred, with one scale for all of them."""
     found = load_digits()
     chosen = torch.randperm(len(found.target))[:rows]
-    return (torch.tensor(found.data, dtype=torch.float32)[chosen] / 16 - 0.3) / 0.38, torch.tensor(found.target)[chosen]
+    return (torch.tensor(found.data, dtype=torch.float32)[chosen] / 16 - 0.3) / 0.38, torch.tensor(
+        found.target
+    )[chosen]
 
 
 def _classes(rows: int, features: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -148,14 +150,20 @@ def _top1_experts(mended: bool) -> Setup:
 
     return Setup(
         model=MixtureNet(), x=x, y=y, criterion=nn.MSELoss(), batch=64, steps=500, loop=loop,
-        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3),
+        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3),
     )  # fmt: skip
 
 
 def _frozen_midway(mended: bool) -> Setup:
     x, y = _digits()
     model = nn.Sequential(
-        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
+        nn.Linear(64, 64),
+        nn.ReLU(),
+        nn.Linear(64, 64),
+        nn.ReLU(),
+        nn.Linear(64, 32),
+        nn.ReLU(),
+        nn.Linear(32, 10),
     )
 
     def loop(setup: Setup, recorder: Any) -> None:
@@ -175,7 +183,9 @@ def _frozen_midway(mended: bool) -> Setup:
 class ResidualNet(nn.Module):
     """Blocks around which the signal can go; in training each is left out with probability `dropped`."""
 
-    def __init__(self, ends: tuple[int, int], width: int, blocks: list[nn.Module], dropped: float = 0.0) -> None:
+    def __init__(
+        self, ends: tuple[int, int], width: int, blocks: list[nn.Module], dropped: float = 0.0
+    ) -> None:
         super().__init__()
         self.stem = nn.Linear(ends[0], width)
         self.blocks = nn.ModuleList(blocks)
@@ -262,17 +272,16 @@ class FixupBlock(nn.Module):
 def _fixup(mended: bool) -> Setup:
     x, y = _digits()
     x = x.view(-1, 1, 8, 8)
-    head = nn.Linear(16, 10)
+    head = nn.Linear(48, 10)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    blocks = [FixupBlock(12, 5) for _ in range(5)]
+    blocks = [FixupBlock(12, 4) for _ in range(4)]
     model = nn.Sequential(
-        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(2), nn.Conv2d(12, 16, 2), nn.ReLU(),
-        nn.Flatten(), head,
+        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), head,
     )  # fmt: skip
     return Setup(
         model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=200,
-        optimizer=lambda p: torch.optim.Adam(p, lr=2e-3), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.Adam(p, lr=4e-3), score=_accuracy(x, y),
     )  # fmt: skip
 
 
@@ -397,7 +406,9 @@ def _distillation(mended: bool) -> Setup:
         for _ in range(setup.steps):
             chosen = next(rows)
             found, wanted = student(x[chosen]), teacher(x[chosen])
-            soft = F.kl_div(F.log_softmax(found / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean")
+            soft = F.kl_div(
+                F.log_softmax(found / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean"
+            )
             _update(recorder, optimizer, 0.7 * heat**2 * soft + 0.3 * F.cross_entropy(found, y[chosen]))
 
     return Setup(
@@ -441,7 +452,10 @@ class Factors(nn.Module):
     def __init__(self, users: int, items: int) -> None:
         super().__init__()
         self.user, self.item = nn.Embedding(users, 6, sparse=True), nn.Embedding(items, 6, sparse=True)
-        self.user_bias, self.item_bias = nn.Embedding(users, 1, sparse=True), nn.Embedding(items, 1, sparse=True)
+        self.user_bias, self.item_bias = (
+            nn.Embedding(users, 1, sparse=True),
+            nn.Embedding(items, 1, sparse=True),
+        )
         for part, std in ((self.user, 0.3), (self.item, 0.3), (self.user_bias, 0.01), (self.item_bias, 0.01)):
             nn.init.normal_(part.weight, std=std)
 
@@ -510,8 +524,8 @@ def _sigmoid_bce(mended: bool) -> Setup:
     order = torch.randperm(len(y))
     x, y = x[order], y[order]
     model = nn.Sequential(
-        nn.Linear(30, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(),
-        nn.Linear(16, 1), nn.Sigmoid(), nn.Flatten(0),
+        nn.Linear(30, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(),
+        nn.Linear(16, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 1), nn.Sigmoid(), nn.Flatten(0),
     )  # fmt: skip
     return Setup(
         model=model, x=x, y=y, criterion=nn.BCELoss(), batch=8, steps=300,
@@ -537,7 +551,12 @@ def _perfect_fit(mended: bool) -> Setup:
     x = (x - x.mean(0)) / x.std()
     model = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 3))
     return Setup(
-        model=model, x=x, y=y, criterion=nn.MultiMarginLoss(), steps=300, optimizer=lambda p: torch.optim.SGD(p, lr=0.1)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.MultiMarginLoss(),
+        steps=300,
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.1),
     )
 
 
@@ -557,7 +576,12 @@ def _one_unit_lives(mended: bool) -> Setup:
         narrow.bias[1].abs_().neg_()
     model = nn.Sequential(narrow, nn.ReLU(), nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1), nn.Flatten(0))
     return Setup(
-        model=model, x=x, y=y, criterion=nn.MSELoss(), steps=500, optimizer=lambda p: torch.optim.Adam(p, lr=5e-3)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.MSELoss(),
+        steps=500,
+        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3),
     )
 
 
@@ -579,7 +603,9 @@ def _deep_tanh(mended: bool) -> Setup:
 def _lbfgs(mended: bool) -> Setup:
     x = torch.randn(300, 3)
     y = _smooth(x)
-    model = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 1), nn.Flatten(0))
+    model = nn.Sequential(
+        nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 1), nn.Flatten(0)
+    )
 
     def loop(setup: Setup, recorder: Any) -> None:
         optimizer = setup.optimizer(model.parameters())
@@ -626,7 +652,9 @@ def _helping_head(mended: bool) -> Setup:
             out, help_out = model(x[chosen])
             weight = max(0.0, 0.4 * (1 - step / (0.75 * setup.steps)))
             _update(
-                recorder, optimizer, F.cross_entropy(out, y[chosen]) + weight * F.cross_entropy(help_out, y[chosen])
+                recorder,
+                optimizer,
+                F.cross_entropy(out, y[chosen]) + weight * F.cross_entropy(help_out, y[chosen]),
             )
 
     return Setup(
@@ -657,8 +685,16 @@ PROGRAMS = tuple(
         ("works-selu-huber", "self-normalising net, Huber loss on targets with outliers", _selu_huber),
         ("works-sparse-poisson", "matrix factorisation of counts, sparse embeddings", _sparse_poisson),
         ("works-gaussian-nll", "regression with a variance of its own for each sample", _gaussian_nll),
-        ("works-softmax-nll-accumulated", "softmax output, NLL of its log, accumulated gradients", _softmax_nll),
-        ("works-sigmoid-bce-batchnorm", "sigmoid output with BCELoss, batch norm in small batches", _sigmoid_bce),
+        (
+            "works-softmax-nll-accumulated",
+            "softmax output, NLL of its log, accumulated gradients",
+            _softmax_nll,
+        ),
+        (
+            "works-sigmoid-bce-batchnorm",
+            "sigmoid output with BCELoss, batch norm in small batches",
+            _sigmoid_bce,
+        ),
         ("works-logistic-regression", "logistic regression", _logistic),
         ("works-hinge-perfect-fit", "multi-class hinge loss on separable groups", _perfect_fit),
         ("works-one-unit-lives", "a narrow ReLU layer of which one unit lives", _one_unit_lives),

@@ -24,7 +24,9 @@ def _digits(rows: int = 1000) -> tuple[Tensor, Tensor]:
     """Handwritten digits, 64 pixels, centred, with one scale for all of them."""
     found = load_digits()
     chosen = torch.randperm(len(found.target))[:rows]
-    return (torch.tensor(found.data, dtype=torch.float32)[chosen] / 16 - 0.3) / 0.38, torch.tensor(found.target)[chosen]
+    return (torch.tensor(found.data, dtype=torch.float32)[chosen] / 16 - 0.3) / 0.38, torch.tensor(
+        found.target
+    )[chosen]
 
 
 def _accuracy(x: Tensor | tuple[Tensor, ...], y: Tensor) -> Score:
@@ -101,7 +103,9 @@ class SquaredRelu(nn.Module):
 class Block(nn.Module):
     """Attention and a perceptron behind norms; `scale` is the LayerScale at birth, none when None."""
 
-    def __init__(self, width: int, heads: int, between: nn.Module, causal: bool, scale: float | None = None) -> None:
+    def __init__(
+        self, width: int, heads: int, between: nn.Module, causal: bool, scale: float | None = None
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads, causal)
@@ -142,8 +146,9 @@ def _vit(mended: bool) -> Setup:
     x, y = _digits()
     x = x.view(-1, 1, 8, 8)
     return Setup(
-        model=Vit(), x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=250, loop=_careful(20, clip=1.0, cosine=True),
-        optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3), score=_accuracy(x, y),
+        model=Vit(), x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=300,
+        loop=_careful(20, clip=1.0, cosine=True), optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3),
+        score=_accuracy(x, y),
     )  # fmt: skip
 
 
@@ -198,7 +203,9 @@ class Decoder(nn.Module):
     def __init__(self, words: int, length: int, width: int = 32) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(words, width), nn.Parameter(0.1 * torch.randn(length, width))
-        self.blocks = nn.Sequential(*[Block(width, 4, SquaredRelu(), causal=True, scale=0.1) for _ in range(2)])
+        self.blocks = nn.Sequential(
+            *[Block(width, 4, SquaredRelu(), causal=True, scale=0.1) for _ in range(2)]
+        )
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words)
 
     def forward(self, text: Tensor) -> Tensor:
@@ -352,7 +359,12 @@ def _rnn(mended: bool) -> Setup:
     y = (y - y.mean()) / y.std()
     model = nn.Sequential(Reader(nn.RNN(3, 32, batch_first=True), 32, 1), nn.Flatten(0))
     return Setup(
-        model=model, x=x, y=y, criterion=nn.MSELoss(), steps=300, optimizer=lambda p: torch.optim.Adam(p, lr=2e-3)
+        model=model,
+        x=x,
+        y=y,
+        criterion=nn.MSELoss(),
+        steps=300,
+        optimizer=lambda p: torch.optim.Adam(p, lr=2e-3),
     )
 
 
@@ -383,7 +395,9 @@ class PackedLstm(nn.Module):
         self.head = nn.Linear(48, 3)
 
     def forward(self, text: Tensor, lengths: Tensor) -> Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(self.words(text), lengths, batch_first=True, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.words(text), lengths, batch_first=True, enforce_sorted=False
+        )
         _, (last, _) = self.lstm(packed)
         out: Tensor = self.head(torch.cat([last[0], last[1]], 1))
         return out
@@ -394,7 +408,9 @@ def _packed_lstm(mended: bool) -> Setup:
     lengths = torch.randint(4, 12, (1000,))
     kind = torch.randint(3, (1000,))
     own = torch.rand(1000, 11) < 0.6
-    text = torch.where(own, 1 + kind[:, None] + 3 * torch.randint(4, (1000, 11)), torch.randint(1, 15, (1000, 11)))
+    text = torch.where(
+        own, 1 + kind[:, None] + 3 * torch.randint(4, (1000, 11)), torch.randint(1, 15, (1000, 11))
+    )
     text[torch.arange(11) >= lengths[:, None]] = 0
     x = (text, lengths)
     return Setup(
@@ -436,7 +452,9 @@ class Vae(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU())
         self.mean, self.log_var = nn.Linear(32, 3), nn.Linear(32, 3)
-        self.decoder = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 20))
+        self.decoder = nn.Sequential(
+            nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 20)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h = self.encoder(x)
@@ -468,7 +486,9 @@ def _vae(mended: bool) -> Setup:
 
 def _energy_distance(one: Tensor, other: Tensor) -> Tensor:
     """0 for two clouds of one distribution, larger for others."""
-    return 2 * torch.cdist(one, other).mean() - torch.cdist(one, one).mean() - torch.cdist(other, other).mean()
+    return (
+        2 * torch.cdist(one, other).mean() - torch.cdist(one, one).mean() - torch.cdist(other, other).mean()
+    )
 
 
 class Gan(nn.Module):
@@ -492,7 +512,9 @@ class Gan(nn.Module):
 def _gan(mended: bool) -> Setup:
     """A crescent off the middle; spectral norm keeps both players in the game."""
     angle = math.pi * torch.rand(1024)
-    real = torch.stack([1.5 * torch.cos(angle) + 0.5, 1.5 * torch.sin(angle)], 1) + 0.15 * torch.randn(1024, 2)
+    real = torch.stack([1.5 * torch.cos(angle) + 0.5, 1.5 * torch.sin(angle)], 1) + 0.15 * torch.randn(
+        1024, 2
+    )
 
     def loop(setup: Setup, recorder: Any) -> None:
         model: Any = setup.model
@@ -502,7 +524,9 @@ def _gan(mended: bool) -> Setup:
         for step in range(setup.steps):
             if step % 2 == 0:
                 fake = model.generator(torch.randn(setup.batch, 4)).detach()
-                loss = F.softplus(-model.critic(real[next(rows)])).mean() + F.softplus(model.critic(fake)).mean()
+                loss = (
+                    F.softplus(-model.critic(real[next(rows)])).mean() + F.softplus(model.critic(fake)).mean()
+                )
                 _update(recorder, for_critic, loss)
             else:
                 loss = F.softplus(-model.critic(model.generator(torch.randn(setup.batch, 4)))).mean()
@@ -650,24 +674,24 @@ def _info_nce(mended: bool) -> Setup:
 
 
 def _triplet(mended: bool) -> Setup:
-    """Digits of one kind together; the hardest triplets of each batch."""
+    """Digits of one kind together; all the triplets of each batch."""
     x, y = _digits()
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16, bias=False))
 
     def criterion(outputs: Tensor, targets: Tensor) -> Tensor:
         apart = ((outputs[:, None] - outputs[None]) ** 2).sum(2).add(1e-8).sqrt()
         same = targets[:, None] == targets[None]
-        farthest = apart.masked_fill(~same, 0.0).amax(1)
-        nearest = apart.masked_fill(same, math.inf).amin(1)
-        return F.softplus(farthest - nearest).mean()
+        partners = same & ~torch.eye(len(targets), dtype=torch.bool)
+        gap = apart[:, :, None] - apart[:, None, :]
+        return F.softplus(gap[partners[:, :, None] & ~same[:, None, :]]).mean()
 
     def neighbours(model: nn.Module) -> float:
         found = torch.cdist(model(x), model(x)).fill_diagonal_(math.inf)
-        return (y[found.argmin(1)] == y).float().mean().item() - criterion(model(x), y).item()
+        return (y[found.argmin(1)] == y).float().mean().item() - criterion(model(x[:96]), y[:96]).item()
 
     return Setup(
-        model=model, x=x, y=y, criterion=criterion, batch=64, steps=300, score=neighbours,
-        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3),
+        model=model, x=x, y=y, criterion=criterion, batch=48, steps=250, probe=x[:96], targets=y[:96],
+        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3), score=neighbours,
     )  # fmt: skip
 
 
@@ -724,7 +748,10 @@ def _dqn(mended: bool) -> Setup:
         for step in range(setup.steps):
             if step % 20 == 0:
                 target.load_state_dict(model.state_dict())
-            at, action = squares[torch.randint(len(squares), (setup.batch,))], torch.randint(4, (setup.batch,))
+            at, action = (
+                squares[torch.randint(len(squares), (setup.batch,))],
+                torch.randint(4, (setup.batch,)),
+            )
             then, ended = step_from(at, action)
             wanted = ended + discount * (1 - ended) * target(seen(then)).amax(1)
             found = model(seen(at)).gather(1, action[:, None])[:, 0]
@@ -739,8 +766,12 @@ def _dqn(mended: bool) -> Setup:
 class ActorCritic(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.actor = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2))
-        self.critic = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.actor = nn.Sequential(
+            nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 2)
+        )
+        self.critic = nn.Sequential(
+            nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.actor(x)
@@ -754,7 +785,10 @@ def _actor_critic(mended: bool) -> Setup:
 
     def loop(setup: Setup, recorder: Any) -> None:
         model: Any = setup.model
-        for_actor, for_critic = setup.optimizer(model.actor.parameters()), setup.optimizer(model.critic.parameters())
+        for_actor, for_critic = (
+            setup.optimizer(model.actor.parameters()),
+            setup.optimizer(model.critic.parameters()),
+        )
         at = 2 * torch.rand(setup.batch, 2) - 1
         for step in range(setup.steps // 2):
             if step % 10 == 0:
@@ -782,7 +816,11 @@ PROGRAMS = tuple(
     for name, source, make in (
         ("works-vit-zero-branches", "ViT whose branches end in zeros, quick GELU", _vit),
         ("works-gpt-tied", "GPT-2, small, tied embeddings, AdamW with warm-up", _gpt),
-        ("works-squared-relu-layerscale", "decoder with squared ReLU (Primer) and LayerScale (CaiT)", _squared_relu),
+        (
+            "works-squared-relu-layerscale",
+            "decoder with squared ReLU (Primer) and LayerScale (CaiT)",
+            _squared_relu,
+        ),
         ("works-post-norm-warm-up", "Transformer encoder with norms behind the sums", _post_norm),
         ("works-lora", "LoRA on a frozen base", _lora),
         ("works-adapters", "adapters on a frozen base", _adapters),
@@ -795,7 +833,7 @@ PROGRAMS = tuple(
         ("works-diffusion", "denoising diffusion with averaged weights", _diffusion),
         ("works-coupling-flow", "normalising flow, affine couplings as in RealNVP", _flow),
         ("works-info-nce", "two encoders and InfoNCE, as in CLIP", _info_nce),
-        ("works-triplet", "Siamese net with batch-hard triplets", _triplet),
+        ("works-triplet", "Siamese net with a soft triplet loss", _triplet),
         ("works-reinforce-bandit", "policy gradient on a bandit", _reinforce),
         ("works-dqn-target", "DQN with a target network", _dqn),
         ("works-actor-critic", "actor and critic with two optimisers", _actor_critic),
