@@ -1,0 +1,96 @@
+"""One program trained, watched by `gradlab.Recorder`, and judged by every ruleset; the worker processes import it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.clinic import programs
+from benchmarks.clinic.loop import PROBE_ROWS, made, run, score
+from benchmarks.clinic.program import Program, Setup
+from gradlab import Recorder, diagnose
+
+SEEDS = (0, 1, 2)
+
+
+def every() -> dict[str, Program]:
+    """All programs by their names."""
+    files = sorted(path.stem for path in Path(programs.__path__[0]).glob("*.py") if path.stem != "__init__")
+    found = [program for file in files for program in import_module(f"benchmarks.clinic.programs.{file}").PROGRAMS]
+    by_name = {program.name: program for program in found}
+    assert len(by_name) == len(found), "every program has its own name"
+    return by_name
+
+
+def part(name: str) -> str:
+    """Half of the programs, by a hash of the name, are held back until the rules are final."""
+    return "held" if int(sha256(name.encode()).hexdigest(), 16) % 2 else "chosen"
+
+
+@dataclass
+class Judged:
+    """One form of one program: what each ruleset said with each seed.
+
+    words: ruleset -> the verdicts of each seed; rules: ruleset -> the published rules that fired with each seed
+    cures: of the first seed's diagnosis by gradlab, as (what, to); scores: how good each trained model is
+    """
+
+    name: str
+    form: str
+    words: dict[str, list[list[str]]] = field(default_factory=dict)
+    rules: dict[str, list[list[str]]] = field(default_factory=dict)
+    cures: list[tuple[str, Any]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    text: str = ""
+
+
+def judged(name: str, form: str) -> Judged:
+    """form: `faulty`, `mended` or `works`."""
+    torch.set_num_threads(1)
+    program, found = every()[name], Judged(name, form)
+    for seed in SEEDS:
+        setup = made(program, seed, form == "mended")
+        recorder = watched(setup)
+        layers = recorder.to_frame()
+        layers.insert(0, "depth", max(int(layers["layer"].max()) - 1, 1))
+        for one in diagnose(layers, recorder.steps_table().frame(), ruleset="all", cell_columns=()):
+            found.words.setdefault(one.ruleset, []).append([*one.verdicts])
+            found.rules.setdefault(one.ruleset, []).append([finding.rule for finding in one.findings])
+        if seed == SEEDS[0]:
+            own = recorder.diagnose()
+            found.cures = [(cure.do, cure.to) for cure in own.cures]
+            found.text = recorder.report()
+        found.scores.append(score(setup))
+    return found
+
+
+def watched(setup: Setup) -> Recorder:
+    """The setup trained, with the recorder that watched it."""
+    first = slice(PROBE_ROWS)
+    probe = setup.probe
+    if probe is None:
+        probe = tuple(x[first] for x in setup.x) if isinstance(setup.x, tuple) else setup.x[first]
+    targets = setup.targets
+    if targets is None and setup.y is not None:
+        targets = setup.y[first]
+    known = {} if setup.criterion is None else {"targets": targets, "criterion": setup.criterion}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        recorder = Recorder(
+            setup.model,
+            probe,
+            steps=setup.steps,
+            metrics="full",
+            accumulation=setup.accumulation,
+            loss_reduction=setup.loss_reduction,
+            **known,
+        )
+        with recorder:
+            run(setup, recorder)
+    return recorder
