@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 Bools = NDArray[np.bool_]
 
 READS = (
-    "delta_rms", "dead_fraction", "batch_dead_fraction", "zero_fraction", "saturated_fraction", "slope_sq",
-    "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+    "delta_rms", "nonfinite", "dead_fraction", "batch_dead_fraction", "zero_fraction", "saturated_fraction", "slope_sq",
+    "train_loss", "train_accuracy", "val_loss", "val_accuracy", "probe_loss", "probe_accuracy", "baseline_loss",
+    "baseline_accuracy",
 )  # fmt: skip
 """The columns of layers.csv and steps.csv behind these facts; a verdict names those that it reads beside them."""
 
@@ -53,6 +54,10 @@ class Facts:
     def learned(self, seed: int) -> bool | None:
         """Whether seed number `seed` (an index) learned; None where the records cannot tell."""
         return False if self.broke[seed] else self.learning[seed].learned
+
+    def harmed(self, seed: int) -> bool:
+        """Whether that seed broke off, did not learn, or lost what it had learned."""
+        return bool(self.broke[seed]) or self.learning[seed].learned is False or self.learning[seed].fell
 
     def unharmed(self, seed: int) -> bool | None:
         """Whether that seed learned so much that a weak fault did no harm; None where the records cannot tell."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gradlab.analyse import thresholds as at
-from gradlab.analyse.verdict import HEALTHY
+from gradlab.analyse.cure import Cure
+from gradlab.analyse.verdict import HEALTHY, UNDECIDED
 
 GRADLAB = "gradlab"
 """The ruleset that is gradlab's own: the one that has remedies, and the one to judge by where none is asked for."""
@@ -14,6 +15,9 @@ GRADLAB = "gradlab"
 
 ALL_WELL = (HEALTHY.name,)
 """The verdicts on a healthy cell."""
+
+NO_FAULT = (ALL_WELL, (UNDECIDED.name,))
+"""The verdicts on a cell in which no fault was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,7 @@ class Finding:
     step:     first step at which it shows, the earliest of the agreeing seeds; None where it has no step
     layer:    number of the first layer at which it shows in that seed, `name` its name; None where it has no layer
     evidence: the reason in words and numbers
+    severity: what it does to the net: "stops learning", "slows learning", "stands out"; "" where nobody says
     """
 
     verdict: str
@@ -40,6 +45,7 @@ class Finding:
     name: str | None
     evidence: str
     rule: str = ""
+    severity: str = ""
 
     @property
     def place(self) -> str:
@@ -61,7 +67,9 @@ class Diagnosis:
     notes:          what else is worth knowing: the numbers of a healthy net, a single seed, a fault that was outgrown
     not_applicable: rules that these records cannot express
     advice:         what to try first, one sentence; empty for a healthy cell
+    cures:          what to change in a training of one's own, the likeliest first; none for gradlab's nets
     recorded:       whether any layer was recorded; of one that was not, nobody can say that it is healthy
+    undecided:      why nobody can say whether it learns, where that is so: then it is not called healthy either
     """
 
     cell: Mapping[str, object]
@@ -72,24 +80,27 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     not_applicable: tuple[str, ...] = ()
     advice: str = ""
+    cures: tuple[Cure, ...] = ()
     recorded: bool = True
+    undecided: str = ""
 
     @property
     def verdicts(self) -> tuple[str, ...]:
-        """Every verdict once, first cause first; ("healthy",) when none holds, () when none could."""
+        """Every verdict once, first cause first; ("healthy",) or ("undecided",) when none holds, () when none could."""
         found = tuple(dict.fromkeys(finding.verdict for finding in self.findings))
-        return found or (ALL_WELL if self.recorded else ())
+        well = (UNDECIDED.name,) if self.undecided else ALL_WELL
+        return found or (well if self.recorded else ())
 
     @property
     def healthy(self) -> bool:
-        return self.recorded and not self.findings
+        return self.recorded and not self.findings and not self.undecided
 
     @property
     def seeds_text(self) -> str:
         """In how many seeds each verdict holds, `3/3,2/3`; for a healthy cell the seeds without any finding."""
         if not self.verdicts:
             return ""
-        if self.healthy:
+        if not self.findings:
             sick = {seed for finding in self.minority for seed in finding.which}
             return f"{self.seeds - len(sick)}/{self.seeds}"
         agree: dict[str, int] = {}
@@ -109,7 +120,9 @@ class Diagnosis:
             "minority": [_finding(finding) for finding in self.minority],
             "notes": list(self.notes),
             "not_applicable": list(self.not_applicable),
+            "undecided": self.undecided,
             "advice": self.advice,
+            "cures": [vars(cure) for cure in self.cures],
         }
 
 

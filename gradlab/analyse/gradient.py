@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 class Gradient(NamedTuple):
     """The profile of delta_rms at each record of each seed [S, T].
 
-    decades:  change from the top hidden layer down to layer 1, or to the lowest layer above an exact 0; nan where
-              there is none to judge
-    cut:      index of the topmost hidden layer whose delta_rms is exactly 0 while that above is not; -1 for none
+    decades:  change from the top hidden layer down to the lowest layer, or to the lowest one above an exact 0; nan
+              where there is none to judge. A layer without a delta in a record (frozen, idle) is no end of it
+    top, bottom: indices of the two layers, -1 for none
+    change:   [S, T, L], decades from the top one to each hidden layer
+    cut:      index of the topmost hidden layer from which on delta_rms is exactly 0 all the way down while that above
+              is not; -1 for none. A 0 above a layer with a delta is a branch's own: the gradient comes down beside it
     cause:    why it is 0: "underflow", "dead", "saturated", "unknown", or "" for none
     """
 
     decades: Array
+    top: NDArray[np.int64]
+    bottom: NDArray[np.int64]
+    change: Array
     cut: NDArray[np.int64]
     cause: NDArray[np.str_]
 
@@ -39,36 +45,58 @@ def profile(records: Records) -> Gradient:
     """The gradient's way down at each record of each seed.
 
     An exact 0 ends the way: underflow below a delta_rms under 1e-30, else what the layer's own units say. Where the
-    readout's delta is 0 too the net fits its batch perfectly, and nothing is wrong. Branches that the residual scheme
-    keeps closed at birth are none of the way: delta comes down beside them.
+    readout's delta is 0 too the net fits its batch perfectly, or nothing passes anywhere: no way to judge. Branches
+    that the residual scheme keeps closed at birth are none of the way: delta comes down beside them.
     """
     opens_later = closed_at_birth(str(records.cell.get("residual", "")))
     closed = np.append((records.first("delta_rms") == 0).all(0) & opens_later, False)
-    every = records.every_layer("delta_rms")[..., ~closed]
-    if every.shape[-1] < 2:
-        nothing = np.full(every.shape[:2], np.nan)
-        return Gradient(nothing, np.full(nothing.shape, -1), np.full(nothing.shape, "", dtype="<U9"))
-    numbers = np.flatnonzero(~closed)
-    delta, above_top = every[..., :-1], every[..., -1]
-    top = delta.shape[-1] - 1
-    zero = (delta == 0) & ~np.isnan(delta[..., -1:])
-    lowest = np.where(zero.any(-1), top + 1 - zero[..., ::-1].argmax(-1), 0)
-    above = np.take_along_axis(every, lowest[..., None], -1)[..., 0]  # the layer above the topmost 0
-    decades = np.where(lowest <= top, attenuation(np.stack([above, delta[..., -1]], -1)), np.nan)
-    cut = np.where((lowest == 0) | ((lowest > top) & (above_top == 0)), -1, lowest - 1)
+    every = np.where(closed, np.nan, records.every_layer("delta_rms"))
+    missing = absent(records) | closed
+    hidden, count = every[..., :-1], every.shape[-1] - 1
+    there = ~missing[..., :-1]
+    zero = (hidden == 0) & there
+    blocked = zero & np.logical_and.accumulate(zero | ~there, axis=-1)
+    cut = np.where(blocked.any(-1), count - 1 - blocked[..., ::-1].argmax(-1), -1)
+    index = np.arange(count + 1)
+    over = ~missing & (index > cut[..., None])
+    above = np.where(over.any(-1), over.argmax(-1), -1)  # the first layer with a delta above the 0
+    value = np.take_along_axis(every, np.maximum(above, 0)[..., None], -1)[..., 0]
+    value = np.where(above < 0, np.nan, value)
+    nothing = (cut >= 0) & (above == count) & (value == 0)
+    top = np.where(there.any(-1), count - 1 - there[..., ::-1].argmax(-1), -1)
+    bottom = np.where(cut >= 0, above, np.where(there.any(-1), there.argmax(-1), -1))
+    judged = (top >= 0) & (bottom >= 0) & (bottom <= top)
+    ends = [np.take_along_axis(every, np.maximum(place, 0)[..., None], -1)[..., 0] for place in (bottom, top)]
+    decades = np.where(judged, attenuation(np.stack(ends, -1)), np.nan)
+    if count < 1 or (~closed).sum() < 2:
+        decades = np.full(decades.shape, np.nan)
+    cut = np.where(nothing, -1, cut)
     cause = np.full(cut.shape, "", dtype="<U9")
-    cut = np.where(cut >= 0, numbers[cut], -1)
     for place in zip(*np.nonzero(cut >= 0), strict=True):
-        cause[place] = _why_zero(records, (*place, cut[place]), above[place])
-    return Gradient(decades, cut, cause)
-
-
-def crossing(delta: Array, decades: float) -> NDArray[np.int64]:
-    """[S, T, L] -> [S, T]: index of the first layer, going down, that is `decades` away from the top; -1 for none."""
+        cause[place] = _why_zero(records, (*place, cut[place]), value[place])
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.log10(delta) - np.log10(delta[..., -1:])
-        beyond = change <= decades if decades < 0 else change >= decades
-    last = delta.shape[-1] - 1 - beyond[..., ::-1].argmax(-1)
+        change = np.log10(hidden) - np.log10(ends[1])[..., None]
+    return Gradient(decades, top, bottom, change, cut, cause)
+
+
+def absent(records: Records) -> NDArray[np.bool_]:
+    """[S, T, L + 1]: where a record has no delta of a layer, as opposed to one that is not a number.
+
+    A table without `nonfinite` does not tell the two apart: a row that is there has a delta then.
+    """
+    empty = np.isnan(records.every_layer("delta_rms"))
+    if "nonfinite" not in records.hidden:
+        return empty & np.concatenate(
+            [~records.rows, np.isnan(records.every_layer("delta_rms"))[..., -1:]], -1
+        )
+    return np.asarray(empty & ~(np.nan_to_num(records.every_layer("nonfinite")) > 0))
+
+
+def crossing(gradient: Gradient, decades: float) -> NDArray[np.int64]:
+    """[S, T]: index of the first hidden layer, going down, that is `decades` away from the top one; -1 for none."""
+    with np.errstate(invalid="ignore"):
+        beyond = gradient.change <= decades if decades < 0 else gradient.change >= decades
+    last = gradient.change.shape[-1] - 1 - beyond[..., ::-1].argmax(-1)
     return np.where(beyond.any(-1), last, -1)
 
 

@@ -14,12 +14,24 @@ if TYPE_CHECKING:
     from gradlab.analyse.records import Records
 
 
+ACCURACIES = {
+    "val_accuracy": "validation accuracy", "probe_accuracy": "probe accuracy", "train_accuracy": "training accuracy",
+}  # fmt: skip
+"""Columns of steps.csv that tell whether a net learns, the first that is there."""
+
+
+TOO_FEW = "too few updates were made to say whether it learns"
+GIVE = "give the recorder targets=, criterion= and recorder.step(loss=loss)"
+
+
 class Learning(NamedTuple):
     """learned: None where the records cannot tell (too few steps, or neither accuracy nor loss)
     start, end: accuracy (or loss) at the start and at the end, nan where unknown; measure: what they are
     given: `start` is the chance level that was given, not what was measured
     best, best_step: the best validation accuracy and when
     fits: whether the training loss alone shows that it learned
+    baseline: loss of the best constant output, nan where that is not known
+    unknown: why the records cannot tell
     """
 
     learned: bool | None
@@ -30,28 +42,43 @@ class Learning(NamedTuple):
     best_step: int
     given: bool = False
     fits: bool = False
+    baseline: float = np.nan
+    unknown: str = TOO_FEW
 
     @property
     def excuses(self) -> bool:
         """Whether it learned so much that a weak fault did no harm: known by accuracy it closes EXCUSED of the gap."""
         if not self.learned or self.fell:
             return False
-        return self.measure == "loss" or self.fits or self.end - self.start >= at.EXCUSED * (1 - self.start)
+        if self.by_loss:
+            aim = 0.0 if self.end >= 0 and self.baseline > 0 else np.nan
+            return bool(np.isnan(aim) or self.baseline - self.end >= at.EXCUSED * self.baseline)
+        return self.fits or self.end - self.start >= at.EXCUSED * (1 - self.start)
+
+    @property
+    def by_loss(self) -> bool:
+        """Whether what is known of it is a loss, which falls, and no accuracy, which rises."""
+        return self.measure.endswith("loss")
 
     @property
     def fell(self) -> bool:
-        """Whether it lost more than half of the accuracy that it had gained; False where no accuracy is known."""
+        """Whether it lost more than half of what it had gained; False where that is not known."""
+        if self.by_loss:
+            level = np.fmin(self.baseline, self.start)
+            return bool(level - self.end < at.KEPT * (level - self.best)) and not np.isnan(self.baseline)
         return self.end - self.start < at.KEPT * (self.best - self.start)
 
     def __str__(self) -> str:
         if self.learned is None:
-            return "too few updates were made to say whether it learns"
+            return self.unknown
         path = f"{self.measure} {self.start:.3g} to {self.end:.3g}"
+        if not np.isnan(self.baseline):
+            path += f", where the best constant output has {self.baseline:.3g}"
         if self.given:
             path = f"{self.measure} {self.end:.3g}, where guessing gives {self.start:.3g}"
         if self.learned:
             return f"it learns: {path}"
-        if self.measure != "loss" and self.best > self.start + at.GAIN * (1 - self.start):
+        if not self.by_loss and self.best > self.start + at.GAIN * (1 - self.start):
             path += f", after {self.best:.3g} at step {self.best_step}"
         return f"it does not learn: {path}"
 
@@ -63,12 +90,48 @@ def judge_learning(records: Records, seed: int, chance: float | None = None) -> 
     first records, which a net that only learns the class frequencies of an unbalanced set can pass.
     """
     steps = records.steps
-    for column in ("val_accuracy", "train_accuracy"):
+    by_probe = _by_probe(records, seed)
+    if by_probe is not None and by_probe.learned:
+        return by_probe
+    for column in ACCURACIES:
         accuracy = records.step(column)[seed]
         known = np.isfinite(accuracy)
         if known.any():
-            return _by_accuracy(records, seed, steps, accuracy, known, column, chance)
-    return _by_loss(records, seed, steps)
+            guess = records.known("baseline_accuracy")[seed] if column == "probe_accuracy" else np.nan
+            level = chance if chance is not None or np.isnan(guess) else float(guess)
+            found = _by_accuracy(records, seed, steps, accuracy, known, column, level)
+            if by_probe is None or (found.learned and _is_no_accident(found, records, seed)):
+                return found
+            return by_probe
+    return by_probe or _by_loss(records, seed, steps)
+
+
+def _is_no_accident(learning: Learning, records: Records, seed: int) -> bool:
+    """Whether a gain in the probe's accuracy is more than what guessing gives on so few samples."""
+    rows = records.words.get("target_shape", "").split(" x ")[0]
+    if learning.measure != ACCURACIES["probe_accuracy"] or not rows.isdigit():
+        return True
+    scatter = np.sqrt(learning.start * (1 - learning.start) / max(int(rows), 1))
+    return bool(learning.end - learning.start >= at.BY_CHANCE * scatter)
+
+
+def _by_probe(records: Records, seed: int) -> Learning | None:
+    """By the probe's loss, against that of the best constant output; None where that is not known."""
+    loss, baseline = records.step("probe_loss")[seed], float(records.known("baseline_loss")[seed])
+    known = ~np.isnan(loss)
+    if not known.any() or np.isnan(baseline):
+        return None
+    values, when = loss[known], records.steps[known]
+    start, end = float(values[0]), float(values[-at.RECENT :].mean())
+    best = int(values.argmin())
+    learned: bool | None = None
+    if when[-1] - when[0] >= at.LEARNING_STEPS:
+        scatter = 2 * float(values[-at.RECENT :].std())
+        margin = at.GAIN * baseline if baseline > 0 else max(-at.LOSS_FALL * baseline, scatter)
+        learned = bool(end < baseline - margin)
+    return Learning(
+        learned, start, end, "probe loss", float(values[best]), int(when[best]), baseline=baseline
+    )
 
 
 def _by_accuracy(
@@ -89,8 +152,16 @@ def _by_accuracy(
     fits = _fits(records.step("train_loss")[seed], start)
     if when[-1] - when[0] >= at.LEARNING_STEPS:
         learned = end - start >= at.GAIN * (1 - start) > 0 or fits
-    name = "validation accuracy" if column == "val_accuracy" else "training accuracy"
-    return Learning(learned, start, end, name, float(values[best]), int(when[best]), chance is not None, fits)
+    return Learning(
+        learned,
+        start,
+        end,
+        ACCURACIES[column],
+        float(values[best]),
+        int(when[best]),
+        chance is not None,
+        fits,
+    )
 
 
 def _fits(loss: Array, level: float) -> bool:
@@ -102,6 +173,9 @@ def _fits(loss: Array, level: float) -> bool:
 
 
 def _by_loss(records: Records, seed: int, steps: NDArray[np.int64]) -> Learning:
+    """By a loss alone. That of a model of the user's own may be an adversary's or a policy's, which need not fall: one
+    that does not is no proof, unless it hardly moves."""
+    any_model = "probe_loss" in records.run
     for column in ("train_loss", "val_loss"):
         loss = records.step(column)[seed]
         known = ~np.isnan(loss)
@@ -112,7 +186,21 @@ def _by_loss(records: Records, seed: int, steps: NDArray[np.int64]) -> Learning:
         tail = values[-max(at.RECENT, len(values) // 4) :]
         end, scatter = float(tail.mean()), float(tail.std())
         learned: bool | None = None
+        unknown = TOO_FEW
         if when[-1] - when[0] >= at.LEARNING_STEPS:
             learned = bool(start - end > max(at.LOSS_FALL * abs(start), 2 * scatter))
-        return Learning(learned, start, end, "loss", np.nan, 0)
-    return Learning(None, np.nan, np.nan, "loss", np.nan, 0)
+            if any_model and not learned and not _is_still(values):
+                learned, unknown = (
+                    None,
+                    f"the loss alone does not say whether it learns ({start:.3g} to {end:.3g}); {GIVE}",
+                )
+        return Learning(learned, start, end, "loss", np.nan, 0, unknown=unknown)
+    nothing = (
+        f"no loss was recorded, so that nothing is known about learning; {GIVE}" if any_model else TOO_FEW
+    )
+    return Learning(None, np.nan, np.nan, "loss", np.nan, 0, unknown=nothing)
+
+
+def _is_still(loss: Array) -> bool:
+    """Whether a loss stays where it is, from the first record to the last."""
+    return bool(np.isfinite(loss).all() and np.ptp(loss) <= at.STILL * np.abs(loss).max())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analyse.records import STEP_COLUMNS, Array, Records
+from gradlab.analyse.records import OF_PARAMETERS, STEP_COLUMNS, Array, Records
 from gradlab.analyse.rule import judge
 from gradlab.analyse.verdicts import COLUMNS
 
@@ -70,4 +70,7 @@ class LiveVerdict:
             in_layers=present,
             in_steps=present,
             rows=np.ones((seeds, records, layers - 1), dtype=bool),
+            parameters={name: every[name] for name in OF_PARAMETERS if name in every}
+            | {"trains": np.zeros((seeds, records, layers))},
+            owners=(*(f"hidden_{layer}" for layer in range(1, layers)), "output"),
         )

@@ -25,7 +25,10 @@ WORDS = frozenset(name for name, kind in STEPS_OF_ANY_MODEL.kinds.items() if kin
 TEXTS = WORDS | {name for name, kind in LAYERS_FULL.kinds.items() if kind == "str"}
 INDEX = names(LAYERS_FULL.keys)
 SIGNED = frozenset(
-    column.name for table in (LAYERS_FULL, STEPS_OF_ANY_MODEL) for column in (*table.keys, *table.columns) if column.signed
+    column.name
+    for table in (LAYERS_FULL, STEPS_OF_ANY_MODEL)
+    for column in (*table.keys, *table.columns)
+    if column.signed
 )
 OF_PARAMETERS = ("weight_grad_norm", "bias_grad_norm", "weight_norm", "update_ratio")
 UNMEASURED = ("fan_in", "fan_out", "batch", "nonfinite", "delta_rms_predicted")
@@ -98,6 +101,13 @@ class Records:
         if readout is None:
             readout = np.full((len(self.seeds), len(self.steps)), np.nan)
         return np.concatenate([self.layer(column), readout[..., None]], axis=-1)
+
+    def known(self, column: str) -> Array:
+        """[S]: the first number that a column of steps.csv has, of each seed; nan where it has none."""
+        values = self.step(column)
+        there = ~np.isnan(values)
+        first: Array = np.take_along_axis(values, there.argmax(1)[:, None], 1)[:, 0]
+        return np.where(there.any(1), first, np.nan)
 
     def activation(self, layer: int) -> str:
         """What is applied to the outputs of the layer with this index, L for the readout; "" for nothing. A table
@@ -270,7 +280,8 @@ class _Layers(NamedTuple):
     @classmethod
     def of(cls, frame: pd.DataFrame) -> _Layers:
         name, activation = (
-            _texts(frame[column]) if column in frame.columns else None for column in ("name", "layer_activation")
+            _texts(frame[column]) if column in frame.columns else None
+            for column in ("name", "layer_activation")
         )
         values = _numbers(frame, [column for column in frame.columns if _is_value(column)])
         if "trains" in frame.columns:
@@ -281,9 +292,7 @@ class _Layers(NamedTuple):
 
     def at(self, rows: Ints) -> _Layers:
         """Some of the rows."""
-        name, activation = (
-            None if texts is None else texts[rows] for texts in (self.name, self.activation)
-        )
+        name, activation = (None if texts is None else texts[rows] for texts in (self.name, self.activation))
         values = {column: v[rows] for column, v in self.values.items()}
         places = self.seed[rows], self.step[rows], self.layer[rows], self.readout[rows]
         return _Layers(*places, name, activation, values)
@@ -345,7 +354,9 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         activations=applied,
         readout=str(named.get(len(layers), "output")),
         words=words,
-        parameters={name: full[name][..., : len(owners)] for name in (*OF_PARAMETERS, "trains") if name in full},
+        parameters={
+            name: full[name][..., : len(owners)] for name in (*OF_PARAMETERS, "trains") if name in full
+        },
         owners=owners,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.advice import Sections, advice_for
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import describe, harmless_note, healthy_notes
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
@@ -50,6 +51,15 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
     if count == 1:
         notes.append("a single seed: nothing is known about how far seeds agree")
     recorded = bool(records.in_layers.any())
+    learned = sum(facts.learned(seed) is True for seed in range(count))
+    unknown = [learning.unknown for learning in facts.learning if learning.learned is None]
+    cures: tuple[Cure, ...] = ()
+    if is_users(records.cell):
+        cures = _cures(facts, holding, found)
+        advice = str(cures[0]) if cures else ""
+    else:
+        advice = advice_for([one.verdict for one in holding], records.cell, sections) if recorded else ""
+    undecided = "" if holding or learned >= at.MAJORITY * count or not unknown else unknown[0]
     return Diagnosis(
         cell=records.cell,
         ruleset=GRADLAB,
@@ -58,9 +68,29 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
         minority=minority,
         notes=tuple(notes),
         # what to do about a net that does not learn depends on what its gradients do
-        advice=advice_for([one.verdict for one in holding], records.cell, sections) if recorded else "",
+        advice=advice,
+        cures=cures,
         recorded=recorded,
+        undecided=undecided,
     )
+
+
+def is_users(cell: Mapping[str, object]) -> bool:
+    """Whether a cell is a model of the user's own, which no configuration of gradlab describes."""
+    return str(cell.get("init", "own")) == "own"
+
+
+def _cures(facts: Facts, findings: Sequence[Finding], found: Found) -> tuple[Cure, ...]:
+    """What to change, first causes first; of two that say the opposite the first alone."""
+    cures: list[Cure] = []
+    for finding in findings:
+        of_seeds = {seed: fault for seed, fault in enumerate(_counted(found[finding.verdict])) if fault}
+        for cure in VERDICTS[finding.verdict].cures(facts, [*of_seeds], [*of_seeds.values()]):
+            if all(
+                (cure.do, cure.do == "code" and cure.code) != (c.do, c.do == "code" and c.code) for c in cures
+            ):
+                cures.append(cure)
+    return tuple(cures)
 
 
 def faults_of(records: Records, chance: float | None = None) -> tuple[Facts, Found]:
@@ -119,4 +149,5 @@ def _finding(facts: Facts, name: str, of_seeds: Sequence[Fault | None]) -> Findi
         layer=number,
         name=called,
         evidence=describe(facts, verdict, [*agreeing], faults),
+        severity=verdict.severity or "",
     )

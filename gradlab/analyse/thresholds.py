@@ -40,6 +40,12 @@ LOSS_SHARE = 0.5
 LOSS_FALL = 0.05
 """Without accuracies: the relative fall of the loss, beyond twice its scatter, that counts as learning."""
 
+BY_CHANCE = 3.0
+"""Standard deviations of a guess's accuracy on the probe that a gain must exceed: one guess in 700 does."""
+
+STILL = 0.02
+"""Range of a loss, relative to its size, below which it does not move: a mini-batch's scatter, and no learning."""
+
 EXCUSED = 1 / 3
 """Share of that gap that a net must close for a weak fault to be forgiven: one that gains less has been hurt (ReLU with
 batch norm at depth 60, where delta grows 10^4.9 times, ends at 0.21 after 1000 steps). On the nets of docs/detectors.md

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from gradlab.base.grammar import Parameter
 
 if TYPE_CHECKING:
+    from gradlab.analyse.cure import Cure
     from gradlab.analyse.facts import Facts
     from gradlab.analyse.fault import Fault
     from gradlab.analyse.remedy import Remedy
@@ -63,11 +64,27 @@ class Word:
     severity: Severity | None = None
 
 
-HEALTHY = Word(name="healthy", summary="no verdict holds in half of the seeds or more", style=GOOD)
+HEALTHY = Word(
+    name="healthy", summary="the net learns, and no fault was seen in half of the seeds or more", style=GOOD
+)
+UNDECIDED = Word(
+    name="undecided", summary="no fault was seen, and whether the net learns is not known", style=Style(
+        "undecided", "cyan", ("#3d4a57", "#e6ebf0"), ("#b9c6d3", "#2a333c")
+    ),
+)  # fmt: skip
 
 
 def nothing(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     return ""
+
+
+def no_remedies(network: Network, training: Training) -> Iterator[Remedy]:
+    """Of a fault that gradlab's own nets cannot have."""
+    yield from ()
+
+
+def no_cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +97,7 @@ class Verdict(Word):
     evidence:  why, in words and numbers, given the seeds (indices) that agree and the fault of each
     predicted: what theory says of it, given the same; "" where it says nothing
     remedies:  changes of a configuration that has this fault, the likeliest and smallest first
+    cures:     the same for a training of one's own, from what was recorded of it; given what `evidence` is given
     overflows: it leaves numbers that are not finite, so that where it holds a missing delta is no gap in the records
     """
 
@@ -87,6 +105,7 @@ class Verdict(Word):
     judge: Callable[[Facts], Sequence[Fault | None]]
     evidence: Callable[[Facts, Sequence[int], Sequence[Fault]], str]
     remedies: Callable[[Network, Training], Iterator[Remedy]]
+    cures: Callable[[Facts, Sequence[int], Sequence[Fault]], Iterator[Cure]] = no_cures
     predicted: Callable[[Facts, Sequence[int], Sequence[Fault]], str] = nothing
     reads: tuple[str, ...] = ()
     phase: Phase = Phase.FAULT

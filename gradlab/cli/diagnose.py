@@ -63,7 +63,7 @@ def diagnose(
     elif repair is not None:
         print("\n" + repair_text(repair))
     elif saved.folder is not None and not quiet:
-        sick = ruleset == GRADLAB and not all(one.healthy for one in found)
+        sick = ruleset == GRADLAB and any(one.findings for one in found)
         folder = quote(str(saved.folder))
         tell(f"next: gradlab diagnose {folder} --try" if sick else f"next: gradlab report {folder}")
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from gradlab.analyse.findings import ALL_WELL
+from gradlab.analyse.findings import NO_FAULT
 from gradlab.base.errors import ConfigError, DataError, Problem, unknown
 
 if TYPE_CHECKING:
@@ -36,19 +36,17 @@ def repair_saved(
                 str(saved.path), "remedies need the configuration that made these results", "a results folder"
             )
         )
-    sick = {str(d.cell["cell"]): d for d in found if not d.healthy and wanted in (None, str(d.cell["cell"]))}
+    sick = {str(d.cell["cell"]): d for d in found if d.findings and wanted in (None, str(d.cell["cell"]))}
     if wanted is not None and not sick:
-        ill = [str(d.cell["cell"]) for d in found if not d.healthy]
+        ill = [str(d.cell["cell"]) for d in found if d.findings]
         if any(str(d.cell["cell"]) == wanted for d in found):
-            raise ConfigError(Problem("--cell", f"cell {wanted} is healthy", ", ".join(ill)))
+            raise ConfigError(Problem("--cell", f"cell {wanted} has no fault", ", ".join(ill)))
         raise ConfigError(unknown("--cell", "cell", wanted, ill))
     if not sick:
         return None
     if len(sick) > 1:
         raise ConfigError(
-            Problem(
-                "--try", f"{len(sick)} cells are not healthy", "one of them", f"--cell {next(iter(sick))}"
-            )
+            Problem("--try", f"{len(sick)} cells have faults", "one of them", f"--cell {next(iter(sick))}")
         )
     ((name, diagnosis),) = sick.items()
     request = config.resolve(file=saved.folder / "config.toml", lists=True)
@@ -74,7 +72,7 @@ def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
     from gradlab.lab import repair
 
     verdicts = tuple(str(outcome.summary["verdict"].iloc[0]).split(","))
-    if verdicts == ALL_WELL:
+    if verdicts in NO_FAULT:
         return None
     return repair.try_remedies(
         repair.cell_config(outcome.plan.request, outcome.plan.cells[0]),

@@ -18,8 +18,7 @@ from gradlab.analyse.findings import ALL_WELL
 from gradlab.analyse.records import Array, split_cells, worst
 from gradlab.analyse.remedy import Remedy
 from gradlab.analyse.seeds import Difference, paired_difference
-from gradlab.analyse.verdict import Phase
-from gradlab.analyse.verdicts import VERDICTS
+from gradlab.analyse.verdicts.not_learning import VERDICT as NOT_LEARNING
 from gradlab.base import atomic
 from gradlab.base.errors import UserError
 from gradlab.config import Request, to_toml
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 GOOD = 0.85
 """Share of the gap between chance and 1 that a repaired net's mean validation accuracy must close. A net that only
 just learns still has a fault to find; on digits, where healthy nets end at 0.92 to 0.97, it means 0.87."""
+
+TOO_LITTLE = (NOT_LEARNING.name,)
+"""What a net without a fault is treated for that did not learn enough: as one that did not learn."""
 
 MOST = 12
 """Attempts in all, at most: about two minutes of depth-20 nets."""
@@ -123,13 +125,8 @@ def try_remedies(
         if best is None or best.config == current or len(attempts) == most:
             break
         current = best.config
-        wrong = _too_little() if best.verdicts == ALL_WELL else best.verdicts
+        wrong = TOO_LITTLE if best.verdicts == ALL_WELL else best.verdicts
     return _finish(attempts, layers, verdicts, folder)
-
-
-def _too_little() -> tuple[str, ...]:
-    """What a net without a fault is treated for that did not learn enough: as one that did not learn."""
-    return tuple(name for name, verdict in VERDICTS.items() if verdict.phase is Phase.OUTCOME)
 
 
 def with_changes(config: Config, changes: Mapping[str, object]) -> Config:

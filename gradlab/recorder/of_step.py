@@ -21,8 +21,8 @@ def facts_of_step(
     before: Mapping[int, int],
     accumulation: int,
 ) -> Facts:
-    """Columns of steps.csv. scale: what the gradients still carry; before: `versions_of_gradients` after the step before
-    this one; accumulation: backward passes of an update."""
+    """Columns of steps.csv. scale: what the gradients still carry; before: `versions_of_gradients` after the last step;
+    accumulation: backward passes of an update."""
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
     facts: Facts = {}
     if optimizers:
@@ -50,7 +50,9 @@ def loss_of(loss: Tensor | float, replicas: int) -> Tensor | float:
     if isinstance(loss, int | float):
         return float(loss)
     made = f"a tensor {[*loss.shape]}" if isinstance(loss, Tensor) else type(loss).__name__
-    raise ConfigError(Problem("loss", f"{made} is no loss", "one number: the loss that backward was called on"))
+    raise ConfigError(
+        Problem("loss", f"{made} is no loss", "one number: the loss that backward was called on")
+    )
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -76,9 +76,9 @@ class Recorder:
               watched
     probe:    inputs held for the whole run, on which signals and dead units are taken in eval mode: a tensor, a
               tuple of positional or a dict of named arguments. Without a probe those columns stay empty
-    targets, criterion: what the probe's outputs should be, and the loss of (outputs, targets): with them each record has
-              the probe's loss, its accuracy where targets are classes, and the loss of the best constant output, which
-              a net that learns must beat. Without them, and without a loss in `step`, nothing is called healthy
+    targets, criterion: what the probe's outputs should be, and the loss of (outputs, targets): with them each record
+              has the probe's loss, its accuracy where targets are classes, and the loss of the best constant output,
+              which a net that learns must beat. Without them, and without a loss in `step`, nothing is called healthy
     schedule: which steps are recorded: `log` (34 of 1,000), `all`, `every:N`; `off` leaves the first one (and the last)
     layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
     steps:    number of steps of the run, so that the last one is recorded too
@@ -368,7 +368,9 @@ class Recorder:
         self._parameters.place(record)
         self._parameters.commit(record, gradient_scale)
         record.trains = self._parameters.trains(self._updated)
-        self._facts |= facts_of_step(self.model, optimizers, gradient_scale, self._gradients, self.accumulation)
+        self._facts |= facts_of_step(
+            self.model, optimizers, gradient_scale, self._gradients, self.accumulation
+        )
         if loss is not None:
             self._facts["train_loss"] = loss_of(loss, len(self._ledger.seeds))
         self._run.add(self._step, self._facts)
@@ -450,7 +452,6 @@ class Recorder:
                 self._tell(self._on_fault)
             if self._log is not None:
                 self._log(*self._ledger.latest())
-
 
     def _tell(self, told: Callable[[Finding], object]) -> None:
         """Say what has come to hold. Judging takes as long as the records are many, so it is done ever more rarely."""

@@ -41,13 +41,23 @@ class Task:
         if (targets is None) != (criterion is None):
             missing, given = ("targets", "criterion") if targets is None else ("criterion", "targets")
             problems.append(
-                Problem(missing, f"{given} alone say nothing about learning", "both: targets=y, criterion=loss_function")
+                Problem(
+                    missing,
+                    f"{given} alone say nothing about learning",
+                    "both: targets=y, criterion=loss_function",
+                )
             )
         if targets is not None and probe is None:
-            problems.append(Problem("probe", "targets belong to a probe", "probe=x, the inputs of these targets"))
+            problems.append(
+                Problem("probe", "targets belong to a probe", "probe=x, the inputs of these targets")
+            )
         if criterion is not None and not callable(criterion):
             problems.append(
-                Problem("criterion", f"{type(criterion).__name__} is no function", "a function of (outputs, targets)")
+                Problem(
+                    "criterion",
+                    f"{type(criterion).__name__} is no function",
+                    "a function of (outputs, targets)",
+                )
             )
         if problems:
             raise ConfigError(problems)
@@ -134,7 +144,9 @@ class Task:
             return loss.detach().float().mean() if loss.itemsize < 4 else loss.detach().mean()
         if isinstance(loss, int | float):
             return float(loss)
-        raise ConfigError(Problem("criterion", f"it gave {type(loss).__name__}", "a loss, as a tensor or a number"))
+        raise ConfigError(
+            Problem("criterion", f"it gave {type(loss).__name__}", "a loss, as a tensor or a number")
+        )
 
     def _formula(self, output: Tensor, loss: Fact) -> str:
         """The criterion's name where it is written by hand: that of torch's with the same value, else its own."""
@@ -183,7 +195,9 @@ def _of_inputs(probe: object) -> Facts:
     found = [each for each in tensors(_plain(probe)) if each.dim() and each.numel() and not each.is_complex()]
     if not found:
         return {}
-    rows = found[0].detach().double().flatten(1) if found[0].dim() > 1 else found[0].detach().double()[:, None]
+    rows = (
+        found[0].detach().double().flatten(1) if found[0].dim() > 1 else found[0].detach().double()[:, None]
+    )
     sound = rows[rows.isfinite().all(dim=1)]
     facts: Facts = {"input_nonfinite": float((~rows.isfinite()).sum())}
     if len(sound) > 1:
@@ -216,9 +230,22 @@ def _of_targets(targets: Any) -> Facts:
             "target_max": float(sound.max()),
             "target_rms": float(sound.square().mean().sqrt()),
             "target_spread": float(rows.std(dim=0, correction=0).square().mean().sqrt()),
-            "target_distinct": float(len(torch.unique(rows, dim=0)) if _kind(targets) != "classes" else len(sound.unique())),
+            **_commonest(targets),
+            "target_distinct": float(
+                len(torch.unique(rows, dim=0)) if _kind(targets) != "classes" else len(sound.unique())
+            ),
         }
     return facts
+
+
+def _commonest(y: Tensor) -> Facts:
+    """baseline_accuracy, where the targets name one class a sample."""
+    kind = _kind(y)
+    if kind == "one-hot":
+        y = y.argmax(dim=-1)
+    elif kind not in ("classes", "binary"):
+        return {}
+    return {"baseline_accuracy": float(torch.unique(y, return_counts=True)[1].max() / y.numel())}
 
 
 def _kind(y: Tensor) -> str:
@@ -238,11 +265,9 @@ def _kind(y: Tensor) -> str:
 def _best_constant(criterion: Criterion, outputs: Tensor, targets: Any) -> float | None:
     shape = (1, *outputs.shape[1:])
     with torch.enable_grad():
-        start = min(
-            ((value, guess) for guess in _guesses(outputs, targets) if (value := _value(criterion, guess, outputs, targets)) is not None),
-            key=lambda pair: pair[0],
-            default=None,
-        )  # fmt: skip
+        tried = [(_value(criterion, guess, outputs, targets), guess) for guess in _guesses(outputs, targets)]
+        known = [(value, guess) for value, guess in tried if value is not None]
+        start = min(known, key=lambda pair: pair[0], default=None)
         if start is None:
             return None
         best = start[0]
@@ -286,7 +311,9 @@ def _guesses(outputs: Tensor, targets: Any) -> list[Tensor]:
 def _value(criterion: Criterion, guess: Tensor, outputs: Tensor, targets: Any) -> float | None:
     try:
         with torch.no_grad():
-            found = float(torch.as_tensor(criterion(guess.expand_as(outputs).clone(), targets)).double().mean())
+            found = float(
+                torch.as_tensor(criterion(guess.expand_as(outputs).clone(), targets)).double().mean()
+            )
     except Exception:  # outside of what the criterion takes
         return None
     return found if -torch.inf < found < torch.inf else None

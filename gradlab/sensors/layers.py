@@ -196,7 +196,9 @@ class LayerSensor(Sensor):
     def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
-        self._add(mt.activation(h, self._space, self.metrics.full) | mt.alike(h) | mt.users(self.metrics.own, h))
+        self._add(
+            mt.activation(h, self._space, self.metrics.full) | mt.alike(h) | mt.users(self.metrics.own, h)
+        )
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""

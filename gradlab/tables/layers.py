@@ -42,7 +42,13 @@ LAYERS = TableSpec(
         ),
         place("fan_in", "int", "units", "inputs of the layer's linear map", "layer"),
         place("fan_out", "int", "units", "outputs of the layer's linear map", "layer"),
-        place("layer_activation", "str", "", "activation applied to the layer's outputs; empty for none", "layer"),
+        place(
+            "layer_activation",
+            "str",
+            "",
+            "activation applied to the layer's outputs; empty for none",
+            "layer",
+        ),
         place(
             "trains",
             "str",
@@ -70,7 +76,11 @@ LAYERS = TableSpec(
         ),
         _signed("h_mean", "h", "mean activation, on the probe"),
         *floats(("h_rms", "h", "root mean square activation, on the probe")),
-        _signed("sample_correlation", "", "mean cosine between the activations of two samples, of the first 64 of the probe"),
+        _signed(
+            "sample_correlation",
+            "",
+            "mean cosine between the activations of two samples, of the first 64 of the probe",
+        ),
         _compared("zero_fraction", "share of (sample, unit) outputs of the batch that are exactly 0"),
         _compared("saturated_fraction", "share of (sample, unit) of the probe with |phi'| < 0.05 sup|phi'|"),
         _compared("slope_sq", "mean of phi'^2 over samples and units, on the probe"),

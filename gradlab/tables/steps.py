@@ -39,14 +39,22 @@ STEPS = TableSpec(
 OF_ANY_MODEL: tuple[Column, ...] = (
     _known("probe_loss", "loss", "loss of the probe's outputs, in eval mode", signed=True),
     _known("probe_accuracy", "", "share of the probe's targets that the outputs name right"),
-    _known("baseline_loss", "loss", "loss of the best output that is the same for every probe sample", signed=True),
+    _known(
+        "baseline_loss",
+        "loss",
+        "loss of the best output that is the same for every probe sample",
+        signed=True,
+    ),
+    _known("baseline_accuracy", "", "share of the commonest class among the probe's targets"),
     _known("output_min", "output", "smallest output on the probe", signed=True),
     _known("output_max", "output", "largest output on the probe", signed=True),
     _known("output_rms", "output", "root mean square output on the probe"),
     _known("output_spread", "output", "root mean square deviation of the outputs over the probe's samples"),
     _known("output_units", "units", "outputs of one sample along the axis of its classes", "int"),
     _word("output_shape", "shape of the probe's outputs"),
-    _word("output_activation", "function that made the outputs that the criterion takes; empty for a plain map"),
+    _word(
+        "output_activation", "function that made the outputs that the criterion takes; empty for a plain map"
+    ),
     _word("criterion", "loss function that the criterion calls; its own name where it calls none of torch's"),
     _word("target_kind", "classes, binary, one-hot, labels (several at once) or numbers"),
     _word("target_shape", "shape of the probe's targets"),

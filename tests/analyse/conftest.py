@@ -50,7 +50,10 @@ def build_cell(
                         "low_activity_fraction": 0.0,
                         "delta_rms_predicted": 0.1 * decay ** (depth - layer),
                     }
-                    row |= layers_more or {}
+                    more = dict(layers_more or {})
+                    if "dead_fraction" in more:  # what is dead on the probe is so on a batch
+                        more.setdefault("batch_dead_fraction", more["dead_fraction"])
+                    row |= more
                 rows.append(row)
             run = {"train_loss": 2.3 - 2.2 * done, "train_accuracy": 0.1 + 0.88 * done}
             run |= {"val_loss": 2.3 - 2.0 * done, "val_accuracy": 0.1 + 0.83 * done + 0.001 * seed * done}

@@ -53,7 +53,7 @@ def test_records_are_the_same_either_way(tmp_path: Path, variant: str) -> None:
 def assert_same(found: Records, other: Records) -> None:
     for field in fields(Records):
         a, b = getattr(found, field.name), getattr(other, field.name)
-        if field.name in ("hidden", "output", "run"):
+        if field.name in ("hidden", "output", "run", "parameters"):
             assert set(a) == set(b), field.name
             for column in a:
                 np.testing.assert_array_equal(a[column], b[column], column)

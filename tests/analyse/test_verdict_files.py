@@ -18,7 +18,7 @@ import pytest
 import gradlab
 from gradlab.analyse.records import split_cells
 from gradlab.analyse.rule import judge
-from gradlab.analyse.verdict import HEALTHY
+from gradlab.analyse.verdict import HEALTHY, UNDECIDED
 from gradlab.analyse.verdicts import COLUMNS, VERDICTS, WORDS
 
 ROOT = Path(__file__).parents[2]
@@ -71,8 +71,8 @@ def test_one_file_brings_a_verdict_and_one_file_a_ruleset(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stderr.splitlines()[-1])
 
-    assert [row["name"] for row in found["verdicts"]] == [HEALTHY.name, "frozen", *VERDICTS]
-    assert found["verdicts"][1] == {
+    assert [row["name"] for row in found["verdicts"]] == [HEALTHY.name, UNDECIDED.name, "frozen", *VERDICTS]
+    assert found["verdicts"][2] == {
         "name": "frozen",
         "summary": "no update changes any weight",
         "severity": "stops learning",
@@ -101,6 +101,7 @@ def test_one_file_brings_a_verdict_and_one_file_a_ruleset(tmp_path: Path) -> Non
 def forward_overflow(layers: pd.DataFrame, steps: pd.DataFrame) -> None:
     layers["z_std"] = np.where(layers["layer"] < 8, 10.0 ** (3 * layers["layer"] / 7), np.inf)
     layers["delta_rms"] = np.nan
+    layers["nonfinite"] = 640  # on the way down it is everywhere
 
 
 def round_off(layers: pd.DataFrame, steps: pd.DataFrame) -> None:
@@ -118,7 +119,7 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize("name", VERDICTS)
+@pytest.mark.parametrize("name", FAULTY)
 def test_a_verdict_is_judged_by_the_columns_that_the_verdicts_say_they_read(cell, name: str) -> None:  # type: ignore[no-untyped-def]
     """So that a run in progress, which keeps no other, has the verdict of the summary."""
     (records,) = split_cells(*cell(learns=False, **FAULTY[name]))
@@ -133,7 +134,7 @@ def test_a_verdict_is_judged_by_the_columns_that_the_verdicts_say_they_read(cell
 
 
 def test_every_word_says_what_it_means_and_has_its_colours() -> None:
-    assert list(WORDS) == [HEALTHY.name, *VERDICTS]
+    assert list(WORDS) == [HEALTHY.name, UNDECIDED.name, *VERDICTS]
     for name, word in WORDS.items():
         assert name == word.name and word.summary and word.style.terminal
         assert all(len(colours) == 2 for colours in (word.style.light, word.style.dark))

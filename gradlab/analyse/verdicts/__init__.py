@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from gradlab.analyse.facts import READS
-from gradlab.analyse.verdict import HEALTHY, Verdict, Word
+from gradlab.analyse.verdict import HEALTHY, UNDECIDED, Verdict, Word
 from gradlab.base.registry import Registry, modules_of
 
 _FOUND: list[Verdict] = [module.VERDICT for module in modules_of(sys.modules[__name__])]
@@ -16,7 +16,7 @@ VERDICTS: Registry[Verdict] = Registry(
 )
 """Every fault, causes before what they cause."""
 
-WORDS: Mapping[str, Word] = {HEALTHY.name: HEALTHY, **VERDICTS}
+WORDS: Mapping[str, Word] = {HEALTHY.name: HEALTHY, UNDECIDED.name: UNDECIDED, **VERDICTS}
 """Everything that a cell can be called."""
 
 COLUMNS = tuple(dict.fromkeys([*READS, *(column for verdict in _FOUND for column in verdict.reads)]))

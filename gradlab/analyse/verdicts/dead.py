@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.cure import Cure
+from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, any_layer, first_layer, lasting
 from gradlab.analyse.remedy import ROOM, Remedy, batch_norm, calm, skips
@@ -23,29 +26,44 @@ FEW_ALIVE = 1.5
 STRONG = 0.95
 """Share from which it is a fault whether the net learns or not: its output has a twentieth of its rank."""
 
+ONE, TINY = 0.5, 3.0
+"""A unit that lives, rounding left aside; and a layer in which one unit lives is not dead in a net that learns."""
+
 NARROW = 32
 """Width below which a ReLU net is first made wider: at 32 units and depth 15 no layer is ever born dead."""
 
 
 def judge(facts: Facts) -> list[Fault | None]:
     records, gradient = facts.records, facts.gradient
-    dead = records.layer("dead_fraction")
+    dead = _share(facts)
     with np.errstate(invalid="ignore"):
-        alive = (1 - dead) * records.layer("fan_out")
+        alive = (1 - dead) * records.every_layer("fan_out")
         starved = (dead >= WEAK) | ((alive < FEW_ALIVE) & (dead > 0))
-        strong = any_layer(dead >= STRONG) | (gradient.cause == "dead")
+        poor = (dead >= STRONG) & ~((alive >= ONE) & (alive <= TINY * ONE))
+        strong = any_layer(poor) | (gradient.cause == "dead")
     return lasting(facts, any_layer(starved), strong, first_layer(starved, gradient.cut))
+
+
+def _share(facts: Facts) -> Array:
+    """[S, T, L + 1]: share of units dead on the probe and, where that is known, on the batch: under the running
+    statistics of an early step a unit may seem dead in eval mode and live on every batch."""
+    records = facts.records
+    found: Array = np.fmin(records.every_layer("dead_fraction"), records.every_layer("batch_dead_fraction"))
+    return np.where(np.isnan(records.every_layer("dead_fraction")), np.nan, found)
 
 
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     records = facts.records
-    share = records.layer("dead_fraction")[list(seeds), [fault.reference for fault in faults]]
+    share = _share(facts)[list(seeds), [fault.reference for fault in faults]]
     if np.isnan(share).all():
         return "no unit of a layer passes any gradient"
-    mean = np.nanmean(share, 0)
+    known = ~np.isnan(share).all(0)
+    mean = np.full(share.shape[1], np.nan)
+    mean[known] = np.nanmean(share[:, known], 0)
     worst = int(np.nanargmax(mean))
-    text = f"{mean[worst]:.0%} of {records.names[worst]} is dead on the probe"
-    text += f" ({np.nanmean(mean):.0%} of all hidden units)"
+    text = f"{mean[worst]:.0%} of {records.place(worst)[1]} is dead on the probe"
+    if known[:-1].any() and worst < len(mean) - 1:
+        text += f" ({np.nanmean(mean[:-1]):.0%} of all hidden units)"
     if (mean >= at.ALL).any():
         text += "; nothing passes below it"
     return text
@@ -79,6 +97,21 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     yield from skips(network, training)
 
 
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    rate = float(facts.records.known("learning_rate")[seeds[0]])
+    if faults[0].layer == len(facts.records.layers):
+        yield cure.code(
+            "a plain nn.Linear as the last layer",
+            "an output that must be 0 or more dies where all are below 0",
+        )
+    if not faults[0].at_birth and np.isfinite(rate):
+        yield cure.rate(rate / 10, "a smaller rate does not throw the biases so far below 0")
+    yield cure.initial_weights(
+        "weights of variance 2 / fan_in and biases of 0 let half of the inputs pass each unit"
+    )
+    yield cure.code("nn.LeakyReLU(0.2) in place of nn.ReLU()", "a slope below 0 keeps every unit alive")
+
+
 VERDICT = Verdict(
     name="dead",
     order=10,
@@ -89,4 +122,5 @@ VERDICT = Verdict(
     judge=judge,
     evidence=evidence,
     remedies=remedies,
+    cures=cures,
 )

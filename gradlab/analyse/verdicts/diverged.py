@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
+from gradlab.analyse.gradient import absent
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, clip, tidy
 from gradlab.analyse.verdict import BAD, Phase, Verdict
@@ -36,9 +39,9 @@ def _not_finite(facts: Facts, seed: int) -> Fault | None:
     if in_steps.any() and not np.isfinite(every_loss).any():
         bad_loss = in_steps & np.isinf(loss)
     count = records.every_layer("nonfinite")[seed]
-    delta = records.layer("delta_rms")[seed]
     layer_bad = (np.nan_to_num(count) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
-    no_delta = (records.rows[seed] & np.isnan(delta)).any(-1) & np.isfinite(records.layer("delta_rms")).any()
+    lost = records.rows[seed] & np.isnan(records.layer("delta_rms")[seed]) & ~absent(records)[seed, :, :-1]
+    no_delta = lost.any(-1) & np.isfinite(records.layer("delta_rms")).any()
     bad = bad_loss | layer_bad.any(-1) | no_delta
     if not (bad.any() and bad[np.flatnonzero(in_layers | in_steps)[-1]]):
         return None
@@ -98,6 +101,21 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     )
 
 
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    if faults[0].at_birth:  # before any update no rate has done anything
+        yield cure.code(
+            "torch.isfinite(x).all(), torch.isfinite(loss)",
+            "look at the inputs and at the loss's own formula",
+        )
+        return
+    rate = float(facts.records.known("learning_rate")[seeds[0]])
+    if np.isfinite(rate):
+        yield cure.rate(
+            rate / 10, "a smaller step stays inside the region where the loss is close to its tangent"
+        )
+    yield cure.clip("no update can be longer than the rate then")
+
+
 VERDICT = Verdict(
     name="diverged",
     order=60,
@@ -108,6 +126,7 @@ VERDICT = Verdict(
     judge=judge,
     evidence=evidence,
     remedies=remedies,
+    cures=cures,
     phase=Phase.BREAK,
     overflows=True,
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
 from gradlab.analyse.evidence import gradient_words, predicted_decay
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, lasting
-from gradlab.analyse.gradient import crossing
+from gradlab.analyse.gradient import absent, crossing
 from gradlab.analyse.known_parts import grows, is_centred, is_s_shaped
 from gradlab.analyse.remedy import ROOM, Remedy, calm, clip, edge_of_chaos, skips
 from gradlab.analyse.verdict import BAD, Verdict
@@ -23,7 +25,7 @@ def judge(facts: Facts) -> list[Fault | None]:
     with np.errstate(invalid="ignore"):
         up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
         far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
-    layer = crossing(facts.records.layer("delta_rms"), at.WEAK_DECADES)
+    layer = crossing(facts.gradient, at.WEAK_DECADES)
     return lasting(facts, up, far_up, layer, ends_itself=True)
 
 
@@ -33,7 +35,7 @@ def _forward_growth(facts: Facts) -> Array:
     A forward pass that leaves the number format at birth leaves no delta to judge, but it grew before it did.
     """
     z = facts.records.every_layer("z_std")
-    lost = ~np.isfinite(facts.records.layer("delta_rms")).any(-1)
+    lost = ~np.isfinite(facts.records.layer("delta_rms")).any(-1) & ~absent(facts.records)[..., :-1].all(-1)
     growth = np.full(lost.shape, np.nan)
     for place in zip(*np.nonzero(lost), strict=True):
         finite = z[place][np.isfinite(z[place]) & (z[place] > 0)]
@@ -67,6 +69,12 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     )
 
 
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
+    yield cure.clip("no update can be longer than the rate then")
+    yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
+
+
 VERDICT = Verdict(
     name="exploding",
     order=30,
@@ -78,5 +86,6 @@ VERDICT = Verdict(
     evidence=gradient_words,
     predicted=predicted_decay,
     remedies=remedies,
+    cures=cures,
     overflows=True,
 )

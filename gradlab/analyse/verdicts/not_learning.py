@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from gradlab.analyse import cure
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import learning_words
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
@@ -44,6 +48,13 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     yield from skips(network, training)
 
 
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    rate = float(facts.records.known("learning_rate")[seeds[0]])
+    if np.isfinite(rate):
+        yield cure.rate(rate * 10, "with the gradient in order, larger steps may be what is missing")
+        yield cure.rate(rate / 10, "or smaller ones")
+
+
 VERDICT = Verdict(
     name="not-learning",
     order=70,
@@ -53,5 +64,6 @@ VERDICT = Verdict(
     judge=judge,
     evidence=evidence,
     remedies=remedies,
+    cures=cures,
     phase=Phase.OUTCOME,
 )

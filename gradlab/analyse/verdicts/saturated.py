@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gradlab.analyse import cure
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, any_layer, first_layer, lasting
 from gradlab.analyse.known_parts import is_s_shaped
+from gradlab.analyse.records import Records
 from gradlab.analyse.remedy import ROOM, Remedy, batch_norm, calm
 from gradlab.analyse.verdict import POOR, Verdict
 from gradlab.config.sections import Network, Training
@@ -29,37 +33,48 @@ one slope in twenty left what passes is mostly what leaks."""
 
 
 def judge(facts: Facts) -> list[Fault | None]:
-    gradient = facts.gradient
-    sided = is_s_shaped(str(facts.records.cell.get("activation", "")))
+    records, gradient = facts.records, facts.gradient
+    count = len(records.layers)
+    sided = np.array([is_sided(records, layer) for layer in range(count + 1)])
     flat = _saturation(facts, sided)
+    last = (
+        np.arange(count + 1) == count
+    )  # an output that is right may well be far out: it counts where nothing is learned
     with np.errstate(invalid="ignore"):
-        weak = any_layer(flat >= WEAK) & sided
-        strong = any_layer(flat >= (STRONG if sided else LEAKING)) | (gradient.cause == "saturated")
-        layer = first_layer(flat >= (WEAK if sided else LEAKING), gradient.cut)
+        weak = any_layer((flat >= WEAK) & sided)
+        strong = any_layer((flat >= np.where(sided, STRONG, LEAKING)) & ~last) | (
+            gradient.cause == "saturated"
+        )
+        layer = first_layer(flat >= np.where(sided, WEAK, LEAKING), gradient.cut)
     return lasting(facts, weak, strong, layer)
 
 
-def _saturation(facts: Facts, sided: bool) -> Array:
+def is_sided(records: Records, layer: int) -> bool:
+    """Whether the activation of the layer with this index is flat on both sides."""
+    return is_s_shaped(records.activation(layer))
+
+
+def _saturation(facts: Facts, sided: NDArray[np.bool_]) -> Array:
     """saturated_fraction without what `dead` judges: of the living units in an S-shape, else less the exact zeros."""
-    flat = facts.records.layer("saturated_fraction")
-    if not sided:
-        less_zeros: Array = flat - np.nan_to_num(facts.records.layer("zero_fraction"))
-        return less_zeros
-    dead = np.nan_to_num(facts.records.layer("dead_fraction"))
+    flat = facts.records.every_layer("saturated_fraction")
+    less_zeros: Array = flat - np.nan_to_num(facts.records.every_layer("zero_fraction"))
+    dead = np.nan_to_num(facts.records.every_layer("dead_fraction"))
     with np.errstate(divide="ignore", invalid="ignore"):
         living: Array = np.where(dead < 1, (flat - dead) / (1 - dead), 0.0)
-    return np.where(np.isnan(flat), np.nan, living)
+    return np.where(np.isnan(flat), np.nan, np.where(sided, living, less_zeros))
 
 
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     records = facts.records
     places = list(seeds), [fault.reference for fault in faults]
-    share, slope = records.layer("saturated_fraction")[places], records.layer("slope_sq")[places]
+    share, slope = (records.every_layer(column)[places] for column in ("saturated_fraction", "slope_sq"))
     if np.isnan(share).all():
         return "phi' is 0 in rounding"
-    mean = np.nanmean(share, 0)
+    known = ~np.isnan(share).all(0)
+    mean = np.full(share.shape[1], np.nan)
+    mean[known] = np.nanmean(share[:, known], 0)
     worst = int(np.nanargmax(mean))
-    text = f"|phi'| is below 5 % of its maximum on {mean[worst]:.0%} of {records.names[worst]}"
+    text = f"|phi'| is below 5 % of its maximum on {mean[worst]:.0%} of {records.place(worst)[1]}"
     if np.isfinite(slope[:, worst]).any():
         text += f" (E phi'^2 = {np.nanmean(slope[:, worst]):.2g})"
     return text
@@ -85,6 +100,19 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     yield batch_norm()
 
 
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    if faults[0].at_birth:
+        yield cure.initial_weights(
+            "smaller weights keep z where phi has slope",
+            "torch.nn.init.xavier_normal_(layer.weight), torch.nn.init.zeros_(layer.bias) for each layer",
+        )
+    else:
+        rate = float(facts.records.known("learning_rate")[seeds[0]])
+        if np.isfinite(rate):
+            yield cure.rate(rate / 10, "smaller steps do not throw z so far out")
+    yield cure.code("nn.LayerNorm before the activation", "normalised inputs keep z where phi has slope")
+
+
 VERDICT = Verdict(
     name="saturated",
     order=20,
@@ -94,4 +122,5 @@ VERDICT = Verdict(
     judge=judge,
     evidence=evidence,
     remedies=remedies,
+    cures=cures,
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, lasting
 from gradlab.analyse.verdict import POOR, Verdict
-from gradlab.analyse.verdicts.vanishing import remedies
+from gradlab.analyse.verdicts.vanishing import cures, remedies
 
 
 def judge(facts: Facts) -> list[Fault | None]:
@@ -32,4 +32,5 @@ VERDICT = Verdict(
     judge=judge,
     evidence=evidence,
     remedies=remedies,
+    cures=cures,
 )

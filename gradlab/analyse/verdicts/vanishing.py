@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import gradient_words, predicted_decay
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, lasting
@@ -22,7 +24,7 @@ def judge(facts: Facts) -> list[Fault | None]:
     with np.errstate(invalid="ignore"):
         down = (gradient.decades <= -at.WEAK_DECADES) | gradient.lost
         far_down = (gradient.decades <= -at.STRONG_DECADES) | gradient.lost
-    return lasting(facts, down, far_down, crossing(facts.records.layer("delta_rms"), -at.WEAK_DECADES))
+    return lasting(facts, down, far_down, crossing(gradient, -at.WEAK_DECADES))
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:
@@ -58,6 +60,12 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     yield batch_norm()
 
 
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
+    yield cure.code("x = x + block(x)", "an identity path carries the gradient past every layer")
+    yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
+
+
 VERDICT = Verdict(
     name="vanishing",
     order=40,
@@ -68,4 +76,5 @@ VERDICT = Verdict(
     evidence=gradient_words,
     predicted=predicted_decay,
     remedies=remedies,
+    cures=cures,
 )

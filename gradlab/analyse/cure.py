@@ -1,0 +1,74 @@
+"""A cure: what to change in a training of one's own, as PyTorch code with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, log10
+from typing import Literal
+
+Action = Literal[
+    "rate", "clip", "warm-up", "standardise-inputs", "standardise-targets", "criterion", "initial-weights", "code"
+]  # fmt: skip
+"""What it changes; "code" is a change of the model or the loop that only its author can make."""
+
+
+@dataclass(frozen=True)
+class Cure:
+    """do: what it changes; to: the new rate, length or criterion, where there is one; code: how to write it in a
+    loop of one's own; reason: one sentence."""
+
+    do: Action
+    code: str
+    reason: str
+    to: float | str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.code}" if self.code else self.reason
+
+
+def rate(value: float, reason: str) -> Cure:
+    """Another learning rate."""
+    value = one_digit(value)
+    return Cure("rate", f'for group in optimizer.param_groups: group["lr"] = {value:g}', reason, value)
+
+
+def clip(reason: str, length: float = 1.0) -> Cure:
+    return Cure("clip", f"torch.nn.utils.clip_grad_norm_(model.parameters(), {length:g})", reason, length)
+
+
+def warm_up(reason: str, steps: int = 100) -> Cure:
+    code = f"torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters={steps})"
+    return Cure("warm-up", code, reason, steps)
+
+
+def standardise_inputs(reason: str) -> Cure:
+    return Cure("standardise-inputs", "x = (x - x_train.mean(0)) / (x_train.std(0) + 1e-8)", reason)
+
+
+def standardise_targets(reason: str) -> Cure:
+    return Cure("standardise-targets", "y = (y - y_train.mean(0)) / y_train.std(0)", reason)
+
+
+def criterion(name: str, reason: str) -> Cure:
+    return Cure("criterion", f"criterion = torch.nn.{name}()", reason, name)
+
+
+def initial_weights(reason: str, code: str = "") -> Cure:
+    """Weights drawn anew so that each layer's outputs have variance 1 (LSUV, Mishkin and Matas 2016)."""
+    code = (
+        code or "torch.nn.init.kaiming_normal_(layer.weight), torch.nn.init.zeros_(layer.bias) for each layer"
+    )
+    return Cure("initial-weights", code, reason)
+
+
+def code(text: str, reason: str) -> Cure:
+    return Cure("code", text, reason)
+
+
+def one_digit(value: float) -> float:
+    """Rounded to 1, 2, 3 or 5 times a power of ten: a rate is no finer than that."""
+    if not value > 0:
+        return value
+    power = 10.0 ** floor(log10(value))
+    nearest = min((1, 2, 3, 5, 10), key=lambda digit: abs(log10(digit) - log10(value / power)))
+    return float(f"{nearest * power:.3g}")

@@ -1,0 +1,145 @@
+"""no-gradient: parameters that should train get no gradient, or exactly 0, in every record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gradlab.analyse import cure
+from gradlab.analyse.cure import Cure
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault
+from gradlab.analyse.task import Task
+from gradlab.analyse.verdict import BAD, Verdict, no_remedies
+from gradlab.tables.layers import TRAINS
+
+FITTED = 1e-6
+"""A loss this small, of the first one's size, is a perfect fit: then gradients of 0 are as they should be."""
+
+NAMED = 4
+"""Modules that a sentence names one by one."""
+
+
+class Gap(NamedTuple):
+    """rows: indices of the modules; why: in words; kind: which case"""
+
+    rows: tuple[int, ...]
+    why: str
+    kind: str
+
+
+def judge(facts: Facts) -> list[Fault | None]:
+    found: list[Fault | None] = []
+    for seed in range(len(facts.learning)):
+        gap = _gap(facts, seed)
+        first = int(facts.records.in_layers[seed].argmax())
+        found.append(None if gap is None else Fault(first, _layer(facts, gap), True, first))
+    return found
+
+
+def _gap(facts: Facts, seed: int) -> Gap | None:
+    records = facts.records
+    if "trains" not in records.parameters or not facts.counts[seed].any():
+        return None
+    state = records.parameters["trains"][seed][facts.counts[seed]]
+    size = records.parameters["weight_grad_norm"][seed][facts.counts[seed]]
+    there = ~np.isnan(state)
+    for word in ("no gradient", "not in the optimizer"):
+        code = TRAINS.index(word)
+        always = there.any(0) & ((state == code) | ~there).all(0)
+        if always.any():
+            rows = tuple(np.flatnonzero(always).tolist())
+            return Gap(rows, _why_none(records.owners, rows, word), word)
+    trained = state == TRAINS.index("yes")
+    known = trained & np.isfinite(size)
+    if known.any() and (size[known] == 0).all() and not _fits(facts, seed):
+        rows = tuple(np.flatnonzero(trained.any(0)).tolist())
+        return Gap(rows, f"every weight gradient is exactly 0: {_why_zero(facts, seed)}", "zero")
+    return None
+
+
+def _why_none(owners: Sequence[str], rows: Sequence[int], word: str) -> str:
+    names = ", ".join(owners[row] for row in rows[:NAMED]) + (", ..." if len(rows) > NAMED else "")
+    many = f"{len(rows)} of {len(owners)} modules"
+    if word == "not in the optimizer":
+        return f"{many} get gradients and are in no optimizer that was given: {names}"
+    if len(rows) == len(owners):
+        return (
+            "no parameter gets a gradient in any record: backward was not called before recorder.step, or the loss "
+            "was cut off"
+        )
+    if rows[0] == 0 and rows == tuple(range(len(rows))):
+        above = owners[rows[-1] + 1]
+        why = "the path is cut there (detach, no_grad, .data), or goes around them"
+        return f"{many} get no gradient in any record, all below {above}: {why} ({names})"
+    return f"{many} get no gradient in any record: they are not used for the loss, or cut off ({names})"
+
+
+def _why_zero(facts: Facts, seed: int) -> str:
+    records, task = facts.records, Task.of(facts, seed)
+    if task.made_by in ("softmax", "log_softmax") and task.units == 1:
+        return f"a {task.made_by} over one unit is constant"
+    dead = float(np.nan_to_num(records.every_layer("dead_fraction")[seed, :, -1]).max())
+    if dead == 1:
+        return f"all of {records.readout} is dead"
+    if (records.every_layer("slope_sq")[seed, :, -1] == 0).any():
+        return f"{records.readout} is saturated"
+    if (records.step("output_spread")[seed] == 0).all():
+        return "the outputs are the same for every sample"
+    return "the loss does not depend on the weights (a threshold, a rounding, an argmax)"
+
+
+def _fits(facts: Facts, seed: int) -> bool:
+    """Whether the loss says that nothing is left to learn."""
+    for column in ("probe_loss", "train_loss"):
+        loss = facts.records.step(column)[seed]
+        known = loss[np.isfinite(loss)]
+        if len(known):
+            return bool(abs(known[-1]) <= FITTED)
+    return False
+
+
+def _layer(facts: Facts, gap: Gap) -> int | None:
+    """The topmost layer that is cut off."""
+    name = facts.records.owners[gap.rows[-1]]
+    names = (*facts.records.names, facts.records.readout)
+    return names.index(name) if name in names else None
+
+
+def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    gap = _gap(facts, seeds[0])
+    assert gap is not None
+    return gap.why
+
+
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    gap = _gap(facts, seeds[0])
+    assert gap is not None
+    if gap.kind == "not in the optimizer":
+        yield cure.code(
+            "optimizer = torch.optim.Adam(model.parameters())", "give the optimizer every parameter"
+        )
+    elif gap.kind == "no gradient":
+        yield cure.code(
+            "", "take detach, .data, torch.no_grad or torch.tensor out of the forward pass at that place"
+        )
+    elif Task.of(facts, seeds[0]).units != 1:
+        yield cure.code(
+            "", "let the loss depend on the outputs smoothly, and draw the last layer anew where it is dead"
+        )
+
+
+VERDICT = Verdict(
+    name="no-gradient",
+    order=5,
+    summary="parameters that should train get no gradient, or one of exactly 0, in every record",
+    severity="stops learning",
+    style=BAD,
+    reads=("weight_grad_norm", "output_spread"),
+    judge=judge,
+    evidence=evidence,
+    remedies=no_remedies,
+    cures=cures,
+)

@@ -1,0 +1,110 @@
+"""output-mismatch: the last function, the criterion and the targets do not fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf, prod
+
+from gradlab.analyse import cure
+from gradlab.analyse.cure import Cure
+from gradlab.analyse.facts import Facts
+from gradlab.analyse.fault import Fault
+from gradlab.analyse.task import DISTANCES, PROBABILITY_LOSSES, RANGES, Task, from_the_start
+from gradlab.analyse.verdict import BAD, Verdict, no_remedies
+
+OUTSIDE = 0.1
+"""Share of the targets' range that must lie outside of what the last function can give: noise reaches a little out."""
+
+SQUASHED = frozenset({"softmax", "softmin", "sigmoid", "hard_sigmoid_6"})
+"""Functions that give shares, where a criterion takes logits."""
+
+POSITIVE = 1e-3
+"""A logarithm of a share is at most 0: an output above this, rounding left aside, is none."""
+
+
+def judge(facts: Facts) -> list[Fault | None]:
+    last = len(facts.records.layers)
+    return [
+        from_the_start(facts, seed, last) if _wrong(facts, seed) else None
+        for seed in range(len(facts.learning))
+    ]
+
+
+def _wrong(facts: Facts, seed: int) -> str:
+    """What does not fit; "" for nothing."""
+    task = Task.of(facts, seed)
+    loss, made = task.criterion, task.made_by
+    if made in ("softmax", "log_softmax", "softmin") and task.units == 1:
+        return f"a {made} over one unit gives the same for every input, whatever the weights are"
+    if loss in ("cross_entropy", "nll_loss") and task.units == 1:
+        return f"one output, and {loss} needs one a class"
+    if loss == "cross_entropy" and made in SQUASHED:
+        return f"{made} before cross_entropy, which takes logits and has a softmax of its own"
+    if loss == "binary_cross_entropy_with_logits" and made in SQUASHED:
+        return f"{made} before {loss}, which takes logits and has a sigmoid of its own"
+    highest = float(facts.records.known("output_max")[seed])
+    if loss == "nll_loss" and made != "log_softmax" and highest > POSITIVE:
+        what = made or "a plain map"
+        return f"{what} before nll_loss, which takes logarithms of shares: the outputs go up to {highest:.3g}"
+    if made == "softmax" and task.kind == "labels":
+        return "several labels at once, and the shares of a softmax add up to 1"
+    if unlike(task):
+        shapes = (" x ".join(map(str, shape)) for shape in (task.output_shape, task.target_shape))
+        return "outputs [{}] against targets [{}]: each output meets every target".format(*shapes)
+    low, high = RANGES.get(made, (-inf, inf))
+    below, above = low - task.target_min, task.target_max - high
+    if task.of_numbers and max(below, above) > OUTSIDE * (task.target_max - task.target_min):
+        span = f"{task.target_min:.3g} to {task.target_max:.3g}"
+        return f"{made} gives {low:g} to {high:g}, and the targets go from {span}"
+    harmed = facts.harmed(seed)
+    if harmed and made in ("relu", "relu6") and loss in ("cross_entropy", *PROBABILITY_LOSSES):
+        return f"{made} before {loss}: a logit cannot fall below 0, and one at 0 has no gradient"
+    return ""
+
+
+def unlike(task: Task) -> bool:
+    """Whether outputs and targets are of other shapes, so that they are spread over each other."""
+    if task.criterion not in DISTANCES or not (task.output_shape and task.target_shape):
+        return False
+    return task.output_shape != task.target_shape and prod(task.output_shape) <= max(task.target_shape) * max(
+        task.output_shape
+    )
+
+
+def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    return _wrong(facts, seeds[0])
+
+
+def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    task = Task.of(facts, seeds[0])
+    loss, made = task.criterion, task.made_by
+    if unlike(task):
+        yield cure.code("loss = criterion(outputs.squeeze(-1), y)", "give outputs and targets the same shape")
+    elif task.units == 1 and "softmax" in made:
+        yield cure.code("torch.sigmoid in place of the softmax, with BCELoss", "one unit needs a sigmoid")
+    elif loss == "cross_entropy" and made == "softmax":
+        yield cure.criterion(
+            "NLLLoss", "give the criterion the logarithm of the shares, or leave the softmax out"
+        )
+    elif loss == "binary_cross_entropy_with_logits" and made == "sigmoid":
+        yield cure.criterion("BCELoss", "this criterion takes shares, or leave the sigmoid out")
+    elif loss == "nll_loss" and made != "log_softmax":
+        yield cure.criterion("CrossEntropyLoss", "this criterion takes the outputs as they are")
+    elif made in RANGES and task.of_numbers:
+        yield cure.code("a plain nn.Linear as the last layer", "outputs for numbers need no bound")
+        yield cure.standardise_targets("or bring the targets into the outputs' range")
+    else:
+        yield cure.code("a plain nn.Linear as the last layer", "the criterion has its own last function")
+
+
+VERDICT = Verdict(
+    name="output-mismatch",
+    order=2,
+    summary="the last function, the criterion and the targets do not fit each other",
+    severity="stops learning",
+    style=BAD,
+    judge=judge,
+    evidence=evidence,
+    remedies=no_remedies,
+    cures=cures,
+)
