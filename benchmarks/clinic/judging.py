@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from benchmarks.clinic import programs
+from benchmarks.clinic.following import MECHANICAL, follow
 from benchmarks.clinic.loop import PROBE_ROWS, made, run, score
 from benchmarks.clinic.program import Program, Setup
 from gradlab import Recorder, diagnose
+from gradlab.analyse.cure import Cure
 
 SEEDS = (0, 1, 2)
 
@@ -22,7 +24,9 @@ SEEDS = (0, 1, 2)
 def every() -> dict[str, Program]:
     """All programs by their names."""
     files = sorted(path.stem for path in Path(programs.__path__[0]).glob("*.py") if path.stem != "__init__")
-    found = [program for file in files for program in import_module(f"benchmarks.clinic.programs.{file}").PROGRAMS]
+    found = [
+        program for file in files for program in import_module(f"benchmarks.clinic.programs.{file}").PROGRAMS
+    ]
     by_name = {program.name: program for program in found}
     assert len(by_name) == len(found), "every program has its own name"
     return by_name
@@ -94,3 +98,44 @@ def watched(setup: Setup) -> Recorder:
         with recorder:
             run(setup, recorder)
     return recorder
+
+
+ROUNDS = 3
+"""How often what the diagnosis says is done and looked at again."""
+
+
+@dataclass
+class Followed:
+    """What became of a program that did as it was told: of each seed, the cures and the score after each."""
+
+    name: str
+    cures: list[list[str]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+
+
+def followed(name: str) -> Followed:
+    """The faulty form, changed by the first cure that a script can do, trained and judged again, up to ROUNDS times."""
+    torch.set_num_threads(1)
+    program, found = every()[name], Followed(name)
+    for seed in SEEDS:
+        done: list[Cure] = []
+        scores: list[float] = []
+        recorder = watched(made(program, seed))
+        while len(done) < ROUNDS:
+            cures = [cure for cure in recorder.diagnose().cures if cure.do in MECHANICAL and cure not in done]
+            if not cures:
+                break
+            done.append(cures[0])
+            setup = made(program, seed)
+            try:
+                for cure in done:
+                    follow(setup, cure)
+                recorder = watched(setup)
+                scores.append(score(setup))
+            except Exception as error:  # a program takes not everything that can be said
+                scores.append(float("nan"))
+                done[-1] = replace(done[-1], code=f"{type(error).__name__}: {error}")
+                break
+        found.cures.append([f"{cure.do} {cure.to}".strip() for cure in done])
+        found.scores.append(scores)
+    return found

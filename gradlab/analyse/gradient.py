@@ -70,7 +70,7 @@ def profile(records: Records) -> Gradient:
     decades = np.where(judged, attenuation(np.stack(ends, -1)), np.nan)
     if count < 1 or (~closed).sum() < 2:
         decades = np.full(decades.shape, np.nan)
-    cut = np.where(nothing, -1, cut)
+    cut = np.where(nothing | np.isnan(ends[1]), -1, cut)
     cause = np.full(cut.shape, "", dtype="<U9")
     for place in zip(*np.nonzero(cut >= 0), strict=True):
         cause[place] = _why_zero(records, (*place, cut[place]), value[place])

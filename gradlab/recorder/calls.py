@@ -30,19 +30,20 @@ ALONG_AN_AXIS = {
     for home in (torch, Tensor, F)
     if (face := getattr(home, name, None)) is not None
 }
-OTHERS = {torch.exp: "exp", Tensor.exp: "exp"}
+OTHERS = {torch.exp: "exp", Tensor.exp: "exp", torch.log: "log", Tensor.log: "log"}
 
 
 class CallWatch(TorchFunctionMode):
-    """While it is on, the functions are noted that made a tensor's content, and the first loss function called.
+    """While it is on, the functions are noted that made a tensor's content, and the loss functions called.
 
-    criterion: its name, "" before one was called; taken: the tensor that it was given
+    criteria: their names; taken, against: the two tensors that the first one was given
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.criterion = ""
+        self.criteria: list[str] = []
         self.taken: Tensor | None = None
+        self.against: Tensor | None = None
         # by the memory of what was made: a view of it is still that function's; the weak reference keeps the address
         self._made: dict[int, tuple[StorageWeakRef, str, int | None]] = {}
 
@@ -57,10 +58,12 @@ class CallWatch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func in LOSSES and not self.criterion:
-            self.criterion = LOSSES[func]
-            given = args[0] if args else kwargs.get("input")
-            self.taken = given if isinstance(given, Tensor) else None
+        if func in LOSSES:
+            if not self.criteria:
+                given = [*args[:2], *(kwargs[name] for name in ("input", "target") if name in kwargs)]
+                if len(given) > 1 and all(isinstance(each, Tensor) for each in given[:2]):
+                    self.taken, self.against = given[:2]
+            self.criteria.append(LOSSES[func])
         out = func(*args, **kwargs)
         if (name := _name(func, args, kwargs)) and isinstance(out, Tensor) and out.layout == torch.strided:
             size = out.shape[_axis(args, kwargs)] if func in ALONG_AN_AXIS and out.dim() else None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradlab.base.errors import ConfigError, Problem
+from gradlab.recorder.checks import parameters_of
 from gradlab.recorder.task import Facts
 from gradlab.recorder.units import dense_values, real
 from gradlab.sensors.metrics import unscaled
@@ -24,6 +25,8 @@ def facts_of_step(
     """Columns of steps.csv. scale: what the gradients still carry; before: `versions_of_gradients` after the last step;
     accumulation: backward passes of an update."""
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    stepping = {id(each) for optimizer in optimizers for each in parameters_of(optimizer)}
+    own = [each.grad for each in model.parameters() if each.grad is not None and id(each) in stepping]
     facts: Facts = {}
     if optimizers:
         if (rate := optimizers[0].param_groups[0].get("lr")) is not None:  # not every optimiser has one
@@ -31,10 +34,10 @@ def facts_of_step(
         facts["optimizer_used"] = " and ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
     if gradients:
         facts["grad_norm"] = unscaled([_norm(gradients)], scale)[0]
-        if before:
-            # Autograd adds to a gradient that is there; zeroing writes to it once more, or puts another in its place.
-            kept = sum(before.get(id(each), -2) + accumulation == each._version for each in gradients)
-            facts["carried_gradients"] = kept / len(gradients)
+    if before and own:
+        # Autograd adds to a gradient that is there; zeroing writes to it once more, or puts another in its place.
+        kept = sum(before.get(id(each), -2) + accumulation == each._version for each in own)
+        facts["carried_gradients"] = kept / len(own)
     return facts
 
 

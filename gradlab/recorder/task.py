@@ -28,6 +28,8 @@ Facts = dict[str, Fact]
 
 ALIKE = 1e-5
 """Relative difference up to which a criterion's value is that of a formula: float32 sums differ by less."""
+INSIDE = "in the criterion"
+"""What makes the numbers that a loss function takes, where the criterion computes them of the outputs itself."""
 SEARCH = 40
 """Steps of the search for the best constant output; from a class's share or a mean it starts next to it."""
 
@@ -88,7 +90,7 @@ class Task:
                 self._outputs = outputs.detach().clone()
         if watch is not None:
             self._words = self._said(output, watch, facts.get("probe_loss"))
-        facts |= self._words | self._accuracy(output)
+        facts |= self.known | self._words | self._accuracy(output)
         output = output.abs() if output.is_complex() else output
         wide = output if output.dtype in (torch.float32, torch.float64) else output.float()
         low, high = wide.aminmax()
@@ -102,15 +104,24 @@ class Task:
 
     def _said(self, output: Tensor, watch: CallWatch, loss: Fact | None) -> Facts:
         """What made the outputs, their shape, and what the criterion is: the same in every record."""
-        taken = output if watch.taken is None or watch.taken.numel() != output.numel() else watch.taken
+        taken = output if watch.taken is None else watch.taken
         made, size = watch.maker(taken)
+        if not made and not _same_memory(taken, output):
+            made = INSIDE
         words: Facts = {
             "output_activation": made,
-            "output_shape": _shape(output),
-            "output_units": float(size or (output.shape[1] if output.dim() > 1 else 1)),
+            "output_shape": _shape(taken),
+            "output_units": float(size or (taken.shape[1] if taken.dim() > 1 else 1)),
         }
-        if loss is not None:
-            words["criterion"] = watch.criterion or self._formula(output, loss)
+        if (
+            len(watch.criteria) > 1
+        ):  # of several losses nobody knows which outputs and targets belong together
+            self.known = {name: fact for name, fact in self.known.items() if not name.startswith("target_")}
+            words |= {"criterion": " + ".join(watch.criteria), "output_activation": ""}
+        elif loss is not None:
+            words["criterion"] = watch.criteria[0] if watch.criteria else self._formula(output, loss)
+            if watch.against is not None and watch.against is not self.targets:
+                self.known |= _of_targets(watch.against)
         return words
 
     def baseline(self) -> float | None:
@@ -317,6 +328,12 @@ def _value(criterion: Criterion, guess: Tensor, outputs: Tensor, targets: Any) -
     except Exception:  # outside of what the criterion takes
         return None
     return found if -torch.inf < found < torch.inf else None
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    if a.layout != torch.strided or b.layout != torch.strided:
+        return a is b
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def _plain(value: object) -> object:

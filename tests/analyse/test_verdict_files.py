@@ -90,7 +90,7 @@ def test_one_file_brings_a_verdict_and_one_file_a_ruleset(tmp_path: Path) -> Non
 
     order = ["gradlab", "smdebug", "strict", "autotrainer", "deepchecker"]
     assert [row["name"] for row in found["rulesets"]] == order
-    assert found["rulesets"][0]["rules"].startswith("frozen, dead, ")
+    assert found["rulesets"][0]["rules"].startswith("frozen, bad-targets, ")
     assert found["rulesets"][2]["rules"] == "Still (frozen)"
     (strict,) = found["strict"]
     assert strict["ruleset"] == "strict" and strict["verdicts"] == ["frozen"]

@@ -288,7 +288,7 @@ def gan(mended: bool) -> Setup:
             generator.step()
 
     return Setup(
-        model=model, x=z, y=ones, criterion=criterion, optimizer=adam(1e-3), steps=300, loop=loop,
+        model=model, x=z, y=None, criterion=None, optimizer=adam(1e-3), steps=300, loop=loop,
         score=lambda net: -float((net.generator(z).mean(0) - real.mean(0)).norm()),  # type: ignore[operator]
     )  # fmt: skip
 

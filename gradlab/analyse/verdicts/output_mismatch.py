@@ -18,6 +18,9 @@ OUTSIDE = 0.1
 SQUASHED = frozenset({"softmax", "softmin", "sigmoid", "hard_sigmoid_6"})
 """Functions that give shares, where a criterion takes logits."""
 
+LOGARITHMS = frozenset({"log_softmax", "log", "logsigmoid", "in the criterion"})
+"""What may stand before nll_loss: logarithms of shares, and what the criterion computes by itself."""
+
 POSITIVE = 1e-3
 """A logarithm of a share is at most 0: an output above this, rounding left aside, is none."""
 
@@ -43,7 +46,7 @@ def _wrong(facts: Facts, seed: int) -> str:
     if loss == "binary_cross_entropy_with_logits" and made in SQUASHED:
         return f"{made} before {loss}, which takes logits and has a sigmoid of its own"
     highest = float(facts.records.known("output_max")[seed])
-    if loss == "nll_loss" and made != "log_softmax" and highest > POSITIVE:
+    if loss == "nll_loss" and made not in LOGARITHMS and highest > POSITIVE:
         what = made or "a plain map"
         return f"{what} before nll_loss, which takes logarithms of shares: the outputs go up to {highest:.3g}"
     if made == "softmax" and task.kind == "labels":
