@@ -3,8 +3,8 @@
     python -m benchmarks.clinic [--part chosen|held|all] [--only NAME] [--workers N] [--text]
 
 trains every program in its forms with three seeds, watched by one recorder, prints what each is called, and follows the
-advice where no model's code has to change. `--part all` writes `benchmarks/clinic/programs.csv` and prints the tables of
-docs/clinic.md.
+advice where no model's code has to change. `--part all` writes `benchmarks/clinic/programs.csv` and prints the tables
+of docs/clinic.md.
 """
 
 from __future__ import annotations

@@ -41,14 +41,15 @@ def part(name: str) -> str:
 class Judged:
     """One form of one program: what each ruleset said with each seed.
 
-    words: ruleset -> the verdicts of each seed; rules: ruleset -> the published rules that fired with each seed
+    words: ruleset -> the verdicts of each seed; fired: ruleset -> of each seed the verdict and the published rule of every
+    finding
     cures: of the first seed's diagnosis by gradlab, as (what, to); scores: how good each trained model is
     """
 
     name: str
     form: str
     words: dict[str, list[list[str]]] = field(default_factory=dict)
-    rules: dict[str, list[list[str]]] = field(default_factory=dict)
+    fired: dict[str, list[list[tuple[str, str]]]] = field(default_factory=dict)
     cures: list[tuple[str, Any]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     text: str = ""
@@ -65,7 +66,8 @@ def judged(name: str, form: str) -> Judged:
         layers.insert(0, "depth", max(int(layers["layer"].max()) - 1, 1))
         for one in diagnose(layers, recorder.steps_table().frame(), ruleset="all", cell_columns=()):
             found.words.setdefault(one.ruleset, []).append([*one.verdicts])
-            found.rules.setdefault(one.ruleset, []).append([finding.rule for finding in one.findings])
+            pairs = [(finding.verdict, finding.rule) for finding in one.findings]
+            found.fired.setdefault(one.ruleset, []).append(pairs)
         if seed == SEEDS[0]:
             own = recorder.diagnose()
             found.cures = [(cure.do, cure.to) for cure in own.cures]

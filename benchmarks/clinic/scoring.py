@@ -13,7 +13,6 @@ from benchmarks.clinic.program import Program
 from benchmarks.detectors.scoring import Rate, wilson
 
 ROWS = Path(__file__).with_name("programs.csv")
-WELL = {"healthy", "undecided"}
 HALF = 0.5
 """Share of the gap between the faulty and the mended form that a cure must close, in two of three seeds."""
 
@@ -37,13 +36,9 @@ READINGS: Mapping[str, tuple[str, Callable[[str], bool]]] = {
 
 
 def said(found: Judged, reading: str) -> list[set[str]]:
-    """The words of each seed by one reading, those for nothing left out."""
+    """The faults that one reading found with each seed."""
     ruleset, counts = READINGS[reading]
-    every = zip(found.words.get(ruleset, []), found.rules.get(ruleset, []), strict=True)
-    return [
-        {word for word, rule in zip(words, rules, strict=True) if counts(rule)} if rules else set()
-        for words, rules in every
-    ]
+    return [{word for word, rule in pairs if counts(rule)} for pairs in found.fired.get(ruleset, [])]
 
 
 def is_mended(
@@ -71,7 +66,7 @@ def shares(
 
     detected = sum(most(one, lambda words, p=programs[one.name]: bool(words & p.accepted)) for one in ill)
     named = sum(most(one, lambda words, p=programs[one.name]: bool(words & p.cause)) for one in ill)
-    alarms = sum(most(one, lambda words: bool(words - WELL)) for one in well)
+    alarms = sum(most(one, bool) for one in well)
     return {
         "detected": wilson(detected, len(ill)),
         "cause named": wilson(named, len(ill)),
