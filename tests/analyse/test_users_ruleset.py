@@ -160,4 +160,5 @@ def test_what_is_no_ruleset_is_said_with_what_there_is(cell, rules: Write, name:
         diagnose(*cell(), ruleset=name)
     assert says in str(caught.value)
     if "unknown" in says:
-        assert "gradlab, smdebug, autotrainer, deepchecker, package.module:Attr, all" in str(caught.value)
+        known = "gradlab, smdebug, autotrainer, deepchecker, torchmortem, neuraldbg, package.module:Attr, all"
+        assert known in str(caught.value)

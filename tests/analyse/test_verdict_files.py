@@ -88,7 +88,7 @@ def test_one_file_brings_a_verdict_and_one_file_a_ruleset(tmp_path: Path) -> Non
     assert "--ice: #0b57a4; --ice-back: #dcecfb;" in page and "--ice: #86bff5; --ice-back: #12314f;" in page
     assert 'class="badge frozen"' in page
 
-    order = ["gradlab", "smdebug", "strict", "autotrainer", "deepchecker"]
+    order = ["gradlab", "smdebug", "strict", "autotrainer", "deepchecker", "torchmortem", "neuraldbg"]
     assert [row["name"] for row in found["rulesets"]] == order
     assert found["rulesets"][0]["rules"].startswith("frozen, bad-targets, ")
     assert found["rulesets"][2]["rules"] == "Still (frozen)"

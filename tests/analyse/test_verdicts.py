@@ -525,7 +525,7 @@ def test_one_record_one_layer_one_seed(cell) -> None:  # type: ignore[no-untyped
     assert verdicts(cell(depth=1, learns=False)) == ("not-learning",)
     (single,) = diagnose(*cell(seeds=1, depth=1, steps=(0,)))
     assert any("single seed" in note for note in single.notes)
-    assert len(diagnose(*cell(seeds=1, depth=1, steps=(0,)), "all")) == 4
+    assert len(diagnose(*cell(seeds=1, depth=1, steps=(0,)), "all")) == 6
 
 
 def test_an_empty_table_is_an_error_and_not_healthy(cell) -> None:  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,3 +49,68 @@ def not_finite(records: Records, seed: int) -> Hit | None:
 
 def activation_name(records: Records) -> str:
     return str(records.cell.get("activation", "")).partition(":")[0]
+
+
+def every_loss(records: Records, seed: int) -> tuple[NDArray[np.int64], Array] | NotApplicable:
+    """The records of a run that has one at each step from 0 on, and its training losses; or why there is none."""
+    if not np.isfinite(records.step("train_loss")).any():
+        return NotApplicable("train_loss is not recorded")
+    when = np.flatnonzero(records.in_steps[seed])
+    if not np.array_equal(records.steps[when], np.arange(len(when))):
+        return NotApplicable("the loss of every step is not recorded")
+    return when, records.step("train_loss")[seed][when]
+
+
+class Bounds(NamedTuple):
+    """Between which two numbers a measure lies that the records hold in part. Both are NaN where nothing is known."""
+
+    low: Array
+    high: Array
+
+
+WITHOUT_SIZES = NotApplicable("how many numbers a layer puts out for one sample is not recorded")
+
+
+def output_gradients(records: Records, seed: int) -> Bounds | NotApplicable:
+    """[T, L + 1]: L2 norm, over a whole batch, of the gradient of the mean loss by a layer's output, readout last.
+
+    delta_rms is the root mean square of one sample's own error, so that the norm is delta_rms sqrt(n / batch) for n
+    numbers a sample. In gradlab's nets n is fan_out. In a user's model a row may be a convolution or a map of every
+    word, where n is any number: the norm is then known to be 0 where it is, and otherwise at least what n = 1 gives.
+    """
+    delta = column(records, seed, "delta_rms")
+    batch = column(records, seed, "batch")
+    if isinstance(delta, NotApplicable) or isinstance(batch, NotApplicable):
+        return NotApplicable("delta_rms and batch are not recorded")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if _maps_vectors(records):
+            norm = delta * np.sqrt(records.every_layer("fan_out")[seed] / batch)
+            return Bounds(norm, norm)
+        beyond = np.where(np.isnan(delta), np.nan, np.where(delta == 0, 0.0, np.inf))
+        return Bounds(delta / np.sqrt(batch), beyond)
+
+
+def _maps_vectors(records: Records) -> bool:
+    """Whether this is a net of gradlab's own, each layer of which is a linear map of one vector a sample."""
+    named = all(name == f"hidden_{i}" for i, name in zip(records.layers, records.names, strict=True))
+    return named and bool(records.output) and str(records.cell.get("init", "own")) != "own"
+
+
+NEAR_ONE = 0.95
+BOUNDED = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6", "softmax", "tanh", "hard_tanh", "softsign", "erf")
+"""Activations with |h| <= 1 everywhere."""
+
+
+def mostly_near_one(records: Records, seed: int) -> NDArray[np.bool_]:
+    """[T, L]: where more than half of a layer's activations have |h| > 0.95 for certain, on the probe.
+
+    If a share s of numbers of at most 1 lies above 0.95, their mean square is at most s + (1 - s) 0.95^2.
+    """
+    rms = records.layer("h_rms")[seed]
+    if activation_name(records) not in BOUNDED:
+        return np.zeros(rms.shape, dtype=bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((rms**2 - NEAR_ONE**2) / (1 - NEAR_ONE**2) > 0.5)
+
+
+WITHOUT_SHARE = NotApplicable(f"the share of outputs beyond {NEAR_ONE:g} is not recorded")
