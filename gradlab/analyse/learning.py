@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.decay import Array
+from gradlab.analyse.records import SEVERAL
 
 if TYPE_CHECKING:
     from gradlab.analyse.records import Records
@@ -176,6 +177,7 @@ def _by_loss(records: Records, seed: int, steps: NDArray[np.int64]) -> Learning:
     """By a loss alone. That of a model of the user's own may be an adversary's or a policy's, which need not fall: one
     that does not is no proof, unless it hardly moves."""
     any_model = "probe_loss" in records.run
+    in_turn = SEVERAL in records.words.get("optimizer_used", "")
     for column in ("train_loss", "val_loss"):
         loss = records.step(column)[seed]
         known = ~np.isnan(loss)
@@ -189,11 +191,9 @@ def _by_loss(records: Records, seed: int, steps: NDArray[np.int64]) -> Learning:
         unknown = TOO_FEW
         if when[-1] - when[0] >= at.LEARNING_STEPS:
             learned = bool(start - end > max(at.LOSS_FALL * abs(start), 2 * scatter))
-            if any_model and not learned and not _is_still(values):
-                learned, unknown = (
-                    None,
-                    f"the loss alone does not say whether it learns ({start:.3g} to {end:.3g}); {GIVE}",
-                )
+            if in_turn or (any_model and not learned and not _is_still(values)):
+                path = "it is that of several optimizers in turn" if in_turn else f"{start:.3g} to {end:.3g}"
+                learned, unknown = None, f"the loss alone does not say whether it learns ({path}); {GIVE}"
         return Learning(learned, start, end, "loss", np.nan, 0, unknown=unknown)
     nothing = (
         f"no loss was recorded, so that nothing is known about learning; {GIVE}" if any_model else TOO_FEW

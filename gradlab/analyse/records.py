@@ -31,7 +31,9 @@ SIGNED = frozenset(
     if column.signed
 )
 OF_PARAMETERS = ("weight_grad_norm", "bias_grad_norm", "weight_norm", "update_ratio")
-UNMEASURED = ("fan_in", "fan_out", "batch", "nonfinite", "delta_rms_predicted")
+SEVERAL = " | "
+"""Between the texts of a column of steps.csv that says more than one thing."""
+UNMEASURED = ("fan_in", "fan_out", "outputs", "batch", "nonfinite", "delta_rms_predicted")
 """Columns whose numbers say nothing about a layer on their own."""
 
 
@@ -329,7 +331,7 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
             raise DataError(Problem("steps", "several rows for the same seed and step"))
         in_steps.ravel()[where] = True
         run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
-        words = {name: next((text for text in texts if text), "") for name, texts in own.words.items()}
+        words = {name: SEVERAL.join(dict.fromkeys(filter(None, texts))) for name, texts in own.words.items()}
     at, first = np.unique(layer_at, return_index=True)
     named = {} if rows.name is None else dict(zip(at.tolist(), rows.name[first], strict=True))
     owners = tuple(str(named.get(i, f"layer {i + 1}")) for i in range(len(layers) + bool(readout.any())))

@@ -22,7 +22,7 @@ def records_of(cell: Mapping[str, object], results: Sequence[StackResult]) -> Re
     shape = (len(seeds), len(one.layers), len(places["name"]))  # [seed, record, layer], the readout last
     full: dict[str, Array] = {}
     if shape[1]:
-        fixed = {"fan_in": places["fan_in"], "fan_out": places["fan_out"], "batch": places["batch"]}
+        fixed = {name: places[name] for name in ("fan_in", "fan_out", "outputs", "batch")}
         full = {
             name: np.broadcast_to(np.array(values, dtype=np.float64), shape) for name, values in fixed.items()
         }

@@ -35,7 +35,7 @@ class Record:
 
     Those put into the same place add up: the entries that are not finite come from several tensors.
 
-    batch:   samples behind a key's batch columns
+    batch:   samples behind a key's batch columns; outputs: numbers that a key puts out for one of them
     order:   keys in the order in which they were executed
     trains:  places in TRAINS
     skipped: above 0 where the optimiser turned out to leave the weights alone
@@ -44,6 +44,7 @@ class Record:
     def __init__(self, step: int) -> None:
         self.step = step
         self.batch: dict[Key, int] = {}
+        self.outputs: dict[Key, int] = {}
         self.order: list[Key] = []
         self.trains: dict[Key, int] = {}
         self.skipped: Tensor | None = None
@@ -124,8 +125,8 @@ def _merge(order: list[Key], keys: Sequence[Key]) -> None:
 
 @dataclass(frozen=True)
 class Rows:
-    """Records of one layout on the host. values: [record, row, column, replica]; applies: [row, column]; batch, trains:
-    [record, row], -1 where empty.
+    """Records of one layout on the host. values: [record, row, column, replica]; applies: [row, column]; batch,
+    outputs, trains: [record, row], -1 where empty.
 
     Few objects, however many numbers: Python's garbage collector looks at each of them again and again.
     """
@@ -133,6 +134,7 @@ class Rows:
     steps: tuple[int, ...]
     keys: tuple[Key, ...]
     batch: NDArray[np.int64]
+    outputs: NDArray[np.int64]
     trains: NDArray[np.int64]
     values: Array
     applies: NDArray[np.bool_]
@@ -191,9 +193,16 @@ class Ledger:
             lost = applies[:, z_std, None] & ~np.isfinite(values[:, :, z_std])
             for name in names(column for column in self.spec.columns if column.compared):
                 values[:, :, self._place[name]][lost] = np.nan
-        batch = np.array([[each.batch.get(key, -1) for key in order] for each in records], dtype=np.int64)
-        trains = np.array([[each.trains.get(key, -1) for key in order] for each in records], dtype=np.int64)
-        return Rows(tuple(each.step for each in records), tuple(order), batch, trains, values, applies)
+        batch, outputs, trains = (
+            np.array([[numbers.get(key, -1) for key in order] for numbers in of_records], dtype=np.int64)
+            for of_records in (
+                [each.batch for each in records],
+                [each.outputs for each in records],
+                [each.trains for each in records],
+            )
+        )
+        steps = tuple(each.step for each in records)
+        return Rows(steps, tuple(order), batch, outputs, trains, values, applies)
 
     def latest(self) -> tuple[int, dict[str, float]]:
         """Step and numbers of the newest record, by `gradlab/<column>/<module>`; with several replicas their mean."""
@@ -227,9 +236,13 @@ class Ledger:
         there = np.concatenate(
             [np.zeros((0, width), dtype=bool), *(np.tile(r.applies, (len(r.steps), 1)) for r in self._rows)]
         )[sort]
-        batch, trains = (
+        batch, outputs, trains = (
             np.concatenate([np.zeros(0, dtype=np.int64), *(part.reshape(-1) for part in parts)])[sort]
-            for parts in ([rows.batch for rows in self._rows], [rows.trains for rows in self._rows])
+            for parts in (
+                [rows.batch for rows in self._rows],
+                [rows.outputs for rows in self._rows],
+                [rows.trains for rows in self._rows],
+            )
         )
 
         def repeated(column: NDArray[Any]) -> NDArray[Any]:
@@ -247,7 +260,12 @@ class Ledger:
         }
         applies: dict[str, NDArray[np.bool_]] = {}
         fans = np.array([self.fans.get(key[0], (-1, -1)) for key in keys], dtype=np.int64).reshape(-1, 2)
-        for name, whole in (("fan_in", fans[:, 0]), ("fan_out", fans[:, 1]), ("batch", batch)):
+        for name, whole in (
+            ("fan_in", fans[:, 0]),
+            ("fan_out", fans[:, 1]),
+            ("outputs", outputs),
+            ("batch", batch),
+        ):
             applies[name] = repeated(whole >= 0)
             full = whole if (whole >= 0).all() else np.where(whole >= 0, whole, np.nan)
             columns[name] = repeated(full)

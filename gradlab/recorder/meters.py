@@ -190,6 +190,7 @@ class BatchMeter:
         inactive: dict[tuple[int, bool, object], list[tuple[Key, Tensor]]] = {}
         for key, parts in calls.items():
             record.batch[key] = sum(forward.batch or 0 for forward, _ in parts)
+            record.outputs[key] = sum(call.entries for _, call in parts) // max(record.batch[key], 1)
             self._commit_delta(key, parts, record, whole, scale)
             numbers = [call.numbers for _, call in parts]
             for each in numbers:

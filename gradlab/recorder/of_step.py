@@ -28,10 +28,9 @@ def facts_of_step(
     stepping = {id(each) for optimizer in optimizers for each in parameters_of(optimizer)}
     own = [each.grad for each in model.parameters() if each.grad is not None and id(each) in stepping]
     facts: Facts = {}
-    if optimizers:
-        if (rate := optimizers[0].param_groups[0].get("lr")) is not None:  # not every optimiser has one
-            facts["learning_rate"] = rate
-        facts["optimizer_used"] = " and ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
+    rate = optimizers[0].param_groups[0].get("lr") if optimizers else None
+    if rate is not None:  # not every optimiser has one
+        facts["learning_rate"] = rate
     if gradients:
         facts["grad_norm"] = unscaled([_norm(gradients)], scale)[0]
     if before and own:

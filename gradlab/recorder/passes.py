@@ -51,6 +51,7 @@ class Call:
     axis:   of the units in z; axes: how many axes z has. When the call's activation is found, both are those of the
             tensor that it is applied to
     units:  how many units z has; stride: how far apart they are in memory
+    entries: numbers in z (a replica)
     activated: its activation was found, or none is wanted; activation: what it is called
     """
 
@@ -59,6 +60,7 @@ class Call:
     axes: int
     units: int
     stride: int
+    entries: int = 0
     activated: bool = False
     activation: str = ""
     numbers: CallNumbers = field(default_factory=CallNumbers)

@@ -368,6 +368,8 @@ class Recorder:
         self._parameters.place(record)
         self._parameters.commit(record, gradient_scale)
         record.trains = self._parameters.trains(self._updated)
+        if optimizers:
+            self._facts["optimizer_used"] = self._turns.name(optimizers)
         self._facts |= facts_of_step(
             self.model, optimizers, gradient_scale, self._gradients, self.accumulation
         )

@@ -285,7 +285,9 @@ class Taps:
         forward.counts[name] = number = forward.counts.get(name, 0) + 1
         axis = unit_axis(module, z)
         units, stride = (z.shape[axis], z.stride(axis)) if z.dim() else (1, 1)
-        call = Call((name, number), axis, z.dim(), units, stride, activated=name not in self.chosen)
+        call = Call(
+            (name, number), axis, z.dim(), units, stride, z.numel(), activated=name not in self.chosen
+        )
         forward.latest = call
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]

@@ -26,6 +26,12 @@ class Turns:
         self._known[who] = None
         return list(optimizers)
 
+    def name(self, optimizers: Sequence[Optimizer]) -> str:
+        """How the optimisers that step together are called: by their class, from the second turn on by its number."""
+        place = [*self._known].index(frozenset(id(each) for each in optimizers))
+        classes = " and ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
+        return classes if place == 0 else f"{classes} {place + 1}"
+
     def due(self, due: bool) -> bool:
         """Whether the step to come is recorded. due: whether the schedule asks for it"""
         if due:

@@ -85,6 +85,7 @@ class LayerSensor(Sensor):
             "name": names,
             "fan_in": [linear.weight.shape[1] for linear in linears],
             "fan_out": [linear.weight.shape[2] for linear in linears],
+            "outputs": [linear.weight.shape[2] for linear in linears],
             "layer_activation": [*[self.activation.text] * (len(linears) - 1), ""],
             "trains": ["yes"] * len(linears),
             "batch": self.observed.batch,

@@ -42,6 +42,7 @@ LAYERS = TableSpec(
         ),
         place("fan_in", "int", "units", "inputs of the layer's linear map", "layer"),
         place("fan_out", "int", "units", "outputs of the layer's linear map", "layer"),
+        place("outputs", "int", "numbers", "numbers that the layer puts out for one sample", "layer"),
         place(
             "layer_activation",
             "str",

@@ -39,7 +39,12 @@ def build_cell(
                 output = layer == depth + 1
                 row: dict[str, Any] = {**columns, "seed": seed, "step": step, "layer": layer}
                 row |= {"name": "output" if output else f"hidden_{layer}", "fan_in": 64, "batch": 64}
-                row |= {"fan_out": 10 if output else 64, "nonfinite": 0, "weight_grad_norm": 0.1}
+                row |= {
+                    "fan_out": 10 if output else 64,
+                    "outputs": 10 if output else 64,
+                    "nonfinite": 0,
+                    "weight_grad_norm": 0.1,
+                }
                 row |= {"weight_grad_mean_abs": 1e-3, "grad_zero_fraction": 0.0, "update_ratio": 1e-3}
                 row |= {"delta_rms": 0.3 if output else 0.1 * decay ** (depth - layer)}
                 row |= {"weight_norm": 8.0, "z_mean": 0.0, "z_std": 1.0}

@@ -57,7 +57,9 @@ def test_every_record_is_judged_as_if_it_were_alone(
             has[layers] = top[0, t]
         decades, cut, cause = np.nan, -1, ""
         if hidden_ones and not np.isnan(has[hidden_ones[-1]]):
-            zeros = [n for n in hidden_ones if all(has[m] == 0 for m in hidden_ones if m <= n)]  # nothing below is not 0
+            zeros = [
+                n for n in hidden_ones if all(has[m] == 0 for m in hidden_ones if m <= n)
+            ]  # nothing below is not 0
             higher = [n for n in sorted(has) if not zeros or n > zeros[-1]]
             above = has[higher[0]] if higher else np.nan
             if higher and higher[0] < layers:

@@ -19,7 +19,9 @@ NETS = [
 ]
 
 
-@pytest.mark.parametrize("verdict", [name for name, each in VERDICTS.items() if each.remedies is not no_remedies])
+@pytest.mark.parametrize(
+    "verdict", [name for name, each in VERDICTS.items() if each.remedies is not no_remedies]
+)
 @pytest.mark.parametrize("network", NETS, ids=lambda n: f"{n.activation}-{n.depth}")
 @pytest.mark.parametrize("training", [Training(), Training(lr=5.0), Training(optimizer="adam", lr=1e-6)])
 def test_every_remedy_is_a_configuration_and_changes_it(

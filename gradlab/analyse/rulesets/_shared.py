@@ -48,7 +48,10 @@ def not_finite(records: Records, seed: int) -> Hit | None:
 
 
 def activation_name(records: Records) -> str:
-    return str(records.cell.get("activation", "")).partition(":")[0]
+    """Of the hidden layers: the cell's, of a user's model the one that most of them have."""
+    applied = [name for name in records.activations[:-1] if name]
+    common = max(applied, key=applied.count, default="")
+    return (common or str(records.cell.get("activation", ""))).partition(":")[0]
 
 
 def every_loss(records: Records, seed: int) -> tuple[NDArray[np.int64], Array] | NotApplicable:
@@ -75,25 +78,19 @@ def output_gradients(records: Records, seed: int) -> Bounds | NotApplicable:
     """[T, L + 1]: L2 norm, over a whole batch, of the gradient of the mean loss by a layer's output, readout last.
 
     delta_rms is the root mean square of one sample's own error, so that the norm is delta_rms sqrt(n / batch) for n
-    numbers a sample. In gradlab's nets n is fan_out. In a user's model a row may be a convolution or a map of every
-    word, where n is any number: the norm is then known to be 0 where it is, and otherwise at least what n = 1 gives.
+    numbers a sample. Where a table does not say n, the norm is known to be 0 where it is, and otherwise at least what
+    n = 1 gives.
     """
     delta = column(records, seed, "delta_rms")
     batch = column(records, seed, "batch")
     if isinstance(delta, NotApplicable) or isinstance(batch, NotApplicable):
         return NotApplicable("delta_rms and batch are not recorded")
+    outputs = records.every_layer("outputs")[seed]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if _maps_vectors(records):
-            norm = delta * np.sqrt(records.every_layer("fan_out")[seed] / batch)
-            return Bounds(norm, norm)
+        norm = delta * np.sqrt(outputs / batch)
         beyond = np.where(np.isnan(delta), np.nan, np.where(delta == 0, 0.0, np.inf))
-        return Bounds(delta / np.sqrt(batch), beyond)
-
-
-def _maps_vectors(records: Records) -> bool:
-    """Whether this is a net of gradlab's own, each layer of which is a linear map of one vector a sample."""
-    named = all(name == f"hidden_{i}" for i, name in zip(records.layers, records.names, strict=True))
-    return named and bool(records.output) and str(records.cell.get("init", "own")) != "own"
+        known = ~np.isnan(outputs)
+        return Bounds(np.where(known, norm, delta / np.sqrt(batch)), np.where(known, norm, beyond))
 
 
 NEAR_ONE = 0.95
