@@ -21,6 +21,7 @@ from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number
 from gradlab.report.selections import Array
 from gradlab.report.terminal import verdict_line, verdict_text
+from gradlab.tables.score import ACCURACY, R2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,8 @@ FRAME_SECONDS = 0.125
 SHARE_OF_TIME = 0.01
 PATIENCE_SECONDS = 0.5  # nothing is drawn for a run that is over sooner
 LIVE_LAYERS = 24
+SCALARS = {"train_loss": "loss", ACCURACY.column: ACCURACY.short, R2.column: R2.short}
+"""what the line of the cell says of the newest record"""
 
 
 class Progress:
@@ -82,7 +85,7 @@ class Progress:
         self._title, self._step = self._name(cell), step
         if "delta_rms" in layers:
             self._delta = np.asarray(layers["delta_rms"], dtype=np.float64)
-        for name in ("train_loss", "val_accuracy"):
+        for name in SCALARS:
             if name in layers:
                 self._scalars[name] = float(np.mean(np.asarray(layers[name], dtype=np.float64)))
         if self._cells == 1:
@@ -104,9 +107,10 @@ class Progress:
         if self._cells == 1 and self.console.is_terminal:
             return  # the summary that follows says it all
         line = Text(self._glyphs.text(f"{self._finished}/{self._cells} {self._name(cell)}: "))
-        accuracy = row.get("val_accuracy_mean")
-        if isinstance(accuracy, float) and not np.isnan(accuracy):
-            line.append(f"accuracy {accuracy:.3f}, ")
+        for good in (ACCURACY, R2):
+            value = row.get(good.mean)
+            if isinstance(value, float) and not np.isnan(value):
+                line.append(f"{good.short} {value:.3f}, ")
         verdict = row.get("verdict")
         line.append(
             verdict_text(verdict if isinstance(verdict, str) and verdict else "finished", self._glyphs)
@@ -178,8 +182,8 @@ class Progress:
         text = f"{self._title}, step {self._step}"
         if self._cells > 1:
             text = f"{self._finished}/{self._cells} cells; {text}"
-        for name, label in (("train_loss", "loss"), ("val_accuracy", "accuracy")):
-            if name in self._scalars:
+        for name, label in SCALARS.items():
+            if name in self._scalars and not (name == R2.column and np.isnan(self._scalars[name])):
                 text += f", {label} {number(self._scalars[name])}"
         return Text(self._glyphs.text(text)[:width])
 
