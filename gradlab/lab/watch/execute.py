@@ -59,13 +59,17 @@ def watch(
     dataset = digest = None
     if not batches:
         where = request.where("data.name")
-        dataset = attempt(problems, lambda: data.load(config.data.name, config.data.target, where))
+        named_data = (config.data.name, config.data.target, where, config.data.task)
+        dataset = attempt(problems, lambda: data.load(*named_data))
         digest = None if dataset is None else dataset.digest
+    if taught and dataset:
+        attempt(problems, lambda: taught.loss.check_task(dataset, request.where("training.loss")))
     if problems:
         raise UserError(problems)
     training = taught.section
     identity = [
         RECIPE,
+        *([config.data.task] if batches and config.data.task != data.AUTO else []),
         *(
             (s.text, s.source)
             for s in (made, own, *taught.own.values(), *recording.own.values())
@@ -87,6 +91,7 @@ def watch(
     job = Job(
         model=made, dataset=dataset, batches=own, training=taught,
         recording=recording, dtype=getattr(torch, config.run.dtype), device=device,
+        task=config.data.task, where=request.where,
     )  # fmt: skip
     source = config.data.name if dataset is not None else batches
     try:
