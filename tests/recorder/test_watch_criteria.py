@@ -232,3 +232,42 @@ def test_what_does_not_fit_is_one_clear_error(
     (problem,) = document["error"]["problems"]
     assert problem["where"] == where and says in document["error"]["message"]
     assert not (here / "results").exists()
+
+
+class Screen:
+    """Asks for everything after every step."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, tuple[int, list[str], dict[str, object]]]] = []
+        self.said: list[list[tuple[str, str]]] = []
+
+    def start(self, title: str, total_steps: int, verdicts: object) -> None:
+        self.title, self.total, self.verdicts = title, total_steps, verdicts
+
+    def advance_to(self, steps: int, newest: object) -> None:
+        self.shown.append((steps, newest()))  # type: ignore[operator]
+        self.said.append(self.verdicts())  # type: ignore[operator]
+
+
+def test_the_live_view_has_the_tables_numbers_and_ends_with_the_summarys_verdict(here: Path) -> None:
+    from gradlab.config import resolve
+    from gradlab.lab.watch.execute import watch as execute
+
+    flags = {"data": "t.csv", "target": "price", "loss": "torch.nn:HuberLoss", "steps": 60, "seeds": 2,
+             "batch_size": 16, "record": "all"}  # fmt: skip
+    screen = Screen()
+    seen = execute("criteria_nets:net", resolve(flags={**flags, "out": "seen"}), screen=screen)
+    unseen = execute("criteria_nets:net", resolve(flags={**flags, "out": "unseen"}))
+    pd.testing.assert_frame_equal(seen.layers, unseen.layers)
+    pd.testing.assert_frame_equal(seen.steps, unseen.steps)
+    assert [steps for steps, _ in screen.shown] == list(range(1, 123)) and screen.total == 122
+    row = unseen.summary.iloc[0]
+    verdicts = list(zip(row["verdict"].split(","), row["verdict_seeds"].split(","), strict=True))
+    # The last record of a seed is in the recorder's tables only after its end.
+    assert screen.said[0] == [] and screen.said[-1] == verdicts
+    _, (step, names, numbers) = screen.shown[30]
+    record = unseen.layers[(unseen.layers["seed"] == 0) & (unseen.layers["step"] == 29)]
+    assert step == 30 and names == ["0 Linear", "2 Linear"]
+    np.testing.assert_array_equal(numbers["delta_rms"], [record["delta_rms"]])
+    steps = unseen.steps[(unseen.steps["seed"] == 0) & (unseen.steps["step"] == 30)].iloc[0]
+    assert numbers["train_loss"] == steps["train_loss"] and numbers["val_r2"] == steps["val_r2"]

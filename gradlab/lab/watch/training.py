@@ -18,6 +18,7 @@ from gradlab.config.bound import BoundRecording, BoundTraining, Where, flag_of
 from gradlab.data import Dataset
 from gradlab.data.dataset import AUTO
 from gradlab.lab.watch.criterion import Objective
+from gradlab.lab.watch.live import Live
 from gradlab.lab.watch.source import Batch, batches_of, make_model, moved, sizes_of
 from gradlab.nn.explained import Explained
 from gradlab.recorder.evaluation import evaluation
@@ -60,14 +61,16 @@ class Job:
     where: Where = flag_of
 
 
-def train(job: Job, seed: int, asked: Callable[[], bool] = lambda: False) -> Watched:
+def train(
+    job: Job, seed: int, asked: Callable[[], bool] = lambda: False, live: Live | None = None
+) -> Watched:
     """Train and record with one seed. Torch's global generators are seeded with it and restored afterwards.
 
-    asked: whether to stop after the step that is going on. Raises ConfigError for whatever the user's model, batches
-    or optimiser cannot do.
+    asked: whether to stop after the step that is going on; live: what shows it meanwhile. Raises ConfigError for
+    whatever the user's model, batches or optimiser cannot do.
     """
     with generators.seeded(seed, job.device):
-        return _Loop(job, seed).run(asked)
+        return _Loop(job, seed).run(asked, live)
 
 
 class _Loop:
@@ -95,7 +98,7 @@ class _Loop:
         )
         self.rows: list[tuple[int, dict[str, float | Tensor]]] = []
 
-    def run(self, asked: Callable[[], bool]) -> Watched:
+    def run(self, asked: Callable[[], bool], live: Live | None = None) -> Watched:
         last, stopped = self.job.training.section.steps, None
         with self.recorder:
             for step in range(last + 1):
@@ -105,6 +108,9 @@ class _Loop:
                 recorded = self.recorder.recording or step in (0, last)
                 with _users(f"{self.job.model.text} failed on a batch (step {step})"):
                     self._step(step, recorded, last)
+                if live is not None:
+                    done = len(live.finished) * (last + 1) + step + 1
+                    live.after_step(done, step, self.model, self._newest, self._tables)
         layers = self.recorder.table()
         if len(layers) and layers.columns["layer"].max() < 2:
             hint = "gradlab.Recorder records it in a loop of your own"
@@ -197,6 +203,14 @@ class _Loop:
         if explained is not None:
             return found | ({"val_r2": explained.share()} if explained.defined else {})
         return found | ({"val_accuracy": right / len(y)} if dataset.task == "classification" else {})
+
+    def _newest(self) -> dict[str, float]:
+        """The numbers of the newest row of steps.csv."""
+        return {name: float(value) for name, value in self.rows[-1][1].items()} if self.rows else {}
+
+    def _tables(self) -> tuple[Table, Table]:
+        """The rows so far of layers.csv and steps.csv."""
+        return self.recorder.table(), self._step_table()
 
     def _step_table(self) -> Table:
         columns: dict[str, Any] = {
