@@ -44,6 +44,7 @@ def summary_row(
     unlike = np.isfinite(predicted).any(-1, keepdims=True) & ~np.isfinite(predicted)
     loss = mean_interval(records.last_of_run("train_loss"))
     accuracy = mean_interval(records.last_of_run("val_accuracy"))
+    explained = mean_interval(records.last_of_run("val_r2"))
     total = mean_interval(attenuation(first))
     decay = mean_interval(decay_per_layer(np.where(unlike, np.nan, first)))
     diagnosis = judge(records, chance, sections)
@@ -53,6 +54,8 @@ def summary_row(
         "train_loss_ci95": float(loss.half_width),
         "val_accuracy_mean": float(accuracy.mean),
         "val_accuracy_ci95": float(accuracy.half_width),
+        "val_r2_mean": float(explained.mean),
+        "val_r2_ci95": float(explained.half_width),
         "attenuation_mean": float(total.mean),
         "attenuation_ci95": float(total.half_width),
         "attenuation_last_mean": float(mean_interval(attenuation(last)).mean),

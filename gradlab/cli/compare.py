@@ -30,7 +30,7 @@ def compare(
         typer.Option(
             "--best-over",
             metavar="KEY",
-            help="Of the values of this key, keep the one with the best mean validation accuracy.",
+            help="Of the values of this key, keep the one with the best mean validation accuracy, or R^2.",
         ),
     ] = None,
     dry_run: Annotated[

@@ -97,7 +97,7 @@ def repair_text(repair: Repair) -> str:
         lines += [
             f"{number}. {changes}: {', '.join(attempt.verdicts)} ({attempt.verdict_seeds})",
             f"   {attempt.remedy.reason} ({attempt.remedy.source})",
-            f"   validation accuracy {attempt.accuracy:.3f}, change {_difference(attempt.gain)}",
+            f"   {attempt.score.name} {attempt.value:.3f}, change {_difference(attempt.gain)}",
             f"   decay per layer {_difference(attempt.decay)}, dead share {_difference(attempt.dead)}",
         ]
     if repair.best is None:
@@ -124,12 +124,12 @@ def repair_document(repair: Repair | None) -> dict[str, Any] | None:
             "out": attempt.out,
             "verdicts": attempt.verdicts,
             "verdict_seeds": attempt.verdict_seeds,
-            "val_accuracy_mean": attempt.accuracy,
-            "val_accuracy_ci95": attempt.accuracy_ci95,
+            attempt.score.mean: attempt.value,
+            attempt.score.half_width: attempt.value_ci95,
             "effects": {
                 "decay_per_layer": attempt.decay._asdict(),
                 "dead_fraction_max": attempt.dead._asdict(),
-                "val_accuracy": attempt.gain._asdict(),
+                attempt.score.column: attempt.gain._asdict(),
             },
             "good": attempt.good,
         }

@@ -44,9 +44,16 @@ def watch(
         raise ConfigError(problems)
     warn(request, quiet)
     from gradlab.lab.watch.execute import watch as execute
+    from gradlab.report.progress import Progress
 
-    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
-        outcome = execute(model, request, batches, say=(lambda _: None) if quiet else tell)
+    screen = Progress(quiet=quiet)
+    # on a terminal it stands above the picture
+    say = (lambda _: None) if quiet else screen.message if screen.console.is_terminal else tell
+    try:
+        with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
+            outcome = execute(model, request, batches, say, screen)
+    finally:
+        screen.end()
     files = [*outcome.files]
     if report:
         from gradlab.report.build import build

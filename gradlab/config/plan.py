@@ -187,7 +187,7 @@ def load_data(section: Data, digest: str, where: str = "data.name") -> Dataset:
     before. Raises ConfigError and DataError naming `where`."""
     key = (section, digest)
     if key not in _loaded:
-        found = data.load(section.name, section.target, where)
+        found = data.load(section.name, section.target, where, section.task)
         if found.digest != digest:
             raise data.changed(section.name)
         while len(_loaded) >= DATA_SETS:
@@ -197,7 +197,7 @@ def load_data(section: Data, digest: str, where: str = "data.name") -> Dataset:
 
 
 def _digest(section: Data, where: str) -> str:
-    return data.digest(section.name, section.target, where)
+    return data.digest(section.name, section.target, where, section.task)
 
 
 def _cell(
@@ -226,7 +226,7 @@ def _cell(
     attempt(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
     attempt(
         problems,
-        lambda: bound.training.loss.check_classes(dataset.classes, dataset.name, where("training.loss")),
+        lambda: bound.training.loss.check(dataset, where("training.loss")),
     )
     if len(problems) > before:
         return None

@@ -47,7 +47,9 @@ class Data(Section):
     name: str = "digits"
     """a built-in data set, a file, a folder of IDX files, openml:NAME, or a function (gradlab list datasets)"""
     target: str = ""
-    """the column (or array) of a data file that holds the class"""
+    """the column (or array) of a data file to learn: the class, or a number; several columns between commas"""
+    task: Literal["auto", "classification", "regression", "multilabel"] = "auto"
+    """what the target is; auto leaves it to the column (text, truth values and few whole numbers are classes)"""
 
 
 class Training(Section):

@@ -3,14 +3,17 @@
 load("digits")                        the default: real, ships with scikit-learn
 load("moons:samples=500:noise=0.1")   drawn, the same on every call
 load("train.csv", target="label")     a file of the user's own
+load("rent.csv", target="price")      numbers to predict, which `task` may say
 load("mypackage.tasks:make")          a function of the user's own that returns (X, y)
 """
 
-from gradlab.data.dataset import Dataset
+from gradlab.data.dataset import AUTO, TASKS, Dataset
 from gradlab.data.lookup import OTHERS, canonical, changed, check_batch, digest, load, names, takes_target
 
 __all__ = [
+    "AUTO",
     "OTHERS",
+    "TASKS",
     "Dataset",
     "canonical",
     "changed",

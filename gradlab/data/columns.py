@@ -1,14 +1,14 @@
-"""From a frame of whatever a file held to numbers and classes, or to an error that names column and row."""
+"""Columns of whatever a file held as numbers and as classes, or an error that names column and row."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from gradlab.base.errors import DataError, Problem, nearest
-from gradlab.data.dataset import Samples
+from gradlab.base.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from gradlab.data.dataset import Floats, Integers
@@ -23,72 +23,19 @@ MISSING = ("nan", "na", "n/a", "null", "none")
 """How a missing number is written in text files, in lower case."""
 WHOLE = 2.0**53
 """Floats are exact whole numbers below this."""
+AS_NUMBERS = "--task regression takes a column as numbers to predict"
 
 
-def table_from_frame(frame: pd.DataFrame, target: str, source: str) -> Samples:
-    """The class column `target` as classes, every other column of `frame` as an input.
+def numbers(frame: pd.DataFrame, source: str, place: Callable[[str], str] | None = None) -> Floats:
+    """The columns of `frame` as float64 [rows, columns]. Raises DataError for text, dates, NaN, infinity.
 
-    source: what to call the data in an error (the file as the user wrote it). Raises DataError, with one
-    problem for each column that is not numbers (the first SHOWN of them).
+    place: how an error names a column, where that is not by the source and its name
     """
-    columns = [str(column) for column in frame.columns]
-    frame.columns = pd.Index(columns)
-    if target not in columns:
-        raise no_such_target(target, columns, source, len(frame))
-    labels = f"{source}: column {target!r}"
-    return table_of(frame.drop(columns=target), frame[target], source, labels)
-
-
-def table_of(inputs: pd.DataFrame, labels: pd.Series, source: str, where: str) -> Samples:
-    """Columns of inputs and the class of each row, checked. source, where: what to call the data and the classes in an
-    error. Raises DataError as `table_from_frame` does."""
-    if not inputs.shape[1]:
-        raise DataError(
-            Problem(source, f"{labels.name!r} is its only column", "at least one column of inputs")
-        )
-    if inputs.empty:
-        raise DataError(Problem(source, "it has columns but no rows", "at least two rows of each class"))
-    problems: list[Problem] = []
-    x, y = None, None
-    class_names: tuple[str, ...] = ()
-    try:
-        y, class_names = classes(labels, where)
-    except DataError as error:
-        problems += error.problems
-    try:
-        x = numbers(inputs, source)
-    except DataError as error:
-        problems += error.problems
-    if x is None or y is None:
-        raise DataError(problems)
-    return Samples(x, y, class_names)
-
-
-def no_such_target(target: str, columns: list[str], source: str, rows: int) -> DataError:
-    """The error for a class column that is not named, or not there."""
-    size = f"{len(columns)} column{'' if len(columns) == 1 else 's'} and {_count(rows)}"
-    listed = ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")
-    if not target:
-        return DataError(
-            Problem(
-                source,
-                f"it has {size}; which column holds the class?",
-                listed,
-                "name it with --target COLUMN",
-            )
-        )
-    return DataError(
-        Problem(source, f"it has {size}, no column {target!r}", listed, nearest(target, columns))
-    )
-
-
-def numbers(frame: pd.DataFrame, source: str) -> Floats:
-    """The columns of `frame` as float64 [rows, columns]. Raises DataError for text, dates, NaN, infinity."""
     rows = len(frame)
     x = np.empty((rows, frame.shape[1]))
     problems: list[Problem] = []
     for index, column in enumerate(frame.columns):
-        where = f"{source}: column {column!r}"
+        where = place(column) if place else f"{source}: column {column!r}"
         values = frame[column]
         converted = _as_floats(values)
         if converted is None:
@@ -113,9 +60,10 @@ def classes(labels: pd.Series, where: str) -> tuple[Integers, tuple[str, ...]]:
     """Class numbers int64 [rows] and the classes' names in the order of their numbers.
 
     Whole numbers (also written as floats), truth values and text are classes: numbers in ascending order,
-    text in alphabetical order. Raises DataError for a missing label, for a regression target (fractions, or a
-    numeric column with more than LABELS_ALWAYS distinct values and fewer than ROWS_PER_LABEL rows for each),
-    for a single class and for a class with a single row, which cannot be in both parts of the split.
+    text in alphabetical order. What is no class is found before (`is_quantity`) where the task is not given. Raises
+    DataError for a missing label, for a regression target (fractions, or a numeric column with more than LABELS_ALWAYS
+    distinct values and fewer than ROWS_PER_LABEL rows for each), for a single class and for a class with a single row,
+    which cannot be in both parts of the split.
     """
     rows = len(labels)
     missing = np.flatnonzero(labels.isna().to_numpy())
@@ -123,7 +71,7 @@ def classes(labels: pd.Series, where: str) -> tuple[Integers, tuple[str, ...]]:
         raise DataError(
             Problem(
                 where,
-                f"row {missing[0] + 1} of {rows} has no class ({_count(missing.size)} in all)",
+                f"row {missing[0] + 1} of {rows} has no class ({count_rows(missing.size)} in all)",
                 "a class in every row",
                 "fill them in or remove those rows",
             )
@@ -143,11 +91,31 @@ def classes(labels: pd.Series, where: str) -> tuple[Integers, tuple[str, ...]]:
     else:
         values = np.array([str(value) for value in values])
     found, y, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if numeric and len(found) > LABELS_ALWAYS and rows < ROWS_PER_LABEL * len(found):
+    if numeric and too_many(len(found), rows):
         raise _regression(where, f"it has {len(found)} distinct numbers in {rows} rows")
     names = tuple(str(name) for name in found)
     check_classes(counts, names, rows, where)
     return y.astype(np.int64), names
+
+
+def is_quantity(values: pd.Series) -> bool:
+    """Whether a target is numbers to predict rather than classes: numeric, with fractions, with numbers that are not
+    finite or exact, or with more distinct numbers than classes have. Missing values say nothing."""
+    values = values.dropna()
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if pd.api.types.is_float_dtype(values.dtype):
+        found = values.to_numpy(dtype=np.float64)
+        if (~(np.abs(found) < WHOLE) | (found != np.round(found))).any():
+            return True
+    elif not pd.api.types.is_integer_dtype(values.dtype):
+        return False
+    return too_many(values.nunique(), len(values))
+
+
+def too_many(distinct: int, rows: int) -> bool:
+    """Whether so many distinct numbers in so many rows are no classes."""
+    return distinct > LABELS_ALWAYS and rows < ROWS_PER_LABEL * distinct
 
 
 def check_classes(counts: Integers, names: tuple[str, ...], rows: int, where: str) -> None:
@@ -167,7 +135,7 @@ def check_classes(counts: Integers, names: tuple[str, ...], rows: int, where: st
                 where,
                 f"{len(single)} of its {len(names)} classes have a single row among the {rows} ({listed})",
                 "two rows or more of each class, one to train on and one to validate",
-                "remove or merge them; a quantity to be predicted (regression) is not supported for now",
+                f"remove or merge them; {AS_NUMBERS}",
             )
         )
 
@@ -199,7 +167,7 @@ def _not_a_number(values: pd.Series, row: int, count: int, where: str) -> Proble
         what, hint = f"is {value!s:.40}", "remove those rows or the column"
     return Problem(
         where,
-        f"row {row + 1} of {len(values)} {what} ({_count(count)} without a finite number)",
+        f"row {row + 1} of {len(values)} {what} ({count_rows(count)} without a finite number)",
         "a finite number in every row",
         hint,
     )
@@ -217,11 +185,11 @@ def _regression(where: str, message: str) -> DataError:
         Problem(
             where,
             f"{message}: a quantity, not a class",
-            "whole numbers or text that name classes; regression is not supported for now",
-            "bin it into classes, or choose another --target",
+            "whole numbers or text that name classes",
+            AS_NUMBERS,
         )
     )
 
 
-def _count(rows: int) -> str:
+def count_rows(rows: int) -> str:
     return f"{rows} row{'' if rows == 1 else 's'}"

@@ -14,25 +14,25 @@ import pandas as pd
 
 from gradlab.base.errors import DataError, Problem
 from gradlab.base.machine import available_memory
-from gradlab.data.columns import no_such_target, table_from_frame
-from gradlab.data.dataset import Samples
+from gradlab.data.dataset import AUTO, Samples
+from gradlab.data.targets import table_from_frame, target_columns
 
 UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
 """What numpy.load raises for a damaged archive; MemoryError when a header states an absurd shape."""
 
 
-def load_file(path: Path, target: str, source: str) -> Samples:
-    """The file at `path` with its column (or array) `target` as classes.
+def load_file(path: Path, target: str, source: str, task: str = AUTO) -> Samples:
+    """The file at `path` with its column (or array) `target` as what is to be learned.
 
-    source: the file as the user wrote it, for errors. Raises DataError when it cannot be read as what its
-    ending says, or its columns are not what `gradlab.data.columns` allows.
+    target: several columns are separated by commas. source: the file as the user wrote it, for errors. Raises
+    DataError when it cannot be read as what its ending says, or its columns are not what `gradlab.data.targets` allows.
     """
     try:
         if path.stat().st_size == 0:
             raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
         frame = READERS[path.suffix.lower()](path, target, source)
         check_header([str(name) for name in frame.columns], source)
-        return table_from_frame(frame, target, source)
+        return table_from_frame(frame, target, source, task)
     except OSError as error:
         raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
     except DataError:
@@ -104,7 +104,7 @@ def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
 
 
 def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
-    """NumPy's archive of named arrays: `target` is one-dimensional, the others have as many rows.
+    """NumPy's archive of named arrays: `target` is [rows] or [rows, targets], the others have as many rows.
 
     Arrays of more than one dimension are flattened to [rows, columns]; named `name[0]`, ...
     """
@@ -122,26 +122,27 @@ def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
         raise DataError(
             Problem(source, message, "arrays of numbers (and text labels) from numpy.savez")
         ) from error
-    if target not in arrays:
-        rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
-        raise no_such_target(target, list(arrays), source, rows)
-    labels = arrays.pop(target)
-    where = f"{source}: array {target!r}"
-    if labels.ndim == 0 or labels.size != len(labels):
-        raise DataError(Problem(where, f"its shape is {list(labels.shape)}", "one class a row: [rows]"))
+    rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    targets = target_columns(target, list(arrays), source, rows)
+    for name in targets:
+        shape = list(arrays[name].shape)
+        if len(shape) not in (1, 2) or 0 in shape[1:]:
+            allowed = "one class a row, [rows], or [rows, targets]"
+            raise DataError(Problem(f"{source}: array {name!r}", f"its shape is {shape}", allowed))
+    rows = len(arrays[targets[0]])
     problems = [
-        Problem(
-            f"{source}: array {name!r}", f"its shape is {list(array.shape)}", f"[{len(labels)} rows, ...]"
-        )
+        Problem(f"{source}: array {name!r}", f"its shape is {list(array.shape)}", f"[{rows} rows, ...]")
         for name, array in arrays.items()
-        if array.ndim == 0 or len(array) != len(labels)
+        if array.ndim == 0 or len(array) != rows
     ]
     if problems:
         raise DataError(problems)
-    parts = [pd.DataFrame({target: labels.reshape(-1)})]
-    for name, array in arrays.items():
-        flat = array.reshape(len(labels), -1)
-        columns = [name] if array.ndim == 1 else [f"{name}[{index}]" for index in range(flat.shape[1])]
+    parts = []
+    for name in [*targets, *(name for name in arrays if name not in targets)]:
+        array = arrays[name]
+        flat = array.reshape(rows, -1)
+        whole = array.ndim == 1 or (name in targets and flat.shape[1] == 1)
+        columns = [name] if whole else [f"{name}[{index}]" for index in range(flat.shape[1])]
         parts.append(pd.DataFrame(flat, columns=columns))
     return pd.concat(parts, axis=1)
 

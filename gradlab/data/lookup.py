@@ -14,7 +14,7 @@ from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknow
 from gradlab.base.grammar import format_number, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import OWN, Chosen
-from gradlab.data.dataset import Dataset, Samples
+from gradlab.data.dataset import AUTO, Dataset, Samples
 from gradlab.data.openml import canonical_openml, load_openml
 from gradlab.data.registry import DATASETS, RECIPE_VERSION, Definition, parse_parameters
 
@@ -22,10 +22,10 @@ ENDINGS = (".csv", ".parquet", ".npz")
 LARGEST = 1e8
 """Numbers in a drawn data set."""
 OTHERS = {
-    "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class column",
+    "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class, or what to predict",
     "FOLDER": "IDX files as MNIST and Fashion-MNIST are distributed, gzipped or not",
     "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also :version=N",
-    OWN: "a function of a user's that returns (X, y): rows of numbers and their classes",
+    OWN: "a function of a user's that returns (X, y): rows of numbers and their targets",
 }
 """What a name may be besides a built-in."""
 ALLOWED = f"{', '.join(DATASETS)}, a {'|'.join(ENDINGS)} file, a folder of IDX files, openml:NAME, or {OWN}"
@@ -36,19 +36,24 @@ def names() -> list[str]:
     return list(DATASETS)
 
 
-def load(name: str, target: str = "", where: str = "--data") -> Dataset:
+def load(name: str, target: str = "", where: str = "--data", task: str = AUTO) -> Dataset:
     """The data set written as `name`, split and standardised (gradlab.data.split).
 
     name:   a built-in (`digits`, `moons:noise=0.1`), a .csv, .parquet or .npz file, a folder of IDX files,
             `openml:NAME`, or `package.module:Attr`, a function that returns (X, y)
-    target: the column (or array) of a file that holds the class; may name another target of an OpenML set;
-            empty for the others
+    target: the column (or array) of a file that holds the class, or the columns to predict, separated by commas; may
+            name another target of an OpenML set; empty for the others
     where:  what to call the place in an error
+    task:   what the targets are (`gradlab.data.dataset.TASKS`); `auto` leaves it to them
 
     An IDX folder with a test part, and mnist1d, keep the split they are distributed with. Raises ConfigError
-    for an unknown name or parameter, DataError for data that cannot be read as a classification task.
+    for an unknown name or parameter, DataError for data that cannot be learned as the task.
     """
     source = _source(name, where)
+    if source.kind in ("built-in", "folder") and task not in (AUTO, "classification"):
+        message = f"it has classes, and --task {task} was given too"
+        allowed = "--task with a .csv, .parquet or .npz file, openml:NAME or a function of your own"
+        raise DataError(Problem(f"{where} {source.text}", message, allowed, "leave --task out"))
     if target and not takes_target(name):
         raise DataError(
             Problem(
@@ -61,11 +66,11 @@ def load(name: str, target: str = "", where: str = "--data") -> Dataset:
     if source.own is not None:
         from gradlab.data.own import digest_of, load_table
 
-        table = load_table(source.own)
+        table = load_table(source.own, task)
         identity = digest_of(table, source.own)
     else:
-        identity = digest(name, target, where)
-        table = _table(source, target, where)
+        identity = digest(name, target, where, task)
+        table = _table(source, target, where, task)
     from gradlab.data.split import prepare
 
     return prepare(table, source.text, identity)
@@ -84,19 +89,20 @@ def takes_target(name: str) -> bool:
     return name.startswith("openml:") or Path(name).suffix.lower() in ENDINGS
 
 
-def digest(name: str, target: str = "", where: str = "--data") -> str:
+def digest(name: str, target: str = "", where: str = "--data", task: str = AUTO) -> str:
     """sha256 (hex) of what defines the data, without loading it.
 
     A built-in: its canonical text and the version of the recipes. A file: its bytes. A folder: its IDX files'
     names and bytes. OpenML: its text (a named version never changes; the active one may). A user's function: its
-    source and what it returns, so it is called. The target counts everywhere.
+    source and what it returns, so it is called. The target counts everywhere, and so does a task that is given.
     """
     source = _source(name, where)
     if source.own is not None:
         from gradlab.data.own import digest_of, load_table
 
-        return digest_of(load_table(source.own), source.own)
-    hashed = hashlib.sha256(f"recipe {RECIPE_VERSION}, target {target}\n".encode())
+        return digest_of(load_table(source.own, task), source.own)
+    given = "" if task == AUTO else f", task {task}"
+    hashed = hashlib.sha256(f"recipe {RECIPE_VERSION}, target {target}{given}\n".encode())
     try:
         if source.kind == "file":
             hashed.update(_file_hash(Path(source.text)))
@@ -216,13 +222,13 @@ def _built_in(text: str, where: str) -> _Source:
     return _Source("built-in", chosen.text, chosen)
 
 
-def _table(source: _Source, target: str, where: str) -> Samples:
+def _table(source: _Source, target: str, where: str, task: str) -> Samples:
     if source.kind == "openml":
-        return load_openml(source.text, target, where)
+        return load_openml(source.text, target, where, task)
     if source.kind == "file":
         from gradlab.data.files import load_file
 
-        return load_file(Path(source.text), target, source.text)
+        return load_file(Path(source.text), target, source.text, task)
     if source.kind == "folder":
         from gradlab.data.idx import load_folder
 

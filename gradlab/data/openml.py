@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from gradlab.base.errors import ConfigError, DataError, Problem
 from gradlab.base.grammar import Parameter, Value, bind, write_item
-from gradlab.data.dataset import Samples
+from gradlab.data.dataset import AUTO, Samples
 from gradlab.data.registry import parse_parameters
 
 PARAMETERS: Mapping[str, Parameter] = {
@@ -38,17 +38,17 @@ def canonical_openml(text: str, where: str) -> str:
     return write_item(f"openml:{name}", values, PARAMETERS)
 
 
-def load_openml(text: str, target: str, where: str) -> Samples:
-    """The data set `text`, its default target (or the column `target`) as classes.
+def load_openml(text: str, target: str, where: str, task: str = AUTO) -> Samples:
+    """The data set `text`, its default target (or the columns `target`) as what is to be learned.
 
     Fetched once, then read from scikit-learn's cache (`~/scikit_learn_data`, or SCIKIT_LEARN_DATA). Raises
     ConfigError for a wrong text, DataError when it cannot be fetched or its columns are not numbers.
     """
     name, values = parse_openml(text, where)
-    source = canonical_openml(text, where)
+    source, named = canonical_openml(text, where), [part.strip() for part in target.split(",")]
     from sklearn.datasets import fetch_openml
 
-    from gradlab.data.columns import no_such_target, table_from_frame
+    from gradlab.data.targets import no_such_target, table_from_frame
 
     try:
         with warnings.catch_warnings():
@@ -56,7 +56,7 @@ def load_openml(text: str, target: str, where: str) -> Samples:
             fetched = fetch_openml(
                 name,
                 version=int(values["version"]) if "version" in values else "active",
-                target_column=target or "default-target",
+                target_column=([*named] if len(named) > 1 else target) or "default-target",
                 as_frame=True,
                 parser="pandas",
                 read_csv_kwargs=PLAIN_TYPES,
@@ -76,8 +76,8 @@ def load_openml(text: str, target: str, where: str) -> Samples:
             Problem(source, f"OpenML could not give it: {error}", hint="see openml.org/search")
         ) from error
     frame = fetched.frame
-    if len(fetched.target_names) != 1:
+    if len(fetched.target_names) != len(named):
         raise no_such_target("", [str(column) for column in frame.columns], source, len(frame))
     for column in frame.select_dtypes(exclude="number"):  # ARFF may quote a value, which read_csv keeps
         frame[column] = frame[column].replace(r"^'(.*)'$", r"\1", regex=True)
-    return table_from_frame(frame, fetched.target_names[0], source)
+    return table_from_frame(frame, fetched.target_names, source, task)

@@ -20,30 +20,30 @@ SPLIT_SEED = 20_240_229  # fixed: a result must not depend on how its data were 
 
 
 def prepare(table: Samples, name: str, digest: str) -> Dataset:
-    """Split `table` (or keep the split it came with), shuffle the training rows, standardise on them.
+    """Split `table` (or keep the split it came with), shuffle the training rows, standardise on them: the inputs, and
+    numbers that are to be predicted.
 
     The shuffle matters: the probe is the first training rows, and a source is often sorted by class. Raises
-    DataError for a column that float64 cannot standardise.
+    DataError for a column that float64 cannot standardise, and for a number that is the same in every training row.
     """
     if table.held_out is None:
-        train, val = stratified_split(table.y)
+        if table.task == "classification":
+            train, val = stratified_split(table.y.astype(np.int64, copy=False))
+        else:
+            train, val = random_split(len(table.y))
         x_train, y_train, x_val, y_val = table.x[train], table.y[train], table.x[val], table.y[val]
     else:
         order = _generator().permutation(len(table.y))
         x_train, y_train = table.x[order], table.y[order]
         x_val, y_val = table.held_out
-    x_train, x_val = standardise(x_train, x_val)
-    with np.errstate(invalid="ignore"):  # one value that is not finite spoils its column's sum
-        bad = np.flatnonzero(~np.isfinite(x_train.sum(axis=0) + x_val.sum(axis=0)))
-    if bad.size:
-        raise DataError(
-            Problem(
-                name,
-                f"input {bad[0] + 1} of {x_train.shape[1]} cannot be standardised in float64 over its "
-                f"{len(y_train)} training rows: its values are too large, or too close to each other",
-                hint="rescale that column",
-            )
-        )
+    x_train, x_val = _standardised(x_train, x_val, name, "input")
+    if table.task == "regression":
+        constant = np.flatnonzero(y_train.min(axis=0) == y_train.max(axis=0))
+        if constant.size:
+            value = float(y_train[0, constant[0]])
+            message = f"target {constant[0] + 1} of {y_train.shape[1]} is {value!r} in all {len(y_train)} training rows"
+            raise DataError(Problem(name, message, "a number that varies"))
+        y_train, y_val = _standardised(y_train.astype(np.float64), y_val.astype(np.float64), name, "target")
     return Dataset(
         name=name,
         x_train=x_train,
@@ -54,7 +54,35 @@ def prepare(table: Samples, name: str, digest: str) -> Dataset:
         classes=len(table.class_names),
         class_names=table.class_names,
         digest=digest,
+        task=table.task,
+        targets=table.targets,
+        either=table.either,
     )
+
+
+def _standardised(train: Floats, val: Floats, name: str, kind: str) -> tuple[Floats, Floats]:
+    """`standardise`. Raises DataError for a column that float64 cannot standardise."""
+    train, val = standardise(train, val)
+    with np.errstate(invalid="ignore"):  # one value that is not finite spoils its column's sum
+        bad = np.flatnonzero(~np.isfinite(train.sum(axis=0) + val.sum(axis=0)))
+    if bad.size:
+        raise DataError(
+            Problem(
+                name,
+                f"{kind} {bad[0] + 1} of {train.shape[1]} cannot be standardised in float64 over its "
+                f"{len(train)} training rows: its values are too large, or too close to each other",
+                hint="rescale that column",
+            )
+        )
+    return train, val
+
+
+def random_split(rows: int) -> tuple[Integers, Integers]:
+    """Row numbers of the training and the validation part, shuffled; the same on every call. A fifth of the rows,
+    rounded, is for validation."""
+    order = _generator().permutation(rows)
+    held_out = max(1, (rows + 2) // 5)
+    return order[held_out:], order[:held_out]
 
 
 def stratified_split(y: Integers) -> tuple[Integers, Integers]:

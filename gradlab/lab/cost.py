@@ -35,7 +35,7 @@ def memory(stack: Stack) -> int:
     recorded = bind_recording(recording)
     dataset, replicas, width = stack.cell.dataset(), len(stack.seeds), network.width
     item = {"float64": 8, "float32": 4, "bfloat16": 2}[stack.cell.dtype]
-    weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.classes)
+    weights = replicas * width * (dataset.features + (network.depth - 1) * width + dataset.outputs)
     # Weights, gradients, the update and the weights before it; the recorder's norms are taken in float64.
     held = weights * ((4 + _kept(training)) * item + 2 * 8)
     # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.

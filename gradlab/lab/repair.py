@@ -26,13 +26,16 @@ from gradlab.config.plan import Cell, make
 from gradlab.config.sections import Config
 from gradlab.lab.experiment import execute
 from gradlab.lab.observe import Observer
+from gradlab.tables import score
+from gradlab.tables.score import ACCURACY, R2, Score
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GOOD = 0.85
 """Share of the gap between chance and 1 that a repaired net's mean validation accuracy must close. A net that only
-just learns still has a fault to find; on digits, where healthy nets end at 0.92 to 0.97, it means 0.87."""
+just learns still has a fault to find; on digits, where healthy nets end at 0.92 to 0.97, it means 0.87. How much of
+numbers can be explained nobody knows: there a net is good when it explains some."""
 
 TOO_LITTLE = (NOT_LEARNING.name,)
 """What a net without a fault is treated for that did not learn enough: as one that did not learn."""
@@ -52,10 +55,11 @@ class Attempt:
     """One remedy that was run.
 
     changes:  every changed key against the sick configuration; remedy: the last change, with its reason and source
-    verdicts: what the trained net is, and in how many seeds; accuracy: mean validation accuracy at the end
+    verdicts: what the trained net is, and in how many seeds
+    score:    what the net is measured by, an accuracy or R^2; value: its mean at the end, value_ci95: its interval
     decay, dead, gain: paired differences to the sick net over the common seeds, after minus before: of the decay per
-        layer at birth, of the worst hidden layer's dead_fraction at the end, of the last validation accuracy
-    good:     healthy, and the accuracy closes GOOD of the gap between chance and 1
+        layer at birth, of the worst hidden layer's dead_fraction at the end, of the last score
+    good:     healthy, and the accuracy closes GOOD of the gap between chance and 1, or R^2 is above 0
     """
 
     changes: Mapping[str, object]
@@ -64,8 +68,9 @@ class Attempt:
     out: Path
     verdicts: tuple[str, ...]
     verdict_seeds: str
-    accuracy: float
-    accuracy_ci95: float
+    score: Score
+    value: float
+    value_ci95: float
     decay: Difference
     dead: Difference
     gain: Difference
@@ -145,7 +150,7 @@ def cell_config(request: Request, cell: Cell) -> Config:
 
 
 def _worth(attempt: Attempt) -> tuple[bool, float]:
-    return attempt.verdicts == ALL_WELL, attempt.accuracy if np.isfinite(attempt.accuracy) else -1.0
+    return attempt.verdicts == ALL_WELL, attempt.value if np.isfinite(attempt.value) else -np.inf
 
 
 def _finish(attempts: list[Attempt], layers: pd.DataFrame, verdicts: Sequence[str], folder: Path) -> Repair:
@@ -172,7 +177,8 @@ def _attempt(
         return None
     row = outcome.summary.iloc[0]
     after = _Measured.of(outcome.layers, outcome.steps)
-    accuracy = float(row["val_accuracy_mean"])
+    good = score.of_row(dict(row))
+    value = float(row[good.mean])
     verdicts = tuple(str(row["verdict"]).split(","))
     chance = outcome.plan.cells[0].dataset().chance
     return Attempt(
@@ -182,12 +188,14 @@ def _attempt(
         out=out,
         verdicts=verdicts,
         verdict_seeds=str(row["verdict_seeds"]),
-        accuracy=accuracy,
-        accuracy_ci95=float(row["val_accuracy_ci95"]),
+        score=good,
+        value=value,
+        value_ci95=float(row[good.half_width]),
         decay=after.against(before, "decay"),
         dead=after.against(before, "dead"),
-        gain=after.against(before, "accuracy"),
-        good=verdicts == ALL_WELL and accuracy - chance >= GOOD * (1 - chance),
+        gain=after.against(before, "score"),
+        good=verdicts == ALL_WELL
+        and (value > 0 if chance is None else value - chance >= GOOD * (1 - chance)),
     )
 
 
@@ -208,17 +216,18 @@ class _Measured:
     seeds: tuple[int, ...]
     decay: Array
     dead: Array
-    accuracy: Array
+    score: Array
 
     @classmethod
     def of(cls, layers: pd.DataFrame, steps: pd.DataFrame) -> _Measured:
         (records,) = split_cells(layers, steps)
+        accuracy = records.last_of_run(ACCURACY.column)
         ended = np.isfinite(records.last_of_run("train_loss"))  # nothing is alive or dead where all is NaN
         return cls(
             seeds=tuple(int(seed) for seed in records.seeds),
             decay=decay_per_layer(records.first("delta_rms")),
             dead=np.where(ended, worst(records.last("dead_fraction")), np.nan),
-            accuracy=records.last_of_run("val_accuracy"),
+            score=records.last_of_run(R2.column) if np.isnan(accuracy).all() else accuracy,
         )
 
     def against(self, other: _Measured, name: str) -> Difference:

@@ -10,6 +10,7 @@ import numpy as np
 from gradlab.base.errors import GradlabError
 from gradlab.config.plan import Cell, Plan, Stack
 from gradlab.store.stack_result import StackResult
+from gradlab.tables import score
 from gradlab.tables.cell import CELL
 from gradlab.tables.spec import TableSpec, names
 from gradlab.tables.summary import SUMMARY
@@ -59,14 +60,15 @@ class Cells:
         best: dict[tuple[Any, ...], Cell] = {}
         over = "dataset" if plan.best_over == "data" else plan.best_over
 
-        def accuracy(cell: Cell) -> float:
-            value = float(self.rows[cell.id]["val_accuracy_mean"])
-            return -1.0 if np.isnan(value) else value
+        def worth(cell: Cell) -> float:
+            row = self.rows[cell.id]
+            value = float(row[score.of_row(row).mean])
+            return -np.inf if np.isnan(value) else value
 
         for cell in done:
             others = {name: value for name, value in cell.columns().items() if name not in ("cell", over)}
             key = tuple(others.items())
-            if key not in best or accuracy(cell) > accuracy(best[key]):
+            if key not in best or worth(cell) > worth(best[key]):
                 best[key] = cell
         return list(best.values())
 

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.report import selections
+from gradlab.tables import score
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_LINES = 12
+LAST = -1e300  # stands for a family without a number
 
 
 def families(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The cells that differ in depth only, by their common name, best mean accuracy first."""
+    """The cells that differ in depth only, by their common name, best mean accuracy (or R^2) first."""
     others = [name for name in selections.varying(summary) if name != "depth"]
     groups: dict[str, pd.DataFrame] = {}
     names = [selections.name_cell(row, others) for row in selections.rows_of(summary)]
     for name, group in summary.groupby(np.asarray(names, dtype=object), sort=False):
         groups[str(name)] = group.sort_values("depth")
-    means = {name: float(group["val_accuracy_mean"].mean()) for name, group in groups.items()}
-    return dict(sorted(groups.items(), key=lambda item: -np.nan_to_num(means[item[0]], nan=-1.0)))
+    means = {name: float(score.means(group).mean()) for name, group in groups.items()}
+    return dict(sorted(groups.items(), key=lambda item: -np.nan_to_num(means[item[0]], nan=LAST)))
 
 
 def chosen(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int]:

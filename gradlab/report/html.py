@@ -22,8 +22,9 @@ from gradlab.report.families import chosen, families
 from gradlab.report.glyphs import power_of_ten
 from gradlab.report.selections import Tables
 from gradlab.report.shapes import known, sample
-from gradlab.report.summary_columns import MEASURES, fixed, plus_minus
+from gradlab.report.summary_columns import fixed, measures_of, plus_minus
 from gradlab.store.results import Results
+from gradlab.tables import score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
     )
     environment.filters["breakable"] = _breakable
     data = combine(results)
+    good = score.of_table(data.summary)
     cells, detail = page_data.all_cells(data)
     ridges = page_data.histogram_data(data, list(cells))
     shapes = known([str(name) for name in data.summary["activation"]])
@@ -69,6 +71,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
         statement=statement(data),
         verdicts=verdict_counts(data),
         table=ranking_table(data),
+        score=good.title,
         has_depths=data.summary["depth"].nunique() > 1,
         many=len(data.summary) > 1,
         shapes=[activation.text for activation in shapes],
@@ -92,6 +95,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
                 "rows": _cell_texts(data, _chances(results)),
                 "families": _families(data, set(cells)),
                 "shapes": [_shape(activation) for activation in shapes],
+                "score": good.title,
             }
         ),
     )
@@ -166,7 +170,8 @@ def statement(data: Tables) -> list[str]:
         return ["No cell is finished."]
     if len(ranked) == 1:
         row = ranked[0]
-        said = [f"Validation accuracy {_with_interval(row, 'val_accuracy', 3)} at the last record."]
+        good = score.of_row(row)
+        said = [f"{good.title} {_with_interval(row, good.column, 3)} at the last record."]
         attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
         if attenuation == -np.inf:
             said.append("No back-propagated error reaches the first layer: it is exactly 0 there.")
@@ -182,8 +187,9 @@ def statement(data: Tables) -> list[str]:
         return said
     names = selections.labels(data.summary)
     best, worst = ranked[0], ranked[-1]
-    said = [f"Best: {names[best['cell']]}, validation accuracy {_with_interval(best, 'val_accuracy', 3)}."]
-    said.append(f"Last: {names[worst['cell']]}, {_with_interval(worst, 'val_accuracy', 3)}.")
+    good, last = score.of_row(best), score.of_row(worst)
+    said = [f"Best: {names[best['cell']]}, {good.name} {_with_interval(best, good.column, 3)}."]
+    said.append(f"Last: {names[worst['cell']]}, {_with_interval(worst, last.column, 3)}.")
     lowest = min(
         ranked, key=lambda row: np.inf if np.isnan(row["attenuation_mean"]) else row["attenuation_mean"]
     )
@@ -217,7 +223,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     ranked = selections.ranking(data.summary)
     differ = [name for name in selections.varying(ranked) if name != "activation"]
     names = selections.labels(data.summary)
-    against = selections.against_best(data)
+    against, measures = selections.against_best(data), measures_of(ranked)
     accuracies = len(differ) + 2
     rows = []
     for place, row in enumerate(selections.rows_of(ranked), start=1):
@@ -228,7 +234,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
             else Number(str(v), str(v))
             for v in own
         ]
-        fields += [Number.of(float(row[each.column]), each.on_page(row)) for each in MEASURES]
+        fields += [Number.of(float(row[each.column]), each.on_page(row)) for each in measures]
         stands = against.get(str(row["cell"]), "")
         fields.insert(accuracies, Number(stands, stands))
         rows.append(
@@ -242,7 +248,7 @@ def ranking_table(data: Tables) -> dict[str, Any]:
             }
         )
     heads = [(name, selections.is_number(ranked, name)) for name in differ]
-    heads += [(each.page, True) for each in MEASURES]
+    heads += [(each.page, True) for each in measures]
     heads.insert(accuracies, ("vs best", False))
     return {"heads": heads, "rows": rows, "verdict_at": accuracies + 1}
 
@@ -273,13 +279,13 @@ def _cell_texts(data: Tables, chances: dict[str, float]) -> dict[str, Any]:
 def _families(data: Tables, detailed: set[str]) -> dict[str, Any]:
     """The lines of the comparison's plots: cells that differ in depth only."""
     groups, left_out = chosen(families(data.summary))
-    lines = []
+    lines, good = [], score.of_table(data.summary)
     for name, group in groups.items():
         columns = {
             short: page_data.short(group[column].to_numpy(dtype=float))
             for short, column in (
-                ("accuracy", "val_accuracy_mean"),
-                ("accuracy_ci", "val_accuracy_ci95"),
+                ("accuracy", good.mean),
+                ("accuracy_ci", good.half_width),
                 ("attenuation", "attenuation_mean"),
                 ("attenuation_ci", "attenuation_ci95"),
             )

@@ -15,9 +15,10 @@ import numpy as np
 from gradlab.report import distributions, palette, selections
 from gradlab.report.axes import GAP_SHARE, LEAST_GAP
 from gradlab.report.distributions import FULL, OVERLAP, TAIL, WIDE
-from gradlab.report.quantities import ACCURACIES, GRADIENTS, LOSSES, SHARES
+from gradlab.report.quantities import GRADIENTS, LOSSES, SCORES, SHARES
 from gradlab.report.selections import Array, Frames, Profile, thin
 from gradlab.sensors.extra.histograms import BINS
+from gradlab.tables.score import R2
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ LOOK = {
     "gradients": {column: gradient.name for column, gradient in GRADIENTS.items()},
     "shares": SHARES,
     "losses": LOSSES,
-    "accuracies": ACCURACIES,
+    "scores": SCORES,
 }
 """what the figures that matplotlib draws and the page's own plots have in common, for the page's script"""
 BUDGET = 700_000  # numbers in a page: about 4 MB
@@ -133,7 +134,9 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
         predicted = selections.median(selections.cube(layers, "delta_rms_predicted")[2])
         found["theory"] = logs(predicted[kept_layers, 0])
     found["course"] = {
-        name: _course(selections.course(steps, name)) for name in LOSSES | ACCURACIES if name in steps
+        name: _course(selections.course(steps, name))
+        for name in LOSSES | SCORES
+        if name in steps and (name != R2.column or steps[name].notna().any())
     }
     return found
 

@@ -21,6 +21,7 @@ from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number
 from gradlab.report.selections import Array
 from gradlab.report.terminal import verdict_line, verdict_text
+from gradlab.tables.score import ACCURACY, R2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,8 @@ FRAME_SECONDS = 0.125
 SHARE_OF_TIME = 0.01
 PATIENCE_SECONDS = 0.5  # nothing is drawn for a run that is over sooner
 LIVE_LAYERS = 24
+SCALARS = {"train_loss": "loss", ACCURACY.column: ACCURACY.short, R2.column: R2.short}
+"""what the line of the cell says of the newest record"""
 
 
 class Progress:
@@ -54,7 +57,8 @@ class Progress:
         self._delta: Array | None = None
         self._scalars: dict[str, float] = {}
         self._of_seeds: dict[tuple[int, ...], LiveVerdict] = {}
-        self._newest: LiveVerdict | None = None
+        self._verdicts_of: Callable[[], list[tuple[str, str]]] | None = None
+        self._layers: list[str] | None = None
         self._verdicts: list[tuple[str, str]] = []
         self._judge_due = 0.0
 
@@ -65,9 +69,34 @@ class Progress:
             self._names = selections.labels(pd.DataFrame(columns))
         self._total, self._cells = total_steps, len(columns)
         self._done = self._finished = 0
-        self._of_seeds, self._newest, self._verdicts = {}, None, []
+        self._of_seeds, self._verdicts_of, self._verdicts = {}, None, []
         self._started = self._clock()
         self._due = self._judge_due = self._started + PATIENCE_SECONDS
+
+    def start(self, title: str, total_steps: int, verdicts: Callable[[], list[tuple[str, str]]]) -> None:
+        """Start with a model that is no plan's. verdicts: gives those on the records so far."""
+        self._title, self._total, self._cells, self._done = title, total_steps, 1, 0
+        self._verdicts_of = verdicts
+        self._started = self._clock()
+        self._due = self._judge_due = self._started + PATIENCE_SECONDS
+
+    @property
+    def due(self) -> bool:
+        """Whether the time of the next picture has come."""
+        return self.console.is_terminal and not self.quiet and self._clock() >= self._due
+
+    def advance_to(self, steps: int, newest: Callable[[], tuple[int, list[str], Mapping[str, Any]]]) -> None:
+        """So many updates are done in all of a model that is no plan's.
+
+        newest: gives its step, the names of its layers and the newest numbers, as of `record`; asked where a picture is
+        due, and its time counts as drawing
+        """
+        self._done = steps
+        if self.due:
+            began = self._clock()
+            self._step, self._layers, numbers = newest()
+            self._take(numbers)
+            self._draw(self._clock() - began)
 
     def advance(self, cell: Any, steps: int) -> None:
         """So many more updates are done, seeds counted."""
@@ -80,22 +109,26 @@ class Progress:
         if not self.console.is_terminal or self.quiet:
             return
         self._title, self._step = self._name(cell), step
-        if "delta_rms" in layers:
-            self._delta = np.asarray(layers["delta_rms"], dtype=np.float64)
-        for name in ("train_loss", "val_accuracy"):
-            if name in layers:
-                self._scalars[name] = float(np.mean(np.asarray(layers[name], dtype=np.float64)))
+        self._take(layers)
         if self._cells == 1:
             self._collect(cell, step, layers)
         self._draw()
+
+    def _take(self, numbers: Mapping[str, Any]) -> None:
+        if "delta_rms" in numbers:
+            self._delta = np.asarray(numbers["delta_rms"], dtype=np.float64)
+        for name in SCALARS:
+            if name in numbers:
+                self._scalars[name] = float(np.mean(np.asarray(numbers[name], dtype=np.float64)))
 
     def _collect(self, cell: Any, step: int, layers: Mapping[str, Array]) -> None:
         """Keep a record for the verdict on the seeds that train together with it."""
         seeds = tuple(int(seed) for seed in layers.get("seeds", ()))
         if seeds not in self._of_seeds or step == 0:
             self._of_seeds[seeds] = LiveVerdict(cell.columns(), cell.dataset().chance)
-        self._newest = self._of_seeds[seeds]
-        self._newest.add(step, layers)
+        newest = self._of_seeds[seeds]
+        newest.add(step, layers)
+        self._verdicts_of = newest.verdicts
 
     def cell_done(self, cell: Any, row: Mapping[str, Any]) -> None:
         """One cell is finished; `row` is its row of summary.csv."""
@@ -104,9 +137,10 @@ class Progress:
         if self._cells == 1 and self.console.is_terminal:
             return  # the summary that follows says it all
         line = Text(self._glyphs.text(f"{self._finished}/{self._cells} {self._name(cell)}: "))
-        accuracy = row.get("val_accuracy_mean")
-        if isinstance(accuracy, float) and not np.isnan(accuracy):
-            line.append(f"accuracy {accuracy:.3f}, ")
+        for good in (ACCURACY, R2):
+            value = row.get(good.mean)
+            if isinstance(value, float) and not np.isnan(value):
+                line.append(f"{good.short} {value:.3f}, ")
         verdict = row.get("verdict")
         line.append(
             verdict_text(verdict if isinstance(verdict, str) and verdict else "finished", self._glyphs)
@@ -130,7 +164,8 @@ class Progress:
         if not self.quiet:
             self.console.print(line, highlight=False, soft_wrap=not self.console.is_terminal)
 
-    def _draw(self) -> None:
+    def _draw(self, spent: float = 0.0) -> None:
+        """Draw, if the time has come; spent: seconds that it took to know what."""
         now = self._clock()
         if self.quiet or now < self._due or not self.console.is_terminal:
             return
@@ -140,14 +175,14 @@ class Progress:
             self._live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
         self._live.update(self.picture(now), refresh=True)
-        self._due = now + max(FRAME_SECONDS, (self._clock() - began) / SHARE_OF_TIME)
+        self._due = now + max(FRAME_SECONDS, (self._clock() - began + spent) / SHARE_OF_TIME)
 
     def _judge(self, now: float) -> None:
         """Judge the newest records, if the time has come again."""
-        if self._newest is None or now < self._judge_due:
+        if self._verdicts_of is None or now < self._judge_due:
             return
         began = self._clock()
-        self._verdicts = self._newest.verdicts()
+        self._verdicts = self._verdicts_of()
         self._judge_due = now + max(FRAME_SECONDS, (self._clock() - began) / SHARE_OF_TIME)
 
     def picture(self, now: float) -> Text:
@@ -178,8 +213,8 @@ class Progress:
         text = f"{self._title}, step {self._step}"
         if self._cells > 1:
             text = f"{self._finished}/{self._cells} cells; {text}"
-        for name, label in (("train_loss", "loss"), ("val_accuracy", "accuracy")):
-            if name in self._scalars:
+        for name, label in SCALARS.items():
+            if name in self._scalars and not (name == R2.column and np.isnan(self._scalars[name])):
                 text += f", {label} {number(self._scalars[name])}"
         return Text(self._glyphs.text(text)[:width])
 
@@ -188,15 +223,18 @@ class Progress:
         rows = min(LIVE_LAYERS, max(self.console.height - 5, 4))
         scale = selections.decades(median)
         lines = []
+        names = self._layers or [*map(str, range(1, len(median))), "output"]
+        room = min(max(6, *(len(name) for name in names)), max(width // 2, 6))
         for i in reversed(selections.shown_layers(len(median), rows)):
-            name = "output" if i == len(median) - 1 else str(i + 1)
-            bar = self._glyphs.log_bar(median[i], scale, max(width - 16, 2))
+            name = names[i] if len(names[i]) <= room else f"...{names[i][3 - room :]}"
+            bar = self._glyphs.log_bar(median[i], scale, max(width - room - 10, 2))
             style = "cyan" if np.isfinite(median[i]) and median[i] > 0 else "bold red"
-            lines.append(Text(f"{name:>6} {bar} {number(median[i]):>8}"[:width], style=style))
+            lines.append(Text(f"{name:>{room}} {bar} {number(median[i]):>8}"[:width], style=style))
         hidden = median[:-1]
         if len(hidden) > 1 and np.isfinite(hidden).all() and hidden[-1] > 0:
             ratio = hidden[0] / hidden[-1]
-            text = f"delta reaches layer 1 as {number(ratio)} of what enters layer {len(hidden)}"
+            first, top = (names[0], names[-2]) if self._layers else ("layer 1", f"layer {len(hidden)}")
+            text = f"delta reaches {first} as {number(ratio)} of what enters {top}"
             lines.append(Text(text[:width]))
         return lines
 

@@ -18,4 +18,5 @@ GRADIENTS = {
 }
 SHARES = {"dead_fraction": "dead units", "saturated_fraction": "saturated outputs"}
 LOSSES = {"train_loss": "training batch", "val_loss": "validation"}
-ACCURACIES = {"train_accuracy": "training batch", "val_accuracy": "validation"}
+SCORES = {"train_accuracy": "training batch", "val_accuracy": "validation", "val_r2": "validation"}
+"""accuracies of classes, and R^2 of numbers; a cell has the ones or the other"""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gradlab import sensors
 from gradlab.report.quantities import GRADIENTS, LOSSES
+from gradlab.tables import score
 from gradlab.tables.cell import CELL
 from gradlab.tables.spec import names
 
@@ -158,10 +159,12 @@ def verdicts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def ranking(summary: pd.DataFrame) -> pd.DataFrame:
-    """The cells, best mean validation accuracy first; ties by training loss, then by order. NaN is last."""
-    return summary.sort_values(
-        ["val_accuracy_mean", "train_loss_mean"], ascending=[False, True], kind="stable", na_position="last"
+    """The cells, best mean validation accuracy (or R^2) first; ties by training loss, then by order. NaN is last."""
+    keys = summary[["train_loss_mean"]].assign(score=score.means(summary)).reset_index(drop=True)
+    order = keys.sort_values(
+        ["score", "train_loss_mean"], ascending=[False, True], kind="stable", na_position="last"
     )
+    return summary.iloc[order.index]
 
 
 def best_and_worst(summary: pd.DataFrame, most: int) -> list[str]:
@@ -207,7 +210,7 @@ def against_best(data: Frames) -> dict[str, str]:
     # `rank` leaves equal cells in the order they come in
     places = {cell: place for place, cell in enumerate(ranking(data.summary)["cell"])}
     order = data.steps["cell"].map(places).argsort(kind="stable")
-    found = rank(data.steps.iloc[order], cell_columns=["cell"])
+    found = rank(data.steps.iloc[order], score.of_table(data.steps).column, cell_columns=["cell"])
     words = np.where(found["rank"] == 1, "best", np.where(found["within_noise"], "tied", "behind"))
     return {str(cell): str(word) for cell, word in zip(found["cell"], words, strict=True)}
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradlab.report.glyphs import number, percent
+from gradlab.tables import score
+from gradlab.tables.score import ACCURACY, R2
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Text = Callable[[float], str]
 
@@ -77,6 +82,10 @@ MEASURES = (
         text=fixed(3), interval=True, width=7, rank=0,
     ),
     Measure(column="val_accuracy_ci95", page="±", terminal="±", text=fixed(3), width=6, rank=4),
+    Measure(
+        column="val_r2_mean", page="R^2", paper="R^2", terminal="R^2", text=fixed(3), interval=True, width=7, rank=0,
+    ),
+    Measure(column="val_r2_ci95", page="±", terminal="±", text=fixed(3), width=6, rank=4),
     Measure(column="train_loss_mean", page="training loss", terminal="loss", text=measured, width=7, rank=5),
     Measure(
         column="attenuation_mean", page="attenuation", paper="attenuation", latex="atten.", terminal="atten.",
@@ -100,3 +109,13 @@ MEASURES = (
     ),
 )  # fmt: skip
 """in the order in which the page shows them"""
+
+
+def measures_of(summary: pd.DataFrame) -> list[Measure]:
+    """Those of a result: an accuracy where some cell has classes, R^2 where some has numbers."""
+    has_r2 = R2.mean in summary and bool(summary[R2.mean].notna().any())
+    left_out = [] if has_r2 else [R2]
+    if score.of_table(summary) == R2:
+        left_out = [ACCURACY]
+    columns = {name for each in left_out for name in (each.mean, each.half_width)}
+    return [measure for measure in MEASURES if measure.column not in columns]

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from gradlab.report import selections
 from gradlab.report.selections import Frames
-from gradlab.report.summary_columns import MEASURES
+from gradlab.report.summary_columns import Measure, measures_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = [measure for measure in MEASURES if measure.paper]
 NOTE = (
     "Means over {seeds} seeds ± half of the 95 % interval; {same}. Attenuation: log10 of delta in the first layer "
     "over that in the last hidden layer, at step 0. Decay: delta's factor from a layer to the one below, at step 0; "
@@ -29,19 +28,23 @@ LATEX = {
 
 def rows(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """(heads, fields): ranked cells, the cell columns in which they differ, then what was measured."""
-    ranked = selections.ranking(summary)
+    ranked, shown = selections.ranking(summary), _shown(summary)
     differ = [name for name in selections.varying(ranked) if name != "activation"]
-    heads = ["activation", *differ, *(measure.paper for measure in SHOWN), "verdict"]
+    heads = ["activation", *differ, *(measure.paper for measure in shown), "verdict"]
     fields = [
         [
             str(row["activation"]),
             *(selections.show(row[name]) for name in differ),
-            *(measure.in_paper(row) for measure in SHOWN),
+            *(measure.in_paper(row) for measure in shown),
             ", ".join(name for name, _ in selections.verdicts(row)),
         ]
         for row in selections.rows_of(ranked)
     ]
     return heads, fields
+
+
+def _shown(summary: pd.DataFrame) -> list[Measure]:
+    return [measure for measure in measures_of(summary) if measure.paper]
 
 
 def note(summary: pd.DataFrame) -> str:
@@ -69,8 +72,9 @@ def latex(data: Frames) -> str:
     Long texts are broken inside their column, and a table that is still too wide is scaled down to the line.
     """
     heads, fields = rows(data.summary)
-    measured = len(heads) - len(SHOWN) - 1  # the first column that is no cell column
-    short = {measure.paper: measure.latex for measure in SHOWN if measure.latex}
+    shown = _shown(data.summary)
+    measured = len(heads) - len(shown) - 1  # the first column that is no cell column
+    short = {measure.paper: measure.latex for measure in shown if measure.latex}
     texts = [_is_text(data.summary, head) for head in heads]
     broken = [text and max(len(line[i]) for line in fields) > LONG for i, text in enumerate(texts)]
     kinds = [

@@ -18,7 +18,8 @@ from gradlab.report.figures import leading
 from gradlab.report.glyphs import Glyphs, number, power_of_ten
 from gradlab.report.layer_table import layer_table
 from gradlab.report.selections import Frames
-from gradlab.report.summary_columns import MEASURES, fixed, measured, plus_minus
+from gradlab.report.summary_columns import fixed, measured, measures_of, plus_minus
+from gradlab.tables import score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,14 +149,15 @@ def _headline(row: dict[str, Any], outcome: Shown) -> str:
 def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     if not len(steps) or not row:
         return ""
-    loss, accuracy = selections.course(steps, "train_loss"), selections.course(steps, "val_accuracy")
+    good = score.of_row(row)
+    loss, course = selections.course(steps, "train_loss"), selections.course(steps, good.column)
     text = f"training loss {number(loss.median[0])}"
     if len(loss.at) > 1:
         text += f" → {measured(row['train_loss_mean'])}{plus_minus(row['train_loss_ci95'], number)}"
-    if np.isfinite(accuracy.median).any():
-        text += f"; validation accuracy {accuracy.median[0]:.3f}"
-        if len(accuracy.at) > 1:
-            text += f" → {row['val_accuracy_mean']:.3f}{plus_minus(row['val_accuracy_ci95'], fixed(3))}"
+    if np.isfinite(course.median).any():
+        text += f"; {good.name} {course.median[0]:.3f}"
+        if len(course.at) > 1:
+            text += f" → {row[good.mean]:.3f}{plus_minus(row[good.half_width], fixed(3))}"
     return text
 
 
@@ -209,11 +211,12 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
     named = max(14, min(width // 2, width - 24))  # what the place, the accuracy and a verdict leave
     room = width - 5 - (named if merge else needed) - 12
     kept = set()
-    for measure in sorted(MEASURES, key=lambda measure: measure.rank):
+    every = measures_of(ranked)
+    for measure in sorted(every, key=lambda measure: measure.rank):
         if room >= measure.width or measure.rank == 0:
             kept.add(measure.column)
             room -= measure.width
-    measures = [measure for measure in MEASURES if measure.column in kept]
+    measures = [measure for measure in every if measure.column in kept]
     table.add_column("#", justify="right", no_wrap=True)
     if merge:
         table.add_column("cell", overflow="fold", width=named)
@@ -244,10 +247,11 @@ def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyph
 def _ranking_line(ranked: pd.DataFrame) -> str:
     differ = selections.varying(ranked) or ["activation"]
     best = selections.rows_of(ranked)[0]
-    accuracy = fixed(3)(best["val_accuracy_mean"]) + plus_minus(best["val_accuracy_ci95"], fixed(3))
-    text = f"Best: {selections.name_cell(best, differ)} with validation accuracy {accuracy}"
+    good = score.of_row(best)
+    value = fixed(3)(best[good.mean]) + plus_minus(best[good.half_width], fixed(3))
+    text = f"Best: {selections.name_cell(best, differ)} with {good.name} {value}"
     if len(differ) > 1 and "activation" in differ:
-        means = ranked.groupby("activation")["val_accuracy_mean"].mean().sort_values(ascending=False)
+        means = score.means(ranked).groupby(ranked["activation"]).mean().sort_values(ascending=False)
         text += ". Mean over its cells: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     return text
 

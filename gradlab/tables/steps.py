@@ -30,6 +30,15 @@ STEPS = TableSpec(
         Column("val_loss", "float", "loss", "mean loss of the whole validation split", signed=True),
         *floats(
             ("val_accuracy", "", "share of the validation split classified right"),
+        ),
+        Column(
+            "val_r2",
+            "float",
+            "",
+            "R^2 on the validation split, of numbers: the share of variance explained, -inf if an output is no number",
+            signed=True,
+        ),
+        *floats(
             ("learning_rate", "", "learning rate of this step, schedule included (empty at the last record)"),
             ("grad_norm", "loss / parameter", "L2 norm of all parameter gradients together, before clipping"),
         ),

@@ -25,6 +25,8 @@ SUMMARY = TableSpec(
         _maybe("train_loss_ci95", "loss", "half width of its 95 % interval (Student's t over seeds)"),
         _maybe("val_accuracy_mean", "", "mean over seeds of the last record's validation accuracy"),
         _maybe("val_accuracy_ci95", "", "half width of its 95 % interval"),
+        _maybe("val_r2_mean", "", "mean over seeds of the last record's R^2 on the validation split"),
+        _maybe("val_r2_ci95", "", "half width of its 95 % interval"),
         _of_layers(
             "attenuation_mean", "log10(delta_rms of layer 1 / of layer depth) at step 0, mean over seeds"
         ),

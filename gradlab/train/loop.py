@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from gradlab.data import Dataset
 from gradlab.nn import statistics as st
 from gradlab.nn.buffered import buffered_pass
 from gradlab.nn.cuda_graph import CapturedPass
+from gradlab.nn.explained import Explained
 from gradlab.nn.lsuv import scale_to_unit_variance
 from gradlab.nn.mlp import StackedMLP, build_mlp
 from gradlab.parts import record_schedule
@@ -43,8 +45,14 @@ REPORT_SECONDS = 0.1
 
 Shown = Mapping[str, "NDArray[np.float64]"]
 Watch = Callable[[int, int, "Shown | None"], None]
-SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_r2")
 """What a live display is told of steps.csv, beside all of layers.csv."""
+
+
+def targets_tensor(targets: NDArray[Any], device: str, dtype: torch.dtype) -> Tensor:
+    """Classes as they are, numbers in the number format."""
+    tensor = torch.as_tensor(targets)
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
 
 
 def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
@@ -58,7 +66,7 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
         depth=bound.network.depth,
         width=bound.network.width,
         features=dataset.features,
-        outputs=bound.training.loss.units(dataset.classes),
+        outputs=bound.training.loss.outputs(dataset),
         seeds=stack.seeds,
         dtype=getattr(torch, cell.dtype),
         device=cell.device,
@@ -101,9 +109,10 @@ class Training:
         self.mlp = build_stack(stack, dataset)
         dtype, device = getattr(torch, cell.dtype), cell.device
         self.x_train = torch.as_tensor(dataset.x_train).to(device, dtype)
-        self.y_train = torch.as_tensor(dataset.y_train).to(device)
+        self.y_train = targets_tensor(dataset.y_train, device, dtype)
         self.x_val = torch.as_tensor(dataset.x_val).to(device, dtype)
-        self.y_val = torch.as_tensor(dataset.y_val).to(device)
+        self.y_val = targets_tensor(dataset.y_val, device, dtype)
+        self.task = dataset.task
         self.schedule = bound.recording.schedule
         self.rate = bound.training.rate
         self.loss = bound.training.loss.begin()
@@ -163,10 +172,12 @@ class Training:
             self._plain_step(step)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
-        """The next batch of every replica: [replica, batch, feature] and [replica, batch]."""
+        """The next batch of every replica: [replica, batch, feature], and [replica, batch] classes or [replica, batch,
+        output] numbers."""
         rows = self.stream.next().to(self.x_train.device)
-        flat = rows.reshape(-1)
-        return self.x_train.index_select(0, flat).view(*rows.shape, -1), self.y_train[flat].view(rows.shape)
+        flat, targets = rows.reshape(-1), self.y_train.shape[1:]
+        x = self.x_train.index_select(0, flat).view(*rows.shape, -1)
+        return x, self.y_train[flat].view(*rows.shape, *targets)
 
     def _plain_step(self, step: int) -> None:
         x, y = self._batch()
@@ -215,12 +226,17 @@ class Training:
             for sensor in self.sensors:
                 sensor.after_update()
         scalars["train_loss"] = losses
-        scalars["train_accuracy"] = st.share(correct(outputs, y))
+        if "val_accuracy" in scalars:
+            scalars["train_accuracy"] = st.share(correct(outputs, y, self.loss.threshold))
         scalars["grad_norm"] = norms
         scalars["learning_rate"] = torch.full_like(norms, torch.nan if last else self.rate(step))
         wide = scalars["val_loss"].dtype
         row = {name: numbers.to(wide) for name, numbers in scalars.items()}
-        record = {STEPS.name: taken(STEPS, row, missing=["learning_rate"] if last else [])}
+        missing = [
+            name for name in STEPS.recorded if name not in row
+        ]  # an accuracy of numbers, an R^2 of classes
+        row |= {name: torch.full_like(row["val_loss"], torch.nan) for name in missing}
+        record = {STEPS.name: taken(STEPS, row, [*missing, *(["learning_rate"] if last else [])])}
         self.book.add(step, record | {sensor.table.name: sensor.finish() for sensor in self.sensors})
         phases.lap("recording")
 
@@ -266,10 +282,11 @@ class Training:
         self.optimizer.step(gradients, self.rate(step))
 
     def _evaluate(self) -> dict[str, Tensor]:
-        """Loss and accuracy of every replica on the whole validation split, in eval mode."""
+        """Loss of every replica on the whole validation split, in eval mode; its accuracy, or its R^2 of numbers."""
         replicas, rows = len(self.stack.seeds), len(self.y_val)
         loss = torch.zeros(replicas, dtype=st.wide_dtype(self.x_val), device=self.x_val.device)
         right = torch.zeros_like(loss)
+        explained = Explained(self.y_val) if self.task == "regression" else None
         forward = self.buffered.infer if self.buffered else self.mlp
         with self.mlp.evaluating():
             for start in range(0, rows, EVALUATION_ROWS):
@@ -277,11 +294,17 @@ class Training:
                     self.x_val[start : start + EVALUATION_ROWS],
                     self.y_val[start : start + EVALUATION_ROWS],
                 )
-                labels = y.expand(replicas, -1)
+                targets = y.expand(replicas, *y.shape)
                 outputs = forward(x.expand(replicas, -1, -1))
-                loss += self.loss.of(outputs, labels).to(loss.dtype) * len(y)
-                right += correct(outputs, labels).sum(dim=1)
-        return {"val_loss": loss / rows, "val_accuracy": right / rows}
+                loss += self.loss.of(outputs, targets).to(loss.dtype) * len(y)
+                if explained is not None:
+                    explained.add(outputs, targets)
+                elif self.task == "classification":
+                    right += correct(outputs, targets, self.loss.threshold).sum(dim=1)
+        found = {"val_loss": loss / rows}
+        if explained is not None:
+            return found | ({"val_r2": explained.share()} if explained.defined else {})
+        return found | ({"val_accuracy": right / rows} if self.task == "classification" else {})
 
     def _for_display(self) -> Shown:
         """What a live display shows and judges of the newest record."""

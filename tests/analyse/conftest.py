@@ -61,7 +61,11 @@ def build_cell(
                     row |= more
                 rows.append(row)
             run = {"train_loss": 2.3 - 2.2 * done, "train_accuracy": 0.1 + 0.88 * done}
-            run |= {"val_loss": 2.3 - 2.0 * done, "val_accuracy": 0.1 + 0.83 * done + 0.001 * seed * done}
+            run |= {
+                "val_loss": 2.3 - 2.0 * done,
+                "val_accuracy": 0.1 + 0.83 * done + 0.001 * seed * done,
+                "val_r2": float("nan"),
+            }
             runs.append(
                 {**columns, "seed": seed, "step": step, **run, "learning_rate": 0.03, "grad_norm": 1.0}
             )

@@ -37,7 +37,7 @@ def test_run_as_json_is_one_document_and_the_summarys_row(gradlab) -> None:  # t
     with (out / "summary.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     for name, value in document["summary"].items():
-        assert row[name] == str(value) or float(row[name]) == value
+        assert row[name] == ("" if value is None else str(value)) or float(row[name]) == value
     assert gradlab("run", *TINY, "--json").json["summary"] == document["summary"], "shown again, not trained"
 
 

@@ -81,6 +81,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "network.residual": ("pre", "pre"),
     "data.name": ("moons", "moons"),
     "data.target": ("a, b", "a, b"),
+    "data.task": ("regression", "regression"),
     "training.optimizer": ("adam", "adam"),
     "training.lr": ("1e-3", 1e-3),
     "training.schedule": ("cosine:warmup=10", "cosine:warmup=10"),

@@ -626,7 +626,12 @@ WRONG: list[tuple[str, str, str]] = [
     ("--loss", "own_parts:Learns", "has parameters of its own"),
     ("--loss", "own_parts:built_loss:reduction=sum", "is built already and takes no arguments"),
     ("--loss", "own_parts:quits", "own_parts:quits failed: SystemExit: 7"),
-    ("--loss", "torch.nn:BCELoss", "torch.nn:BCELoss failed: ValueError"),
+    (
+        "--loss",
+        "torch.nn:BCELoss",
+        "torch.nn:BCELoss failed: RuntimeError: all elements of input should be between",
+    ),
+    ("--loss", "torch.nn:HuberLoss", "torch.nn:HuberLoss takes numbers or labels of 0 or 1, moons"),
     ("--data", "own_parts:raises", "own_parts:raises failed: ArithmeticError: not today"),
     ("--data", "own_parts:quits", "own_parts:quits failed: SystemExit: 7"),
     ("--data", "own_parts:one_class", "all 60 rows are of one class"),

@@ -136,6 +136,30 @@ def test_seeds_of_another_stack_are_judged_by_themselves() -> None:
         for seeds, factor in (((0, 1), 0.2), ((2,), 1.0)):
             delta = 0.1 * factor ** np.arange(21.0)[::-1] * np.ones((len(seeds), 1))
             progress.record(CELLS[0], step, {"delta_rms": delta, "seeds": np.array(seeds)})
-    assert progress._newest is not None and progress._newest.verdicts() == [("healthy", "1/1")]
+    assert progress._verdicts_of is not None and progress._verdicts_of() == [("healthy", "1/1")]
     assert progress._of_seeds[0, 1].verdicts() == [("vanishing", "2/2")]
     progress.end()
+
+
+def test_a_model_of_ones_own_is_shown_by_path_and_type_and_asked_only_for_pictures() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(Console(file=stream, width=60, height=30, force_terminal=True), clock=clock)
+    asked = []
+
+    def newest() -> tuple[int, list[str], dict[str, object]]:
+        asked.append(clock.now)
+        clock.now += 0.01  # what it takes to know is a hundredth of the time until the next picture
+        numbers = {"delta_rms": np.array([[1e-3, 0.1]]), "train_loss": 0.7, "val_r2": 0.25}
+        return len(asked), ["body.0 Linear", "head Conv1d"], numbers
+
+    progress.start("mynets:net, on t.csv", 1000, lambda: [("vanishing", "1/1")])
+    for step in range(1000):
+        clock.now += 0.01
+        progress.advance_to(step + 1, newest)
+    said = progress.picture(clock.now).plain
+    progress.end()
+    assert 8 <= len(asked) <= 11
+    assert "mynets:net, on t.csv, step" in said and "loss 0.7, R^2 0.25" in said
+    assert "body.0 Linear " in said and "  head Conv1d " in said
+    assert "delta reaches" not in said, "there is one hidden layer"
+    assert "verdict so far: vanishing (1/1 seeds)" in said

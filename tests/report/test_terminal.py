@@ -12,7 +12,7 @@ from synthetic_results import STEPS, Made, delta, make
 from gradlab.report import html, selections, tables
 from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.selections import against_best, shown_layers
-from gradlab.report.summary_columns import MEASURES
+from gradlab.report.summary_columns import MEASURES, measures_of
 from gradlab.report.terminal import print_compare, print_run
 
 GRID = make(("sigmoid", "relu", "tanh"), (5, 20))
@@ -154,7 +154,7 @@ def test_page_paper_and_terminal_show_the_same_numbers_under_the_heads_of_one_de
     paper = [line.strip("| ").split(" | ") for line in tables.markdown(made).splitlines() if "|" in line]
     page = html.ranking_table(made)  # type: ignore[arg-type]
     best = selections.rows_of(selections.ranking(made.summary))[0]
-    for measure in MEASURES:
+    for measure in measures_of(made.summary):
         assert fields[heads.index(measure.terminal)] == measure.on_terminal(best)
         at = [head for head, _ in page["heads"]].index(measure.page)
         assert page["rows"][0]["fields"][at].text == measure.on_page(best)

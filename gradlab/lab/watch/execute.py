@@ -8,7 +8,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 
 from gradlab import data
@@ -25,6 +24,7 @@ from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.provenance import provenance
 from gradlab.lab.summary_builder import summary_table
 from gradlab.lab.watch.keys import without_meaning
+from gradlab.lab.watch.live import Live, Screen, size_of
 from gradlab.lab.watch.source import named
 from gradlab.lab.watch.training import Job, Watched, train
 from gradlab.store.folder import Claim, ResultsFolder
@@ -36,11 +36,16 @@ from gradlab.tables.table import join, of_rows, repeated
 
 
 def watch(
-    model: str, request: Request, batches: str = "", say: Callable[[str], None] = lambda _: None
+    model: str,
+    request: Request,
+    batches: str = "",
+    say: Callable[[str], None] = lambda _: None,
+    screen: Screen | None = None,
 ) -> Results:
     """Train `model` (`package.module:Attr`) as the request says and write its results folder.
 
     batches: `package.module:Attr` of the user's own batches; the request's data set when empty.
+    screen: what shows the training while it goes on.
     After Ctrl-C the step is finished and what is recorded is written, marked as unfinished; the same request starts
     again then. Raises Interrupted after that, and UserError with every problem, also when the folder holds something
     else.
@@ -59,13 +64,17 @@ def watch(
     dataset = digest = None
     if not batches:
         where = request.where("data.name")
-        dataset = attempt(problems, lambda: data.load(config.data.name, config.data.target, where))
+        named_data = (config.data.name, config.data.target, where, config.data.task)
+        dataset = attempt(problems, lambda: data.load(*named_data))
         digest = None if dataset is None else dataset.digest
+    if taught and dataset:
+        attempt(problems, lambda: taught.loss.check_task(dataset, request.where("training.loss")))
     if problems:
         raise UserError(problems)
     training = taught.section
     identity = [
         RECIPE,
+        *([config.data.task] if batches and config.data.task != data.AUTO else []),
         *(
             (s.text, s.source)
             for s in (made, own, *taught.own.values(), *recording.own.values())
@@ -87,12 +96,21 @@ def watch(
     job = Job(
         model=made, dataset=dataset, batches=own, training=taught,
         recording=recording, dtype=getattr(torch, config.run.dtype), device=device,
+        task=config.data.task, where=request.where,
     )  # fmt: skip
     source = config.data.name if dataset is not None else batches
     try:
         folder.prepare()  # what cannot be written is known before the training
         try:
-            _fill(folder, job, _cell_columns_of(cell, model, source, training), request, say)
+            columns = _cell_columns_of(cell, model, source, training)
+            live = (
+                None
+                if screen is None
+                else Live(screen, columns, None if dataset is None else dataset.chance, [])
+            )
+            if live is not None:
+                live.start(f"{model}, on {source}", len(seeds) * (training.steps + 1))
+            _fill(folder, job, columns, request, say, live)
         except UserError:  # what the user's model or batches did wrong
             folder.forget()
             raise
@@ -104,13 +122,18 @@ def watch(
 
 
 def _fill(
-    folder: ResultsFolder, job: Job, columns: dict[str, Any], request: Request, say: Callable[[str], None]
+    folder: ResultsFolder,
+    job: Job,
+    columns: dict[str, Any],
+    request: Request,
+    say: Callable[[str], None],
+    live: Live | None,
 ) -> None:
     """Train every seed and write the tables. Raises Interrupted where the user stopped it, after writing."""
     started, seeds = perf_counter(), folder.claim.seeds
     with Interrupt() as interrupt:
-        done = _train(job, seeds, interrupt, say)
-        _write(folder, columns | _size_of(done[0]), done, job, request, started)
+        done = _train(job, seeds, interrupt, say, live)
+        _write(folder, columns | size_of(done[0].layers), done, job, request, started)
         if not _whole(done, seeds):
             say(
                 f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded "
@@ -119,12 +142,17 @@ def _fill(
             raise Interrupted
 
 
-def _train(job: Job, seeds: Sequence[int], interrupt: Interrupt, say: Callable[[str], None]) -> list[Watched]:
+def _train(
+    job: Job, seeds: Sequence[int], interrupt: Interrupt, say: Callable[[str], None], live: Live | None
+) -> list[Watched]:
     """One seed after another, until the user asks to stop; the first one has a record in any case."""
     done: list[Watched] = []
     for seed in seeds:
         if not (done and interrupt.asked):
-            done.append(train(job, seed, lambda: interrupt.asked))
+            done.append(train(job, seed, lambda: interrupt.asked, live))
+            if live is not None:
+                live.finished.append((done[-1].layers, done[-1].steps))
+                live.forget()
             stopped = done[-1].stopped
             say(f"seed {seed}: {job.training.section.steps if stopped is None else stopped + 1} steps")
     return done
@@ -149,13 +177,6 @@ def _cell_columns_of(cell: str, model: str, source: str, training: Training) -> 
         "lr": training.lr,
         "dataset": source,
     }
-
-
-def _size_of(watched: Watched) -> dict[str, int]:
-    """The depth and width of what was recorded: its rows but the last, and the widest."""
-    layers = watched.layers.columns
-    fan_out = layers["fan_out"][np.isfinite(layers["fan_out"].astype(float))]
-    return {"depth": int(layers["layer"].max()) - 1, "width": int(max(fan_out)) if len(fan_out) else 0}
 
 
 def _write(

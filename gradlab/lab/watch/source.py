@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.grammar import parse_item
 from gradlab.base.own import Own, load_own, users_code
+from gradlab.data import Dataset
+from gradlab.parts.losses import Loss
 
 Batch = tuple[Any, Tensor]
-KNOWN_SIZES = ("features", "classes")
+KNOWN_SIZES = ("features", "classes", "outputs")
 
 
 def named(text: str, where: str) -> Own:
@@ -29,13 +31,17 @@ def named(text: str, where: str) -> Own:
 def make_model(model: Own, sizes: dict[str, int], where: str = "MODEL") -> nn.Module:
     """A new model: the module itself copied, or what its class or function makes.
 
-    sizes: `features` and `classes` of the data, given to a function that has parameters of these names.
+    sizes: of the data (`sizes_of`), given to a function that has parameters of these names.
     Raises ConfigError when it fails or makes something else.
     """
     with users_code(where, f"{model.text} failed"):
         if isinstance(model.attribute, nn.Module):
             return copy.deepcopy(model.attribute)
         parameters = inspect.signature(model.attribute).parameters
+        asked = parameters.get("classes")
+        if sizes and "classes" not in sizes and asked and asked.default is inspect.Parameter.empty:
+            message = f"{model.text} asks for the number of classes, and the targets are none"
+            raise ConfigError(Problem(where, message, "a function of features and outputs"))
         made = model.attribute(
             **{name: sizes[name] for name in KNOWN_SIZES if name in parameters and name in sizes}
         )
@@ -44,6 +50,13 @@ def make_model(model: Own, sizes: dict[str, int], where: str = "MODEL") -> nn.Mo
             Problem(where, f"{model.text} gave {type(made).__name__}", "a torch.nn.Module, or what makes one")
         )
     return made
+
+
+def sizes_of(dataset: Dataset, loss: Loss) -> dict[str, int]:
+    """What a model is made for: the features, the outputs (one for each class, number or label; one for two classes
+    where the loss takes them so), and the classes where there are any."""
+    sizes = {"features": dataset.features, "outputs": loss.outputs(dataset)}
+    return sizes | ({"classes": dataset.classes} if dataset.classes else {})
 
 
 def batches_of(source: Own, seed: int, where: str = "--batches") -> Iterator[Batch]:

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from gradlab.base import generators
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.base.own import Own, users_code
-from gradlab.config.bound import BoundRecording, BoundTraining
+from gradlab.config.bound import BoundRecording, BoundTraining, Where, flag_of
 from gradlab.data import Dataset
-from gradlab.lab.watch.source import Batch, batches_of, make_model, moved
-from gradlab.parts.losses import correct
+from gradlab.data.dataset import AUTO
+from gradlab.lab.watch.criterion import Objective
+from gradlab.lab.watch.live import Live
+from gradlab.lab.watch.source import Batch, batches_of, make_model, moved, sizes_of
+from gradlab.nn.explained import Explained
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.units import dense_values, tensors
@@ -25,6 +28,7 @@ from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table
 from gradlab.train import EVALUATION_ROWS
 from gradlab.train.batches import BatchStream
+from gradlab.train.loop import targets_tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,11 @@ class Watched:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to train: the model, its data (a data set, or the user's batches), and how."""
+    """What to train: the model, its data (a data set, or the user's batches), and how.
+
+    task:  what the targets of the user's batches are; of a data set it is the data set's
+    where: how an error names the place of a key
+    """
 
     model: Own
     dataset: Dataset | None
@@ -49,32 +57,35 @@ class Job:
     recording: BoundRecording
     dtype: torch.dtype
     device: str
+    task: str = AUTO
+    where: Where = flag_of
 
 
-def train(job: Job, seed: int, asked: Callable[[], bool] = lambda: False) -> Watched:
+def train(
+    job: Job, seed: int, asked: Callable[[], bool] = lambda: False, live: Live | None = None
+) -> Watched:
     """Train and record with one seed. Torch's global generators are seeded with it and restored afterwards.
 
-    asked: whether to stop after the step that is going on. Raises ConfigError for whatever the user's model, batches
-    or optimiser cannot do.
+    asked: whether to stop after the step that is going on; live: what shows it meanwhile. Raises ConfigError for
+    whatever the user's model, batches or optimiser cannot do.
     """
     with generators.seeded(seed, job.device):
-        return _Loop(job, seed).run(asked)
+        return _Loop(job, seed).run(asked, live)
 
 
 class _Loop:
     def __init__(self, job: Job, seed: int) -> None:
         self.job, self.seed, training = job, seed, job.training.section
-        sizes = (
-            {} if job.dataset is None else {"features": job.dataset.features, "classes": job.dataset.classes}
-        )
-        model = make_model(job.model, sizes)
+        dataset = job.dataset
+        model = make_model(job.model, {} if dataset is None else sizes_of(dataset, job.training.loss))
         with _users(f"{job.model.text} failed to go to {job.device} as {job.dtype}"):
             self.model = model.to(job.device, job.dtype)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = job.training.optimizer.for_model(parameters, training.lr)
-        self.loss = job.training.loss.begin()
+        task = job.task if dataset is None else dataset.task
+        self.objective = Objective(job.training.loss, task, job.where)
         self.rate = job.training.rate
         self.batches, probe = self._data()
         self.recorder = Recorder(
@@ -87,7 +98,7 @@ class _Loop:
         )
         self.rows: list[tuple[int, dict[str, float | Tensor]]] = []
 
-    def run(self, asked: Callable[[], bool]) -> Watched:
+    def run(self, asked: Callable[[], bool], live: Live | None = None) -> Watched:
         last, stopped = self.job.training.section.steps, None
         with self.recorder:
             for step in range(last + 1):
@@ -97,6 +108,9 @@ class _Loop:
                 recorded = self.recorder.recording or step in (0, last)
                 with _users(f"{self.job.model.text} failed on a batch (step {step})"):
                     self._step(step, recorded, last)
+                if live is not None:
+                    done = len(live.finished) * (last + 1) + step + 1
+                    live.after_step(done, step, self.model, self._newest, self._tables)
         layers = self.recorder.table()
         if len(layers) and layers.columns["layer"].max() < 2:
             hint = "gradlab.Recorder records it in a loop of your own"
@@ -110,7 +124,7 @@ class _Loop:
         self.optimizer.zero_grad()
         row: dict[str, float | Tensor] = self._evaluate() if recorded else {}
         outputs = self._outputs(inputs)
-        loss = self._loss(outputs, targets)
+        loss = self.objective.loss(outputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self.recorder.step(optimizer=self.optimizer if step < last else None)
         limit = self.job.training.section.clip
@@ -124,7 +138,8 @@ class _Loop:
             nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         if recorded:
             row["train_loss"] = loss.detach()
-            row["train_accuracy"] = _accuracy(outputs.detach(), targets)
+            if (accuracy := self.objective.accuracy(outputs.detach(), targets)) is not None:
+                row["train_accuracy"] = accuracy
             row["grad_norm"] = float("nan") if norm is None else norm
             row["learning_rate"] = float("nan") if step == last else self.rate(step)
             self.rows.append((step, row))
@@ -143,7 +158,7 @@ class _Loop:
                 (moved(x, job.device, job.dtype), moved(y, job.device, job.dtype)) for x, y in found
             ), probe
         x = torch.as_tensor(job.dataset.x_train).to(job.device, job.dtype)
-        y = torch.as_tensor(job.dataset.y_train).to(job.device)
+        y = targets_tensor(job.dataset.y_train, job.device, job.dtype)
         return self._stream(x, y), x[: job.recording.probe]
 
     def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
@@ -165,31 +180,37 @@ class _Loop:
             )
         return found[0]
 
-    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The configured loss on classes; the squared error, summed over outputs, on floating targets."""
-        if targets.is_floating_point():
-            if outputs.shape != targets.shape:
-                raise ConfigError(_misfit(outputs, targets))
-            return (outputs - targets).square().flatten(1).sum(dim=1).mean()
-        flat, labels = _by_label(outputs, targets)
-        return self.loss.of(flat, labels).sum()
-
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float | Tensor]:
-        """Loss and accuracy on the whole validation split; nothing where the batches are the user's."""
+        """Loss on the whole validation split, with accuracy or R^2; nothing where the batches are the user's."""
         dataset = self.job.dataset
         if dataset is None:
             return {}
         x = torch.as_tensor(dataset.x_val).to(self.job.device, self.job.dtype)
-        y = torch.as_tensor(dataset.y_val).to(self.job.device)
+        y = targets_tensor(dataset.y_val, self.job.device, self.job.dtype)
         loss, right = 0.0, 0.0
+        explained = Explained(y) if dataset.task == "regression" else None
         with evaluation(self.model):
             for start in range(0, len(y), EVALUATION_ROWS):
-                part, labels = x[start : start + EVALUATION_ROWS], y[start : start + EVALUATION_ROWS]
+                part, targets = x[start : start + EVALUATION_ROWS], y[start : start + EVALUATION_ROWS]
                 outputs = self._outputs(part)
-                loss += float(self._loss(outputs, labels)) * len(labels)
-                right += float(_accuracy(outputs, labels)) * len(labels)
-        return {"val_loss": loss / len(y), "val_accuracy": right / len(y)}
+                loss += float(self.objective.loss(outputs, targets)) * len(targets)
+                if explained is not None:
+                    self.objective.explain(explained, outputs, targets)
+                elif (accuracy := self.objective.accuracy(outputs, targets)) is not None:
+                    right += float(accuracy) * len(targets)
+        found: dict[str, float | Tensor] = {"val_loss": loss / len(y)}
+        if explained is not None:
+            return found | ({"val_r2": explained.share()} if explained.defined else {})
+        return found | ({"val_accuracy": right / len(y)} if dataset.task == "classification" else {})
+
+    def _newest(self) -> dict[str, float]:
+        """The numbers of the newest row of steps.csv."""
+        return {name: float(value) for name, value in self.rows[-1][1].items()} if self.rows else {}
+
+    def _tables(self) -> tuple[Table, Table]:
+        """The rows so far of layers.csv and steps.csv."""
+        return self.recorder.table(), self._step_table()
 
     def _step_table(self) -> Table:
         columns: dict[str, Any] = {
@@ -203,7 +224,7 @@ class _Loop:
                 name in row and not (name == "learning_rate" and np.isnan(float(row[name])))
                 for _, row in self.rows
             ]
-            applies[name] = np.array(there) & ~(np.isnan(columns[name]) & (name == "train_accuracy"))
+            applies[name] = np.array(there)
         return Table(columns, applies, STEPS.kinds)
 
 
@@ -217,24 +238,3 @@ def _users(what: str) -> Iterator[None]:
         if isinstance(error.__cause__, torch.OutOfMemoryError):
             raise error.__cause__ from None
         raise
-
-
-def _by_label(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs [1, label, class] and labels [1, label]; targets of any shape, the class on the outputs' last axis."""
-    if outputs.dim() < 2 or outputs.shape[:-1] != targets.shape:
-        raise ConfigError(_misfit(outputs, targets))
-    return outputs.reshape(1, -1, outputs.shape[-1]), targets.reshape(1, -1)
-
-
-def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor | float:
-    if targets.is_floating_point():
-        return float("nan")
-    flat, labels = _by_label(outputs, targets)
-    return correct(flat, labels).double().mean()
-
-
-def _misfit(outputs: Tensor, targets: Tensor) -> Problem:
-    shapes = f"outputs {[*outputs.shape]} do not fit the targets {[*targets.shape]}"
-    return Problem(
-        "MODEL", shapes, "[..., classes] for whole-number targets, the same shape for floating ones"
-    )

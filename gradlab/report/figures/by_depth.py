@@ -10,6 +10,7 @@ from gradlab.report import axes
 from gradlab.report.families import chosen, families, left_out_note
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Frames
+from gradlab.tables import score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,13 +52,14 @@ def draw_by_depth(ax: Axes, summary: pd.DataFrame, column: str, title: str) -> i
 
 
 def draw(data: Frames) -> Figure | None:
-    """Validation accuracy and attenuation against depth; None where all cells have one depth."""
+    """Validation accuracy (or R^2) and attenuation against depth; None where all cells have one depth."""
     if data.summary["depth"].nunique() < 2:
         return None
     figure = axes.new_figure(3.4)
     left, right = figure.subplots(1, 2)
-    draw_by_depth(left, data.summary, "val_accuracy", "validation accuracy, last record")
-    left.set_ylim(0, 1.02)
+    good = score.of_table(data.summary)
+    draw_by_depth(left, data.summary, good.column, f"{good.name}, last record")
+    left.set_ylim(good.low, 1.02)
     out = draw_by_depth(
         right, data.summary, "attenuation", r"attenuation at step 0 ($\log_{10}$ of first / last $\delta$)"
     )

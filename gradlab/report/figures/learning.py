@@ -1,4 +1,4 @@
-"""How one cell learns: loss and accuracy over the steps."""
+"""How one cell learns: loss, and accuracy or R^2, over the steps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import numpy as np
 from gradlab.report import axes, selections
 from gradlab.report.axes import Decades
 from gradlab.report.figure_spec import FigureSpec
-from gradlab.report.quantities import ACCURACIES, LOSSES
+from gradlab.report.quantities import LOSSES, SCORES
 from gradlab.report.selections import Array, Frames
+from gradlab.tables import score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+FLOOR = -1.0
+"""the lowest R^2 that is drawn: an untrained net may be far below, and what matters is between 0 and 1"""
 
 
 def needs_decades(values: Array) -> bool:
@@ -40,26 +45,31 @@ def draw_loss(ax: Axes, data: Frames) -> None:
     axes.legend(ax)
 
 
-def draw_accuracy(ax: Axes, data: Frames) -> None:
-    """Accuracy against step, from 0 to 1."""
-    for nth, (column, label) in enumerate(ACCURACIES.items()):
+def draw_score(ax: Axes, data: Frames) -> None:
+    """Accuracy against step, from 0 to 1; R^2 where numbers are learned."""
+    good = score.of_table(data.steps)
+    lowest = [0.0]
+    for nth, (column, label) in enumerate(SCORES.items()):
+        if column not in data.steps:
+            continue
         found = selections.course(data.steps, column)
         if np.isfinite(found.median).any():
             axes.draw_profile(ax, found, nth, label)
-    axes.dress(ax, "accuracy", "step")
+            lowest += [float(value) for value in found.low if np.isfinite(value)]
+    axes.dress(ax, good.short, "step")
     axes.step_axis(ax, np.asarray(data.steps["step"], dtype=np.float64))
-    ax.set_ylim(-0.02, 1.02)
+    ax.set_ylim(max(min(lowest), FLOOR) - 0.02, 1.02)
     axes.legend(ax)
 
 
 def draw(data: Frames) -> Figure | None:
-    """Loss and accuracy against step."""
+    """Loss, and accuracy or R^2, against step."""
     if not len(data.steps):
         return None
     figure = axes.new_figure(2.8)
     left, right = figure.subplots(1, 2)
     draw_loss(left, data)
-    draw_accuracy(right, data)
+    draw_score(right, data)
     axes.headline(figure, selections.title_of(data))
     return figure
 
@@ -67,8 +77,8 @@ def draw(data: Frames) -> Figure | None:
 FIGURE = FigureSpec(
     name="learning",
     of="cell",
-    summary="loss and accuracy against step, on the training batch and on the validation split: the median seed, with "
-    "a band from the lowest to the highest",
+    summary="loss and accuracy (or R^2) against step, on the training batch and on the validation split: the median "
+    "seed, with a band from the lowest to the highest",
     draw=draw,
     order=5,
 )

@@ -8,7 +8,7 @@ from gradlab.report import axes, selections
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.figures.gradients import draw_gradient
 from gradlab.report.figures.heatmap import draw_delta_map
-from gradlab.report.figures.learning import draw_accuracy
+from gradlab.report.figures.learning import draw_score
 from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def draw(data: Frames) -> Figure | None:
     draw_gradient(panels[0, 0], data, "delta_rms")
     draw_delta_map(panels[0, 1], data, figure)
     draw_gradient(panels[1, 0], data, "weight_grad_norm")
-    draw_accuracy(panels[1, 1], data)
+    draw_score(panels[1, 1], data)
     row = selections.rows_of(data.summary)[0]
     verdict = str(row["verdict"]).replace(",", ", ") if isinstance(row["verdict"], str) else ""
     axes.headline(figure, f"{selections.title_of(data)}: {verdict}" if verdict else selections.title_of(data))

@@ -1,4 +1,4 @@
-"""The cells by their accuracy, the best on top."""
+"""The cells by their accuracy or R^2, the best on top."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from gradlab.report import axes, selections
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Frames
+from gradlab.tables import score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +19,8 @@ LABEL = 40  # characters of a cell's name on a line
 
 
 def draw(data: Frames) -> Figure | None:
-    """Validation accuracy of the cells, best on top, with 95 % intervals; beside it the attenuation."""
-    ranked = selections.ranking(data.summary)
+    """Validation accuracy (or R^2) of the cells, best on top, with 95 % intervals; beside it the attenuation."""
+    ranked, good = selections.ranking(data.summary), score.of_table(data.summary)
     names = selections.labels(ranked)
     kept = ranked.iloc[selections.ends(len(ranked), MOST_ROWS)]
     shown = [selections.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
@@ -28,7 +29,7 @@ def draw(data: Frames) -> Figure | None:
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(kept))[::-1]
     for ax, column, title in (
-        (left, "val_accuracy", "validation accuracy"),
+        (left, good.column, good.name),
         (right, "attenuation", "attenuation (decades)"),
     ):
         value = kept[f"{column}_mean"].to_numpy(dtype=float)
@@ -46,7 +47,7 @@ def draw(data: Frames) -> Figure | None:
                 va="center",
             )
         axes.dress(ax, title, "last record" if ax is left else "step 0")
-    left.set_xlim(0, 1.02)
+    left.set_xlim(good.low, 1.02)
     right.axvline(0, color="0.6", linewidth=0.7)
     left.set_yticks(places, shown)
     left.set_ylim(-0.7, len(kept) - 0.3)

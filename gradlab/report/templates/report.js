@@ -325,7 +325,7 @@
     });
   }
 
-  function coursePlot(id, names, title, range) {
+  function coursePlot(id, names, title, range, decades = true) {
     draw(id, () => {
       const traces = [];
       Object.entries(names).forEach(([column, name], n) => {
@@ -342,7 +342,7 @@
           line: { color: theme().theory, width: 1, dash: "dot" }, hovertemplate: "%{y:.3f}<extra>always guessing the commonest class</extra>" });
       }
       const values = traces.flatMap((trace) => trace.y || []).filter((v) => typeof v === "number" && v > 0);
-      const steep = !range && values.length && Math.max(...values) > 100 * Math.min(...values);
+      const steep = decades && values.length && Math.max(...values) > 100 * Math.min(...values);
       const shown = Object.keys(names).map((c) => current.course[c]).find((c) => c);
       const last = shown ? shown.m[shown.m.length - 1] : null;
       return {
@@ -423,7 +423,9 @@
     mapPlot();
     sharesPlot();
     coursePlot("plot-loss", data.losses, "Loss");
-    coursePlot("plot-accuracy", data.accuracies, "Accuracy", [-0.02, 1.02]);
+    const numbers = Boolean(current.course.val_r2);
+    byId("score-title").textContent = numbers ? "R^2" : "Accuracy";
+    coursePlot("plot-accuracy", data.scores, numbers ? "R^2" : "Accuracy", numbers ? null : [-0.02, 1.02], false);
     showRecord();
   }
 
@@ -551,7 +553,7 @@
       byId("left-out").textContent = `${data.families.lines.length} lines, evenly from the best to the worst; ` +
         `${data.families.left_out} more are in the ranking.`;
     }
-    depthPlot("plot-accuracy-depth", "accuracy", "Validation accuracy against depth", [-0.02, 1.02]);
+    depthPlot("plot-accuracy-depth", "accuracy", `${data.score} against depth`, data.score === "Validation accuracy" ? [-0.02, 1.02] : null);
     depthPlot("plot-attenuation-depth", "attenuation", "Attenuation against depth");
     profilesPlot();
   }
