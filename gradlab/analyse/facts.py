@@ -19,8 +19,8 @@ Bools = NDArray[np.bool_]
 
 READS = (
     "delta_rms", "nonfinite", "dead_fraction", "batch_dead_fraction", "zero_fraction", "saturated_fraction", "slope_sq",
-    "train_loss", "train_accuracy", "val_loss", "val_accuracy", "probe_loss", "probe_accuracy", "baseline_loss",
-    "baseline_accuracy",
+    "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_r2", "probe_loss", "probe_accuracy",
+    "baseline_loss", "baseline_accuracy",
 )  # fmt: skip
 """The columns of layers.csv and steps.csv behind these facts; a verdict names those that it reads beside them."""
 

@@ -86,9 +86,7 @@ def absent(records: Records) -> NDArray[np.bool_]:
     """
     empty = np.isnan(records.every_layer("delta_rms"))
     if "nonfinite" not in records.hidden:
-        return empty & np.concatenate(
-            [~records.rows, np.isnan(records.every_layer("delta_rms"))[..., -1:]], -1
-        )
+        return np.asarray(empty & np.concatenate([~records.rows, empty[..., -1:]], -1))
     return np.asarray(empty & ~(np.nan_to_num(records.every_layer("nonfinite")) > 0))
 
 

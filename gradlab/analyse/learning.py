@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 ACCURACIES = {
-    "val_accuracy": "validation accuracy", "probe_accuracy": "probe accuracy", "train_accuracy": "training accuracy",
+    "val_r2": "validation R^2", "val_accuracy": "validation accuracy", "probe_accuracy": "probe accuracy",
+    "train_accuracy": "training accuracy",
 }  # fmt: skip
 """Columns of steps.csv that tell whether a net learns, the first that is there."""
 
@@ -94,9 +95,10 @@ def judge_learning(records: Records, seed: int, chance: float | None = None) -> 
     by_probe = _by_probe(records, seed)
     if by_probe is not None and by_probe.learned:
         return by_probe
+    if np.isfinite(records.step("val_r2")[seed]).any():  # 0 is that of the best constant output
+        return _by_accuracy(records, seed, steps, *_known(records, "val_r2", seed), "val_r2", 0.0)
     for column in ACCURACIES:
-        accuracy = records.step(column)[seed]
-        known = np.isfinite(accuracy)
+        accuracy, known = _known(records, column, seed)
         if known.any():
             guess = records.known("baseline_accuracy")[seed] if column == "probe_accuracy" else np.nan
             level = chance if chance is not None or np.isnan(guess) else float(guess)
@@ -105,6 +107,11 @@ def judge_learning(records: Records, seed: int, chance: float | None = None) -> 
                 return found
             return by_probe
     return by_probe or _by_loss(records, seed, steps)
+
+
+def _known(records: Records, column: str, seed: int) -> tuple[Array, NDArray[np.bool_]]:
+    values = records.step(column)[seed]
+    return values, np.asarray(np.isfinite(values))
 
 
 def _is_no_accident(learning: Learning, records: Records, seed: int) -> bool:

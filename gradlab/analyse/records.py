@@ -337,7 +337,7 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
     owners = tuple(str(named.get(i, f"layer {i + 1}")) for i in range(len(layers) + bool(readout.any())))
     applied: tuple[str, ...] = ()
     if rows.activation is not None:
-        said = {}
+        said: dict[int, str] = {}
         for place_, text in zip(layer_at.tolist(), rows.activation, strict=True):
             said[place_] = said.get(place_) or text
         applied = tuple(said.get(i, "") for i in (*np.flatnonzero(kept).tolist(), len(layers)))

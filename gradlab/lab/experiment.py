@@ -19,9 +19,9 @@ from gradlab.lab.cost import check_memory, worker_count
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.job import Keep
 from gradlab.lab.observe import Observer, Silent
-from gradlab.lab.provenance import provenance
 from gradlab.lab.summary_builder import Cells
 from gradlab.store.folder import Claim, ResultsFolder
+from gradlab.store.provenance import provenance
 from gradlab.tables.cell import CELL, kinds_of
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.spec import TableSpec, names

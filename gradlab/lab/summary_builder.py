@@ -13,7 +13,7 @@ from gradlab.store.stack_result import StackResult
 from gradlab.tables import score
 from gradlab.tables.cell import CELL
 from gradlab.tables.spec import TableSpec, names
-from gradlab.tables.summary import SUMMARY
+from gradlab.tables.summary import SUMMARY, summary_table
 from gradlab.tables.table import Table, join, of_rows
 
 
@@ -100,14 +100,3 @@ class Cells:
                 "the same command trains them again",
             )
         return kept
-
-
-def summary_table(columns: Mapping[str, Any], unrecorded: Collection[str] = ()) -> Table:
-    """Columns of summary.csv with what does not exist marked: NaN where that is what it means, and what is made from a
-    table without records."""
-    applies = {
-        column.name: ~np.isnan(columns[column.name])
-        for column in SUMMARY.columns
-        if column.empty or column.of in unrecorded
-    }
-    return Table(columns, applies, SUMMARY.kinds)

@@ -12,7 +12,6 @@ from gradlab.base.errors import ConfigError, Problem
 from gradlab.recorder.checks import parameters_of
 from gradlab.recorder.task import Facts
 from gradlab.recorder.units import dense_values, real
-from gradlab.sensors.metrics import unscaled
 
 
 def facts_of_step(
@@ -32,7 +31,8 @@ def facts_of_step(
     if rate is not None:  # not every optimiser has one
         facts["learning_rate"] = rate
     if gradients:
-        facts["grad_norm"] = unscaled([_norm(gradients)], scale)[0]
+        norm = _norm(gradients)
+        facts["grad_norm"] = norm if scale is None else norm / scale.to(norm.device)
     if before and own:
         # Autograd adds to a gradient that is there; zeroing writes to it once more, or puts another in its place.
         kept = sum(before.get(id(each), -2) + accumulation == each._version for each in own)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from gradlab.analyse import Diagnosis
     from gradlab.analyse.findings import Finding
+    from gradlab.store.results import Results
     from gradlab.tables.table import Table
 
 JUDGED_AFTER = 32  # records, up to which each one is judged for `on_fault`
@@ -268,6 +269,19 @@ class Recorder:
         """Write the rows so far as layers.csv is written: what does not apply is empty."""
         write_csv(Path(path), self.table())
 
+    def save(self, folder: str | Path, *, force: bool = False) -> Results:
+        """Write the records as a results folder, which `gradlab report`, `diagnose` and `compare` read as any other.
+
+        The same model's older records in that folder are replaced. Raises UserError where it holds something else
+        (force replaces other results), GradlabError where it cannot be written, DataError while nothing is recorded.
+        """
+        from gradlab.recorder.saving import save
+
+        devices = {parameter.device.type for parameter in self.model.parameters()}
+        timings = {"seconds": self.seconds, "recording_overhead": 1 + self.overhead}
+        model = type(self.model).__qualname__
+        return save(folder, self.table(), self.steps_table(), model, min(devices), timings, force)
+
     def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
         """The verdict on the rows so far. The layer that is executed last counts as the readout.
 
@@ -370,9 +384,8 @@ class Recorder:
         record.trains = self._parameters.trains(self._updated)
         if optimizers:
             self._facts["optimizer_used"] = self._turns.name(optimizers)
-        self._facts |= facts_of_step(
-            self.model, optimizers, gradient_scale, self._gradients, self.accumulation
-        )
+        known = facts_of_step(self.model, optimizers, gradient_scale, self._gradients, self.accumulation)
+        self._facts = known | self._facts
         if loss is not None:
             self._facts["train_loss"] = loss_of(loss, len(self._ledger.seeds))
         self._run.add(self._step, self._facts)

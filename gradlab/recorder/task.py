@@ -6,6 +6,7 @@ those of the outputs at each record, without waiting for a device.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -137,7 +138,7 @@ class Task:
         with warnings.catch_warnings(), generators.kept(outputs.device.type), evaluation(holder):
             warnings.simplefilter("ignore")  # the loop has seen the criterion's own already
             try:
-                return _best_constant(self.criterion, outputs, self.targets)
+                return _best_constant(copy.deepcopy(self.criterion), outputs, self.targets)
             except Exception:  # a criterion may take none but the outputs of its model
                 return None
 
@@ -243,7 +244,7 @@ def _of_targets(targets: Any) -> Facts:
             "target_spread": float(rows.std(dim=0, correction=0).square().mean().sqrt()),
             **_commonest(targets),
             "target_distinct": float(
-                len(torch.unique(rows, dim=0)) if _kind(targets) != "classes" else len(sound.unique())
+                len(torch.unique(rows, dim=0)) if _kind(targets) != "classes" else len(torch.unique(sound))
             ),
         }
     return facts

@@ -23,8 +23,8 @@ def unit_variance(model: nn.Module, forward: Callable[[], Any]) -> list[str]:
     Weights are changed in place; frozen ones stay. Returns the paths of the modules. Draws from torch's generator.
     """
     names = {module: name for name, module in model.named_modules()}
-    order: list[nn.Module] = []
-    outputs: dict[nn.Module, Tensor] = {}
+    order: list[Any] = []
+    outputs: dict[Any, Tensor] = {}
 
     def seen(module: nn.Module, args: Any, output: Any) -> None:
         if module not in outputs:

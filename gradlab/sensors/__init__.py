@@ -13,7 +13,7 @@ from gradlab.base.registry import modules_of
 from gradlab.sensors import extra
 from gradlab.tables.layers import layer_table
 from gradlab.tables.spec import TableSpec
-from gradlab.tables.steps import STEPS
+from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
 from gradlab.tables.summary import FAILURES, SUMMARY
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def optional() -> dict[str, type[Sensor]]:
 
 
 def tables(metrics: str = "full") -> dict[str, TableSpec]:
-    """Every table there is, by name; layers.csv with the columns of `--metrics`."""
-    every = (layer_table(metrics), STEPS, SUMMARY, *(each.table for each in optional().values()), FAILURES)
+    """Every table there is, by name; layers.csv with the columns of `--metrics`, and unless these are `standard`
+    steps.csv with those of a user's own model."""
+    steps = STEPS if metrics == "standard" else STEPS_OF_ANY_MODEL
+    every = (layer_table(metrics), steps, SUMMARY, *(each.table for each in optional().values()), FAILURES)
     return {table.name: table for table in every}

@@ -9,6 +9,7 @@ from gradlab import sensors
 from gradlab.tables.cell import CELL
 from gradlab.tables.layers import FULL, LAYERS
 from gradlab.tables.spec import Column, TableSpec
+from gradlab.tables.steps import OF_ANY_MODEL, STEPS
 from gradlab.tables.summary import FAILURES
 
 INTRODUCTION = """# Metrics
@@ -32,6 +33,9 @@ def described() -> list[tuple[str, str, list[Column]]]:
         if table == LAYERS:
             full = "--metrics full"
             found.append((f"layers ({full})", f"layers.csv with {full}: further columns", list(FULL)))
+        if table == STEPS:
+            title = "steps.csv of a model of your own (watch, Recorder): further columns"
+            found.append(("steps (of your own model)", title, list(OF_ANY_MODEL)))
     return found
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
 from gradlab.tables.spec import Column, TableSpec, floats
+
+if TYPE_CHECKING:
+    from gradlab.tables.table import Table
 
 
 def _maybe(name: str, unit: str, meaning: str) -> Column:
@@ -69,3 +75,18 @@ FAILURES = TableSpec(
     ),
 )
 """Written only where a training failed."""
+
+
+def summary_table(columns: Mapping[str, Any], unrecorded: Collection[str] = ()) -> Table:
+    """Columns of summary.csv with what does not exist marked: NaN where that is what it means, and what is made from a
+    table without records."""
+    import numpy as np
+
+    from gradlab.tables.table import Table
+
+    applies = {
+        column.name: ~np.isnan(columns[column.name])
+        for column in SUMMARY.columns
+        if column.empty or column.of in unrecorded
+    }
+    return Table(columns, applies, SUMMARY.kinds)

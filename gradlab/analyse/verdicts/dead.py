@@ -10,7 +10,7 @@ from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
-from gradlab.analyse.facts import Facts
+from gradlab.analyse.facts import Bools, Facts
 from gradlab.analyse.fault import Fault, any_layer, first_layer, lasting
 from gradlab.analyse.remedy import ROOM, Remedy, batch_norm, calm, skips
 from gradlab.analyse.verdict import Style, Verdict
@@ -57,7 +57,7 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
     share = _share(facts)[list(seeds), [fault.reference for fault in faults]]
     if np.isnan(share).all():
         return "no unit of a layer passes any gradient"
-    known = ~np.isnan(share).all(0)
+    known: Bools = np.asarray(~np.isnan(share).all(0))
     mean = np.full(share.shape[1], np.nan)
     mean[known] = np.nanmean(share[:, known], 0)
     worst = int(np.nanargmax(mean))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,28 +10,19 @@ from typing import Any
 import torch
 
 from gradlab import data
-from gradlab.analyse.records import split_cells
-from gradlab.analyse.summary import summary_row
-from gradlab.base import atomic
 from gradlab.base.errors import Problem, UserError, attempt
 from gradlab.base.identity import identity_of
 from gradlab.config import Request, to_toml
 from gradlab.config.bound import bind_recording, bind_training
 from gradlab.config.plan import RECIPE, device_of
-from gradlab.config.sections import Training
 from gradlab.lab.interrupt import Interrupt, Interrupted
-from gradlab.lab.provenance import provenance
-from gradlab.lab.summary_builder import summary_table
 from gradlab.lab.watch.keys import without_meaning
-from gradlab.lab.watch.live import Live, Screen, size_of
+from gradlab.lab.watch.live import Live, Screen
 from gradlab.lab.watch.source import named
 from gradlab.lab.watch.training import Job, Watched, train
+from gradlab.recorder.saving import cell_columns, size_of, write
 from gradlab.store.folder import Claim, ResultsFolder
-from gradlab.store.results import CONFIG, Results, read_folder
-from gradlab.tables.layers import LAYERS
-from gradlab.tables.steps import STEPS
-from gradlab.tables.summary import SUMMARY
-from gradlab.tables.table import join, of_rows, repeated
+from gradlab.store.results import Results, read_folder
 
 
 def watch(
@@ -102,7 +92,9 @@ def watch(
     try:
         folder.prepare()  # what cannot be written is known before the training
         try:
-            columns = _cell_columns_of(cell, model, source, training)
+            columns = cell_columns(
+                cell, model, training.optimizer, training.lr, source, {"depth": 0, "width": 0}
+            )
             live = (
                 None
                 if screen is None
@@ -163,22 +155,6 @@ def _whole(done: Sequence[Watched], seeds: Sequence[int]) -> bool:
     return len(done) == len(seeds) and done[-1].stopped is None
 
 
-def _cell_columns_of(cell: str, model: str, source: str, training: Training) -> dict[str, Any]:
-    """The cell columns of a user's model: `own` where a column describes gradlab's nets."""
-    return {
-        "cell": cell,
-        "activation": model,
-        "depth": 0,
-        "width": 0,
-        "init": "own",
-        "norm": "own",
-        "residual": "own",
-        "optimizer": training.optimizer,
-        "lr": training.lr,
-        "dataset": source,
-    }
-
-
 def _write(
     folder: ResultsFolder,
     cell: dict[str, Any],
@@ -187,29 +163,18 @@ def _write(
     request: Request,
     started: float,
 ) -> None:
-    """The tables, the configuration, and the manifest, which names the step in which the user stopped, if so."""
-    layers, steps = (
-        join([replace(t, columns={**repeated(cell, len(t)), **t.columns}) for t in tables])
-        for tables in ([w.layers for w in done], [w.steps for w in done])
-    )
-    chance = None if job.dataset is None else job.dataset.chance
-    (records,) = split_cells(layers.frame(), steps.frame(), [*cell])
-    summary = summary_table(of_rows([summary_row(records, chance)]))
-    tables = {LAYERS.name: layers, STEPS.name: steps, SUMMARY.name: summary}
-    written = [file for name, table in tables.items() for file in folder.write(name, [table], "csv")]
+    """What was recorded, with the step in which the user stopped, if so."""
     whole = _whole(done, folder.claim.seeds)
-    manifest = {
-        **provenance({job.device}),
-        "chance": {} if chance is None else {cell["cell"]: chance},
-        "failed": [],
-        "timings": {
+    write(
+        folder,
+        cell,
+        [(each.layers, each.steps) for each in done],
+        devices={job.device},
+        timings={
             "seconds": perf_counter() - started,
             "recording_overhead": 1 + sum(each.overhead for each in done) / len(done),
         },
-        **({} if whole else {"interrupted": {"seeds": len(done), "last_step": done[-1].stopped}}),
-    }
-    try:
-        atomic.write_text(folder.file(CONFIG), to_toml(request.base, request.grid))
-        folder.finish(manifest, [*written, CONFIG], finished=whole)
-    except OSError as error:
-        raise folder.unwritable(error) from error
+        chance=None if job.dataset is None else job.dataset.chance,
+        config=to_toml(request.base, request.grid),
+        interrupted=None if whole else {"seeds": len(done), "last_step": done[-1].stopped},
+    )

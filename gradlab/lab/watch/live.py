@@ -12,6 +12,7 @@ from torch import nn
 from gradlab.analyse.records import split_cells
 from gradlab.analyse.rule import judge
 from gradlab.base.errors import DataError
+from gradlab.recorder.saving import size_of
 from gradlab.tables.table import Table, join
 
 Newest = tuple[int, list[str], Mapping[str, Any]]
@@ -85,13 +86,6 @@ class Live:
             return []
         found = judge(records, self.chance)
         return list(zip(found.verdicts, found.seeds_text.split(","), strict=True))
-
-
-def size_of(layers: Table) -> dict[str, int]:
-    """The depth and width of what was recorded: its rows but the last, and the widest."""
-    columns = layers.columns
-    fan_out = columns["fan_out"][np.isfinite(columns["fan_out"].astype(float))]
-    return {"depth": int(columns["layer"].max()) - 1, "width": int(max(fan_out)) if len(fan_out) else 0}
 
 
 def newest_delta(layers: Table, model: nn.Module) -> tuple[list[str], np.ndarray[Any, Any]]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from gradlab.lab.watch.source import Batch, batches_of, make_model, moved, sizes
 from gradlab.nn.explained import Explained
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
-from gradlab.recorder.units import dense_values, tensors
+from gradlab.recorder.units import tensors
 from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table
 from gradlab.train import EVALUATION_ROWS
@@ -87,16 +86,17 @@ class _Loop:
         task = job.task if dataset is None else dataset.task
         self.objective = Objective(job.training.loss, task, job.where)
         self.rate = job.training.rate
-        self.batches, probe = self._data()
+        self.batches, probe, targets = self._data()
         self.recorder = Recorder(
             self.model,
             probe=probe,
+            targets=targets,
+            criterion=_Criterion(self.objective),
             schedule=job.recording.section.record,
             steps=training.steps + 1,
             metrics=job.recording.section.metrics,
             seeds=(seed,),
         )
-        self.rows: list[tuple[int, dict[str, float | Tensor]]] = []
 
     def run(self, asked: Callable[[], bool], live: Live | None = None) -> Watched:
         last, stopped = self.job.training.section.steps, None
@@ -105,9 +105,8 @@ class _Loop:
                 if step and asked():
                     stopped = step - 1
                     break
-                recorded = self.recorder.recording or step in (0, last)
                 with _users(f"{self.job.model.text} failed on a batch (step {step})"):
-                    self._step(step, recorded, last)
+                    self._step(step, last)
                 if live is not None:
                     done = len(live.finished) * (last + 1) + step + 1
                     live.after_step(done, step, self.model, self._newest, self._tables)
@@ -116,50 +115,43 @@ class _Loop:
             hint = "gradlab.Recorder records it in a loop of your own"
             message = f"{self.job.model.text} has one layer with parameters"
             raise ConfigError(Problem("MODEL", message, "two or more: a verdict compares layers", hint))
-        return Watched(layers, self._step_table(), self.recorder.overhead, stopped)
+        return Watched(layers, self.recorder.steps_table(), self.recorder.overhead, stopped)
 
-    def _step(self, step: int, recorded: bool, last: int) -> None:
+    def _step(self, step: int, last: int) -> None:
         """One step; the one after the last update is recorded without another."""
         inputs, targets = next(self.batches)
         self.optimizer.zero_grad()
-        row: dict[str, float | Tensor] = self._evaluate() if recorded else {}
+        if recorded := self.recorder.recording:
+            self.recorder.add(**self._evaluate())
         outputs = self._outputs(inputs)
         loss = self.objective.loss(outputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.recorder.step(optimizer=self.optimizer if step < last else None)
-        limit = self.job.training.section.clip
-        norm = None
-        if limit or recorded:
-            gradients = [dense_values(p.grad) for p in self.model.parameters() if p.grad is not None]
-            norm = nn.utils.get_total_norm(
-                [g.to(torch.float64) if g.is_floating_point() else g for g in gradients]
-            )
-        if limit:
-            nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         if recorded:
-            row["train_loss"] = loss.detach()
             if (accuracy := self.objective.accuracy(outputs.detach(), targets)) is not None:
-                row["train_accuracy"] = accuracy
-            row["grad_norm"] = float("nan") if norm is None else norm
-            row["learning_rate"] = float("nan") if step == last else self.rate(step)
-            self.rows.append((step, row))
+                self.recorder.add(train_accuracy=accuracy)
+            if step < last:
+                self.recorder.add(learning_rate=self.rate(step))
+        self.recorder.step(optimizer=self.optimizer if step < last else None, loss=loss)
+        if limit := self.job.training.section.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         if step < last:
             self.job.training.optimizer.step_model(self.optimizer, self.rate(step))
 
-    def _data(self) -> tuple[Iterator[Batch], Any]:
-        """The batches, endlessly, and the probe: the first training rows, or the inputs of the user's first batch."""
+    def _data(self) -> tuple[Iterator[Batch], Any, Tensor]:
+        """The batches, endlessly; the probe and its targets: the first training rows, or the user's first batch."""
         job = self.job
         if job.dataset is None:
             assert job.batches is not None
-            first = next(batches_of(job.batches, self.seed))[0]
-            probe = moved(first, job.device, job.dtype)
+            probe, targets = (
+                moved(part, job.device, job.dtype) for part in next(batches_of(job.batches, self.seed))
+            )
             found = batches_of(job.batches, self.seed)
-            return (
-                (moved(x, job.device, job.dtype), moved(y, job.device, job.dtype)) for x, y in found
-            ), probe
+            endless = ((moved(x, job.device, job.dtype), moved(y, job.device, job.dtype)) for x, y in found)
+            return endless, probe, targets
         x = torch.as_tensor(job.dataset.x_train).to(job.device, job.dtype)
         y = targets_tensor(job.dataset.y_train, job.device, job.dtype)
-        return self._stream(x, y), x[: job.recording.probe]
+        rows = slice(job.recording.probe)
+        return self._stream(x, y), x[rows], y[rows]
 
     def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
         stream = BatchStream(len(x), self.job.training.section.batch_size, (self.seed,))
@@ -170,15 +162,8 @@ class _Loop:
     def _outputs(self, inputs: Any) -> Tensor:
         """The first tensor of what the model returns for a batch: one tensor, a tuple, or a dict of named inputs."""
         if isinstance(inputs, dict):
-            made = self.model(**inputs)
-        else:
-            made = self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs)
-        found = tensors(made)
-        if not found:
-            raise ConfigError(
-                Problem("MODEL", f"it returned {type(made).__name__} without a floating tensor")
-            )
-        return found[0]
+            return _first(self.model(**inputs))
+        return _first(self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs))
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float | Tensor]:
@@ -206,26 +191,29 @@ class _Loop:
 
     def _newest(self) -> dict[str, float]:
         """The numbers of the newest row of steps.csv."""
-        return {name: float(value) for name, value in self.rows[-1][1].items()} if self.rows else {}
+        table = self.recorder.steps_table()
+        return {n: float(table.columns[n][-1]) for n in STEPS.recorded if len(table) and table.applies[n][-1]}
 
     def _tables(self) -> tuple[Table, Table]:
         """The rows so far of layers.csv and steps.csv."""
-        return self.recorder.table(), self._step_table()
+        return self.recorder.table(), self.recorder.steps_table()
 
-    def _step_table(self) -> Table:
-        columns: dict[str, Any] = {
-            "seed": np.full(len(self.rows), self.seed),
-            "step": np.array([step for step, _ in self.rows]),
-        }
-        applies = {}
-        for name in STEPS.recorded:
-            columns[name] = np.array([float(row.get(name, float("nan"))) for _, row in self.rows])
-            there = [
-                name in row and not (name == "learning_rate" and np.isnan(float(row[name])))
-                for _, row in self.rows
-            ]
-            applies[name] = np.array(there)
-        return Table(columns, applies, STEPS.kinds)
+
+class _Criterion:
+    """The objective as a function of what the model returns."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def __call__(self, outputs: Any, targets: Tensor) -> Tensor:
+        return self.objective.loss(_first(outputs), targets)
+
+
+def _first(made: Any) -> Tensor:
+    found = tensors(made)
+    if not found:
+        raise ConfigError(Problem("MODEL", f"it returned {type(made).__name__} without a floating tensor"))
+    return found[0]
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""A results folder of any model's records, like one of `gradlab run`: `report`, `diagnose` and `compare` read it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradlab.analyse.records import split_cells
+from gradlab.analyse.summary import summary_row
+from gradlab.base import atomic
+from gradlab.base.identity import identity_of
+from gradlab.config.sections import Recording, Run
+from gradlab.store.folder import Claim, ResultsFolder
+from gradlab.store.provenance import provenance
+from gradlab.store.results import CONFIG, Results, read_folder
+from gradlab.tables.layers import LAYERS
+from gradlab.tables.steps import STEPS
+from gradlab.tables.summary import SUMMARY, summary_table
+from gradlab.tables.table import Table, join, of_rows, repeated
+
+
+def cell_columns(
+    cell: str, model: str, optimizer: str, rate: float, source: str, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """The cell columns of a user's model: `own` where a column describes gradlab's nets."""
+    return {
+        "cell": cell,
+        "activation": model,
+        **sizes,
+        "init": "own",
+        "norm": "own",
+        "residual": "own",
+        "optimizer": optimizer,
+        "lr": rate,
+        "dataset": source,
+    }
+
+
+def size_of(layers: Table) -> dict[str, int]:
+    """The depth and width of what was recorded: its rows but the last, and the widest."""
+    fan_out = layers.columns["fan_out"].astype(float)
+    wide = fan_out[np.isfinite(fan_out)]
+    return {
+        "depth": max(int(layers.columns["layer"].max()) - 1, 1),
+        "width": int(wide.max()) if len(wide) else 0,
+    }
+
+
+def write(
+    folder: ResultsFolder,
+    cell: Mapping[str, Any],
+    parts: Sequence[tuple[Table, Table]],
+    *,
+    devices: Collection[str],
+    timings: Mapping[str, float],
+    chance: float | None = None,
+    config: str = "",
+    interrupted: Mapping[str, Any] | None = None,
+) -> None:
+    """The tables of one cell, its summary, its configuration where there is one, and last the manifest.
+
+    parts: layers and steps of one seed after another; interrupted: where the user stopped, if so
+    Raises GradlabError where it cannot be written, and DataError where nothing was measured.
+    """
+    layers, steps = (
+        join([replace(part, columns={**repeated(cell, len(part)), **part.columns}) for part in tables])
+        for tables in zip(*parts, strict=True)
+    )
+    (records,) = split_cells(layers.frame(), steps.frame(), [*cell])
+    summary = summary_table(of_rows([summary_row(records, chance)]))
+    tables = {LAYERS.name: layers, STEPS.name: steps, SUMMARY.name: summary}
+    written = [file for name, table in tables.items() for file in folder.write(name, [table], "csv")]
+    manifest = {
+        **provenance(devices),
+        "chance": {} if chance is None else {cell["cell"]: chance},
+        "failed": [],
+        "timings": dict(timings),
+        **({} if interrupted is None else {"interrupted": dict(interrupted)}),
+    }
+    try:
+        if config:
+            atomic.write_text(folder.file(CONFIG), config)
+            written.append(CONFIG)
+        folder.finish(manifest, written, finished=interrupted is None)
+    except OSError as error:
+        raise folder.unwritable(error) from error
+
+
+def save(
+    path: str | Path,
+    layers: Table,
+    steps: Table,
+    model: str,
+    device: str,
+    timings: Mapping[str, float],
+    force: bool,
+) -> Results:
+    """One recorder's records as a results folder. Raises UserError where the folder holds something else."""
+    words = [text for text in steps.columns["optimizer_used"].tolist() if text]
+    rates = steps.columns["learning_rate"]
+    known = rates[np.isfinite(rates)]
+    seeds = tuple(dict.fromkeys(int(seed) for seed in layers.columns["seed"].tolist()))
+    rate = float(known[0]) if len(known) else float("nan")
+    cell = identity_of([model, words[:1], rate, list(layers.columns["name"][:64]), list(seeds)])
+    columns = cell_columns(
+        cell, model, words[0] if words else "unknown", rate, "a loop of one's own", size_of(layers)
+    )
+    run = Run(out=str(path), force=force)
+    folder = ResultsFolder(Claim(cell, (cell,), seeds, Recording(), run, Path(path)))
+    if folder.state() == "finished" and not force:  # the same model again: what is there is older
+        folder = ResultsFolder(
+            Claim(cell, (cell,), seeds, Recording(), run.model_copy(update={"force": True}), Path(path))
+        )
+    try:
+        folder.prepare()
+        write(folder, columns, [(layers, steps)], devices={device}, timings=timings)
+    finally:
+        folder.close()
+    return read_folder(folder.path)
