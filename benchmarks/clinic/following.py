@@ -111,7 +111,13 @@ def _scored_on_the_old(setup: Setup, inside: Callable[..., Any], outside: Callab
 
 
 def _criterion(setup: Setup, name: str) -> None:
-    setup.criterion = getattr(nn, name)()
+    loss = getattr(nn, name)()
+    if name.startswith("BCE"):  # shares for each output, whatever form the classes had
+        setup.criterion = lambda out, y: loss(
+            out.reshape(y.shape) if out.numel() == y.numel() else out, y.to(out.dtype)
+        )
+    else:
+        setup.criterion = loss
 
 
 def _weights(setup: Setup, _: Any) -> None:

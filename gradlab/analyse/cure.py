@@ -50,6 +50,7 @@ def standardise_targets(reason: str) -> Cure:
 
 
 def criterion(name: str, reason: str) -> Cure:
+    """Another criterion of torch.nn, on the outputs as they are."""
     return Cure("criterion", f"criterion = torch.nn.{name}()", reason, name)
 
 

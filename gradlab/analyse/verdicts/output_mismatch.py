@@ -85,10 +85,10 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.code("loss = criterion(outputs.squeeze(-1), y)", "give outputs and targets the same shape")
     elif task.units == 1 and "softmax" in made:
         yield cure.code("torch.sigmoid in place of the softmax, with BCELoss", "one unit needs a sigmoid")
+    elif loss == "cross_entropy" and task.units == 1 and task.distinct == 2 and task.target_max == 1:
+        yield cure.criterion("BCEWithLogitsLoss", "one output for two classes needs a sigmoid's loss")
     elif loss == "cross_entropy" and made == "softmax":
-        yield cure.criterion(
-            "NLLLoss", "give the criterion the logarithm of the shares, or leave the softmax out"
-        )
+        yield cure.code("leave the nn.Softmax out", "this criterion takes the outputs of the last linear map")
     elif loss == "binary_cross_entropy_with_logits" and made == "sigmoid":
         yield cure.criterion("BCELoss", "this criterion takes shares, or leave the sigmoid out")
     elif loss == "nll_loss" and made != "log_softmax":

@@ -20,7 +20,7 @@ MOVED = 0.05
 """Length of all updates together, of the weights' size, that even the fastest module stays below. A net that learns
 moves its weights by a multiple of this in its first hundred updates."""
 
-AIM = 1e-3
+AIM = 3e-3
 """The ratio of one update to the weights that a new rate is chosen for."""
 
 
