@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradlab.api import compare as compare
     from gradlab.api import run as run
     from gradlab.recorder.recorder import Recorder as Recorder
+    from gradlab.recorder.unit_variance import unit_variance as unit_variance
 
 _HOME = {
     "run": "gradlab.api",
@@ -27,9 +28,10 @@ _HOME = {
     "Result": "gradlab.api",
     "Recorder": "gradlab.recorder.recorder",
     "diagnose": "gradlab.analyse",
+    "unit_variance": "gradlab.recorder.unit_variance",
 }
 
-__all__ = ["Recorder", "Result", "__version__", "compare", "diagnose", "run", "theory"]
+__all__ = ["Recorder", "Result", "__version__", "compare", "diagnose", "run", "theory", "unit_variance"]
 
 
 def __dir__() -> list[str]:

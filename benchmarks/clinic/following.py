@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmarks.clinic.loop import PROBE_ROWS, outputs
+from benchmarks.clinic.loop import PROBE_ROWS
 from benchmarks.clinic.program import Setup
 from gradlab.analyse.cure import Cure
 from gradlab.recorder.unit_variance import unit_variance
@@ -121,4 +121,8 @@ def _criterion(setup: Setup, name: str) -> None:
 
 
 def _weights(setup: Setup, _: Any) -> None:
-    unit_variance(setup.model, lambda: outputs(setup, slice(PROBE_ROWS)))
+    first = slice(PROBE_ROWS)
+    probe = setup.probe
+    if probe is None:
+        probe = tuple(x[first] for x in setup.x) if isinstance(setup.x, tuple) else setup.x[first]
+    unit_variance(setup.model, probe)

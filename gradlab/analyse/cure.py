@@ -54,12 +54,9 @@ def criterion(name: str, reason: str) -> Cure:
     return Cure("criterion", f"criterion = torch.nn.{name}()", reason, name)
 
 
-def initial_weights(reason: str, code: str = "") -> Cure:
+def initial_weights(reason: str) -> Cure:
     """Weights drawn anew so that each layer's outputs have variance 1 (LSUV, Mishkin and Matas 2016)."""
-    code = (
-        code or "torch.nn.init.kaiming_normal_(layer.weight), torch.nn.init.zeros_(layer.bias) for each layer"
-    )
-    return Cure("initial-weights", code, reason)
+    return Cure("initial-weights", "gradlab.unit_variance(model, x[:256]) before the training", reason)
 
 
 def code(text: str, reason: str) -> Cure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,12 +16,19 @@ TOLERANCE, MOST = 0.1, 10
 """Distance of a layer's variance from 1, and rounds, as in the paper."""
 
 
-def unit_variance(model: nn.Module, forward: Callable[[], Any]) -> list[str]:
+def unit_variance(model: nn.Module, inputs: Any) -> list[str]:
     """Draw the weights of every linear map and convolution anew, orthogonal, and scale each, in the order in which they
-    are executed, until its outputs have variance 1 on what `forward` runs through the model; biases become 0.
+    are executed, until its outputs have variance 1 on `inputs`; biases become 0.
 
+    inputs: what the model is called with: a tensor, a tuple of positional or a dict of named arguments
     Weights are changed in place; frozen ones stay. Returns the paths of the modules. Draws from torch's generator.
     """
+
+    def forward() -> Any:
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
     names = {module: name for name, module in model.named_modules()}
     order: list[Any] = []
     outputs: dict[Any, Tensor] = {}

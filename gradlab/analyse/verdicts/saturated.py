@@ -102,10 +102,7 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     if faults[0].at_birth:
-        yield cure.initial_weights(
-            "smaller weights keep z where phi has slope",
-            "torch.nn.init.xavier_normal_(layer.weight), torch.nn.init.zeros_(layer.bias) for each layer",
-        )
+        yield cure.initial_weights("smaller weights keep z where phi has slope")
     else:
         rate = float(facts.records.known("learning_rate")[seeds[0]])
         if np.isfinite(rate):
