@@ -33,7 +33,8 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(asked.workers) as pool:
         found = []
-        for one in pool.map(judged, *zip(*forms, strict=True)):
+        everybody = asked.part == "all"
+        for one in pool.map(judged, *zip(*forms, strict=True), [everybody] * len(forms)):
             found.append(one)
             print(line(one, programs[one.name]), flush=True)
             if asked.text:
@@ -43,7 +44,7 @@ def main() -> None:
     scores = {(one.name, one.form): one.scores for one in found}
     for one in after:
         print(advice_line(one, scores), flush=True)
-    if asked.part == "all" and not asked.only:
+    if everybody and not asked.only:
         write_rows(found, after, programs)
         print(tables(found, after, programs))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,8 +14,10 @@ from benchmarks.clinic import programs
 from benchmarks.clinic.following import MECHANICAL, follow
 from benchmarks.clinic.loop import PROBE_ROWS, made, run, score
 from benchmarks.clinic.program import Program, Setup
-from gradlab import Recorder, diagnose
+from gradlab import Recorder
 from gradlab.analyse.cure import Cure
+from gradlab.analyse.findings import GRADLAB
+from gradlab.analyse.rulesets import RULESETS
 
 SEEDS = (0, 1, 2)
 
@@ -41,42 +42,42 @@ def part(name: str) -> str:
 class Judged:
     """One form of one program: what each ruleset said with each seed.
 
-    words: ruleset -> the verdicts of each seed; fired: ruleset -> of each seed the verdict and the published rule of every
-    finding
-    cures: of the first seed's diagnosis by gradlab, as (what, to); scores: how good each trained model is
+    words: ruleset -> the verdicts of each seed; fired: ruleset -> of each seed the verdict and the published rule of
+           every finding
+    scores: how good each trained model is; text: the report of the first seed
     """
 
     name: str
     form: str
     words: dict[str, list[list[str]]] = field(default_factory=dict)
     fired: dict[str, list[list[tuple[str, str]]]] = field(default_factory=dict)
-    cures: list[tuple[str, Any]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     text: str = ""
 
 
-def judged(name: str, form: str) -> Judged:
-    """form: `faulty`, `mended` or `works`."""
+def judged(name: str, form: str, others: bool) -> Judged:
+    """form: `faulty`, `mended` or `works`; others: whether the published rulesets judge it too. They get a record of
+    every step, which some of their rules ask for; gradlab gets its usual schedule."""
     torch.set_num_threads(1)
     program, found = every()[name], Judged(name, form)
     for seed in SEEDS:
         setup = made(program, seed, form == "mended")
         recorder = watched(setup)
-        layers = recorder.to_frame()
-        layers.insert(0, "depth", max(int(layers["layer"].max()) - 1, 1))
-        for one in diagnose(layers, recorder.steps_table().frame(), ruleset="all", cell_columns=()):
+        found.scores.append(score(setup))
+        if seed == SEEDS[0]:
+            found.text = recorder.report()
+        said = [recorder.diagnose()]
+        if others:
+            recorder = watched(made(program, seed, form == "mended"), "all")
+            said += [recorder.diagnose(ruleset) for ruleset in RULESETS if ruleset != GRADLAB]
+        for one in said:
             found.words.setdefault(one.ruleset, []).append([*one.verdicts])
             pairs = [(finding.verdict, finding.rule) for finding in one.findings]
             found.fired.setdefault(one.ruleset, []).append(pairs)
-        if seed == SEEDS[0]:
-            own = recorder.diagnose()
-            found.cures = [(cure.do, cure.to) for cure in own.cures]
-            found.text = recorder.report()
-        found.scores.append(score(setup))
     return found
 
 
-def watched(setup: Setup) -> Recorder:
+def watched(setup: Setup, schedule: str = "log") -> Recorder:
     """The setup trained, with the recorder that watched it."""
     first = slice(PROBE_ROWS)
     probe = setup.probe
@@ -91,6 +92,7 @@ def watched(setup: Setup) -> Recorder:
         recorder = Recorder(
             setup.model,
             probe,
+            schedule,
             steps=setup.steps,
             metrics="full",
             accumulation=setup.accumulation,
