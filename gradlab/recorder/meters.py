@@ -255,6 +255,7 @@ class ProbeMeter:
         self.record: Record | None = None
         # samples, on how many of them phi is flat for each unit [replica, unit], line
         self._units: list[tuple[Key, int, Tensor, bool]] = []
+        self._samples: list[tuple[Key, Tensor]] = []  # those of h that are compared, [replica, sample, entry]
 
     def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
         if outputs[0].numel():
@@ -275,7 +276,7 @@ class ProbeMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
-            found |= mt.alike(self.view.by_sample(h.detach()))
+            self._samples.append((call.key, mt.first_samples(self.view.by_sample(h.detach()))))
             if own := self.metrics.own:
                 found |= mt.users(own, self.view.by_unit(h, call))
             self._put(call, found)
@@ -295,6 +296,11 @@ class ProbeMeter:
             dead, shares = mt.dead_units(inactive, samples)
             record.put(keys, shares)
             self._changes(record, keys, dead)
+        of_one_shape: dict[tuple[torch.Size, torch.device], list[tuple[Key, Tensor]]] = {}
+        for key, few in self._samples:
+            of_one_shape.setdefault((few.shape, few.device), []).append((key, few))
+        for found_alike in of_one_shape.values():
+            record.put([key for key, _ in found_alike], mt.alike(torch.cat([few for _, few in found_alike])))
         self.forget()
 
     def _changes(self, record: Record, keys: Sequence[Key], dead: Tensor) -> None:
@@ -312,7 +318,7 @@ class ProbeMeter:
         self.dead.update(zip(keys, dead.unbind(), strict=True))
 
     def forget(self) -> None:
-        self._units = []
+        self._units, self._samples = [], []
         self.view.space.clear()
 
     def _put(self, call: Call, found: mt.Found) -> None:

@@ -65,6 +65,7 @@ class LayerSensor(Sensor):
         self._taken: dict[str, list[tuple[Sequence[int], Tensor]]] = {}
         self._rows: dict[str, list[st.Numbers]] = {}  # of the probe, layer by layer
         self._inside: list[Tensor] = []
+        self._samples: list[Tensor] = []  # of each layer's h on the probe, those that are compared
         self._z: list[Tensor] = []
         self._phi_inputs: list[Tensor] = []
         self._h: list[Tensor] = []
@@ -151,7 +152,7 @@ class LayerSensor(Sensor):
 
         buffered: a pass of the same stack that tells what goes by; without it, hooks do
         """
-        self._taken, self._inside, self._rows = {}, [], {}
+        self._taken, self._inside, self._rows, self._samples = {}, [], {}, []
         every = range(len(self.linears))
         self._put(every, {mt.NONFINITE: torch.zeros(len(every), self.replicas, device=self.probe.device)})
         x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
@@ -169,6 +170,10 @@ class LayerSensor(Sensor):
                     self.mlp(x)
         for column, rows in self._rows.items():
             self._put(range(len(rows)), {column: st.together(rows)})
+        self._put(
+            range(len(self._samples)), mt.alike(torch.cat(self._samples))
+        )  # the layers are of one width
+        self._samples = []
         if self._inside:
             inside, pieces = torch.stack(self._inside), self.activation.pieces
             self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
@@ -197,9 +202,8 @@ class LayerSensor(Sensor):
     def _probe_after(self, layer: int, z: Tensor, h: Tensor) -> None:
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
-        self._add(
-            mt.activation(h, self._space, self.metrics.full) | mt.alike(h) | mt.users(self.metrics.own, h)
-        )
+        self._samples.append(mt.first_samples(h))
+        self._add(mt.activation(h, self._space, self.metrics.full) | mt.users(self.metrics.own, h))
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
         """phi'(z); kept: what the kernels keep of a forward pass."""

@@ -56,21 +56,25 @@ def activation(h: Tensor, space: Workspace, full: bool) -> Found:
     return found | {"h_p95_abs": st.percentile(space.rows(h).abs(), 0.95)} if full else found
 
 
-def alike(h: Tensor) -> Found:
-    """sample_correlation: mean cosine between the activations of two different samples, of those that are not all 0.
-
-    h: [replica, sample, ...]; the first samples are taken, 64 or as many as make a small array. Sums of unit vectors:
-    |sum u_i|^2 is the number of samples and the cosines of all ordered pairs.
-    """
+def first_samples(h: Tensor) -> Tensor:
+    """A wide copy [replica, sample, entry] of the samples of h, [replica, sample, ...], that `alike` compares: the
+    first 64, or as many as make a small array. Complex entries come as their absolute values."""
     rows = h.flatten(2) if h.dim() > 2 else h.unsqueeze(2)
     few = rows[:, : max(2, min(COMPARED_SAMPLES, COMPARED_ENTRIES // max(rows.shape[2], 1)))]
     few = few.abs() if few.is_complex() else few
-    few = few.to(st.wide_dtype(few))
-    lengths = torch.linalg.vector_norm(few, dim=2)
-    count = (lengths > 0).sum(dim=1)
-    whole = torch.einsum("rs,rsu->ru", torch.where(lengths > 0, 1 / lengths, 0.0), few)
-    pairs = (count * (count - 1)).to(whole.dtype)
-    return {"sample_correlation": (whole.square().sum(dim=1) - count) / pairs}
+    return few.to(st.wide_dtype(few), copy=True)
+
+
+def alike(few: Tensor) -> Found:
+    """sample_correlation: mean cosine between the activations of two different samples, of those that are not all 0.
+
+    few: from `first_samples`, [layer * replica, sample, entry]. With unit vectors u_i, |sum u_i|^2 is their number and
+    the cosines of all ordered pairs.
+    """
+    unit = few / torch.linalg.vector_norm(few, dim=2, keepdim=True)
+    unit = torch.where(unit.isnan(), 0.0, unit)
+    count = unit.square().sum(dim=(1, 2)).round()
+    return {"sample_correlation": (unit.sum(dim=1).square().sum(dim=1) - count) / (count * (count - 1))}
 
 
 def users(own: Mapping[str, Own], h: Tensor) -> Found:

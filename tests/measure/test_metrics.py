@@ -27,7 +27,7 @@ def test_every_measured_column_is_filled_by_a_function_here() -> None:
         metrics.signal(Z, SPACE),
         metrics.activation(Z, SPACE, True),
         metrics.slopes(Z.clone(), 1.0, SPACE),
-        metrics.alike(Z),
+        metrics.alike(metrics.first_samples(Z)),
         metrics.learned_slope(Z),
         shares,
         metrics.changes(dead, dead),
