@@ -36,7 +36,8 @@ class Tampered(Training):
         loss, rate = self.loss, self.rate
         factor = prod(change.amount for change in changes if change.kind == "loss")
         if factor != 1:
-            self.loss = lambda outputs, labels: factor * loss(outputs, labels)
+            of = loss.of
+            self.loss = replace(loss, of=lambda outputs, labels: factor * of(outputs, labels), short_cut=None)
         raised = [change for change in changes if change.kind == "rate"]
         self.rate = lambda step: rate(step) * prod(c.amount for c in raised if step >= c.step)
 

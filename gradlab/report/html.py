@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup, escape
 
 from gradlab.base import atomic
@@ -25,9 +26,6 @@ from gradlab.report.shapes import known, sample
 from gradlab.report.summary_columns import fixed, measures_of, plus_minus
 from gradlab.store.results import Results
 from gradlab.tables import score
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -119,8 +117,6 @@ def embed(data: Any) -> str:
 
 def combine(results: Sequence[Results]) -> Tables:
     """The tables of all results in one; of several, each row says which in a column of its own."""
-    import pandas as pd
-
     if len(results) == 1:
         return Tables(**selections.tables_of(results[0]))
     names = _distinct([result.out for result in results])

@@ -145,6 +145,15 @@ def zero_mask(activation: Activation, z: Array, h: Array) -> NDArray[np.bool_]:
     return h == 0
 
 
+def pairs_of(h: Array) -> Array:
+    """The cosine between the rows of each ordered pair of different rows that are not 0."""
+    rows = h[np.abs(h).max(axis=1) > 0]
+    rows = rows / np.abs(rows).max(axis=1, keepdims=True)  # the squares of tiny numbers are 0
+    lengths = np.sqrt((rows**2).sum(axis=1))
+    cosines = rows @ rows.T / np.outer(lengths, lengths)
+    return cosines[~np.eye(len(rows), dtype=bool)]
+
+
 def measured_columns(
     net: Net, activation: Activation, step: Pass, probe: Array, dead_before: list[Array] | None
 ) -> tuple[list[dict[str, float]], list[Array]]:
@@ -177,6 +186,8 @@ def measured_columns(
             h = probe_h[layer + 1]
             row["h_mean"] = h.mean()
             row["h_rms"] = np.sqrt((h**2).mean())
+            cosines = pairs_of(h[:64]) if np.isfinite(h).all() else np.empty(0)
+            row["sample_correlation"] = cosines.mean() if len(cosines) else np.nan
             row["h_p95_abs"] = np.percentile(np.abs(h), 95)
             row["zero_fraction"] = zero_mask(activation, step.z[layer], step.h[layer + 1]).mean()
         alpha = net.alphas[layer] if layer < net.depth else None

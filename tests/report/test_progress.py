@@ -136,7 +136,7 @@ def test_seeds_of_another_stack_are_judged_by_themselves() -> None:
         for seeds, factor in (((0, 1), 0.2), ((2,), 1.0)):
             delta = 0.1 * factor ** np.arange(21.0)[::-1] * np.ones((len(seeds), 1))
             progress.record(CELLS[0], step, {"delta_rms": delta, "seeds": np.array(seeds)})
-    assert progress._verdicts_of is not None and progress._verdicts_of() == [("healthy", "1/1")]
+    assert progress._verdicts_of is not None and progress._verdicts_of() == [("undecided", "1/1")]
     assert progress._of_seeds[0, 1].verdicts() == [("vanishing", "2/2")]
     progress.end()
 

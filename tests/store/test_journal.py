@@ -70,6 +70,9 @@ def places(names: list[str], batch: int) -> dict[str, object]:
         "name": names,
         "fan_in": [3] * count,
         "fan_out": [4] * count,
+        "outputs": [4] * count,
+        "layer_activation": ["tanh"] * count,
+        "trains": ["yes"] * count,
         "batch": batch,
     }
 

@@ -41,7 +41,7 @@ def judge(facts: Facts) -> list[Fault | None]:
 
 def _gap(facts: Facts, seed: int) -> Gap | None:
     records = facts.records
-    if "trains" not in records.parameters or not facts.counts[seed].any():
+    if not {"trains", "weight_grad_norm"} <= set(records.parameters) or not facts.counts[seed].any():
         return None
     state = records.parameters["trains"][seed][facts.counts[seed]]
     size = records.parameters["weight_grad_norm"][seed][facts.counts[seed]]
