@@ -74,7 +74,8 @@ def alike(few: Tensor) -> Found:
     unit = few / torch.linalg.vector_norm(few, dim=2, keepdim=True)
     unit = torch.where(unit.isnan(), 0.0, unit)
     count = unit.square().sum(dim=(1, 2)).round()
-    return {"sample_correlation": (unit.sum(dim=1).square().sum(dim=1) - count) / (count * (count - 1))}
+    mean = (unit.sum(dim=1).square().sum(dim=1) - count) / (count * (count - 1))
+    return {"sample_correlation": torch.where(count > 1, mean, torch.nan)}
 
 
 def users(own: Mapping[str, Own], h: Tensor) -> Found:
