@@ -78,3 +78,67 @@ def build_cell(
 @pytest.fixture
 def cell() -> Callable[..., Tables]:
     return build_cell
+
+
+OWN_STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 200)
+
+
+def build_own(
+    *,
+    depth: int = 4,
+    decay: float = 1.0,
+    seeds: int = 1,
+    steps: Sequence[int] = OWN_STEPS,
+    end: float = 0.1,
+    baseline: float = 1.0,
+    activation: str = "tanh",
+    facts: Mapping[str, Any] | None = None,
+    change: Callable[[pd.DataFrame, pd.DataFrame], None] | None = None,
+) -> Tables:
+    """Tables as `gradlab.Recorder` gives them of a model of one's own: no cell columns but the depth, and what is known
+    of the task in steps.csv. The probe's loss falls from 1.1 times `baseline` to `end`; `end=baseline` learns nothing.
+
+    facts: columns of steps.csv set to a value, or to one a record; change: edits the two frames in place at the end.
+    """
+    first = 1.1 * baseline
+    task = {
+        "baseline_loss": baseline, "output_min": -2.0, "output_max": 2.0, "output_rms": 0.9, "output_spread": 0.8,
+        "output_units": 3, "output_shape": "64 x 3", "output_activation": "", "criterion": "mse_loss",
+        "target_kind": "numbers", "target_shape": "64 x 3", "target_min": -2.1, "target_max": 2.2, "target_rms": 1.05,
+        "target_spread": 0.98, "target_distinct": 64, "target_nonfinite": 0, "input_rms": 1.02, "input_spread": 0.99,
+        "input_ratio": 1.4, "input_constant": 0.0, "input_nonfinite": 0, "learning_rate": 0.03,
+        "carried_gradients": 0.0, "optimizer_used": "SGD", "grad_norm": 1.3,
+    }  # fmt: skip
+    rows, runs = [], []
+    for seed in range(seeds):
+        for place, step in enumerate(steps):
+            for layer in range(1, depth + 2):
+                readout = layer == depth + 1
+                delta = 0.3 if readout else 0.1 * decay ** (depth - layer)
+                row: dict[str, Any] = {"depth": depth, "seed": seed, "step": step, "layer": layer}
+                row |= {"name": f"{2 * (layer - 1)}", "fan_in": 64, "fan_out": 3 if readout else 64}
+                row |= {"layer_activation": "" if readout else activation, "trains": "yes", "batch": 64}
+                row |= {"weight_grad_norm": 0.11, "weight_norm": 8.0, "update_ratio": 1.7e-3}
+                row |= {"delta_rms": delta, "z_mean": 0.0, "z_std": 1.0, "nonfinite": 0, "slope_sq": 0.6}
+                row |= {"zero_fraction": 0.0, "saturated_fraction": 0.02, "dead_fraction": 0.0}
+                row |= {"batch_dead_fraction": 0.0}
+                if readout:
+                    row |= dict.fromkeys(("zero_fraction", "saturated_fraction", "slope_sq"), float("nan"))
+                    row |= dict.fromkeys(("dead_fraction", "batch_dead_fraction"), float("nan"))
+                rows.append(row)
+            done = min(2 * place / max(len(steps) - 1, 1), 1.0)
+            loss = first + (end - first) * done
+            runs.append(
+                {"depth": depth, "seed": seed, "step": step, "train_loss": loss, "probe_loss": loss, **task}
+            )
+    frames = pd.DataFrame(rows), pd.DataFrame(runs)
+    for name, value in (facts or {}).items():
+        frames[1][name] = value
+    if change is not None:
+        change(*frames)
+    return frames
+
+
+@pytest.fixture
+def own() -> Callable[..., Tables]:
+    return build_own
