@@ -5,6 +5,7 @@ seeds: the indices of the seeds that agree; faults: the fault of each of these.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -70,8 +71,7 @@ def gradient_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) 
         word = "keeps its size,"
     spread = f" ({factors.min():.3g} to {factors.max():.3g})" if len(factors) > 1 else ""
     straight = float(np.nanmean(line.r_squared)) if np.isfinite(line.r_squared).any() else 1.0
-    way = f"from layer {records.layers[-1]} to layer {records.layers[0]}"
-    text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} {way}"
+    text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} {_way(facts, places)}"
     if (rows == 0).any():
         text += ", then it is exactly 0"
     if straight < at.UNEVEN and rows.shape[1] > 2 and abs(total) >= at.WEAK_DECADES:
@@ -99,6 +99,16 @@ def learning_words(facts: Facts, seeds: Sequence[int]) -> str:
     if len(common) > 1:
         text += f" (median seed; all {common[0].end:.3g} to {common[-1].end:.3g}, last {at.RECENT} records)"
     return text
+
+
+def _way(facts: Facts, places: tuple[list[int], list[int]]) -> str:
+    """`from layer 20 to layer 1`: the two layers that most of the seeds' totals compare."""
+    layers = facts.records.layers
+    top, bottom = (end[places] for end in (facts.gradient.top, facts.gradient.bottom))
+    judged = (bottom >= 0) & (bottom <= top)  # of a seed whose every delta is 0 no layer is compared
+    ends = Counter(zip(top[judged].tolist(), bottom[judged].tolist(), strict=True)).most_common(1)
+    high, low = ends[0][0] if ends else (-1, 0)
+    return f"from layer {layers[high]} to layer {layers[low]}"
 
 
 def _largest_step(records: Records, rows: Array) -> str:

@@ -672,8 +672,6 @@ def test_accuracy_on_the_probe_counts_beyond_what_guessing_gives(own, end, rows,
 def forget(*columns):  # type: ignore[no-untyped-def]
     def change(layers, steps):  # type: ignore[no-untyped-def]
         steps.loc[:, [*columns]] = NAN
-        if "probe_loss" in columns:  # nobody gave a criterion
-            steps["criterion"] = ""
 
     return change
 
@@ -776,6 +774,18 @@ def test_of_a_frozen_first_layer_no_ratio_is_made(own) -> None:  # type: ignore[
     text = finding(tables, "vanishing").evidence
     assert f"{10**-2.4:.2g} from layer 4 to layer 2" in text and "layer 1" not in text
     assert verdicts(own(change=frozen)) == ("healthy",)
+
+
+def test_of_a_layer_frozen_midway_the_sentence_names_the_layers_it_compares(own) -> None:  # type: ignore[no-untyped-def]
+    """Layer 1 has a delta in the first records and none in those that the fault shows in."""
+
+    def frozen(layers, steps):  # type: ignore[no-untyped-def]
+        late = layers["step"] >= 32
+        layers.loc[late & at(layers, 2), "delta_rms"] = 1e-5
+        layers.loc[late & at(layers, 1), "delta_rms"] = NAN
+
+    text = finding(own(change=frozen, **FAILS), "vanishing").evidence
+    assert "0.0001 from layer 4 to layer 2" in text, text
 
 
 def test_the_line_that_does_not_fit_is_no_decay(own) -> None:  # type: ignore[no-untyped-def]
