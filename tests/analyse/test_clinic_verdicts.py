@@ -894,7 +894,7 @@ def ill(own):  # type: ignore[no-untyped-def]
     yield own(change=ratio(0.000137), **FAILS)
     yield own(change=lambda layers, steps: steps.__setitem__("carried_gradients", 0.83), **FAILS)
     yield own(change=path(0.371, 0.917, 0.917, 0.917))
-    yield own(change=row(3, **dying(0.87)), **FAILS)
+    yield own(change=row(3, fan_out=10, **dying(0.87)), **FAILS)
     yield own(change=row(READOUT, saturated_fraction=0.87, slope_sq=0.0137, layer_activation="tanh"), **FAILS)
     yield own(change=losses([1.37] * 6 + [23.7] + [7.31] * 3, 1.0))
     yield own(decay=0.137, **FAILS)
@@ -919,7 +919,8 @@ def test_every_number_of_a_finding_stands_in_the_tables(own) -> None:  # type: i
         delta = layers[(layers["step"] == 0) & (layers["seed"] == 0)]["delta_rms"].to_numpy()
         known |= {delta[0] / delta[-2], float((delta[0] / delta[-2]) ** (1 / (len(delta) - 2)))}
         known |= {float(layers["update_ratio"].max() * steps["step"].max()), 0.0}
-        known |= {0.87 / 4}  # of four layers of one width
+        units = layers[(layers["step"] == 0) & (layers["seed"] == 0)].iloc[:-1]
+        known |= {float(np.average(units["dead_fraction"], weights=units["fan_out"]))}
         known |= {5 / 100} if "saturated" in found.verdicts else set()  # the definition of saturated_fraction
         for each in found.findings:
             seen.add(each.verdict)

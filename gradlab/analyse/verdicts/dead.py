@@ -63,10 +63,19 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
     worst = int(np.nanargmax(mean))
     text = f"{mean[worst]:.0%} of {records.place(worst)[1]} is dead on the probe"
     if known[:-1].any() and worst < len(mean) - 1:
-        text += f" ({np.nanmean(mean[:-1]):.0%} of all hidden units)"
+        text += f" ({_of_all(facts, mean[:-1]):.0%} of all hidden units)"
     if (mean >= at.ALL).any():
         text += "; nothing passes below it"
     return text
+
+
+def _of_all(facts: Facts, share: Array) -> float:
+    """The share of all hidden units, given each layer's [L]; wider layers have more of them."""
+    width = facts.records.layer("fan_out")
+    widths = np.nanmax(width, (0, 1), initial=0.0)
+    known = ~np.isnan(share)
+    weights = widths[known] if (widths[known] > 0).all() else None
+    return float(np.average(share[known], weights=weights))
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:
