@@ -39,8 +39,9 @@ class Task(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Samples of the probe."""
-        return self.target_shape[0] if self.target_shape else 0
+        """Samples of the probe, 0 where nothing tells."""
+        shape = self.target_shape or self.output_shape
+        return shape[0] if shape else 0
 
     @property
     def of_numbers(self) -> bool:

@@ -338,6 +338,21 @@ def test_outputs_that_do_not_depend_on_the_sample(own, values, flat) -> None:  #
         )
 
 
+def test_one_sample_varies_over_no_samples(own) -> None:  # type: ignore[no-untyped-def]
+    """With targets or without: then the outputs' shape says how many samples the probe has."""
+    without = {
+        "criterion": "",
+        "target_kind": "",
+        "target_shape": "",
+        "probe_loss": NAN,
+        "baseline_loss": NAN,
+    }
+    without |= {f"target_{name}": NAN for name in ("min", "max", "rms", "spread", "distinct")}
+    still = without | {"train_loss": 1.0, "output_spread": 0.0}
+    assert holds(own, "constant-output", still | {"output_shape": "2 x 3"})
+    assert not holds(own, "constant-output", still | {"output_shape": "1 x 3"})
+
+
 @pytest.mark.parametrize(
     ("facts", "flat"),
     [
