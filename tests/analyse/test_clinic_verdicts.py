@@ -803,6 +803,14 @@ def test_of_a_layer_frozen_midway_the_sentence_names_the_layers_it_compares(own)
     assert "0.0001 from layer 4 to layer 2" in text, text
 
 
+def test_seeds_without_any_delta_have_no_ends(own) -> None:  # type: ignore[no-untyped-def]
+    def nothing_passes(layers, steps):  # type: ignore[no-untyped-def]
+        layers.loc[(layers["seed"] > 0) & ~at(layers, READOUT), "delta_rms"] = 0.0
+
+    tables = own(seeds=3, decay=0.1, change=nothing_passes, **FAILS)
+    assert "0.001 from layer 4 to layer 1" in finding(tables, "vanishing").evidence
+
+
 def test_the_line_that_does_not_fit_is_no_decay(own) -> None:  # type: ignore[no-untyped-def]
     def uneven(layers, steps):  # type: ignore[no-untyped-def]
         layers.loc[at(layers, 1), "delta_rms"] *= 1e-3
