@@ -687,6 +687,8 @@ def test_accuracy_on_the_probe_counts_beyond_what_guessing_gives(own, end, rows,
 def forget(*columns):  # type: ignore[no-untyped-def]
     def change(layers, steps):  # type: ignore[no-untyped-def]
         steps.loc[:, [*columns]] = NAN
+        if "probe_loss" in columns:  # nobody gave a criterion
+            steps["criterion"] = ""
 
     return change
 
@@ -764,15 +766,21 @@ def test_a_head_or_layer_that_is_idle_every_other_record_is_healthy(own, number)
     assert verdicts(own(change=change)) == ("healthy",)
 
 
-def test_a_loss_of_nan_behind_a_rectified_output_diverges(own) -> None:  # type: ignore[no-untyped-def]
-    """relu(NaN) may be 0 in the backward pass: the layers' numbers look sound, the loss is none from the first step."""
+@pytest.mark.parametrize("given", ["both losses", "the probe's", "none"])
+def test_a_loss_of_nan_behind_a_rectified_output_diverges(own, given) -> None:  # type: ignore[no-untyped-def]
+    """Behind a ReLU that passes nothing every gradient is a number, and the loss is none from the first step."""
 
     def change(layers, steps):  # type: ignore[no-untyped-def]
-        steps[["train_loss", "probe_loss"]] = NAN
-        layers["weight_grad_norm"] = layers["delta_rms"] = 0.0
+        steps[["train_loss", "probe_loss", "baseline_loss"]] = NAN
+        if given == "the probe's":
+            steps["train_loss"] = np.linspace(1.0, 0.9, len(steps))
+        elif given == "none":
+            steps["criterion"] = ""
 
-    found = verdicts(own(change=change, facts={"output_activation": "relu"}))
-    assert found != ("healthy",) and {"diverged", "no-gradient"} & {*found}
+    found = judged(own(change=change))
+    assert found.verdicts == (("undecided",) if given == "none" else ("diverged",))
+    if given != "none":
+        assert found.findings[0].step == 0 and "not finite at step 0" in found.findings[0].evidence
 
 
 # -- principle 3: a ratio says which ends it has -------------------------------------------------------------

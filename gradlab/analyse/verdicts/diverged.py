@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
@@ -38,6 +39,7 @@ def _not_finite(facts: Facts, seed: int) -> Fault | None:
     bad_loss = in_steps & ~np.isfinite(loss) & np.isfinite(every_loss).any()
     if in_steps.any() and not np.isfinite(every_loss).any():
         bad_loss = in_steps & np.isinf(loss)
+    bad_loss |= _probe_lost(facts, seed)
     count = records.every_layer("nonfinite")[seed]
     layer_bad = (np.nan_to_num(count) > 0) | np.isinf(records.every_layer("delta_rms")[seed])
     lost = records.rows[seed] & np.isnan(records.layer("delta_rms")[seed]) & ~absent(records)[seed, :, :-1]
@@ -48,6 +50,15 @@ def _not_finite(facts: Facts, seed: int) -> Fault | None:
     first = int(np.flatnonzero(bad)[0])
     where = np.flatnonzero(layer_bad[first])
     return Fault(first, int(where[-1]) if len(where) else None, first == 0, first)
+
+
+def _probe_lost(facts: Facts, seed: int) -> NDArray[np.bool_]:
+    """[T]: where the probe's loss is no number. It is there in each record where a criterion is known, so that an empty
+    one was NaN: a loss may be it though every gradient is finite, behind a ReLU that passes none."""
+    records = facts.records
+    if not records.words.get("criterion") or "probe_loss" not in records.run:
+        return np.zeros(len(records.steps), dtype=bool)
+    return np.asarray(records.in_steps[seed] & ~np.isfinite(records.step("probe_loss")[seed]))
 
 
 def _blown_up(facts: Facts, seed: int) -> Fault | None:
@@ -77,7 +88,8 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
     loss = records.step("train_loss")[seed]
     finite = loss[np.isfinite(loss)]
     bad = records.every_layer("nonfinite")[seed, fault.record]
-    if not np.isfinite(loss[fault.record]) or np.nan_to_num(bad).any() or not len(finite):
+    lost = _probe_lost(facts, seed)[fault.record] or not np.isfinite(loss[fault.record])
+    if lost or np.nan_to_num(bad).any() or not len(finite):
         return f"values that are not finite at step {int(records.steps[fault.record])}"
     return f"the training loss rises from {finite[0]:.3g} to {finite.max():.3g} and ends at {finite[-1]:.3g}"
 
