@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -26,11 +27,21 @@ from gradlab.recorder.units import tensors
 Criterion = Callable[[Any, Any], Any]
 Fact = float | str | Tensor | NDArray[np.float64]
 Facts = dict[str, Fact]
+Reached = Callable[[Tensor], Tensor]
 
 ALIKE = 1e-5
 """Relative difference up to which a criterion's value is that of a formula: float32 sums differ by less."""
 INSIDE = "in the criterion"
 """What makes the numbers that a loss function takes, where the criterion computes them of the outputs itself."""
+REACHED: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "softmax": torch.softmax,
+    "log_softmax": torch.log_softmax,
+    "sigmoid": lambda z, axis: z.sigmoid(),
+    "logsigmoid": lambda z, axis: F.logsigmoid(z),
+}
+"""Shares and their logarithms: of (z, axis of the classes). A model that ends so gives no other constant."""
+FARTHER = 10.0
+"""How many times larger a constant is tried for whether the loss falls without end: then none is the best."""
 SEARCH = 40
 """Steps of the search for the best constant output; from a class's share or a mean it starts next to it."""
 
@@ -69,6 +80,7 @@ class Task:
         self._words: Facts = {}  # what the first record's calls said of the outputs
         self._outputs: Any = None  # of one record, for the search of the best constant
         self._searched = False
+        self._reached: Reached = _anything
 
     def watch(self) -> CallWatch | None:
         """What must be on in the model's forward pass of a record; None from the second one on."""
@@ -107,6 +119,7 @@ class Task:
         """What made the outputs, their shape, and what the criterion is: the same in every record."""
         taken = output if watch.taken is None else watch.taken
         made, size = watch.maker(taken)
+        self._reached = _reached(output, *watch.maker(output))
         if not made and not _same_memory(taken, output):
             made = INSIDE
         words: Facts = {
@@ -128,8 +141,8 @@ class Task:
     def baseline(self) -> float | None:
         """The loss of the best output that is the same for every sample, found once; None where there is none to find.
 
-        The criterion is minimised over one output vector, by L-BFGS from the best of a few guesses: 0, the targets'
-        mean and median, and the classes' shares and their logarithms.
+        The criterion is minimised over one output vector that the model's last function can give, by L-BFGS from the
+        best of a few guesses: 0, the targets' mean and median, and the classes' shares and their logarithms.
         """
         if self._searched or self._outputs is None or self.criterion is None:
             return None
@@ -138,7 +151,7 @@ class Task:
         with warnings.catch_warnings(), generators.kept(outputs.device.type), evaluation(holder):
             warnings.simplefilter("ignore")  # the loop has seen the criterion's own already
             try:
-                return _best_constant(copy.deepcopy(self.criterion), outputs, self.targets)
+                return _best_constant(copy.deepcopy(self.criterion), outputs, self.targets, self._reached)
             except Exception:  # a criterion may take none but the outputs of its model
                 return None
 
@@ -274,11 +287,27 @@ def _kind(y: Tensor) -> str:
     return "one-hot" if bool((y.sum(dim=-1) == 1).all()) else "labels"
 
 
-def _best_constant(criterion: Criterion, outputs: Tensor, targets: Any) -> float | None:
+def _anything(z: Tensor) -> Tensor:
+    return z
+
+
+def _reached(output: Tensor, made: str, size: int | None) -> Reached:
+    """What turns any numbers [1, ...] into outputs that a model can give whose last function is `made`."""
+    if made not in REACHED:
+        return _anything
+    axis = 1 if output.dim() > 1 and output.shape[1] == size else -1
+    return lambda z: REACHED[made](z, axis)
+
+
+def _best_constant(criterion: Criterion, outputs: Tensor, targets: Any, reached: Reached) -> float | None:
     shape = (1, *outputs.shape[1:])
+
+    def value(point: Tensor) -> float | None:
+        return _value(criterion, reached(point), outputs, targets)
+
     with torch.enable_grad():
-        tried = [(_value(criterion, guess, outputs, targets), guess) for guess in _guesses(outputs, targets)]
-        known = [(value, guess) for value, guess in tried if value is not None]
+        tried = [(value(guess), guess) for guess in _guesses(outputs, targets)]
+        known = [(found, guess) for found, guess in tried if found is not None]
         start = min(known, key=lambda pair: pair[0], default=None)
         if start is None:
             return None
@@ -288,16 +317,22 @@ def _best_constant(criterion: Criterion, outputs: Tensor, targets: Any) -> float
 
         def loss() -> Tensor:
             search.zero_grad()
-            found: Tensor = criterion(point.expand_as(outputs), targets).mean()
+            found: Tensor = criterion(reached(point).expand_as(outputs), targets).mean()
             found.backward()  # type: ignore[no-untyped-call]
             return found
 
         try:
             search.step(loss)  # type: ignore[no-untyped-call]
-            end = _value(criterion, point.detach(), outputs, targets)
+            end = value(point.detach())
         except RuntimeError:  # a criterion without a gradient, or outside of what it takes
             end = None
-    return best if end is None else min(best, end)
+    if end is not None and end < best:
+        best, at = end, point.detach()
+    else:
+        at = start[1]
+    far = value(FARTHER * at)
+    without_end = far is not None and best - far > max(abs(best), 1.0)
+    return None if without_end else best
 
 
 def _guesses(outputs: Tensor, targets: Any) -> list[Tensor]:
@@ -316,7 +351,7 @@ def _guesses(outputs: Tensor, targets: Any) -> list[Tensor]:
             y = y.reshape(outputs.shape).to(outputs.dtype)
             mean = y.mean(dim=0, keepdim=True)
             inside = mean.clamp(1e-6, 1 - 1e-6)
-            guesses += [mean, y.median(dim=0, keepdim=True).values, inside.logit()]
+            guesses += [mean, y.median(dim=0, keepdim=True).values, inside.logit(), inside.log()]
     return guesses
 
 

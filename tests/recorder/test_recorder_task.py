@@ -1,0 +1,104 @@
+"""What a recorder knows of a model's task and of each update, in small real trainings beside another computation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradlab.recorder.recorder import Recorder
+
+F64 = torch.float64
+DRAW = torch.Generator().manual_seed(3)
+X = torch.randn(40, 5, dtype=F64, generator=DRAW)
+CLASSES = (X[:, 0] > 0).long() + (X[:, 1] > 0.4).long()
+NUMBERS = torch.stack([X[:, 0] - X[:, 1], X[:, 2].square()], dim=1)
+SHARES = torch.softmax(2 * X[:, :3], dim=1)
+LABELS = (X[:, :3] > 0.3).to(F64)
+
+
+def net(outputs: int = 3, *last: nn.Module, inputs: int = 5) -> nn.Sequential:
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(inputs, 8), nn.Tanh(), nn.Linear(8, outputs), *last).to(F64)
+
+
+def trained(model, criterion, targets, *, steps=3, probe=None, rate=0.1, each=None, x=None, **more):  # type: ignore[no-untyped-def]
+    """A recorder that has seen a plain loop; each(model): called before each update."""
+    x = X if x is None else x
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    more = {"schedule": "all", **more}
+    with Recorder(
+        model, probe=x if probe is None else probe, targets=targets, criterion=criterion, **more
+    ) as recorder:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = criterion(model(x), targets)
+            loss.backward()
+            if each is not None:
+                each(model)
+            recorder.step(loss=loss, optimizer=optimizer)
+            optimizer.step()
+    return recorder
+
+
+def steps_of(recorder: Recorder) -> pd.DataFrame:
+    return recorder.steps_table().frame()
+
+
+def column(recorder: Recorder, name: str) -> list[float]:
+    return steps_of(recorder)[name].tolist()  # type: ignore[no-any-return]
+
+
+def rows(recorder: Recorder, step: int = 0) -> pd.DataFrame:
+    found = recorder.to_frame()
+    return found[found["step"] == step].set_index("name")
+
+
+def entropy(shares) -> float:  # type: ignore[no-untyped-def]
+    p = np.asarray(shares, dtype=np.float64)
+    return float(-(p[p > 0] * np.log(p[p > 0])).sum())
+
+
+def frequencies(y: Tensor, classes: int) -> np.ndarray:
+    return np.bincount(y.numpy(), minlength=classes) / len(y)
+
+
+def test_the_best_constant_of_classes_is_their_entropy() -> None:
+    expected = entropy(frequencies(CLASSES, 3))
+    one_hot = F.one_hot(CLASSES, 3).to(F64)
+    for model, criterion, targets in [
+        (net(), nn.CrossEntropyLoss(), CLASSES),
+        (net(), F.cross_entropy, one_hot),
+        (net(), lambda o, y: F.nll_loss(F.log_softmax(o, 1), y), CLASSES),
+        (net(3, nn.LogSoftmax(1)), nn.NLLLoss(), CLASSES),
+        (net(3, nn.Softmax(1)), lambda o, y: -(y * o.log()).sum(1).mean(), one_hot),
+        (net(3), lambda o, y: -(y * torch.log_softmax(o, 1)).sum(1).mean(), one_hot),
+    ]:
+        recorder = trained(model, criterion, targets)
+        assert column(recorder, "baseline_loss") == pytest.approx([expected] * 3, rel=1e-6)
+
+
+def test_the_best_constant_of_shares_is_their_means_entropy() -> None:
+    expected = entropy(SHARES.mean(0))
+    found = column(trained(net(), nn.CrossEntropyLoss(), SHARES), "baseline_loss")
+    assert found == pytest.approx([expected] * 3, rel=1e-6)
+    divergence = expected - float(np.mean([entropy(row) for row in SHARES.numpy()]))
+    recorder = trained(net(3, nn.LogSoftmax(1)), nn.KLDivLoss(reduction="batchmean"), SHARES)
+    assert column(recorder, "baseline_loss") == pytest.approx([divergence] * 3, rel=1e-6)
+
+
+def test_the_best_constant_of_labels_is_the_entropy_of_each() -> None:
+    expected = np.mean([entropy([p, 1 - p]) for p in LABELS.mean(0).tolist()])
+    for model, criterion in [
+        (net(), nn.BCEWithLogitsLoss()),
+        (net(3, nn.Sigmoid()), nn.BCELoss()),
+        (net(3, nn.Sigmoid()), lambda o, y: -(y * o.log() + (1 - y) * (1 - o).log()).mean()),
+    ]:
+        found = column(trained(model, criterion, LABELS), "baseline_loss")
+        assert found == pytest.approx([expected] * 3, rel=1e-6)
+
+
+def test_a_loss_that_falls_without_end_has_no_best_constant() -> None:
+    for criterion in (lambda o, y: -(o * y).mean(), lambda o, y: (o[:, 0] * 3).mean()):
+        assert np.isnan(column(trained(net(2), criterion, NUMBERS + 3), "baseline_loss")).all()
