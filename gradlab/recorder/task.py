@@ -92,9 +92,9 @@ class Task:
         watch: what `watch` gave, and was on in the model's forward pass
         """
         found = tensors(outputs)
-        facts = dict(self.known)
         if not found or not found[0].numel():
-            return facts
+            return dict(self.known)
+        facts: Facts = {}
         output = found[0].detach()
         if self.criterion is not None:
             with watch or nullcontext():

@@ -102,3 +102,9 @@ def test_the_best_constant_of_labels_is_the_entropy_of_each() -> None:
 def test_a_loss_that_falls_without_end_has_no_best_constant() -> None:
     for criterion in (lambda o, y: -(o * y).mean(), lambda o, y: (o[:, 0] * 3).mean()):
         assert np.isnan(column(trained(net(2), criterion, NUMBERS + 3), "baseline_loss")).all()
+
+
+def test_of_two_losses_nobody_knows_which_targets_are_whose() -> None:
+    found = steps_of(trained(net(), lambda o, y: F.mse_loss(o, y) + F.l1_loss(o, y), LABELS))
+    assert (found["target_kind"] == "").all() and found["target_rms"].isna().all()
+    assert found["probe_loss"].notna().all() and found["baseline_loss"].notna().all()
