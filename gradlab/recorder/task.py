@@ -33,6 +33,8 @@ ALIKE = 1e-5
 """Relative difference up to which a criterion's value is that of a formula: float32 sums differ by less."""
 INSIDE = "in the criterion"
 """What makes the numbers that a loss function takes, where the criterion computes them of the outputs itself."""
+NEAR_0_AND_1 = ("binary_cross_entropy", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+"""Losses that bring outputs to targets of 0 and 1, where others take logits."""
 REACHED: dict[str, Callable[[Tensor, int], Tensor]] = {
     "softmax": torch.softmax,
     "log_softmax": torch.log_softmax,
@@ -81,6 +83,7 @@ class Task:
         self._outputs: Any = None  # of one record, for the search of the best constant
         self._searched = False
         self._reached: Reached = _anything
+        self._middle = 0.0  # between the outputs that say no and yes to a single class
 
     def watch(self) -> CallWatch | None:
         """What must be on in the model's forward pass of a record; None from the second one on."""
@@ -119,7 +122,8 @@ class Task:
         """What made the outputs, their shape, and what the criterion is: the same in every record."""
         taken = output if watch.taken is None else watch.taken
         made, size = watch.maker(taken)
-        self._reached = _reached(output, *watch.maker(output))
+        own, width = watch.maker(output)
+        self._reached = _reached(output, own, width)
         if not made and not _same_memory(taken, output):
             made = INSIDE
         words: Facts = {
@@ -136,6 +140,8 @@ class Task:
             words["criterion"] = watch.criteria[0] if watch.criteria else self._formula(output, loss)
             if watch.against is not None and watch.against is not self.targets:
                 self.known |= _of_targets(watch.against)
+            near_0_and_1 = words["criterion"] in NEAR_0_AND_1 and _same_memory(taken, output)
+            self._middle = 0.5 if own in ("sigmoid", "softmax") or near_0_and_1 else 0.0
         return words
 
     def baseline(self) -> float | None:
@@ -194,19 +200,18 @@ class Task:
 
     def _accuracy(self, output: Tensor) -> Facts:
         """probe_accuracy, where the targets name classes."""
-        y, kind, words = self.targets, self.known.get("target_kind"), self._words
+        y, kind = self.targets, self.known.get("target_kind")
         if not isinstance(y, Tensor) or output.is_complex():
             return {}
         if kind == "classes" and output.dim() == y.dim() + 1:
             axis = -1 if output.shape[:-1] == y.shape else 1
             guess = output.argmax(dim=axis)
-            right = guess == y if guess.shape == y.shape else None
+            # of a single output the largest says nothing: whole numbers may be a quantity
+            right = guess == y if guess.shape == y.shape and output.shape[axis] > 1 else None
         elif kind == "one-hot" and output.shape == y.shape:
             right = output.argmax(dim=-1) == y.argmax(dim=-1)
         elif kind == "binary" and output.numel() == y.numel():
-            shares = words["output_activation"] in ("sigmoid", "softmax")
-            shares = shares or words.get("criterion") == "binary_cross_entropy"
-            right = (output.reshape(-1) > (0.5 if shares else 0.0)) == (y.reshape(-1) > 0.5)
+            right = (output.reshape(-1) > self._middle) == (y.reshape(-1) > 0.5)
         else:
             right = None
         if right is None:
@@ -270,7 +275,7 @@ def _commonest(y: Tensor) -> Facts:
         y = y.argmax(dim=-1)
     elif kind not in ("classes", "binary"):
         return {}
-    return {"baseline_accuracy": float(torch.unique(y, return_counts=True)[1].max() / y.numel())}
+    return {"baseline_accuracy": int(torch.unique(y, return_counts=True)[1].max()) / y.numel()}
 
 
 def _kind(y: Tensor) -> str:

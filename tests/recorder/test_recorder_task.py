@@ -1,5 +1,7 @@
 """What a recorder knows of a model's task and of each update, in small real trainings beside another computation."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,64 @@ def entropy(shares) -> float:  # type: ignore[no-untyped-def]
 
 def frequencies(y: Tensor, classes: int) -> np.ndarray:
     return np.bincount(y.numpy(), minlength=classes) / len(y)
+
+
+def test_the_probes_loss_is_that_of_eval_mode_before_the_update() -> None:
+    model = net(3, nn.Dropout(0.5))
+    expected, right = [], []
+
+    def look(model: nn.Module) -> None:
+        twin = copy.deepcopy(model).eval()
+        z = twin(X).detach().numpy()
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        expected.append(float(-np.log(p[np.arange(len(X)), CLASSES.numpy()]).mean()))
+        right.append(float((z.argmax(1) == CLASSES.numpy()).mean()))
+
+    recorder = trained(model, nn.CrossEntropyLoss(), CLASSES, each=look)
+    assert column(recorder, "probe_loss") == pytest.approx(expected, rel=1e-12)
+    assert column(recorder, "probe_accuracy") == pytest.approx(right)
+    assert column(recorder, "baseline_accuracy") == [frequencies(CLASSES, 3).max()] * 3
+    dropped = column(recorder, "train_loss")
+    assert all(abs(a - b) > 1e-3 for a, b in zip(dropped, expected, strict=True)), (
+        "the batch's own has dropout"
+    )
+
+
+COLUMN = LABELS[:, :1]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "last", "criterion", "targets", "right"),
+    [
+        (1, [], F.mse_loss, COLUMN, lambda o, y: (o > 0.5) == (y > 0)),
+        (1, [], lambda o, y: ((o - y) ** 2).mean(), COLUMN, lambda o, y: (o > 0.5) == (y > 0)),
+        (1, [], nn.SoftMarginLoss(), COLUMN, lambda o, y: (o > 0) == (y > 0)),
+        (1, [], F.binary_cross_entropy_with_logits, COLUMN, lambda o, y: (o > 0) == (y > 0)),
+        (1, [nn.Sigmoid()], F.binary_cross_entropy, COLUMN, lambda o, y: (o > 0.5) == (y > 0)),
+        (1, [], lambda o, y: F.binary_cross_entropy(o.sigmoid(), y), COLUMN, lambda o, y: (o > 0) == (y > 0)),
+        (3, [], F.cross_entropy, F.one_hot(CLASSES, 3).to(F64), lambda o, y: o.argmax(1) == y.argmax(1)),
+        (1, [nn.Flatten(0)], F.binary_cross_entropy_with_logits, COLUMN[:, 0], lambda o, y: (o > 0) == (y > 0)),
+        (1, [], lambda o, y: F.binary_cross_entropy_with_logits(o[:, 0], y.to(F64)), COLUMN[:, 0].long(),
+         lambda o, y: (o[:, 0] > 0) == (y > 0)),
+        (3, [], F.binary_cross_entropy_with_logits, LABELS, None),
+        (2, [], F.mse_loss, NUMBERS, None),
+        (1, [], lambda o, y: (o[:, 0] - y).square().mean(), 3 + CLASSES, None),
+        (3, [], lambda o, y: F.cross_entropy(o[0::2], y["class"][0::2]), {"class": CLASSES}, None),
+    ],
+)  # fmt: skip
+def test_accuracy_is_there_where_targets_name_classes(outputs, last, criterion, targets, right) -> None:  # type: ignore[no-untyped-def]
+    model = net(outputs, *last)
+    expected: list[float] = []
+
+    def look(model: nn.Module) -> None:
+        if right is not None:
+            expected.append(float(right(model(X).detach(), targets).double().mean()))
+
+    found = column(trained(model, criterion, targets, each=look), "probe_accuracy")
+    if right is None:
+        assert np.isnan(found).all(), found
+    else:
+        assert found == pytest.approx(expected)
 
 
 def test_the_best_constant_of_classes_is_their_entropy() -> None:
