@@ -168,3 +168,13 @@ def test_of_two_losses_nobody_knows_which_targets_are_whose() -> None:
     found = steps_of(trained(net(), lambda o, y: F.mse_loss(o, y) + F.l1_loss(o, y), LABELS))
     assert (found["target_kind"] == "").all() and found["target_rms"].isna().all()
     assert found["probe_loss"].notna().all() and found["baseline_loss"].notna().all()
+
+
+def test_a_probe_of_one_row() -> None:
+    model = net(2)
+    recorder = trained(model, F.mse_loss, NUMBERS[:1], x=X[:1], steps=130)
+    found = steps_of(recorder)
+    assert (found["output_spread"] == 0).all() and found["input_spread"].isna().all()
+    assert rows(recorder)["sample_correlation"].isna().all(), "there is no pair of samples"
+    assert not {"constant-output", "input-scale", "bad-targets"} & {*recorder.diagnose().verdicts}
+    assert column(recorder, "baseline_loss")[0] == pytest.approx(0, abs=1e-12)
