@@ -218,7 +218,12 @@ class Recorder:
         self._facts = {}
         self._step += 1
         self._arm()
-        self._gradients = versions_of_gradients(self.model) if self._armed else {}
+        self._gradients = {}
+        if self._armed:
+            self._look_at_gradients()
+            self._update_handles += [
+                each.register_step_post_hook(Tap(self._look_at_gradients)) for each in optimizers
+            ]
         self.seconds += perf_counter() - started - (self._inside() - inside)
 
     def add(self, **numbers: Tensor | float) -> None:
@@ -453,6 +458,10 @@ class Recorder:
             self._open.skipped = None if found is None else found.detach().clone()
             self._parameters.after_update(self._open, which)
             self.seconds += perf_counter() - started
+
+    def _look_at_gradients(self, *_: Any) -> None:
+        """As the step leaves them: once more after the update, since clipping writes to them before it."""
+        self._gradients = versions_of_gradients(self.model)
 
     def _close_record(self) -> None:
         """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty."""

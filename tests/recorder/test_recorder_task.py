@@ -178,3 +178,35 @@ def test_a_probe_of_one_row() -> None:
     assert rows(recorder)["sample_correlation"].isna().all(), "there is no pair of samples"
     assert not {"constant-output", "input-scale", "bad-targets"} & {*recorder.diagnose().verdicts}
     assert column(recorder, "baseline_loss")[0] == pytest.approx(0, abs=1e-12)
+
+
+NEVER = "never"
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("zero", [True, False, NEVER])
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_gradients_that_were_not_zeroed_are_seen(kind, clip, zero, place, accumulation) -> None:  # type: ignore[no-untyped-def]
+    model = net()
+    optimizer = kind(model.parameters(), lr=1e-3)
+
+    def clear() -> None:
+        if zero is not NEVER:
+            optimizer.zero_grad(set_to_none=zero)
+
+    with Recorder(model, probe=X, schedule="all", accumulation=accumulation) as recorder:
+        for _ in range(4):
+            if place == "before":
+                clear()
+            for part in range(accumulation):
+                (F.cross_entropy(model(X[part::4]), CLASSES[part::4]) / accumulation).backward()
+            recorder.step(optimizer=optimizer)
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+            optimizer.step()
+            if place == "after":
+                clear()
+    found = column(recorder, "carried_gradients")
+    assert np.isnan(found[0]) and found[1:] == [1.0 if zero is NEVER else 0.0] * 3
