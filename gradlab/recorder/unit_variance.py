@@ -48,7 +48,7 @@ def unit_variance(model: nn.Module, inputs: Any) -> list[str]:
         with torch.no_grad():
             for module in chosen:
                 nn.init.orthogonal_(module.weight)
-                if module.bias is not None:
+                if module.bias is not None and module.bias.requires_grad:
                     module.bias.zero_()
             with evaluation(model):
                 forward()
