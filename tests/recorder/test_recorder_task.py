@@ -367,6 +367,13 @@ def test_targets_that_are_not_finite_are_counted() -> None:
         ([nn.Softmax(1)], F.cross_entropy, CLASSES, "softmax", "cross_entropy"),
         ([nn.LogSoftmax(1)], F.nll_loss, CLASSES, "log_softmax", "nll_loss"),
         ([], lambda o, y: F.nll_loss(o.log_softmax(1), y), CLASSES, "log_softmax", "nll_loss"),
+        (
+            [],
+            lambda o, y: F.nll_loss(o - o.logsumexp(1, keepdim=True), y),
+            CLASSES,
+            "in the criterion",
+            "nll_loss",
+        ),
         ([nn.Sigmoid()], nn.BCELoss(), LABELS, "sigmoid", "binary_cross_entropy"),
         ([], lambda o, y: F.binary_cross_entropy(o.sigmoid(), y), LABELS, "sigmoid", "binary_cross_entropy"),
         ([nn.ReLU()], lambda o, y: F.mse_loss(o.flatten(), y.flatten()), LABELS, "relu", "mse_loss"),
@@ -468,6 +475,13 @@ class Shift(nn.Module):
         return z + 1
 
 
+class Running(nn.Module):
+    """Each number of what stands before it."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z.cumsum(dim=-1) ** 2
+
+
 class Masked(nn.Module):
     """A ReLU without any function of that name."""
 
@@ -500,7 +514,7 @@ def test_an_activation_written_by_hand_is_attributed_as_a_whole(phi: nn.Module) 
 
 
 @pytest.mark.parametrize(
-    "other", [Scale(), Softmax(), PlainNorm(), Shift(), nn.LayerNorm(6, elementwise_affine=False)]
+    "other", [Scale(), Softmax(), PlainNorm(), Shift(), Running(), nn.LayerNorm(6, elementwise_affine=False)]
 )
 def test_what_is_no_activation_is_not_called_one(other: nn.Module) -> None:
     torch.manual_seed(2)
