@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,14 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     if error == 0:
         return Difference(float(mean), 0.0, 1.0 if mean == 0 else 0.0, n)
     return Difference(float(mean), float(half), float(2 * stdtr(n - 1, -abs(mean) / error)), n)
+
+
+def difference_over_common(mine: Mapping[int, float], other: Mapping[int, float]) -> Difference:
+    """`paired_difference` of two trainings over the seeds that both have; each gives a value by seed."""
+    common = [seed for seed in mine if seed in other]
+    if not common:
+        return Difference(np.nan, np.nan, np.nan, 0)
+    return paired_difference([mine[seed] for seed in common], [other[seed] for seed in common])
 
 
 def paired_p_values(values: Array, other: Array, common: NDArray[np.bool_]) -> Array:

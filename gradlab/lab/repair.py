@@ -17,7 +17,7 @@ from gradlab.analyse.decay import decay_per_layer
 from gradlab.analyse.findings import ALL_WELL
 from gradlab.analyse.records import Array, split_cells, worst
 from gradlab.analyse.remedy import Remedy
-from gradlab.analyse.seeds import Difference, paired_difference
+from gradlab.analyse.seeds import Difference, difference_over_common
 from gradlab.analyse.verdicts.not_learning import VERDICT as NOT_LEARNING
 from gradlab.base import atomic
 from gradlab.base.errors import UserError
@@ -26,6 +26,7 @@ from gradlab.config.plan import Cell, make
 from gradlab.config.sections import Config
 from gradlab.lab.experiment import execute
 from gradlab.lab.observe import Observer
+from gradlab.lab.rounds import in_rounds
 from gradlab.tables import score
 from gradlab.tables.score import ACCURACY, R2, Score
 
@@ -76,6 +77,10 @@ class Attempt:
     gain: Difference
     good: bool
 
+    @property
+    def setting(self) -> Config:
+        return self.config
+
 
 @dataclass(frozen=True)
 class Repair:
@@ -110,27 +115,20 @@ def try_remedies(
     passed over.
     """
     before = _Measured.of(layers, steps)
-    attempts: list[Attempt] = []
-    seen = [config]
-    current, wrong = config, tuple(verdicts)
-    for _ in range(ROUNDS):
-        for remedy in remedies(wrong, current.network, current.training):
-            if len(attempts) == most:
-                break
-            changed = with_changes(current, remedy.changes)
-            if changed in seen:
-                continue
-            seen.append(changed)
-            attempt = _attempt(changed, config, remedy, before, folder / str(len(attempts) + 1), observer)
-            if attempt is not None:
-                attempts.append(attempt)
-                if attempt.good:
-                    return _finish(attempts, layers, verdicts, folder)
-        best = max(attempts, key=_worth, default=None)
-        if best is None or best.config == current or len(attempts) == most:
-            break
-        current = best.config
-        wrong = TOO_LITTLE if best.verdicts == ALL_WELL else best.verdicts
+
+    def of(current: Config, best: Attempt | None) -> list[Remedy]:
+        wrong = tuple(verdicts)
+        if best is not None:
+            wrong = TOO_LITTLE if best.verdicts == ALL_WELL else best.verdicts
+        return remedies(wrong, current.network, current.training)
+
+    def attempt(changed: Config, remedy: Remedy, number: int, best: Attempt | None) -> Attempt | None:
+        return _attempt(changed, config, remedy, before, folder / str(number), observer)
+
+    attempts = in_rounds(
+        config, of, lambda current, remedy: with_changes(current, remedy.changes), attempt, _worth,
+        most=most, rounds=ROUNDS,
+    )  # fmt: skip
     return _finish(attempts, layers, verdicts, folder)
 
 
@@ -231,7 +229,5 @@ class _Measured:
         )
 
     def against(self, other: _Measured, name: str) -> Difference:
-        common = [seed for seed in self.seeds if seed in other.seeds]
-        mine = [getattr(self, name)[self.seeds.index(seed)] for seed in common]
-        theirs = [getattr(other, name)[other.seeds.index(seed)] for seed in common]
-        return paired_difference(mine, theirs) if common else Difference(np.nan, np.nan, np.nan, 0)
+        mine, theirs = (dict(zip(each.seeds, getattr(each, name), strict=True)) for each in (self, other))
+        return difference_over_common(mine, theirs)
