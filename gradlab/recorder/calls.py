@@ -33,6 +33,10 @@ ALONG_AN_AXIS = {
 OTHERS = {torch.exp: "exp", Tensor.exp: "exp", torch.log: "log", Tensor.log: "log"}
 
 
+COPIES = frozenset({Tensor.clone, torch.clone, Tensor.contiguous, Tensor.to, Tensor.float, Tensor.double})
+"""What gives the same numbers in other memory."""
+
+
 class CallWatch(TorchFunctionMode):
     """While it is on, the functions are noted that made a tensor's content, and the loss functions called.
 
@@ -46,6 +50,13 @@ class CallWatch(TorchFunctionMode):
         self.against: Tensor | None = None
         # by the memory of what was made: a view of it is still that function's; the weak reference keeps the address
         self._made: dict[int, tuple[StorageWeakRef, str, int | None]] = {}
+        self._copied: dict[int, tuple[StorageWeakRef, Tensor]] = {}
+
+    def original(self, tensor: Tensor) -> Tensor:
+        """What a tensor is a copy of, of a copy or of several; itself where it is none."""
+        while tensor.layout == torch.strided and tensor.untyped_storage()._cdata in self._copied:
+            tensor = self._copied[tensor.untyped_storage()._cdata][1]
+        return tensor
 
     def maker(self, tensor: Tensor) -> tuple[str, int | None]:
         """The function that made a tensor, "" for a plain map, and the size of the axis that a softmax runs along."""
@@ -65,6 +76,10 @@ class CallWatch(TorchFunctionMode):
                     self.taken, self.against = given[:2]
             self.criteria.append(LOSSES[func])
         out = func(*args, **kwargs)
+        if func in COPIES and args and out.layout == args[0].layout == torch.strided:
+            memory = out.untyped_storage()
+            if memory._cdata != args[0].untyped_storage()._cdata:
+                self._copied[memory._cdata] = (StorageWeakRef(memory), args[0])  # type: ignore[no-untyped-call]
         if (name := _name(func, args, kwargs)) and isinstance(out, Tensor) and out.layout == torch.strided:
             size = out.shape[_axis(args, kwargs)] if func in ALONG_AN_AXIS and out.dim() else None
             memory = out.untyped_storage()

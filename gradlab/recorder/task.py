@@ -121,10 +121,11 @@ class Task:
     def _said(self, output: Tensor, watch: CallWatch, loss: Fact | None) -> Facts:
         """What made the outputs, their shape, and what the criterion is: the same in every record."""
         taken = output if watch.taken is None else watch.taken
-        made, size = watch.maker(taken)
+        original = watch.original(taken)
+        made, size = watch.maker(original)
         own, width = watch.maker(output)
         self._reached = _reached(output, own, width)
-        if not made and not _same_memory(taken, output):
+        if not made and not _same_memory(original, output):
             made = INSIDE
         words: Facts = {
             "output_activation": made,
