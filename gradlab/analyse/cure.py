@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, log10
+from math import floor, inf, log10
 from typing import Literal
 
 Action = Literal[
@@ -24,6 +24,36 @@ class Cure:
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.code}" if self.code else self.reason
+
+    @property
+    def mechanical(self) -> bool:
+        """Whether it leaves the code of model and loop as it is, so that it can be tried for its author."""
+        return self.do != "code"
+
+    @property
+    def standardises(self) -> bool:
+        """Whether it changes the scale of inputs or targets; those of a data set of gradlab's have it already."""
+        return self.do in ("standardise-inputs", "standardise-targets")
+
+    @property
+    def flag(self) -> str:
+        """How `gradlab watch` is told to do it; empty where it has no flag for it."""
+        flags = {
+            "rate": f"--lr {self._number}",
+            "clip": f"--clip {self._number}",
+            "warm-up": f"--schedule constant:warmup={self._number}",
+            "criterion": f"--loss torch.nn:{self.to}",
+        }
+        return flags.get(self.do, "")
+
+    @property
+    def for_watch(self) -> str:
+        """The sentence for a training by `gradlab watch`: a flag where it has one, else the code."""
+        return f"{self.reason}: {self.flag}" if self.flag else str(self)
+
+    @property
+    def _number(self) -> str:
+        return self.to if isinstance(self.to, str) else f"{self.to:g}"
 
 
 def rate(value: float, reason: str) -> Cure:
@@ -65,7 +95,7 @@ def code(text: str, reason: str) -> Cure:
 
 def one_digit(value: float) -> float:
     """Rounded to 1, 2, 3 or 5 times a power of ten: a rate is no finer than that."""
-    if not value > 0:
+    if not 0 < value < inf:
         return value
     power = 10.0 ** floor(log10(value))
     nearest = min((1, 2, 3, 5, 10), key=lambda digit: abs(log10(digit) - log10(value / power)))

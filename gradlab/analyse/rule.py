@@ -15,6 +15,7 @@ from gradlab.analyse.evidence import describe, harmless_note, healthy_notes
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.findings import GRADLAB, Diagnosis, Finding, by_majority
+from gradlab.analyse.origin import is_users, is_watched
 from gradlab.analyse.records import Records
 from gradlab.analyse.verdict import Phase
 from gradlab.analyse.verdicts import VERDICTS
@@ -56,7 +57,8 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
     cures: tuple[Cure, ...] = ()
     if is_users(records.cell):
         cures = _cures(facts, holding, found)
-        advice = str(cures[0]) if cures else ""
+        flags = is_watched(records.cell)
+        advice = "" if not cures else cures[0].for_watch if flags else str(cures[0])
     else:
         advice = advice_for([one.verdict for one in holding], records.cell, sections) if recorded else ""
     undecided = "" if holding or learned >= at.MAJORITY * count or not unknown else unknown[0]
@@ -73,11 +75,6 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
         recorded=recorded,
         undecided=undecided,
     )
-
-
-def is_users(cell: Mapping[str, object]) -> bool:
-    """Whether a cell is a model of the user's own, which no configuration of gradlab describes."""
-    return str(cell.get("init", "own")) == "own"
 
 
 def _cures(facts: Facts, findings: Sequence[Finding], found: Found) -> tuple[Cure, ...]:

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradlab.analyse.origin import is_users
 from gradlab.analyse.verdicts import WORDS
 from gradlab.report import selections
 from gradlab.report.figures import leading
@@ -122,7 +123,7 @@ def next_command(outcome: Shown) -> str:
         return f"gradlab {'run' if one else 'compare'} --config {quote(short_path(configured))} --record log"
     if not any(Path(file).name == "report.html" for file in outcome.files):
         return f"gradlab report {quote(short_path(outcome.out))}"
-    if one:
+    if one and not is_users({"init": outcome.summary.iloc[0]["init"]}):
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
         same = f"--config {quote(short_path(configured))}" if configured else f"--depth {row['depth']}"
