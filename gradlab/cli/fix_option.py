@@ -28,7 +28,7 @@ def repair_saved(
     """
     from gradlab import config
     from gradlab.config import plan
-    from gradlab.lab import repair
+    from gradlab.lab import changes, repair
 
     if saved.folder is None or not (saved.folder / "config.toml").is_file():
         raise DataError(
@@ -62,14 +62,14 @@ def repair_saved(
         saved.layers[saved.layers["cell"] == name],
         saved.steps[saved.steps["cell"] == name],
         diagnosis.verdicts,
-        saved.folder / repair.FOLDER,
+        saved.folder / changes.FOLDER,
         observer=observer,
     )
 
 
 def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
     """Try remedies on the one cell of a run; None where it is healthy."""
-    from gradlab.lab import repair
+    from gradlab.lab import changes, repair
 
     verdicts = tuple(str(outcome.summary["verdict"].iloc[0]).split(","))
     if verdicts in NO_FAULT:
@@ -79,7 +79,7 @@ def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
         outcome.layers,
         outcome.steps,
         verdicts,
-        outcome.out / repair.FOLDER,
+        outcome.out / changes.FOLDER,
         observer=observer,
     )
 
@@ -97,8 +97,8 @@ def repair_text(repair: Repair) -> str:
         lines += [
             f"{number}. {changes}: {', '.join(attempt.verdicts)} ({attempt.verdict_seeds})",
             f"   {attempt.remedy.reason} ({attempt.remedy.source})",
-            f"   {attempt.score.name} {attempt.value:.3f}, change {_difference(attempt.gain)}",
-            f"   decay per layer {_difference(attempt.decay)}, dead share {_difference(attempt.dead)}",
+            f"   {attempt.score.name} {attempt.value:.3f}, change {difference_text(attempt.gain)}",
+            f"   decay per layer {difference_text(attempt.decay)}, dead share {difference_text(attempt.dead)}",
         ]
     if repair.best is None:
         return "\n".join([*lines, "no remedy could be run"])
@@ -146,7 +146,7 @@ def repair_document(repair: Repair | None) -> dict[str, Any] | None:
     }
 
 
-def _difference(difference: Difference) -> str:
+def difference_text(difference: Difference) -> str:
     """`+0.82 +- 0.03`; a single seed has no interval, and a value that is not finite no difference."""
     if difference.mean != difference.mean:
         return "n/a"

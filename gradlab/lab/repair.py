@@ -24,6 +24,7 @@ from gradlab.base.errors import UserError
 from gradlab.config import Request, to_toml
 from gradlab.config.plan import Cell, make
 from gradlab.config.sections import Config
+from gradlab.lab.changes import with_changes
 from gradlab.lab.experiment import execute
 from gradlab.lab.observe import Observer
 from gradlab.lab.rounds import in_rounds
@@ -48,7 +49,6 @@ ROUNDS = 3
 """How many remedies may be laid one on another."""
 
 REPAIRED = "repaired.toml"
-FOLDER = "remedies"
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,6 @@ def try_remedies(
         most=most, rounds=ROUNDS,
     )  # fmt: skip
     return _finish(attempts, layers, verdicts, folder)
-
-
-def with_changes(config: Config, changes: Mapping[str, object]) -> Config:
-    """The configuration with dotted keys set to new values, checked as any other."""
-    sections = config.model_dump()
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        sections[section][name] = value
-    return Config.model_validate(sections)
 
 
 def cell_config(request: Request, cell: Cell) -> Config:

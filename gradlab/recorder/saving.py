@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.analyse.origin import OWN_LOOP
 from gradlab.analyse.records import split_cells
 from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
@@ -60,10 +61,12 @@ def write(
     chance: float | None = None,
     config: str = "",
     interrupted: Mapping[str, Any] | None = None,
+    prepared: Sequence[str] = (),
 ) -> None:
     """The tables of one cell, its summary, its configuration where there is one, and last the manifest.
 
     parts: layers and steps of one seed after another; interrupted: where the user stopped, if so
+    prepared: what was done to the model and its batches before, which no configuration says
     Raises GradlabError where it cannot be written, and DataError where nothing was measured.
     """
     layers, steps = (
@@ -80,6 +83,7 @@ def write(
         "failed": [],
         "timings": dict(timings),
         **({} if interrupted is None else {"interrupted": dict(interrupted)}),
+        **({"prepared": [*prepared]} if prepared else {}),
     }
     try:
         if config:
@@ -106,9 +110,7 @@ def save(
     seeds = tuple(dict.fromkeys(int(seed) for seed in layers.columns["seed"].tolist()))
     rate = float(known[0]) if len(known) else float("nan")
     cell = identity_of([model, words[:1], rate, list(layers.columns["name"][:64]), list(seeds)])
-    columns = cell_columns(
-        cell, model, words[0] if words else "unknown", rate, "a loop of one's own", size_of(layers)
-    )
+    columns = cell_columns(cell, model, words[0] if words else "unknown", rate, OWN_LOOP, size_of(layers))
     run = Run(out=str(path), force=force)
     folder = ResultsFolder(Claim(cell, (cell,), seeds, Recording(), run, Path(path)))
     if folder.state() == "finished" and not force:  # the same model again: what is there is older

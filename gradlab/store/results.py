@@ -24,6 +24,7 @@ WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}
 """Whole numbers that every row of a table of gradlab's has."""
 MANIFEST_TYPES: dict[str, type] = {
     "failed": list, "timings": dict, "sha256": dict, "versions": dict, "argv": list, "device": list, "chance": dict,
+    "prepared": list,
 }  # fmt: skip
 
 

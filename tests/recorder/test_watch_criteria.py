@@ -256,8 +256,8 @@ def test_the_live_view_has_the_tables_numbers_and_ends_with_the_summarys_verdict
     flags = {"data": "t.csv", "target": "price", "loss": "torch.nn:HuberLoss", "steps": 60, "seeds": 2,
              "batch_size": 16, "record": "all"}  # fmt: skip
     screen = Screen()
-    seen = execute("criteria_nets:net", resolve(flags={**flags, "out": "seen"}), screen=screen)
-    unseen = execute("criteria_nets:net", resolve(flags={**flags, "out": "unseen"}))
+    _, seen = execute("criteria_nets:net", resolve(flags={**flags, "out": "seen"}), screen=screen)
+    _, unseen = execute("criteria_nets:net", resolve(flags={**flags, "out": "unseen"}))
     pd.testing.assert_frame_equal(seen.layers, unseen.layers)
     pd.testing.assert_frame_equal(seen.steps, unseen.steps)
     assert [steps for steps, _ in screen.shown] == list(range(1, 123)) and screen.total == 122

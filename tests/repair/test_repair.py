@@ -12,8 +12,9 @@ from gradlab.analyse.decay import decay_per_layer
 from gradlab.cli.fix_option import repair_text
 from gradlab.cli.main import main
 from gradlab.config import plan
+from gradlab.lab.changes import with_changes
 from gradlab.lab.experiment import execute
-from gradlab.lab.repair import REPAIRED, cell_config, try_remedies, with_changes
+from gradlab.lab.repair import REPAIRED, cell_config, try_remedies
 
 SMALL = {"depth": 6, "width": 32, "steps": 250, "seeds": 2, "lr": 0.05}
 

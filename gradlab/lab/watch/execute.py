@@ -7,21 +7,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
-
-from gradlab import data
-from gradlab.base.errors import Problem, UserError, attempt
-from gradlab.base.identity import identity_of
+from gradlab.base.errors import UserError
 from gradlab.config import Request, to_toml
-from gradlab.config.bound import bind_recording, bind_training
-from gradlab.config.plan import RECIPE, device_of
 from gradlab.lab.interrupt import Interrupt, Interrupted
-from gradlab.lab.watch.keys import without_meaning
 from gradlab.lab.watch.live import Live, Screen
-from gradlab.lab.watch.source import named
+from gradlab.lab.watch.plan import Planned, plan
 from gradlab.lab.watch.training import Job, Watched, train
 from gradlab.recorder.saving import cell_columns, size_of, write
-from gradlab.store.folder import Claim, ResultsFolder
+from gradlab.store.folder import ResultsFolder
 from gradlab.store.results import Results, read_folder
 
 
@@ -31,78 +24,46 @@ def watch(
     batches: str = "",
     say: Callable[[str], None] = lambda _: None,
     screen: Screen | None = None,
-) -> Results:
+) -> tuple[Planned, Results]:
     """Train `model` (`package.module:Attr`) as the request says and write its results folder.
 
+    Gives back what was planned, and what came of it.
     batches: `package.module:Attr` of the user's own batches; the request's data set when empty.
-    screen: what shows the training while it goes on.
-    After Ctrl-C the step is finished and what is recorded is written, marked as unfinished; the same request starts
-    again then. Raises Interrupted after that, and UserError with every problem, also when the folder holds something
-    else.
+    Raises UserError with every problem, also when the folder holds something else, and what `carry_out` raises.
     """
-    config = request.base
-    problems: list[Problem] = []
-    made = attempt(problems, lambda: named(model, "MODEL"))
-    own = attempt(problems, lambda: named(batches, "--batches")) if batches else None
-    problems += without_meaning(request, bool(batches))
-    recording = attempt(problems, lambda: bind_recording(config.recording, request.where))
-    if config.recording.record == "off":
-        where = request.where("recording.record")
-        problems.append(Problem(where, "without records what was watched would be lost", "log, all, every:N"))
-    taught = attempt(problems, lambda: bind_training(config.training, request.where))
-    device = device_of(config.run.device, request, problems)
-    dataset = digest = None
-    if not batches:
-        where = request.where("data.name")
-        named_data = (config.data.name, config.data.target, where, config.data.task)
-        dataset = attempt(problems, lambda: data.load(*named_data))
-        digest = None if dataset is None else dataset.digest
-    if taught and dataset:
-        attempt(problems, lambda: taught.loss.check_task(dataset, request.where("training.loss")))
-    if problems:
-        raise UserError(problems)
-    training = taught.section
-    identity = [
-        RECIPE,
-        *([config.data.task] if batches and config.data.task != data.AUTO else []),
-        *(
-            (s.text, s.source)
-            for s in (made, own, *taught.own.values(), *recording.own.values())
-            if s is not None
-        ),
-        digest,
-        training.differing(),
-        config.run.dtype,
-        device,
-    ]
-    cell = identity_of(identity)
-    seeds = range(config.run.first_seed, config.run.first_seed + config.run.seeds)
-    folder_id = identity_of([cell, [*seeds], config.recording.differing()])
-    slug = model.rpartition(":")[2].lower()
-    out = Path(config.run.out) if config.run.out else Path.cwd() / "results" / f"watch-{slug}-{folder_id}"
-    folder = ResultsFolder(Claim(folder_id, (cell,), tuple(seeds), config.recording, config.run, out), say)
+    planned, run = plan(model, request, batches), request.base.run
+    folder = planned.folder(Path(run.out) if run.out else planned.usual_out, say, force=run.force)
+    return planned, carry_out(planned, folder, say, screen)
+
+
+def carry_out(
+    planned: Planned, folder: ResultsFolder, say: Callable[[str], None], screen: Screen | None = None
+) -> Results:
+    """Do what is planned, and write it into the folder; what the folder already has of it is not trained again.
+
+    screen: what shows the training while it goes on.
+    After Ctrl-C the step is finished and what is recorded is written, marked as unfinished; the same plan starts again
+    then. Raises Interrupted after that.
+    """
     if folder.state() == "finished":
         return read_folder(folder.path)
-    job = Job(
-        model=made, dataset=dataset, batches=own, training=taught,
-        recording=recording, dtype=getattr(torch, config.run.dtype), device=device,
-        task=config.data.task, where=request.where,
-    )  # fmt: skip
-    source = config.data.name if dataset is not None else batches
+    job, training = planned.job, planned.job.training.section
     try:
         folder.prepare()  # what cannot be written is known before the training
         try:
             columns = cell_columns(
-                cell, model, training.optimizer, training.lr, source, {"depth": 0, "width": 0}
+                planned.cell,
+                planned.model,
+                training.optimizer,
+                training.lr,
+                planned.source,
+                {"depth": 0, "width": 0},
             )
-            live = (
-                None
-                if screen is None
-                else Live(screen, columns, None if dataset is None else dataset.chance, [])
-            )
+            chance = None if job.dataset is None else job.dataset.chance
+            live = None if screen is None else Live(screen, columns, chance, [])
             if live is not None:
-                live.start(f"{model}, on {source}", len(seeds) * (training.steps + 1))
-            _fill(folder, job, columns, request, say, live)
+                live.start(f"{planned.model}, on {planned.source}", len(planned.seeds) * (training.steps + 1))
+            _fill(folder, job, columns, planned.request, say, live)
         except UserError:  # what the user's model or batches did wrong
             folder.forget()
             raise
@@ -177,4 +138,5 @@ def _write(
         chance=None if job.dataset is None else job.dataset.chance,
         config=to_toml(request.base, request.grid),
         interrupted=None if whole else {"seeds": len(done), "last_step": done[-1].stopped},
+        prepared=job.prepared,
     )

@@ -29,6 +29,9 @@ OF_DATA = ("data.name", "data.target", "training.batch_size", "recording.probe")
 """keys that the user's own batches stand in for"""
 
 
+OF_GRADLABS_NETS = "it has no meaning for a model of your own"
+
+
 def means_something(key: Key) -> bool:
     return key.section != "network" and key.path not in OF_STACKS
 
@@ -39,7 +42,7 @@ def without_meaning(request: Request, own_batches: bool) -> list[Problem]:
     for path, key in KEYS.items():
         beside = own_batches and path in OF_DATA
         if (beside or not means_something(key)) and request.values(path) != (key.default,):
-            what = "it has no meaning " + ("beside --batches" if beside else "for a model of your own")
+            what = "it has no meaning beside --batches" if beside else OF_GRADLABS_NETS
             allowed = "leave it out" if key.default in (None, "") else f"{key.default}, or leave it out"
             problems.append(Problem(request.where(path), what, allowed))
     return problems

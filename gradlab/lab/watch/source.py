@@ -67,19 +67,25 @@ def batches_of(source: Own, seed: int, where: str = "--batches") -> Iterator[Bat
     """
     served = 0
     while True:
-        found = _started(source, seed, where)
         count = 0
-        while (batch := _next(found, source, where)) is not None:
+        for batch in one_pass(source, seed, where):
             count += 1
-            if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
-                what = f"{source.text} gave {type(batch).__name__}"
-                raise ConfigError(Problem(where, what, "pairs (inputs, targets), the targets a tensor"))
-            yield batch[0], batch[1]
+            yield batch
         if not count:
             after = f" when it was called again, after {served} batches" if served else ""
             hint = "it must start anew in every call" if served else None
             raise ConfigError(Problem(where, f"{source.text} gave no batch{after}", hint=hint))
         served += count
+
+
+def one_pass(source: Own, seed: int, where: str = "--batches") -> Iterator[Batch]:
+    """The user's batches from one call of the function. Raises ConfigError as `batches_of` does."""
+    found = _started(source, seed, where)
+    while (batch := _next(found, source, where)) is not None:
+        if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
+            what = f"{source.text} gave {type(batch).__name__}"
+            raise ConfigError(Problem(where, what, "pairs (inputs, targets), the targets a tensor"))
+        yield batch[0], batch[1]
 
 
 def _started(source: Own, seed: int, where: str) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,12 +17,14 @@ from gradlab.base.own import Own, users_code
 from gradlab.config.bound import BoundRecording, BoundTraining, Where, flag_of
 from gradlab.data import Dataset
 from gradlab.data.dataset import AUTO
+from gradlab.lab.watch import prepared
 from gradlab.lab.watch.criterion import Objective
 from gradlab.lab.watch.live import Live
-from gradlab.lab.watch.source import Batch, batches_of, make_model, moved, sizes_of
+from gradlab.lab.watch.source import Batch, batches_of, make_model, moved, one_pass, sizes_of
 from gradlab.nn.explained import Explained
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
+from gradlab.recorder.unit_variance import unit_variance
 from gradlab.recorder.units import tensors
 from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table
@@ -45,8 +48,9 @@ class Watched:
 class Job:
     """What to train: the model, its data (a data set, or the user's batches), and how.
 
-    task:  what the targets of the user's batches are; of a data set it is the data set's
-    where: how an error names the place of a key
+    task:     what the targets of the user's batches are; of a data set it is the data set's
+    where:    how an error names the place of a key
+    prepared: what is done to the model and to the user's batches before (`gradlab.lab.watch.prepared`)
     """
 
     model: Own
@@ -58,6 +62,7 @@ class Job:
     device: str
     task: str = AUTO
     where: Where = flag_of
+    prepared: tuple[str, ...] = ()
 
 
 def train(
@@ -87,6 +92,8 @@ class _Loop:
         self.objective = Objective(job.training.loss, task, job.where)
         self.rate = job.training.rate
         self.batches, probe, targets = self._data()
+        if prepared.WEIGHTS in job.prepared:
+            self._draw_weights(probe)
         self.recorder = Recorder(
             self.model,
             probe=probe,
@@ -142,16 +149,47 @@ class _Loop:
         job = self.job
         if job.dataset is None:
             assert job.batches is not None
-            probe, targets = (
-                moved(part, job.device, job.dtype) for part in next(batches_of(job.batches, self.seed))
-            )
-            found = batches_of(job.batches, self.seed)
-            endless = ((moved(x, job.device, job.dtype), moved(y, job.device, job.dtype)) for x, y in found)
-            return endless, probe, targets
+            inputs_of, targets_of = self._changes()
+
+            def changed(batch: Batch) -> Batch:
+                inputs, targets = moved(batch, job.device, job.dtype)
+                return inputs_of(inputs), targets_of(targets)
+
+            probe, of_probe = changed(next(batches_of(job.batches, self.seed)))
+            return map(changed, batches_of(job.batches, self.seed)), probe, of_probe
         x = torch.as_tensor(job.dataset.x_train).to(job.device, job.dtype)
         y = targets_tensor(job.dataset.y_train, job.device, job.dtype)
         rows = slice(job.recording.probe)
         return self._stream(x, y), x[rows], y[rows]
+
+    def _changes(self) -> tuple[prepared.Change, prepared.Change]:
+        """What is done to the inputs and to the targets of each of the user's batches."""
+        job, nothing = self.job, lambda value: value
+        if not {prepared.INPUTS, prepared.TARGETS} & {*job.prepared}:
+            return nothing, nothing
+        assert job.batches is not None
+        with generators.kept(job.device):  # the training draws what it would have drawn
+            first = [*islice(one_pass(job.batches, self.seed), prepared.FIRST_BATCHES)]
+        if not first:
+            raise ConfigError(Problem("--batches", f"{job.batches.text} gave no batch"))
+        inputs, targets = zip(*(moved(batch, job.device, job.dtype) for batch in first), strict=True)
+        of_inputs = prepared.standardiser(inputs, "inputs") if prepared.INPUTS in job.prepared else nothing
+        if prepared.TARGETS not in job.prepared:
+            return of_inputs, nothing
+        if not (job.task == "regression" or (job.task == AUTO and targets[0].is_floating_point())):
+            raise ConfigError(Problem("targets", "they are no numbers to predict, and have no scale"))
+        standardised = prepared.standardiser([each.to(job.dtype) for each in targets], "targets")
+        return of_inputs, lambda value: standardised(value.to(job.dtype))
+
+    def _draw_weights(self, probe: Any) -> None:
+        """Weights drawn anew so that each layer's outputs have variance 1 on the probe."""
+        with (
+            _users(f"{self.job.model.text} failed on the probe"),
+            generators.seeded(self.seed, self.job.device),
+        ):
+            drawn = unit_variance(self.model, probe)
+        if not drawn:
+            raise ConfigError(Problem("MODEL", "no linear map and no convolution of it trains"))
 
     def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
         stream = BatchStream(len(x), self.job.training.section.batch_size, (self.seed,))
