@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from gradlab.analyse.findings import GRADLAB
 from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
+from gradlab.cli.try_option import is_of_users_model, next_command, show_tried, try_saved
 from gradlab.report.diagnoses import diagnosis_text, side_by_side
 
 Results = Annotated[Path, typer.Argument(help="A results folder, or a file with the columns of layers.csv.")]
@@ -23,7 +23,11 @@ Ruleset = Annotated[
     ),
 ]
 Try = Annotated[
-    bool, typer.Option("--try", help="Run remedies on the same seeds until one is healthy and learns.")
+    bool,
+    typer.Option(
+        "--try",
+        help="Run remedies on the same seeds until one is healthy; of a model of your own, imports it.",
+    ),
 ]
 OneCell = Annotated[
     str | None,
@@ -51,19 +55,20 @@ def diagnose(
     found = diagnose_saved(saved, ruleset)
     if not json:
         print(side_by_side(found) if ruleset == EVERY else "\n\n".join(map(diagnosis_text, found)))
-    repair = None
+    document = {"out": saved.path, "ruleset": ruleset, "diagnoses": [one.as_dict() for one in found]}
     if try_:
         from gradlab.report.progress import Progress
 
         own = found if ruleset == GRADLAB else diagnose_saved(saved)
+        if is_of_users_model(saved, own, cell):
+            show_tried(try_saved(saved, own, Progress(quiet=quiet), quiet=quiet), document if json else None)
+            return 0
         repair = repair_saved(saved, own, cell, Progress(quiet=quiet))
+        document["repair"] = repair_document(repair)
+        if repair is not None and not json:
+            print("\n" + repair_text(repair))
+    elif saved.folder is not None and not (quiet or json):
+        tell(f"next: {next_command(saved, found if ruleset == GRADLAB else [])}")
     if json:
-        document = {"out": saved.path, "ruleset": ruleset, "diagnoses": [one.as_dict() for one in found]}
-        emit(document | ({"repair": repair_document(repair)} if try_ else {}))
-    elif repair is not None:
-        print("\n" + repair_text(repair))
-    elif saved.folder is not None and not quiet:
-        sick = ruleset == GRADLAB and any(one.findings for one in found)
-        folder = quote(str(saved.folder))
-        tell(f"next: gradlab diagnose {folder} --try" if sick else f"next: gradlab report {folder}")
+        emit(document)
     return 0

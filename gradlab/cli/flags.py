@@ -68,8 +68,12 @@ def collect_flags(
     *,
     lists: bool,
     default_grid: bool = True,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> tuple[Request, list[Problem]]:
-    """The request of a command line, its file and its environment, and every problem with them."""
+    """The request of a command line, its file and its environment, and every problem with them.
+
+    elsewhere: flags that other commands have, with what is said of them where they are given to this one
+    """
     request, problems = collect(
         file=Path(config) if config is not None else None,
         environment=os.environ,
@@ -78,7 +82,7 @@ def collect_flags(
         lists=lists,
         default_grid=default_grid,
     )
-    return request, [*_leftovers(context), *problems]
+    return request, [*_leftovers(context, elsewhere or {}), *problems]
 
 
 def make_plan(request: Request, problems: Sequence[Problem], best_over: str | None = None) -> Plan:
@@ -101,7 +105,7 @@ def warn(request: Request, quiet: bool) -> None:
         tell(f"warning: {warning}")
 
 
-def _leftovers(context: typer.Context) -> list[Problem]:
+def _leftovers(context: typer.Context, elsewhere: Mapping[str, str]) -> list[Problem]:
     """A problem for each unknown flag, and for each text that is no flag's value."""
     known = options_of(context)
     problems: list[Problem] = []
@@ -109,8 +113,11 @@ def _leftovers(context: typer.Context) -> list[Problem]:
     for text in context.args:
         if text.startswith("-"):
             name = text.partition("=")[0]
-            hint = nearest(name, known) or f"see {context.command_path} --help"
-            problems.append(Problem(name, "there is no such flag", hint=hint))
+            if name in elsewhere:
+                problems.append(Problem(name, elsewhere[name], hint="leave it out"))
+            else:
+                hint = nearest(name, known) or f"see {context.command_path} --help"
+                problems.append(Problem(name, "there is no such flag", hint=hint))
             may_be_value = "=" not in text
         elif not may_be_value:
             hint = "values are given by flags, and separated by commas without blanks"

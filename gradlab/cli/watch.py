@@ -13,8 +13,16 @@ from gradlab.base.errors import ConfigError
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, tell
+from gradlab.cli.try_option import show_tried, try_on
 from gradlab.config import KEYS
-from gradlab.lab.watch.keys import means_something
+from gradlab.lab.watch.keys import OF_GRADLABS_NETS, means_something
+
+ELSEWHERE = {
+    **{key.option: OF_GRADLABS_NETS for key in KEYS.values() if not means_something(key)},
+    "--fix": "for a model of your own it is --try",
+    "--profile": OF_GRADLABS_NETS,
+}
+"""Flags that `run` has and that mean nothing here, with what is said of them."""
 
 
 def watch(
@@ -34,12 +42,19 @@ def watch(
     report: Annotated[
         bool, typer.Option("--report", help="Also draw the HTML page and the figures.")
     ] = False,
+    try_: Annotated[
+        bool,
+        typer.Option(
+            "--try",
+            help="If it has a fault, try cures that leave your code as it is, on the same seeds.",
+        ),
+    ] = False,
     json: AsJson = False,
     quiet: Quiet = False,
     **flags: str | None,
 ) -> int:
     """Train a model of your own with several seeds and record its gradients, layer by layer."""
-    request, problems = collect_flags(context, flags, config, set_, lists=False)
+    request, problems = collect_flags(context, flags, config, set_, lists=False, elsewhere=ELSEWHERE)
     if problems:
         raise ConfigError(problems)
     warn(request, quiet)
@@ -51,7 +66,7 @@ def watch(
     say = (lambda _: None) if quiet else screen.message if screen.console.is_terminal else tell
     try:
         with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
-            outcome = execute(model, request, batches, say, screen)
+            planned, outcome = execute(model, request, batches, say, screen)
     finally:
         screen.end()
     files = [*outcome.files]
@@ -59,20 +74,23 @@ def watch(
         from gradlab.report.build import build
 
         files += build([outcome.out]).files
-    if json:
-        emit({"out": outcome.out, "files": files, "summary": outcome.summary.to_dict("records")[0]})
-        return 0
-    from rich.console import Console
+    document = {"out": outcome.out, "files": files, "summary": outcome.summary.to_dict("records")[0]}
+    if not json:
+        from rich.console import Console
 
-    from gradlab.report.terminal import print_run
+        from gradlab.report.terminal import print_run
 
-    print_run(outcome, Console())
+        print_run(outcome, Console())
+    if try_:
+        show_tried(try_on(planned, outcome, screen, quiet=quiet), document if json else None)
+    elif json:
+        emit(document)
     return 0
 
 
 with_keys(watch)
 _signature: inspect.Signature = watch.__signature__  # type: ignore[attr-defined]
-_hidden = {key.flag for key in KEYS.values() if not means_something(key)}
+_hidden = {key.flag for key in KEYS.values() if key.option in ELSEWHERE}
 watch.__signature__ = _signature.replace(  # type: ignore[attr-defined]
     parameters=[parameter for name, parameter in _signature.parameters.items() if name not in _hidden]
 )

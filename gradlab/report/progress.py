@@ -76,7 +76,8 @@ class Progress:
     def start(self, title: str, total_steps: int, verdicts: Callable[[], list[tuple[str, str]]]) -> None:
         """Start with a model that is no plan's. verdicts: gives those on the records so far."""
         self._title, self._total, self._cells, self._done = title, total_steps, 1, 0
-        self._verdicts_of = verdicts
+        self._verdicts_of, self._verdicts = verdicts, []
+        self._layers, self._delta, self._scalars = None, None, {}  # of the training before
         self._started = self._clock()
         self._due = self._judge_due = self._started + PATIENCE_SECONDS
 
