@@ -26,8 +26,8 @@ class RecorderCallback(Callback):
         print(callback.recorder.report())
 
     out: where the records are written when the training ends, also by an exception or Ctrl-C: a .csv file for the
-        rows of layers.csv, or a folder for layers.csv and steps.csv. A training that goes on from a checkpoint adds
-        to what is there. With several processes the first one writes
+        rows of layers.csv, or a results folder, as `recorder.save` writes it. A training that goes on from a
+        checkpoint adds to what is there. With several processes the first one writes
 
     Steps have the numbers of `trainer.global_step`. The loss is what `training_step` returns, with manual optimisation
     what `manual_backward` was called on, and `val_loss`, where the validation logs it, stands in the row of the step

@@ -107,9 +107,10 @@ class RecordedTraining:
             self.recorder.__exit__(None, None, None)
         except Exception as error:
             warn(f"gradlab could not end its recording: {in_words(error)}", stacklevel=2)
+        if self._files is None:
+            return
         try:
-            if self._files is not None:
-                self._files.write(self.recorder)
+            self._files.write(self.recorder)
         except Exception as error:
             hint = "callback.recorder still has the records"
-            warn(f"gradlab could not write {self._files.layers}: {in_words(error)}; {hint}", stacklevel=2)  # type: ignore[union-attr]
+            warn(f"gradlab could not write {self._files.path}: {in_words(error)}; {hint}", stacklevel=2)

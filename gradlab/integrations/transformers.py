@@ -24,9 +24,9 @@ class RecorderCallback(TrainerCallback):
             Trainer(model, args, train_dataset=..., callbacks=[callback]).train()
         print(callback.recorder.report())
 
-    out: where the records are written when the training ends: a .csv file for the rows of layers.csv, or a folder for
-        layers.csv and steps.csv. A training that goes on from a checkpoint adds to what is there. With several
-        processes the first one writes
+    out: where the records are written when the training ends: a .csv file for the rows of layers.csv, or a results
+        folder, as `recorder.save` writes it. A training that goes on from a checkpoint adds to what is
+        there. With several processes the first one writes
 
     The Trainer tells its callbacks nothing of an exception or of Ctrl-C. Inside `with callback:` the records are
     written then, and the recorder is taken off the model; without it that happens at `callback.close()`, at the next

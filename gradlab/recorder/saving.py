@@ -105,7 +105,8 @@ def save(
     known = rates[np.isfinite(rates)]
     seeds = tuple(dict.fromkeys(int(seed) for seed in layers.columns["seed"].tolist()))
     rate = float(known[0]) if len(known) else float("nan")
-    cell = identity_of([model, words[:1], rate, list(layers.columns["name"][:64]), list(seeds)])
+    names = [*dict.fromkeys(layers.columns["name"].tolist())]  # each once, however many records there are
+    cell = identity_of([model, words[:1], rate, names[:64], list(seeds)])
     columns = cell_columns(
         cell, model, words[0] if words else "unknown", rate, "a loop of one's own", size_of(layers)
     )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradlab.analyse.results import diagnose_saved, read_saved
 from gradlab.base.errors import ConfigError
 from gradlab.recorder.recorder import Recorder
 
@@ -103,19 +104,9 @@ def loader(shuffle: bool = False) -> Any:
 
 
 def trainer(*callbacks: Any, **settings: Any) -> Any:
-    return lightning.Trainer(
-        **{
-            "callbacks": [*callbacks],
-            "logger": False,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "accelerator": "cpu",
-            "max_steps": 7,
-            "limit_val_batches": 0,
-            **settings,
-        }  # fmt: skip
-    )
+    quiet = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    common = {"logger": False, "accelerator": "cpu", "max_steps": 7, "limit_val_batches": 0}
+    return lightning.Trainer(callbacks=[*callbacks], **(dict.fromkeys(quiet, False) | common | settings))
 
 
 def weights(module: nn.Module) -> Tensor:
@@ -152,7 +143,7 @@ def test_several_optimisers_have_a_record_and_a_loss_each() -> None:
     steps = steps_of(callback.recorder)
     assert [*steps.index] == [*range(len(module.losses))] == [step for step, _ in module.losses]
     np.testing.assert_allclose(steps["train_loss"], [loss for _, loss in module.losses], rtol=1e-6)
-    assert [*steps["optimizer_used"]] == ["SGD" if step % 2 == 0 else "Adam" for step in steps.index]
+    assert [*steps["optimizer_used"]] == ["SGD" if step % 2 == 0 else "Adam 2" for step in steps.index]
     rows = callback.recorder.to_frame()
     own = rows["name"].str.startswith("one") == (rows["step"] % 2 == 0)
     assert rows.loc[own, "update_ratio"].notna().all() and rows.loc[~own, "update_ratio"].isna().all()
@@ -211,7 +202,10 @@ def test_a_resumed_training_adds_to_its_files_what_an_uninterrupted_one_would(
         assert got["step"].unique().tolist() == ([*range(11)] if schedule == "all" else [0, 3, 6, 9, 10])
         new = [column for column in NEW_HERE if column in got]
         pd.testing.assert_frame_equal(got.drop(columns=new), expected.drop(columns=new), rtol=1e-6)
-    if name.endswith(".csv") and schedule == "all":  # what was there stays letter by letter
+    if not name.endswith(".csv"):  # a results folder like any other
+        seen = diagnose_saved(read_saved(parts / name))
+        assert seen[0].verdicts == diagnose_saved(read_saved(whole / name))[0].verdicts
+    elif schedule == "all":  # what was there stays letter by letter
         lines = (parts / name).read_text().splitlines()
         assert lines[: 1 + 6 * 2] == (whole / name).read_text().splitlines()[: 1 + 6 * 2]
 
@@ -221,6 +215,21 @@ def test_a_new_training_replaces_the_file(tmp_path: Path) -> None:
     for steps in (5, 2):
         trainer(RecorderCallback(schedule="all", out=file), max_steps=steps).fit(Net(), loader())
         assert pd.read_csv(file)["step"].max() == steps - 1
+
+
+def test_another_models_folder_stays_and_a_new_one_beside_it_takes_the_records(tmp_path: Path) -> None:
+    folder = tmp_path / "records"
+    trainer(RecorderCallback(schedule="all", out=folder)).fit(Net(), loader())
+    before = (folder / "layers.csv").read_bytes()
+    with pytest.warns(UserWarning, match=r"written its records to .*records-2"):
+        trainer(RecorderCallback(schedule="all", out=folder)).fit(Adversaries(), loader())
+    assert (folder / "layers.csv").read_bytes() == before
+    assert {*pd.read_csv(tmp_path / "records-2" / "layers.csv")["name"]} == {
+        "one.0",
+        "one.1",
+        "two.0",
+        "two.1",
+    }
 
 
 def test_one_trainer_that_fits_again_goes_on(tmp_path: Path) -> None:
@@ -239,7 +248,7 @@ def test_a_file_with_other_columns_is_refused_before_the_training(tmp_path: Path
     first.fit(Net(), loader())
     before, module = file.read_text(), Net()
     callback = RecorderCallback(schedule="all", metrics="full", out=file)
-    with pytest.raises(ConfigError, match="other columns than these records.*h_p95_abs"):
+    with pytest.raises(ConfigError, match=r"other columns than these records.*h_p95_abs"):
         trainer(callback).fit(module, loader(), ckpt_path=next(tmp_path.glob("*.ckpt")))
     assert not module.losses and file.read_text() == before and not hooks(module)
 
@@ -283,16 +292,10 @@ def test_the_probe_takes_the_modules_precision(precision: str) -> None:
 
 def test_manual_optimisation_under_autocast_records_in_full_precision() -> None:
     """The optimisers step inside the autocast there; the probe and the sums do not run in it."""
-
-    class OneByOne(Adversaries):
-        def training_step(self, batch: list[Tensor], index: int) -> None:
-            super().training_step(batch, index)
-            self.frozen = True
-
     records = []
     for settings in ({}, {"precision": "bf16-mixed"}):
         callback = RecorderCallback(probe=X, schedule="all")
-        trainer(callback, max_steps=2, **settings).fit(OneByOne(), loader())
+        trainer(callback, max_steps=2, **settings).fit(Adversaries(), loader())
         rows = callback.recorder.to_frame().query("step == 0")  # before any update the weights are the same
         records.append(rows[["z_std", "h_rms", "sample_correlation"]].to_numpy())
     np.testing.assert_allclose(records[1], records[0], rtol=1e-6)

@@ -1,6 +1,7 @@
 """The callback for Hugging Face's Trainer, in trainings by the Trainer itself."""
 
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -34,6 +35,8 @@ BACKWARD = accelerate.Accelerator.backward
 
 
 class Model(nn.Module):
+    config = transformers.PretrainedConfig()
+
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(2)
@@ -69,22 +72,16 @@ def train(
     own = {
         name: settings.pop(name) for name in ("fails_at", "error", "compute_loss_func") if name in settings
     }
-    arguments = transformers.TrainingArguments(
-        **{
-            "output_dir": str(folder),
-            "per_device_train_batch_size": 4,
-            "max_steps": 7,
-            "learning_rate": 0.1,
-            "optim": "sgd",
-            "report_to": [],
-            "lr_scheduler_type": "constant",
-            "use_cpu": True,
-            "save_strategy": "no",
-            "logging_strategy": "no",
-            "disable_tqdm": True,
-            **settings,
-        }  # fmt: skip
-    )
+    common = {
+        "per_device_train_batch_size": 4,
+        "max_steps": 7,
+        "learning_rate": 0.1,
+        "optim": "sgd",
+        "use_cpu": True,
+    }
+    quiet = {"report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+    constant = {"lr_scheduler_type": "constant"}
+    arguments = transformers.TrainingArguments(str(folder), **(common | quiet | constant | settings))
     trainer = Trainer(
         model or Model(), arguments, train_dataset=DATA, eval_dataset=DATA, callbacks=[*callbacks], **own
     )
@@ -120,9 +117,8 @@ def test_every_step_has_the_loss_that_it_went_down_from(how: str, tmp_path: Path
     expected = pd.DataFrame(trainer.losses, columns=["step", "loss"]).groupby("step")["loss"].sum()
     assert [*steps.index] == [*range(7)]
     np.testing.assert_allclose(steps["train_loss"], expected, rtol=1e-6)
-    plain = F.cross_entropy(
-        Model()(X[: 8 if how == "in parts" else 4])["logits"], Y[: 8 if how == "in parts" else 4]
-    )
+    first = 8 if how == "in parts" else 4
+    plain = F.cross_entropy(Model()(X[:first])["logits"], Y[:first]).detach()
     ratio = float(steps["train_loss"].iloc[0] / plain)
     wanted = {"smoothed": None, "a function's": 3.0}.get(how, 1.0)
     assert ratio == pytest.approx(wanted, rel=1e-6) if wanted else ratio != pytest.approx(1, rel=1e-3)
@@ -207,11 +203,11 @@ from recorder.test_recorder_transformers import *
 
 class Stops(Model):
     calls = 0
-    def forward(self, *args, **kwargs):
+    def forward(self, x, labels):
         Stops.calls += 1
         if Stops.calls == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return super().forward(*args, **kwargs)
+        return super().forward(x, labels)
 
 folder = Path(sys.argv[1])
 callback = RecorderCallback(schedule="all", out=folder / "layers.csv")
@@ -233,8 +229,6 @@ def test_ctrl_c_in_a_script_leaves_the_records(tmp_path: Path) -> None:
 
 
 def _environment(place: Path) -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(place.parent)])}
 
 
