@@ -96,7 +96,7 @@ class RecorderCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = trainer.callback_metrics.get("val_loss")
-        if self._training is not None and value is not None and not trainer.sanity_checking:
+        if self._training is not None and value is not None:  # not so in the sanity check before the training
             self._training.add(val_loss=value)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

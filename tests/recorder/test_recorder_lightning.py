@@ -417,3 +417,21 @@ def test_the_last_step_is_recorded_of_several_optimisers_too() -> None:
     callback = RecorderCallback(schedule="every:100")
     trainer(callback, max_steps=-1, max_epochs=2).fit(Adversaries(), loader())
     assert steps_of(callback.recorder).index[-1] == 2 * 2 * 3 - 1
+
+
+def test_a_module_that_makes_every_second_update_keeps_the_numbers_of_global_step() -> None:
+    class Rare(Net):
+        def optimizer_step(self, epoch: int, batch: int, optimizer: Any, closure: Any = None) -> None:
+            if self.global_step % 2:
+                optimizer.step(closure=closure)
+            else:
+                closure()
+
+    callback, module = RecorderCallback(schedule="all"), Rare()
+    trainer(callback).fit(module, loader())
+    steps = steps_of(callback.recorder)
+    assert [*steps.index] == [1, 3, 5]
+    losses = [loss for _, loss in module.losses]
+    np.testing.assert_allclose(
+        steps["train_loss"], np.mean([losses[0:6:2], losses[1:6:2]], axis=0), rtol=1e-6
+    )

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,11 @@ def test_two_trainings_at_once_hear_their_own_losses_and_put_backward_back() -> 
     two.on()
     one.off()
     accelerator.backward(torch.tensor(2.0, requires_grad=True) * 1)
+    elsewhere = threading.Thread(
+        target=lambda: accelerator.backward(torch.tensor(5.0, requires_grad=True) * 1)
+    )
+    elsewhere.start()
+    elsewhere.join()
     two.off()
     two.off()
     accelerator.backward(torch.tensor(3.0, requires_grad=True) * 1)
