@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ class RecorderCallback(Callback):
         if training.has_no_backward(automatic):
             training.skip()
             return
-        with _as_it_trains(trainer, pl_module):
+        with _number_format(trainer):
             training.step(optimizer, _scaler(trainer), mean=automatic)
         if not automatic:  # the rest of training_step belongs to the next optimiser's step
             self._watch()
@@ -139,14 +138,10 @@ def _steps(trainer: Trainer, module: LightningModule) -> int | None:
     return int(steps)
 
 
-@contextmanager
-def _as_it_trains(trainer: Trainer, module: LightningModule) -> Iterator[None]:
-    """The default number format that the module is run in, for the probe; and no autocast, which manual optimisation
-    has on here and which would round the recorder's own sums."""
-    plugin, device = trainer.precision_plugin, module.device.type
-    with ExitStack() as stack:
-        if isinstance(plugin, HalfPrecision | DoublePrecision):
-            stack.enter_context(plugin.forward_context())
-        if torch.is_autocast_enabled(device):
-            stack.enter_context(torch.autocast(device, enabled=False))
-        yield
+def _number_format(trainer: Trainer) -> AbstractContextManager[None]:
+    """The default number format that the module's forward pass runs in: the probe's makes tensors too. Autocast is none
+    of it, and off for a probe."""
+    plugin = trainer.precision_plugin
+    if isinstance(plugin, HalfPrecision | DoublePrecision):
+        return plugin.forward_context()
+    return nullcontext()

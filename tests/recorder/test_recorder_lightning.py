@@ -272,9 +272,17 @@ def test_the_probe_takes_the_modules_precision(precision: str) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.net(x + torch.zeros(8)) @ torch.eye(4, dtype=self.net[0](x).dtype)
 
-    probe = X.double() if precision == "bf16-true" else X
-    targets = F.one_hot(Y, 4).float()
-    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 1.0, 1.0]))
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("weight", torch.tensor([1.0, 2.0, 1.0, 1.0]))
+
+        def forward(self, outputs: Tensor, targets: dict[str, Tensor]) -> Tensor:
+            assert targets["rows"].dtype == outputs.dtype and not targets["classes"].is_floating_point()
+            return F.cross_entropy(outputs, targets["classes"], self.weight)
+
+    probe, weighted = X.double() if precision == "bf16-true" else X, Weighted()
+    targets = {"rows": F.one_hot(Y, 4).float(), "classes": Y}
     callback = RecorderCallback(probe=probe, targets=targets, criterion=weighted, schedule="all")
     module = Stateful()
     trainer(callback, **PRECISIONS[precision]()).fit(module, loader())
@@ -291,7 +299,7 @@ def test_the_probe_takes_the_modules_precision(precision: str) -> None:
 
 
 def test_manual_optimisation_under_autocast_records_in_full_precision() -> None:
-    """The optimisers step inside the autocast there; the probe and the sums do not run in it."""
+    """The optimisers step inside the autocast there; the probe does not run in it."""
     records = []
     for settings in ({}, {"precision": "bf16-mixed"}):
         callback = RecorderCallback(probe=X, schedule="all")
