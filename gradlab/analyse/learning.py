@@ -85,7 +85,9 @@ class Learning(NamedTuple):
         return f"it does not learn: {path}"
 
 
-@np.errstate(over="ignore", invalid="ignore")  # of a loss near the number format's end the scatter is infinite
+@np.errstate(
+    over="ignore", invalid="ignore"
+)  # of a loss near the number format's end the scatter is infinite
 def judge_learning(records: Records, seed: int, chance: float | None = None) -> Learning:
     """Whether replica number `seed` (an index) learned.
 

@@ -52,13 +52,19 @@ def problems_of(model: nn.Module, metrics: str) -> list[Problem]:
 
 
 def problems_with(
-    schedule: str, steps: int | None, loss_reduction: str | float, accumulation: int, batch_dim: int
+    schedule: str,
+    steps: int | None,
+    first_step: int,
+    loss_reduction: str | float,
+    accumulation: int,
+    batch_dim: int,
 ) -> list[Problem]:
     """Everything that is wrong with what the caller says of the loop."""
     divisor = isinstance(loss_reduction, Real) and 0 < loss_reduction < float("inf")
     checked = (
         ("schedule", schedule, isinstance(schedule, str), "log, all, every:N"),
         ("steps", steps, steps is None or (isinstance(steps, Integral) and steps >= 1), "a whole number >= 1"),
+        ("first_step", first_step, isinstance(first_step, Integral) and first_step >= 0, "a whole number >= 0"),
         ("loss_reduction", loss_reduction, loss_reduction in ("mean", "sum") or divisor,
          "mean, sum, or a number above 0"),
         ("accumulation", accumulation, isinstance(accumulation, Integral) and accumulation >= 1, "a whole number >= 1"),

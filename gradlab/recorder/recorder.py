@@ -82,7 +82,8 @@ class Recorder:
               which a net that learns must beat. Without them, and without a loss in `step`, nothing is called healthy
     schedule: which steps are recorded: `log` (34 of 1,000), `all`, `every:N`; `off` leaves the first one (and the last)
     layers:   paths of modules to record, as in `named_modules`, or patterns like `encoder.*`; all when None
-    steps:    number of steps of the run, so that the last one is recorded too
+    steps:    number of steps of the whole run, so that the last one is recorded too
+    first_step: the number of the first step; in a run that goes on from a checkpoint, how many updates it had made
     metrics:  `gradients` (norms of the parameter gradients alone, without any hook), `standard`, or `full`; behind
               the last two, columns of your own, `standard,package.module:function`: a function of one layer's
               activations on the probe, [sample, unit], that returns a number
@@ -111,6 +112,7 @@ class Recorder:
         layers: Iterable[str] | None = None,
         *,
         steps: int | None = None,
+        first_step: int = 0,
         metrics: str = "standard",
         loss_reduction: str | float = "mean",
         accumulation: int = 1,
@@ -129,7 +131,7 @@ class Recorder:
         columns = attempt(problems, lambda: own_columns.get(metrics, "metrics", METRICS))
         level = columns.level if columns else METRICS[-1]
         problems += problems_of(self.model, level)
-        problems += problems_with(schedule, steps, loss_reduction, accumulation, batch_dim)
+        problems += problems_with(schedule, steps, first_step, loss_reduction, accumulation, batch_dim)
         task = attempt(problems, lambda: Task(probe, targets, criterion))
         if not problems:
             chosen(self._parametrised(), layers, level, problems)
@@ -157,7 +159,7 @@ class Recorder:
         self._on_fault, self._told = on_fault, set[str]()
         self._look()
         self._log = _logger(log_to)
-        self._step = 0
+        self._step = first_step
         self._entered = self._armed = False
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
@@ -226,6 +228,15 @@ class Recorder:
             ]
         self.seconds += perf_counter() - started - (self._inside() - inside)
 
+    def skip(self, steps: int = 1) -> None:
+        """Updates that are not looked at, such as one without a backward pass, in place of `step`: they count, no more.
+        A record that was due is taken at the next `step`."""
+        self._close_record()
+        self._facts = {}
+        self._step += steps
+        if self._entered and not self._armed:
+            self._arm()
+
     def add(self, **numbers: Tensor | float) -> None:
         """Further columns of steps.csv for the step that is going on, such as val_loss and val_accuracy; call it before
         `step`. Raises ConfigError for a name that is no column of numbers there."""
@@ -240,6 +251,11 @@ class Recorder:
         elapsed = self._elapsed + (perf_counter() - self._started if self._entered else 0.0)
         own = self.seconds + self._inside()
         return own / (elapsed - own) if elapsed > own else 0.0
+
+    @property
+    def next_step(self) -> int:
+        """The number of the current step: that of the update to come."""
+        return self._step
 
     @property
     def recording(self) -> bool:

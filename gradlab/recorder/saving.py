@@ -109,7 +109,8 @@ def save(
     known = rates[np.isfinite(rates)]
     seeds = tuple(dict.fromkeys(int(seed) for seed in layers.columns["seed"].tolist()))
     rate = float(known[0]) if len(known) else float("nan")
-    cell = identity_of([model, words[:1], rate, list(layers.columns["name"][:64]), list(seeds)])
+    modules = [*dict.fromkeys(layers.columns["name"].tolist())]  # each once, however many records there are
+    cell = identity_of([model, words[:1], rate, modules[:64], list(seeds)])
     columns = cell_columns(cell, model, words[0] if words else "unknown", rate, OWN_LOOP, size_of(layers))
     run = Run(out=str(path), force=force)
     folder = ResultsFolder(Claim(cell, (cell,), seeds, Recording(), run, Path(path)))

@@ -549,3 +549,62 @@ def test_frozen_layers_that_are_chosen_are_no_reason_to_warn() -> None:
 
 def test_numpys_numbers_are_numbers() -> None:
     Recorder(net(), steps=np.int64(10), loss_reduction=np.float32(10), accumulation=np.int32(2))  # type: ignore[arg-type]
+
+
+def trained(recorder: Recorder, model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    with recorder:
+        for step in steps:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(X + step), Y)
+            loss.backward()
+            recorder.step(optimizer, loss=loss)
+            optimizer.step()
+
+
+@pytest.mark.parametrize(("schedule", "due"), [("log", [5, 6, 8, 10, 11]), ("every:3", [6, 9, 11])])
+def test_a_loop_that_goes_on_records_what_the_whole_one_would(schedule: str, due: list[int]) -> None:
+    frames = []
+    for first in (0, 5):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        whole = Recorder(model, schedule=schedule, steps=12)
+        trained(whole, model, optimizer, range(12 - 7 * (first > 0)))
+        recorder = whole
+        if first:
+            recorder = Recorder(model, schedule=schedule, steps=12, first_step=first)
+            assert recorder.next_step == 5
+            trained(recorder, model, optimizer, range(5, 12))
+            assert recorder.next_step == 12
+        found = recorder.to_frame()
+        frames.append(found[found["step"] >= 5].reset_index(drop=True))
+    assert frames[1]["step"].unique().tolist() == due
+    columns = ["step", "layer", "name", "delta_rms", "weight_grad_norm", "update_ratio"]
+    assert frames[0][columns].equals(frames[1][columns])
+    for wrong in (-1, 1.5, None):
+        with pytest.raises(ConfigError, match="first_step"):
+            Recorder(net(), first_step=wrong)  # type: ignore[arg-type]
+
+
+def test_a_skipped_step_counts_and_a_due_record_is_taken_at_the_next() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Recorder(model, schedule="every:4") as recorder:
+        for step in range(7):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(X), Y)
+            if step != 5:
+                recorder.add(val_loss=float(step))
+            if step in (2, 3, 4):
+                recorder.skip()
+                continue
+            loss.backward()
+            recorder.step(optimizer, loss=loss)
+            optimizer.step()
+        recorder.skip(2)
+        assert recorder.next_step == 9
+    steps = recorder.steps_table().frame()
+    assert steps["step"].tolist() == [0, 5]  # 4 was due
+    assert steps["val_loss"].iloc[0] == 0 and np.isnan(
+        steps["val_loss"].iloc[1]
+    )  # that of 4 is of other weights
+    assert recorder.to_frame()["update_ratio"].notna().all()

@@ -191,7 +191,9 @@ def _keypoints(mended: bool) -> Setup:
     y = (where - 3.5) / 3.5
     rate = 1e-3 if mended else 0.1
     return Setup(
-        model=nn.Sequential(_dense(64, 100), nn.ReLU(), _dense(100, 100), nn.ReLU(), _dense(100, 2), nn.Tanh()),
+        model=nn.Sequential(
+            _dense(64, 100), nn.ReLU(), _dense(100, 100), nn.ReLU(), _dense(100, 2), nn.Tanh()
+        ),
         x=x,
         y=y,
         criterion=nn.MSELoss(),

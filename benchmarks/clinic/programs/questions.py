@@ -273,7 +273,9 @@ def nll_on_logits(mended: bool) -> Setup:
     model = mlp(100, 48, 24, 4)
     if mended:
         model.append(nn.LogSoftmax(dim=1))
-    return Setup(model=model, x=x, y=y, criterion=nn.NLLLoss(), optimizer=adam(2e-3), steps=300, score=accuracy(x, y))
+    return Setup(
+        model=model, x=x, y=y, criterion=nn.NLLLoss(), optimizer=adam(2e-3), steps=300, score=accuracy(x, y)
+    )
 
 
 def signs_for_bce(mended: bool) -> Setup:
@@ -343,7 +345,9 @@ def relu_output(mended: bool) -> Setup:
     model = mlp(6, 32, 32, 1)
     if not mended:
         model.append(nn.ReLU())
-    return Setup(model=model, x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=fit(x, y))
+    return Setup(
+        model=model, x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=fit(x, y)
+    )
 
 
 def tanh_marks(mended: bool) -> Setup:
@@ -529,7 +533,9 @@ PROGRAMS = (
         name="question-tanh-output-for-marks",
         source="after a question on marks out of 50 of which every prediction is the same",
         fault="A tanh output, in -1 to 1, for targets of 0 to 50.",
-        accepted=frozenset({"output-mismatch", "target-scale", "saturated", "constant-output", "not-learning"}),
+        accepted=frozenset(
+            {"output-mismatch", "target-scale", "saturated", "constant-output", "not-learning"}
+        ),
         cause=frozenset({"output-mismatch", "target-scale"}),
         make=tanh_marks,
     ),

@@ -298,7 +298,9 @@ PROGRAMS = (
         name="question-column-in-millions",
         source="after a common question",
         fault="One column is in the millions: it alone decides the first tanh layer, whose units are all at -1 or 1.",
-        accepted=frozenset({"input-scale", "saturated", "vanishing", "no-gradient", "constant-output", "not-learning"}),
+        accepted=frozenset(
+            {"input-scale", "saturated", "vanishing", "no-gradient", "constant-output", "not-learning"}
+        ),
         cause=frozenset({"input-scale"}),
         mechanical=True,
         make=salary,

@@ -14,7 +14,9 @@ from torch.optim import SGD, Adam, RMSprop
 from benchmarks.clinic.program import Program, Setup
 
 
-def _dense(fan_in: int, fan_out: int, spread: float | None = None, *, normal: float | None = None) -> nn.Linear:
+def _dense(
+    fan_in: int, fan_out: int, spread: float | None = None, *, normal: float | None = None
+) -> nn.Linear:
     """A layer as Keras makes it: Glorot weights, or uniform in +-spread, or N(0, normal^2); biases 0."""
     layer = nn.Linear(fan_in, fan_out)
     nn.init.zeros_(layer.bias)
@@ -116,7 +118,9 @@ def _weighted_sum(mended: bool) -> Setup:
     if mended:
         x, y = _standard(x), _standard(y)
     out: nn.Module = nn.Identity() if mended else nn.Softmax(1)
-    model = nn.Sequential(_dense(3, 3, 0.05), nn.Tanh(), _dense(3, 2, 0.05), nn.Tanh(), _dense(2, 1, 0.05), out)
+    model = nn.Sequential(
+        _dense(3, 3, 0.05), nn.Tanh(), _dense(3, 2, 0.05), nn.Tanh(), _dense(2, 1, 0.05), out
+    )
     return Setup(
         model=model,
         x=x,
