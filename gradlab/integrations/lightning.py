@@ -143,5 +143,6 @@ def _number_format(trainer: Trainer) -> AbstractContextManager[None]:
     of it, and off for a probe."""
     plugin = trainer.precision_plugin
     if isinstance(plugin, HalfPrecision | DoublePrecision):
-        return plugin.forward_context()
+        found: AbstractContextManager[None] = plugin.forward_context()
+        return found
     return nullcontext()
