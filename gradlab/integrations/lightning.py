@@ -79,9 +79,9 @@ class RecorderCallback(Callback):
         self._global_step = trainer.global_step
         if training.has_no_backward(automatic):
             training.skip()
-            return
-        with _number_format(trainer):
-            training.step(optimizer, _scaler(trainer), mean=automatic)
+        else:
+            with _number_format(trainer):
+                training.step(optimizer, _scaler(trainer), mean=automatic)
         if not automatic:  # the rest of training_step belongs to the next optimiser's step
             self._watch()
 

@@ -56,9 +56,8 @@ class RecorderCallback(TrainerCallback):
         }
         out = self.out if state.is_world_process_zero else None
         model: Any = kwargs["model"]
-        if (
-            args.torch_compile
-        ):  # the loop runs it compiled, which the recorder must know; this compiles nothing
+        if args.torch_compile:
+            # The recorder must know that the loop runs it compiled. Nothing is compiled by this.
             model = torch.compile(model)
         training = RecordedTraining(model, known, self.settings, out)
         losses = BackwardCalls(training.backward)
