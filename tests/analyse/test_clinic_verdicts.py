@@ -447,7 +447,7 @@ def test_updates_that_hardly_move_the_weights_are_too_small_where_nothing_is_lea
     if low:
         assert "200 updates at rate 0.03" in finding(tables, "rate-too-low").evidence
         rate = next(each for each in judged(tables).cures if each.do == "rate")
-        assert rate.to == pytest.approx(0.03 * 1e-3 / value, rel=0.6) and rate.to > 0.03
+        assert rate.to == pytest.approx(0.03 * 3e-3 / value, rel=0.6) and rate.to > 0.03
 
 
 def test_one_module_that_moves_is_enough(own) -> None:  # type: ignore[no-untyped-def]
