@@ -38,9 +38,10 @@ class Task:
 
     def step(self, recorder: Any = None) -> None:
         self.optimizer.zero_grad()
-        F.cross_entropy(self.model(self.x), self.y).backward()
+        loss = F.cross_entropy(self.model(self.x), self.y)
+        loss.backward()
         if recorder is not None:
-            recorder.step(optimizer=self.optimizer)
+            recorder.step(optimizer=self.optimizer, loss=loss)
         self.optimizer.step()
 
 
@@ -101,7 +102,7 @@ class Notebook:
 
         return hook
 
-    def step(self, optimizer: Any) -> None:
+    def step(self, optimizer: Any, loss: Any) -> None:
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None:
                 self.rows.append((name, parameter.grad.norm().item(), parameter.norm().item()))
@@ -143,11 +144,17 @@ WAYS: dict[str, Callable[[Task], Any]] = {
     "gradient norms, every step": lambda t: Recorder(t.model, schedule="all", metrics="gradients"),
     "everything of the batch, every step": lambda t: Recorder(t.model, schedule="all"),
     "everything and a probe of one batch, every step": lambda t: Recorder(t.model, probe=t.x, schedule="all"),
+    "a probe with its targets and criterion, every step": lambda t: Recorder(
+        t.model, probe=t.x, targets=t.y, criterion=F.cross_entropy, schedule="all"
+    ),
     "the notebook's way, every step": lambda t: Notebook(t.model),
 }
 RUNS: dict[str, Callable[[Task], Any]] = {
     "default schedule": lambda t: Recorder(t.model),
     "default schedule and a probe of one batch": lambda t: Recorder(t.model, probe=t.x),
+    "default schedule, probe, targets and criterion": lambda t: Recorder(
+        t.model, probe=t.x, targets=t.y, criterion=F.cross_entropy
+    ),
 }
 RUN_STEPS = 1000
 

@@ -86,6 +86,7 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
     if np.isfinite(rate):
         yield cure.rate(rate * AIM / ratio, f"an update of {ratio:.2g} of the weights' size is too large")
     yield cure.clip("no update can be longer than the rate then")
+    yield cure.warm_up("small first steps leave the weights where they can learn")
 
 
 VERDICT = Verdict(
