@@ -406,6 +406,14 @@ def test_targets_and_criterion_come_together() -> None:
         Recorder(net(), probe=X, targets=CLASSES, criterion=3)  # type: ignore[arg-type]
 
 
+def test_a_sample_alone_has_no_correlation() -> None:
+    """Whatever the rounding: the length of a unit vector is next to 1, and there are no pairs to divide by."""
+    for place in range(12):
+        row = slice(place, place + 1)
+        recorder = trained(net(2), F.mse_loss, NUMBERS[row], x=X[row], steps=1)
+        assert rows(recorder)["sample_correlation"].isna().all()
+
+
 def test_a_probe_of_one_row() -> None:
     model = net(2)
     recorder = trained(model, F.mse_loss, NUMBERS[:1], x=X[:1], steps=130)
@@ -473,6 +481,13 @@ class PlainNorm(nn.Module):
 class Shift(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return z + 1
+
+
+class Noise(nn.Module):
+    """It draws in eval mode too."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z + 0.1 * torch.randn_like(z)
 
 
 class Running(nn.Module):
@@ -817,7 +832,13 @@ def test_weights_are_the_same_bit_by_bit_with_and_without(kind) -> None:  # type
     def train(record: bool) -> tuple[list[Tensor], Tensor]:
         torch.manual_seed(4)
         model = nn.Sequential(
-            nn.Linear(5, 8), nn.BatchNorm1d(8), GeluNew(), nn.Dropout(0.3), nn.Linear(8, 3), nn.LogSoftmax(1)
+            nn.Linear(5, 8),
+            nn.BatchNorm1d(8),
+            GeluNew(),
+            nn.Dropout(0.3),
+            Noise(),
+            nn.Linear(8, 3),
+            nn.LogSoftmax(1),
         )
         optimizer = kind(model.parameters(), lr=0.05)
         x, criterion = X.float(), nn.NLLLoss(weight=torch.tensor([1.0, 2.0, 1.0]))
