@@ -10,7 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-CODE = "from gradlab.cli.main import main; raise SystemExit(main())"
+CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from gradlab.cli.main import main; raise SystemExit(main())"
+)
+"""A shell that runs the tests in its background has Ctrl-C ignored by everything below it."""
 ARGUMENTS = (
     "compare --activation relu,sigmoid --depth 2,3 --width 8 --batch-size 16 --probe 32 --seeds 2 --steps 400"
 )
