@@ -59,7 +59,7 @@ def test_nothing_is_lost_however_little_room_there_was(
     assert main([*arguments, "--out", str(tmp_path / "reference")]) == 0
     reference = table_bytes(tmp_path / "reference")
     kept = set()
-    for room in (0, 8, 24, 64, 128, 192, 256, 320, 384):
+    for room in (0, 8, 24, 64, 128, 192, 256, 320, 384, 512):
         out = disk / f"out-{room}"
         ballast = leave(disk, room)
         code = main([*arguments, "--out", str(out)])
