@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from gradlab.analyse.findings import GRADLAB, Diagnosis
-from gradlab.analyse.records import frames_of_cells, split_cells
+from gradlab.analyse.records_from_tables import frames_of_cells, split_cells
 from gradlab.analyse.rule import Chance
 from gradlab.analyse.ruleset import Ruleset
 from gradlab.analyse.rulesets import RULESETS

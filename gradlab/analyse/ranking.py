@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gradlab.analyse.records import Array, Ints, cell_columns_of, check_table, rows_of_cells
+from gradlab.analyse.records import Array, Ints
+from gradlab.analyse.records_from_tables import cell_columns_of, check_table, rows_of_cells
 from gradlab.analyse.seeds import Difference, mean_interval, paired_difference, paired_p_values
 
 SIGNIFICANT = 0.05

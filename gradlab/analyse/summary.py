@@ -9,7 +9,8 @@ import pandas as pd
 
 from gradlab.analyse.advice import Sections
 from gradlab.analyse.decay import attenuation, decay_per_layer
-from gradlab.analyse.records import Records, split_cells, worst
+from gradlab.analyse.records import Records, worst
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.rule import Chance, judge
 from gradlab.analyse.seeds import mean_interval
 from gradlab.tables.spec import names
@@ -27,7 +28,7 @@ def summarise(
     layers, steps: rows of any number of cells and seeds. cell_columns: by default every column left of `seed`.
     chance: validation accuracy of always guessing the commonest class, one for all or by cell id (see `diagnose`).
     Means over seeds, with the half width of Student's 95 % interval; nan for one seed, and where a seed has no
-    such number. Raises DataError as `records.split_cells` does.
+    such number. Raises DataError as `records_from_tables.split_cells` does.
     """
     return pd.DataFrame(
         [summary_row(records, chance) for records in split_cells(layers, steps, cell_columns)]

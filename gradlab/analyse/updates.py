@@ -1,9 +1,13 @@
-"""How far the updates move the weights: what the verdicts on the rate read."""
+"""How far the updates move the weights, and at which rate: what verdicts and cures that speak of the rate read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
+from gradlab.analyse import cure
+from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Facts
 
@@ -34,3 +38,16 @@ def typical(ratio: Array) -> Array:
     result = np.full(len(ratio), np.nan)
     result[known] = np.nanmedian(ratio[known], axis=-1)
     return result
+
+
+def at_rate(facts: Facts, seed: int) -> str:
+    """` at rate 0.03`; "" where no rate was recorded."""
+    rate = float(facts.records.known("learning_rate")[seed])
+    return f" at rate {rate:g}" if np.isfinite(rate) else ""
+
+
+def other_rate(facts: Facts, seeds: Sequence[int], factor: float, reason: str) -> Iterator[Cure]:
+    """The first seed's rate times a factor; nothing where no rate was recorded."""
+    rate = float(facts.records.known("learning_rate")[seeds[0]])
+    if np.isfinite(rate):
+        yield cure.rate(rate * factor, reason)

@@ -15,7 +15,8 @@ import numpy as np
 from gradlab.analyse.advice import remedies
 from gradlab.analyse.decay import decay_per_layer
 from gradlab.analyse.findings import ALL_WELL
-from gradlab.analyse.records import Array, split_cells, worst
+from gradlab.analyse.records import Array, worst
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.remedy import Remedy
 from gradlab.analyse.seeds import Difference, difference_over_common
 from gradlab.analyse.verdicts.not_learning import VERDICT as NOT_LEARNING

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -36,31 +35,25 @@ from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
-from gradlab.recorder.taps import Tap, Taps
+from gradlab.recorder.tap import Tap
+from gradlab.recorder.taps import Taps
 from gradlab.recorder.task import Criterion, Facts, Task
-from gradlab.recorder.text import report
 from gradlab.recorder.turns import Turns
-from gradlab.recorder.units import fans, own_parameters
+from gradlab.recorder.units import call, fans, own_parameters
 from gradlab.sensors import own_columns
 from gradlab.tables.spec import names
 from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
-from gradlab.tables.table import write_csv
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from gradlab.analyse import Diagnosis
     from gradlab.analyse.findings import Finding
-    from gradlab.store.results import Results
-    from gradlab.tables.table import Table
 
-JUDGED_AFTER = 32  # records, up to which each one is judged for `on_fault`
 Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
-class Recorder:
+class Recorder(Recorded):
     """Records the gradients and signals of a model in training; the model and the loop stay as they are.
 
         recorder = gradlab.Recorder(model, probe=x[:512], targets=y[:512], criterion=loss_function)
@@ -266,65 +259,6 @@ class Recorder:
         """A context in which activation functions count as the model's, for loops that call its parts one by one."""
         return self._taps.watching() if self._armed and self._hooked else nullcontext()
 
-    # -- what was recorded -----------------------------------------------------------------------------------
-
-    def table(self) -> Table:
-        """The rows so far: a column of `layers.csv` each, and where it applies."""
-        return self._ledger.table()
-
-    def steps_table(self) -> Table:
-        """The records so far as rows of `steps.csv`, with the columns of any model."""
-        self._settle()
-        return self._run.table()
-
-    @property
-    def verdicts(self) -> tuple[str, ...]:
-        """What the records so far are called, first cause first; () before the first record."""
-        return self.diagnose().verdicts if self._ledger.records else ()
-
-    def to_frame(self) -> pd.DataFrame:
-        """The rows so far, columns of layers.csv without the cell's; what does not apply is NaN."""
-        return self.table().frame()
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write the rows so far as layers.csv is written: what does not apply is empty."""
-        write_csv(Path(path), self.table())
-
-    def save(self, folder: str | Path, *, force: bool = False) -> Results:
-        """Write the records as a results folder, which `gradlab report`, `diagnose` and `compare` read as any other.
-
-        The same model's older records in that folder are replaced. Raises UserError where it holds something else
-        (force replaces other results), GradlabError where it cannot be written, DataError while nothing is recorded.
-        """
-        from gradlab.recorder.saving import save
-
-        devices = {parameter.device.type for parameter in self.model.parameters()}
-        timings = {"seconds": self.seconds, "recording_overhead": 1 + self.overhead}
-        model = type(self.model).__qualname__
-        return save(folder, self.table(), self.steps_table(), model, min(devices), timings, force)
-
-    def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
-        """The verdict on the rows so far. The layer that is executed last counts as the readout.
-
-        Raises DataError while nothing is recorded.
-        """
-        from gradlab.analyse import diagnose
-
-        frame = self.to_frame()
-        if len(frame):
-            hidden = int(frame["layer"].max()) - 1
-            frame.insert(0, "depth", max(hidden, 1))
-        return diagnose(frame, self.steps_table().frame(), ruleset=ruleset, cell_columns=())[0]
-
-    def report(self) -> str:
-        """The verdict with its evidence, and the first and last record layer by layer, as text."""
-        return report(self.to_frame(), self.diagnose(), self.overhead)
-
-    def _settle(self) -> None:
-        """Move what waits to the host."""
-        self._ledger.flush()
-        self._run.settle(self._task.baseline())
-
     # -- the model -------------------------------------------------------------------------------------------
 
     def _parametrised(self) -> dict[str, nn.Module]:
@@ -396,8 +330,8 @@ class Recorder:
                 return
             self._meter.commit(passes, record, delta_scale)
             for forward in passes:
-                for key, call in forward.calls.items():
-                    self._ledger.activations[key] = self._ledger.activations.get(key) or call.activation
+                applied = {key: made.activation for key, made in forward.calls.items() if made.activation}
+                self._ledger.activations |= applied
             if self.probe is not None:
                 self._run_probe(record)
         self._parameters.place(record)
@@ -444,16 +378,10 @@ class Recorder:
         try:
             with evaluation(self.model):
                 with watch or nullcontext(), self._taps.probing(self._probe_meter):
-                    if isinstance(self.probe, Mapping):
-                        outputs = self.model(**self.probe)
-                    elif isinstance(self.probe, tuple):
-                        outputs = self.model(*self.probe)
-                    else:
-                        outputs = self.model(self.probe)
+                    outputs = call(self.model, self.probe)
                     for forward in self._taps.passes:
                         record.saw([*forward.calls])
-                        for key, call in forward.calls.items():
-                            self._ledger.activations[key] = call.activation
+                        self._ledger.activations |= {k: c.activation for k, c in forward.calls.items()}
                     self._probe_meter.finish()
                 if not self._probe_meter.view.stacked:
                     self._facts |= self._task.of(outputs, watch)
@@ -492,16 +420,6 @@ class Recorder:
                 self._tell(self._on_fault)
             if self._log is not None:
                 self._log(*self._ledger.latest())
-
-    def _tell(self, told: Callable[[Finding], object]) -> None:
-        """Say what has come to hold. Judging takes as long as the records are many, so it is done ever more rarely."""
-        records = self._ledger.records
-        if records % max(1, records // JUDGED_AFTER):
-            return
-        for finding in self.diagnose().findings:
-            if not finding.at_birth and finding.verdict not in self._told:
-                self._told.add(finding.verdict)
-                told(finding)
 
 
 def _built(model: nn.Module) -> list[int]:

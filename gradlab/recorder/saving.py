@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.analyse.origin import OWN_LOOP
-from gradlab.analyse.records import split_cells
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
 from gradlab.base.identity import identity_of

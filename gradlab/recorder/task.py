@@ -132,9 +132,8 @@ class Task:
             "output_shape": _shape(taken),
             "output_units": float(size or (taken.shape[1] if taken.dim() > 1 else 1)),
         }
-        if (
-            len(watch.criteria) > 1
-        ):  # of several losses nobody knows which outputs and targets belong together
+        if len(watch.criteria) > 1:
+            # Of several losses nobody knows which outputs and targets belong together.
             self.known = {name: fact for name, fact in self.known.items() if not name.startswith("target_")}
             words |= {"criterion": " + ".join(watch.criteria), "output_activation": ""}
         elif loss is not None:
@@ -247,10 +246,10 @@ def _of_inputs(probe: object) -> Facts:
 def _of_targets(targets: Any) -> Facts:
     if not isinstance(targets, Tensor) or not targets.numel() or targets.is_complex():
         return {}
-    y = targets.detach().double()
+    y, kind = targets.detach().double(), _kind(targets)
     sound = y[y.isfinite()]
     facts: Facts = {
-        "target_kind": _kind(targets),
+        "target_kind": kind,
         "target_shape": _shape(targets),
         "target_nonfinite": float(y.numel() - sound.numel()),
     }
@@ -261,17 +260,16 @@ def _of_targets(targets: Any) -> Facts:
             "target_max": float(sound.max()),
             "target_rms": float(sound.square().mean().sqrt()),
             "target_spread": float(rows.std(dim=0, correction=0).square().mean().sqrt()),
-            **_commonest(targets),
+            **_commonest(targets, kind),
             "target_distinct": float(
-                len(torch.unique(rows, dim=0)) if _kind(targets) != "classes" else len(torch.unique(sound))
+                len(torch.unique(sound) if kind == "classes" else torch.unique(rows, dim=0))
             ),
         }
     return facts
 
 
-def _commonest(y: Tensor) -> Facts:
+def _commonest(y: Tensor, kind: str) -> Facts:
     """baseline_accuracy, where the targets name one class a sample."""
-    kind = _kind(y)
     if kind == "one-hot":
         y = y.argmax(dim=-1)
     elif kind not in ("classes", "binary"):

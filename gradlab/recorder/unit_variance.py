@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from gradlab.recorder.evaluation import evaluation
-from gradlab.recorder.units import tensors
+from gradlab.recorder.units import call, tensors
 
 TOLERANCE, MOST = 0.1, 10
 """Distance of a layer's variance from 1, and rounds, as in the paper."""
@@ -23,12 +22,6 @@ def unit_variance(model: nn.Module, inputs: Any) -> list[str]:
     inputs: what the model is called with: a tensor, a tuple of positional or a dict of named arguments
     Weights are changed in place; frozen ones stay. Returns the paths of the modules. Draws from torch's generator.
     """
-
-    def forward() -> Any:
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-
     names = {module: name for name, module in model.named_modules()}
     order: list[Any] = []
     outputs: dict[Any, Tensor] = {}
@@ -51,7 +44,7 @@ def unit_variance(model: nn.Module, inputs: Any) -> list[str]:
                 if module.bias is not None and module.bias.requires_grad:
                     module.bias.zero_()
             with evaluation(model):
-                forward()
+                call(model, inputs)
             for module in list(order):
                 for _ in range(MOST):
                     variance = float(outputs[module].double().var(correction=0))
@@ -59,7 +52,7 @@ def unit_variance(model: nn.Module, inputs: Any) -> list[str]:
                         break
                     module.weight.div_(variance**0.5)
                     with evaluation(model):
-                        forward()
+                        call(model, inputs)
     finally:
         for handle in handles:
             handle.remove()

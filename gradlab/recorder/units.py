@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,13 @@ def fans(module: nn.Module) -> tuple[int, int] | None:
             return module.in_channels * taps, module.out_channels // groups * taps
         return module.in_channels // groups * taps, module.out_channels * taps
     return None
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """What the model returns for its inputs: a tensor, a tuple of positional or a dict of named arguments."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def real(x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import pytest
 from sweep.small_plans import plan_of
 
 from gradlab.analyse import Diagnosis, summarise
-from gradlab.analyse.records import Records, split_cells
+from gradlab.analyse.records import Records
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.records_from_training import records_of
 from gradlab.analyse.rule import judge
 from gradlab.lab.experiment import execute

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import gradlab
-from gradlab.analyse.records import split_cells
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.rule import judge
 from gradlab.analyse.verdict import HEALTHY, UNDECIDED
 from gradlab.analyse.verdicts import COLUMNS, VERDICTS, WORDS

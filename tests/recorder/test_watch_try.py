@@ -399,7 +399,7 @@ def test_what_was_interrupted_or_changed_since_is_not_tried(here, capsys, monkey
 
 
 def test_a_loss_in_other_units_is_not_subtracted(here) -> None:  # type: ignore[no-untyped-def]
-    from gradlab.analyse.records import split_cells
+    from gradlab.analyse.records_from_tables import split_cells
     from gradlab.lab.watch.cures import Attempt, Tried
 
     request = resolve(flags={"loss": "mse", "lr": 0.01, "steps": 5, "seeds": 2})

@@ -12,6 +12,7 @@ from gradlab.analyse.cure import Cure
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.task import Task
+from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import POOR, Verdict, no_remedies
 
 SAME = 1e-6
@@ -55,9 +56,8 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     if not faults[0].at_birth:
-        rate = float(facts.records.known("learning_rate")[seeds[0]])
-        if np.isfinite(rate):
-            yield cure.rate(rate / 10, "a smaller rate may keep the units alive that tell samples apart")
+        reason = "a smaller rate may keep the units alive that tell samples apart"
+        yield from other_rate(facts, seeds, 0.1, reason)
     yield cure.initial_weights("draw the weights so that the signal keeps its variance from layer to layer")
 
 

@@ -13,6 +13,7 @@ from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Bools, Facts
 from gradlab.analyse.fault import Fault, any_layer, first_layer, lasting
 from gradlab.analyse.remedy import ROOM, Remedy, batch_norm, calm, skips
+from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import Style, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -107,14 +108,13 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
-    rate = float(facts.records.known("learning_rate")[seeds[0]])
     if faults[0].layer == len(facts.records.layers):
         yield cure.code(
             "a plain nn.Linear as the last layer",
             "an output that must be 0 or more dies where all are below 0",
         )
-    if not faults[0].at_birth and np.isfinite(rate):
-        yield cure.rate(rate / 10, "a smaller rate does not throw the biases so far below 0")
+    if not faults[0].at_birth:
+        yield from other_rate(facts, seeds, 0.1, "a smaller rate does not throw the biases so far below 0")
     yield cure.initial_weights(
         "weights of variance 2 / fan_in and biases of 0 let half of the inputs pass each unit"
     )

@@ -16,6 +16,7 @@ from gradlab.analyse.fault import Fault
 from gradlab.analyse.gradient import absent
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, clip, tidy
+from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import BAD, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -120,11 +121,8 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
             "look at the inputs and at the loss's own formula",
         )
         return
-    rate = float(facts.records.known("learning_rate")[seeds[0]])
-    if np.isfinite(rate):
-        yield cure.rate(
-            rate / 10, "a smaller step stays inside the region where the loss is close to its tangent"
-        )
+    reason = "a smaller step stays inside the region where the loss is close to its tangent"
+    yield from other_rate(facts, seeds, 0.1, reason)
     yield cure.clip("no update can be longer than the rate then")
 
 

@@ -16,7 +16,7 @@ from gradlab.analyse.verdict import BAD, Verdict, no_remedies
 from gradlab.tables.layers import TRAINS
 
 FITTED = 1e-6
-"""A loss this small, of the first one's size, is a perfect fit: then gradients of 0 are as they should be."""
+"""A loss this small, or this small beside a large first one, is a perfect fit: then gradients of 0 are right."""
 
 NAMED = 4
 """Modules that a sentence names one by one."""
@@ -97,7 +97,7 @@ def _fits(facts: Facts, seed: int) -> bool:
         loss = facts.records.step(column)[seed]
         known = loss[np.isfinite(loss)]
         if len(known):
-            return bool(abs(known[-1]) <= FITTED)
+            return bool(abs(known[-1]) <= FITTED * max(abs(known[0]), 1.0))
     return False
 
 

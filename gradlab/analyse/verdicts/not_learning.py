@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from gradlab.analyse import cure
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import learning_words
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, batch_norm, skips, tidy
+from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -49,10 +47,8 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
-    rate = float(facts.records.known("learning_rate")[seeds[0]])
-    if np.isfinite(rate):
-        yield cure.rate(rate * 10, "with the gradient in order, larger steps may be what is missing")
-        yield cure.rate(rate / 10, "or smaller ones")
+    reason = "with the gradient in order, larger steps may be what is missing"
+    yield from other_rate(facts, seeds, 10, reason)
 
 
 VERDICT = Verdict(

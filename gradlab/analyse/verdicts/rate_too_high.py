@@ -13,7 +13,7 @@ from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, clip, tidy
-from gradlab.analyse.updates import ratios, typical
+from gradlab.analyse.updates import at_rate, other_rate, ratios, typical
 from gradlab.analyse.verdict import BAD, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -56,10 +56,9 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
     if carried >= CARRIED:
         return f"{carried:.0%} of the gradients were not zeroed before the next backward pass: they add up"
     ratio = float(typical(ratios(facts, seed))[fault.record])
-    rate = float(facts.records.known("learning_rate")[seed])
-    at_rate = f" at rate {rate:g}" if np.isfinite(rate) else ""
     step = int(facts.records.steps[fault.record])
-    return f"the update of step {step} changes the median module by {ratio:.2g} of its weights' size{at_rate}"
+    size = f"{ratio:.2g} of its weights' size{at_rate(facts, seed)}"
+    return f"the update of step {step} changes the median module by {size}"
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:
@@ -82,9 +81,8 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.code("optimizer.zero_grad() before loss.backward()", "zero the gradients in every step")
         return
     ratio = float(typical(ratios(facts, seed))[faults[0].record])
-    rate = float(facts.records.known("learning_rate")[seed])
-    if np.isfinite(rate):
-        yield cure.rate(rate * AIM / ratio, f"an update of {ratio:.2g} of the weights' size is too large")
+    reason = f"an update of {ratio:.2g} of the weights' size is too large"
+    yield from other_rate(facts, [seed], AIM / ratio, reason)
     yield cure.clip("no update can be longer than the rate then")
     yield cure.warm_up("small first steps leave the weights where they can learn")
 

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gradlab.analyse import cure
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, tidy
-from gradlab.analyse.updates import ratios
+from gradlab.analyse.updates import at_rate, other_rate, ratios
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -47,13 +46,9 @@ def _moved(facts: Facts, seed: int) -> float:
 
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     seed = seeds[0]
-    rate = float(facts.records.known("learning_rate")[seed])
-    at_rate = f" at rate {rate:g}" if np.isfinite(rate) else ""
     steps = facts.records.steps
-    return (
-        f"{int(steps[-1] - steps[0])} updates{at_rate} move the fastest module by at most {_moved(facts, seed):.2g} of "
-        "its weights' size"
-    )
+    updates = f"{int(steps[-1] - steps[0])} updates{at_rate(facts, seed)}"
+    return f"{updates} move the fastest module by at most {_moved(facts, seed):.2g} of its weights' size"
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:
@@ -69,10 +64,11 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     seed = seeds[0]
-    rate, steps = float(facts.records.known("learning_rate")[seed]), facts.records.steps
+    steps = facts.records.steps
     one = _moved(facts, seed) / float(steps[-1] - steps[0])
-    if np.isfinite(rate):
-        yield cure.rate(rate * AIM / one, f"an update of {one:.2g} of the weights' size is too small")
+    yield from other_rate(
+        facts, [seed], AIM / one, f"an update of {one:.2g} of the weights' size is too small"
+    )
 
 
 VERDICT = Verdict(

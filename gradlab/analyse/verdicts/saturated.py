@@ -15,6 +15,7 @@ from gradlab.analyse.fault import Fault, any_layer, first_layer, lasting
 from gradlab.analyse.known_parts import is_s_shaped
 from gradlab.analyse.records import Records
 from gradlab.analyse.remedy import ROOM, Remedy, batch_norm, calm
+from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import POOR, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -104,9 +105,7 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
     if faults[0].at_birth:
         yield cure.initial_weights("smaller weights keep z where phi has slope")
     else:
-        rate = float(facts.records.known("learning_rate")[seeds[0]])
-        if np.isfinite(rate):
-            yield cure.rate(rate / 10, "smaller steps do not throw z so far out")
+        yield from other_rate(facts, seeds, 0.1, "smaller steps do not throw z so far out")
     yield cure.code("nn.LayerNorm before the activation", "normalised inputs keep z where phi has slope")
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.remedy import Remedy, clip, tidy
+from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -56,9 +55,7 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
-    rate = float(facts.records.known("learning_rate")[seeds[0]])
-    if np.isfinite(rate):
-        yield cure.rate(rate / 3, "smaller steps do not jump out again")
+    yield from other_rate(facts, seeds, 1 / 3, "smaller steps do not jump out again")
     yield cure.clip("no update can be longer than the rate then")
 
 

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.findings import Diagnosis
-from gradlab.analyse.records import Records, split_cells
+from gradlab.analyse.records import Records
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.results import diagnose_saved
 from gradlab.analyse.seeds import Difference, difference_over_common
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError

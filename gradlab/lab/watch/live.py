@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from gradlab.analyse.records import split_cells
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.rule import judge
 from gradlab.base.errors import DataError
 from gradlab.recorder.saving import size_of

@@ -25,7 +25,7 @@ from gradlab.nn.explained import Explained
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.unit_variance import unit_variance
-from gradlab.recorder.units import tensors
+from gradlab.recorder.units import call, tensors
 from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table
 from gradlab.train import EVALUATION_ROWS
@@ -199,9 +199,7 @@ class _Loop:
 
     def _outputs(self, inputs: Any) -> Tensor:
         """The first tensor of what the model returns for a batch: one tensor, a tuple, or a dict of named inputs."""
-        if isinstance(inputs, dict):
-            return _first(self.model(**inputs))
-        return _first(self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs))
+        return _first(call(self.model, inputs))
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float | Tensor]:

@@ -1,0 +1,333 @@
+"""The rows of layers.csv and steps.csv, checked and split into cells, as the arrays of `records.Records`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradlab.analyse.records import OF_PARAMETERS, SEVERAL, STEP_COLUMNS, Array, Ints, Records
+from gradlab.base.errors import DataError, Problem
+from gradlab.tables.cell import CELL
+from gradlab.tables.layers import LAYERS_FULL, TRAINS
+from gradlab.tables.spec import names
+from gradlab.tables.steps import STEPS_OF_ANY_MODEL
+
+LAYER_COLUMNS = frozenset(LAYERS_FULL.every)
+WORDS = frozenset(name for name, kind in STEPS_OF_ANY_MODEL.kinds.items() if kind == "str")
+TEXTS = WORDS | {name for name, kind in LAYERS_FULL.kinds.items() if kind == "str"}
+INDEX = names(LAYERS_FULL.keys)
+SIGNED = frozenset(
+    column.name
+    for table in (LAYERS_FULL, STEPS_OF_ANY_MODEL)
+    for column in (*table.keys, *table.columns)
+    if column.signed
+)
+UNMEASURED = ("fan_in", "fan_out", "outputs", "batch", "nonfinite", "delta_rms_predicted")
+"""Columns whose numbers say nothing about a layer on their own."""
+
+
+def cell_columns_of(frame: pd.DataFrame) -> list[str]:
+    """The columns that say which cell a row belongs to: those left of `seed` that are no record of it."""
+    if "seed" not in frame.columns:
+        return []
+    before = list(frame.columns[: list(frame.columns).index("seed")])
+    return [column for column in before if column not in LAYER_COLUMNS | STEP_COLUMNS]
+
+
+def split_cells(
+    layers: pd.DataFrame, steps: pd.DataFrame | None = None, cell_columns: Sequence[str] | None = None
+) -> list[Records]:
+    """One `Records` per cell, in the order in which the cells first appear in `layers`.
+
+    layers, steps: tables as in layers.csv and steps.csv. cell_columns: what identifies a cell; by default every
+    column left of `seed`. A layer that never has a delta_rms, though nothing in it is not finite, is left out: it has
+    parameters and no output of its own.
+    Raises DataError for an empty table, a missing column, a column that is not numeric, seeds, steps and layers that
+    are no whole numbers, several rows for the same seed, step and layer, a cell of which nothing was measured, and a
+    `steps` table without the columns that tell the cells apart.
+    """
+    for name, frame in (("layers", layers), ("steps", steps)):
+        if not (isinstance(frame, pd.DataFrame) or (frame is None and name == "steps")):
+            hint = "gradlab diagnose reads files and folders"
+            raise DataError(Problem(name, f"it is a {type(frame).__name__}", "a pandas DataFrame", hint))
+    columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
+    check_table(layers, "layers", ("seed", "step", "layer", "delta_rms", *columns))
+    if steps is not None:
+        check_table(steps, "steps", INDEX)
+    parts = _rows(layers, steps, columns)
+    table, run = _Layers.of(layers), None if steps is None else _Steps.of(steps)
+    first = {column: layers[column].iloc[[rows[0] for rows, _ in parts]].array for column in columns}
+    found = []
+    for place, (rows, own) in enumerate(parts):
+        cell = {column: values[place] for column, values in first.items()}
+        found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
+    return found
+
+
+def frames_of_cells(
+    layers: pd.DataFrame, steps: pd.DataFrame | None = None, cell_columns: Sequence[str] | None = None
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame | None]]:
+    """The rows of each cell, in the order of `split_cells`, which has checked the tables."""
+    columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
+    for rows, own in _rows(layers, steps, columns):
+        of_steps = None if steps is None or own is None else steps.iloc[own].reset_index(drop=True)
+        yield layers.iloc[rows].reset_index(drop=True), of_steps
+
+
+def _rows(
+    layers: pd.DataFrame, steps: pd.DataFrame | None, columns: Sequence[str]
+) -> list[tuple[Ints, Ints | None]]:
+    """The numbers of each cell's rows in the two tables; None where `steps` has none of it."""
+    keys = ["cell"] if "cell" in columns else columns
+    parts = rows_of_cells(layers, keys)
+    shared = [key for key in keys if steps is not None and key in steps.columns]
+    if steps is not None and len(parts) > 1 and shared != keys:
+        lost = ", ".join(key for key in keys if key not in shared)
+        raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
+    of_steps = rows_of_cells(steps, shared) if steps is not None else {}
+    return [(rows, of_steps.get(key if shared else ())) for key, rows in parts.items()]
+
+
+def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
+    """Raise DataError with every problem of a table that is to be judged."""
+    problems = []
+    if not len(frame):
+        problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))
+    problems += [
+        Problem(table, f"no column {column!r}") for column in required if column not in frame.columns
+    ]
+    texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
+    if table == "layers" and "trains" in frame.columns:
+        odd = sorted({str(each) for each in frame["trains"].dropna()} - {*TRAINS, "", "nan"})
+        if odd:
+            problems.append(Problem("layers: trains", f"{odd[0]!r} is no word of it", ", ".join(TRAINS)))
+    known = (LAYER_COLUMNS if table == "layers" else STEP_COLUMNS) - texts
+    for column in (c for c in frame.columns if c in known):
+        if not pd.api.types.is_numeric_dtype(frame[column]) and not frame[column].isna().all():
+            bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
+            shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
+            problems.append(Problem(f"{table}: {column}", f"not a column of numbers{shown}"))
+        else:
+            problems += _impossible(table, column, frame[column].to_numpy(np.float64, na_value=np.nan))
+    if "cell" in frame.columns and (frame["cell"].isna() | (frame["cell"] == "")).any():
+        problems.append(Problem(f"{table}: cell", "a row has no value"))
+    if problems:
+        raise DataError(problems)
+
+
+def _impossible(table: str, column: str, values: Array) -> list[Problem]:
+    """What no record can hold: a share beyond 1, a length below 0."""
+    where = f"{table}: {column}"
+    if column in (*INDEX, "layer"):
+        if np.isnan(values).any():
+            return [Problem(where, "a row has no value")]
+        if (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
+            return [Problem(where, f"not a whole number ({odd[0]:g})")]
+    low = -np.inf if column in SIGNED else 1.0 if column == "layer" else 0.0
+    high = 1.0 if column.endswith(("_fraction", "_accuracy")) else np.inf
+    # what is not finite is a net's that broke, and the rule's to judge
+    odd = values[np.isfinite(values) & ((values < low) | (values > high))]
+    return [Problem(where, f"{odd[0]:g} is out of range", _range(low, high))] if odd.size else []
+
+
+def _range(low: float, high: float) -> str:
+    return f">= {low:g}" + ("" if high == np.inf else f" and <= {high:g}")
+
+
+class _Steps(NamedTuple):
+    """The rows of steps.csv as arrays [row]; `values` by column, numbers alone."""
+
+    seed: Ints
+    step: Ints
+    values: dict[str, Array]
+    words: dict[str, NDArray[np.object_]]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Steps:
+        known = [column for column in frame.columns if column in STEP_COLUMNS - WORDS and column not in INDEX]
+        return cls(
+            _integers(frame, "seed"),
+            _integers(frame, "step"),
+            _numbers(frame, known),
+            {column: _texts(frame[column]) for column in frame.columns if column in WORDS},
+        )
+
+    def at(self, rows: Ints) -> _Steps:
+        """Some of the rows."""
+        return _Steps(
+            self.seed[rows],
+            self.step[rows],
+            {k: v[rows] for k, v in self.values.items()},
+            {k: v[rows] for k, v in self.words.items()},
+        )
+
+
+class _Layers(NamedTuple):
+    """The rows of layers.csv as arrays [row]; texts are None where the table has no such column."""
+
+    seed: Ints
+    step: Ints
+    layer: Ints
+    readout: NDArray[np.bool_]
+    name: NDArray[np.object_] | None
+    activation: NDArray[np.object_] | None
+    values: dict[str, Array]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> _Layers:
+        name, activation = (
+            _texts(frame[column]) if column in frame.columns else None
+            for column in ("name", "layer_activation")
+        )
+        values = _numbers(frame, [column for column in frame.columns if _is_value(column)])
+        if "trains" in frame.columns:
+            places = {word: float(place) for place, word in enumerate(TRAINS)}
+            values["trains"] = np.array([places.get(word, np.nan) for word in _texts(frame["trains"])])
+        seed, step, layer = (_integers(frame, column) for column in (*INDEX, "layer"))
+        return cls(seed, step, layer, _is_readout(frame), name, activation, values)
+
+    def at(self, rows: Ints) -> _Layers:
+        """Some of the rows."""
+        name, activation = (None if texts is None else texts[rows] for texts in (self.name, self.activation))
+        values = {column: v[rows] for column, v in self.values.items()}
+        places = self.seed[rows], self.step[rows], self.layer[rows], self.readout[rows]
+        return _Layers(*places, name, activation, values)
+
+
+def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
+    readout = rows.readout
+    if readout.all():
+        raise DataError(Problem("layers", f"cell {cell.get('cell', '')}: no hidden layer, only the readout"))
+    seeds, seed_at = np.unique(rows.seed, return_inverse=True)
+    steps = np.unique(rows.step if own is None else np.concatenate([rows.step, own.step]))
+    step_at = np.searchsorted(steps, rows.step)
+    layers = np.unique(rows.layer[~readout])
+    layer_at = np.where(readout, len(layers), np.searchsorted(layers, rows.layer))
+    place = (seed_at * len(steps) + step_at) * (len(layers) + 1) + layer_at
+    if len(np.unique(place)) != len(place):
+        hint = "tables of several cells need a column that tells them apart, left of `seed`"
+        raise DataError(Problem("layers", "several rows for the same seed, step and layer", hint=hint))
+    shape = (len(seeds), len(steps), len(layers) + 1)
+    full = {column: _placed(values, place, shape) for column, values in rows.values.items()}
+    in_layers = np.zeros((len(seeds), len(steps)), dtype=bool)
+    in_layers[seed_at, step_at] = True
+    there = np.zeros(int(np.prod(shape)), dtype=bool)
+    there[place] = True
+    kept = _with_delta(cell, full, there.reshape(shape))
+    layered = {column: values for column, values in full.items() if column != "trains"}
+    in_steps = np.zeros_like(in_layers)
+    run: dict[str, Array] = {}
+    words: dict[str, str] = {}
+    if own is not None:
+        own = own.at(np.flatnonzero(np.isin(own.seed, seeds)))
+        where = np.searchsorted(seeds, own.seed) * len(steps) + np.searchsorted(steps, own.step)
+        if len(np.unique(where)) != len(where):
+            raise DataError(Problem("steps", "several rows for the same seed and step"))
+        in_steps.ravel()[where] = True
+        run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
+        words = {name: SEVERAL.join(dict.fromkeys(filter(None, texts))) for name, texts in own.words.items()}
+    at, first = np.unique(layer_at, return_index=True)
+    named = {} if rows.name is None else dict(zip(at.tolist(), rows.name[first], strict=True))
+    owners = tuple(str(named.get(i, f"layer {i + 1}")) for i in range(len(layers) + bool(readout.any())))
+    applied: tuple[str, ...] = ()
+    if rows.activation is not None:
+        said: dict[int, str] = {}
+        for place_, text in zip(layer_at.tolist(), rows.activation, strict=True):
+            said[place_] = said.get(place_) or text
+        applied = tuple(said.get(i, "") for i in (*np.flatnonzero(kept).tolist(), len(layers)))
+    return Records(
+        cell=cell,
+        seeds=seeds,
+        steps=steps,
+        layers=layers[kept],
+        names=tuple(str(named.get(i, f"layer {n}")) for i, n in enumerate(layers) if kept[i]),
+        hidden={column: values[..., :-1][..., kept] for column, values in layered.items()},
+        output={column: values[..., -1] for column, values in layered.items()} if readout.any() else {},
+        run=run,
+        in_layers=in_layers,
+        in_steps=in_steps,
+        rows=there.reshape(shape)[..., :-1][..., kept],
+        activations=applied,
+        readout=str(named.get(len(layers), "output")),
+        words=words,
+        parameters={
+            name: full[name][..., : len(owners)] for name in (*OF_PARAMETERS, "trains") if name in full
+        },
+        owners=owners,
+    )
+
+
+def _with_delta(
+    cell: Mapping[str, object], full: Mapping[str, Array], there: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """[L]: whether a hidden layer has a delta_rms anywhere, or one that is not a number; where none has, all are kept.
+
+    Raises DataError where nothing else was measured of them either.
+    """
+    has = np.asarray(~np.isnan(full["delta_rms"]).all((0, 1)))
+    counts = full.get("nonfinite")
+    lost = np.zeros_like(has) if counts is None else np.asarray((np.nan_to_num(counts) > 0).any((0, 1)))
+    if not (has | lost)[:-1].any():
+        if any(
+            np.isfinite(values[..., :-1]).any() for name, values in full.items() if name not in UNMEASURED
+        ):
+            return np.ones(len(has) - 1, dtype=bool)
+        message = f"cell {cell['cell']}: " if "cell" in cell else ""
+        raise DataError(
+            Problem("layers: delta_rms", f"{message}no row of a hidden layer has a value to judge")
+        )
+    uncounted = np.asarray((there & (True if counts is None else np.isnan(counts))).any((0, 1)))
+    kept: NDArray[np.bool_] = (has | lost | uncounted)[:-1]
+    return kept
+
+
+def _is_value(column: str) -> bool:
+    return column in LAYER_COLUMNS - TEXTS and column not in (*INDEX, "layer")
+
+
+def _is_readout(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """The readout's rows: named `output`, or above the cell's depth where the table says it."""
+    last = np.zeros(len(rows), dtype=bool)
+    if "name" in rows.columns:
+        last |= (rows["name"] == "output").to_numpy()
+    if "depth" in rows.columns:
+        last |= (rows["layer"] > pd.to_numeric(rows["depth"], errors="coerce")).to_numpy()
+    return last
+
+
+def rows_of_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object, ...], Ints]:
+    """The numbers of each cell's rows, ascending, cells in the order in which they appear."""
+    if not keys:
+        return {(): np.arange(len(frame))}
+    texts = [frame[key].astype(str) for key in keys]  # so that an empty value is a value like any other
+    number = frame.groupby(texts, sort=False).ngroup().to_numpy()
+    rows = np.argsort(number, kind="stable")
+    parts = np.split(rows, np.flatnonzero(np.diff(number[rows])) + 1)
+    firsts = [part[0] for part in parts]
+    return dict(zip(zip(*(text.iloc[firsts] for text in texts), strict=True), parts, strict=True))
+
+
+def _texts(column: pd.Series[Any]) -> NDArray[np.object_]:
+    """A column of words; "" where it has none."""
+    return column.fillna("").astype(str).to_numpy(object)
+
+
+def _integers(frame: pd.DataFrame, column: str) -> Ints:
+    return frame[column].to_numpy(np.int64)
+
+
+def _numbers(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Array]:
+    return {
+        column: pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        for column in columns
+    }
+
+
+def _placed(values: Array, place: Ints, shape: tuple[int, ...]) -> Array:
+    result = np.full(int(np.prod(shape)), np.nan)
+    result[place] = values
+    return result.reshape(shape)
