@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -55,6 +56,16 @@ def loss_of(loss: Tensor | float, replicas: int) -> Tensor | float:
     raise ConfigError(
         Problem("loss", f"{made} is no loss", "one number: the loss that backward was called on")
     )
+
+
+def in_closure() -> bool:
+    """Whether an optimiser's step is calling, which evaluates the closure it was given."""
+    frame = sys._getframe(1)
+    while (caller := frame.f_back) is not None:
+        frame = caller
+        if frame.f_code.co_name == "step" and isinstance(frame.f_locals.get("self"), Optimizer):
+            return True
+    return False
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -33,7 +33,7 @@ from gradlab.recorder.compiled import EagerSteps, is_compiled, plain_name
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
-from gradlab.recorder.of_step import facts_of_step, loss_of, versions_of_gradients
+from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
@@ -149,6 +149,8 @@ class Recorder(Recorded):
         self._facts: Facts = {}  # of the record that is being taken
         self._turns, self._updated = Turns(), set[int]()
         self._gradients: dict[int, int] = {}  # versions of the gradients as they were left at the step before
+        self._awaited = False  # whether the open record's optimiser has yet to end its step
+        self._in_closure = False  # whether it was said that the loop calls from a closure
         self._on_fault, self._told = on_fault, set[str]()
         self._look()
         self._log = _logger(log_to)
@@ -203,6 +205,13 @@ class Recorder(Recorded):
                 "Recorder.step outside of its `with` block", "with gradlab.Recorder(model) as r: ..."
             )
         started, inside = perf_counter(), self._inside()
+        if self._open is not None and self._awaited and not self._in_closure and in_closure():
+            self._in_closure = True
+            warn(
+                "recorder.step is called again inside the optimizer's step: each evaluation of its closure counts as a "
+                "step, and the update is that of the whole step",
+                stacklevel=2,
+            )
         self._close_record()
         optimizers = optimizers_of(optimizer)
         new = self._turns.now(optimizers)
@@ -353,7 +362,8 @@ class Recorder(Recorded):
                 stacklevel=3,
             )
         self._open = record
-        if self._hooked and optimizers:
+        self._awaited = bool(self._hooked and optimizers)
+        if self._awaited:
             # Not in a hook before the step: where the loop calls the recorder in a closure, the step has begun already.
             self._parameters.before_update(
                 {id(p) for p in parameters_of(optimizer)} for optimizer in optimizers
@@ -395,6 +405,7 @@ class Recorder(Recorded):
             self._probe_meter.record = None
 
     def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self._awaited = False
         if self._open is not None:
             started = perf_counter()
             # where a fused optimiser has it, it skips the step by itself

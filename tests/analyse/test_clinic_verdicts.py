@@ -223,7 +223,7 @@ def trains(word, *numbers, steps=None):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("numbers", [(1,), (1, 2), (3,), (1, 2, 3, 4, 5)])
 @pytest.mark.parametrize("word", ["no gradient", "not in the optimizer"])
 def test_parameters_that_nothing_reaches_are_named(own, word, numbers) -> None:  # type: ignore[no-untyped-def]
-    tables = own(change=trains(word, *numbers))
+    tables = own(change=trains(word, *numbers), end=1.0)
     if numbers == (1, 2, 3, 4, 5) and word == "no gradient":
         tables[0].loc[:, "delta_rms"] = 0.1  # a table without any delta cannot be judged at all
     found = finding(tables, "no-gradient")
@@ -245,6 +245,26 @@ def test_detach_in_the_middle_is_no_gradient_below_it(own) -> None:  # type: ign
     assert not {"diverged", "vanishing"} & {*verdicts(tables)}, (
         "what a record does not have is no number lost"
     )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "end", "expected"),
+    [
+        ((3,), 0.1, "healthy"),
+        ((READOUT,), 0.1, "healthy"),
+        ((3,), 1.0, "no-gradient"),
+        ((1,), 0.1, "no-gradient"),
+        ((1, 2), 0.1, "no-gradient"),
+    ],
+)  # fmt: skip
+def test_a_part_that_the_loss_does_not_use_is_no_fault_of_a_net_that_learns(
+    own, numbers, end, expected
+) -> None:  # type: ignore[no-untyped-def]
+    """As the pooler of an encoder whose states alone are used; what is cut off from below is a fault in any case."""
+    found = judged(own(change=trains("no gradient", *numbers), end=end))
+    assert found.verdicts[0] == expected
+    told = any("no-gradient" in note and "but no fault" in note for note in found.notes)
+    assert told == (expected == "healthy")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -771,14 +772,34 @@ def test_in_an_lbfgs_closure_each_record_is_of_the_weights_it_was_taken_at() -> 
             recorder.step(loss=loss, optimizer=optimizer)
             return loss
 
-        for _ in range(2):
-            optimizer.step(closure)
+        with pytest.warns(UserWarning, match="each evaluation of its closure counts as a step") as told:
+            for _ in range(2):
+                optimizer.step(closure)
+    assert len([each for each in told if "closure" in str(each.message)]) == 1
     found = steps_of(recorder)
     assert len(found) == len(expected) == 6
     assert found["train_loss"].tolist() == pytest.approx(expected, rel=1e-12)
     assert found["probe_loss"].tolist() == pytest.approx(expected, rel=1e-12)
     of_layer = recorder.to_frame()
     assert of_layer[of_layer["name"] == "0"]["weight_grad_norm"].tolist() == pytest.approx(norms, rel=1e-12)
+
+
+def test_a_closure_that_is_evaluated_once_a_step_is_nothing_to_remark_on() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings(), Recorder(model, probe=X, schedule="all") as recorder:
+        warnings.simplefilter("error")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(X), CLASSES)
+            loss.backward()
+            recorder.step(loss=loss, optimizer=optimizer)
+            return loss
+
+        for _ in range(3):
+            optimizer.step(closure)
+    assert (recorder.to_frame()["update_ratio"] > 0).all()
 
 
 @pytest.mark.parametrize("schedule", ["every:2", "every:4", "log"])

@@ -18,12 +18,16 @@ from gradlab.tables.layers import TRAINS
 FITTED = 1e-6
 """A loss this small, or this small beside a large first one, is a perfect fit: then gradients of 0 are right."""
 
+UNUSED = "unused"
+"""Modules without a gradient beside the path or above it, such as a pooler that the loss does not use: no fault of a
+net that learns without them."""
+
 NAMED = 4
 """Modules that a sentence names one by one."""
 
 
 class Gap(NamedTuple):
-    """rows: indices of the modules; why: in words; kind: which case"""
+    """rows: indices of the modules; why: in words; kind: which case, a word of TRAINS, "unused" or "zero" """
 
     rows: tuple[int, ...]
     why: str
@@ -35,7 +39,11 @@ def judge(facts: Facts) -> list[Fault | None]:
     for seed in range(len(facts.learning)):
         gap = _gap(facts, seed)
         first = int(facts.records.in_layers[seed].argmax())
-        found.append(None if gap is None else Fault(first, _layer(facts, gap), True, first))
+        if gap is None:
+            found.append(None)
+            continue
+        spare = gap.kind == UNUSED and bool(facts.unharmed(seed))
+        found.append(Fault(first, _layer(facts, gap), True, first, harmless=spare))
     return found
 
 
@@ -51,7 +59,9 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
         always = there.any(0) & ((state == code) | ~there).all(0)
         if always.any():
             rows = tuple(np.flatnonzero(always).tolist())
-            return Gap(rows, _why_none(records.owners, rows, word), word)
+            from_below = rows[0] == 0  # the path itself is cut, and not what stands beside it
+            kind = word if from_below or word != "no gradient" else UNUSED
+            return Gap(rows, _why_none(records.owners, rows, word), kind)
     trained = state == TRAINS.index("yes")
     known = trained & np.isfinite(size)
     if known.any() and (size[known] == 0).all() and not _fits(facts, seed):
@@ -121,7 +131,7 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.code(
             "optimizer = torch.optim.Adam(model.parameters())", "give the optimizer every parameter"
         )
-    elif gap.kind == "no gradient":
+    elif gap.kind in ("no gradient", UNUSED):
         yield cure.code(
             "", "take detach, .data, torch.no_grad or torch.tensor out of the forward pass at that place"
         )
