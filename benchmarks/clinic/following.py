@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from benchmarks.clinic.loop import PROBE_ROWS
+from benchmarks.clinic.loop import probe_of
 from benchmarks.clinic.program import Setup
 from gradlab.analyse.cure import Cure
+from gradlab.lab.watch.prepared import standardiser
 from gradlab.recorder.unit_variance import unit_variance
+from gradlab.recorder.units import call
 
 MECHANICAL = (
     "rate", "clip", "warm-up", "standardise-inputs", "standardise-targets", "criterion", "initial-weights",
@@ -71,18 +72,8 @@ def _with_optimizer(setup: Setup, change: Callable[[Optimizer], Any]) -> None:
 
 
 def _inputs(setup: Setup, _: Any) -> None:
-    parts = setup.x if isinstance(setup.x, tuple) else (setup.x,)
-    scales = [
-        (x.mean(0), x.std(0) + 1e-8) if x.is_floating_point() else (torch.zeros(()), torch.ones(()))
-        for x in parts
-    ]
-
-    def scaled(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        pairs = zip(given, scales, strict=True)
-        return tuple((x - mean) / deviation if x.is_floating_point() else x for x, (mean, deviation) in pairs)
-
-    changed = scaled(parts)
-    setup.x = changed if isinstance(setup.x, tuple) else changed[0]
+    scaled = standardiser([setup.x], "x")
+    setup.x = scaled(setup.x)
     _scored_on_the_old(setup, inside=scaled, outside=lambda out: out)
 
 
@@ -105,7 +96,7 @@ def _scored_on_the_old(setup: Setup, inside: Callable[..., Any], outside: Callab
             self.model = model
 
         def forward(self, *x: Tensor) -> Tensor:
-            return outside(self.model(*inside(x)))
+            return outside(call(self.model, inside(x if len(x) > 1 else x[0])))
 
     setup.score = lambda model: score(Scaled(model))
 
@@ -121,8 +112,4 @@ def _criterion(setup: Setup, name: str) -> None:
 
 
 def _weights(setup: Setup, _: Any) -> None:
-    first = slice(PROBE_ROWS)
-    probe = setup.probe
-    if probe is None:
-        probe = tuple(x[first] for x in setup.x) if isinstance(setup.x, tuple) else setup.x[first]
-    unit_variance(setup.model, probe)
+    unit_variance(setup.model, probe_of(setup))

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.clinic import programs
 from benchmarks.clinic.following import MECHANICAL, follow
-from benchmarks.clinic.loop import PROBE_ROWS, made, run, score
+from benchmarks.clinic.loop import PROBE_ROWS, made, probe_of, run, score
 from benchmarks.clinic.program import Program, Setup
 from gradlab import Recorder
 from gradlab.analyse.cure import Cure
@@ -79,19 +79,15 @@ def judged(name: str, form: str, others: bool) -> Judged:
 
 def watched(setup: Setup, schedule: str = "log") -> Recorder:
     """The setup trained, with the recorder that watched it."""
-    first = slice(PROBE_ROWS)
-    probe = setup.probe
-    if probe is None:
-        probe = tuple(x[first] for x in setup.x) if isinstance(setup.x, tuple) else setup.x[first]
     targets = setup.targets
     if targets is None and setup.y is not None:
-        targets = setup.y[first]
+        targets = setup.y[:PROBE_ROWS]
     known = {} if setup.criterion is None else {"targets": targets, "criterion": setup.criterion}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         recorder = Recorder(
             setup.model,
-            probe,
+            probe_of(setup),
             schedule,
             steps=setup.steps,
             metrics="full",

@@ -48,6 +48,14 @@ def batches(setup: Setup) -> Iterator[Tensor]:
         yield from (order[at : at + size] for at in range(0, count - size + 1, size))
 
 
+def probe_of(setup: Setup) -> Any:
+    """What the recorder is given as a probe."""
+    if setup.probe is not None:
+        return setup.probe
+    first = slice(PROBE_ROWS)
+    return tuple(x[first] for x in setup.x) if isinstance(setup.x, tuple) else setup.x[first]
+
+
 def outputs(setup: Setup, rows: Tensor | slice) -> Tensor:
     x = setup.x
     found: Tensor = setup.model(*(each[rows] for each in x)) if isinstance(x, tuple) else setup.model(x[rows])

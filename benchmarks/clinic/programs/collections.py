@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam
 
+from benchmarks.clinic.common import accuracy, digits, explained, standard
 from benchmarks.clinic.program import Program, Setup
 
 
@@ -27,44 +26,19 @@ def _he(fan_in: int, fan_out: int) -> nn.Linear:
     return layer
 
 
-def _standard(values: Tensor) -> Tensor:
-    return (values - values.mean(0)) / values.std(0)
-
-
-def _digits(rows: int = 1200) -> tuple[Tensor, Tensor]:
-    """Handwritten digits of 64 pixels in [0, 1], and what they show."""
-    images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels))[:rows]
-    return torch.tensor(images, dtype=torch.float32)[order] / 16, torch.tensor(labels)[order]
-
-
 def _circles(rows: int = 600) -> tuple[Tensor, Tensor]:
     """Points on two rings, one within the other."""
     angle = 2 * torch.pi * torch.rand(rows)
     labels = torch.arange(rows).remainder(2)
     ring = torch.stack((angle.cos(), angle.sin()), 1) * (1 - 0.5 * labels[:, None])
-    return _standard(ring + 0.05 * torch.randn(rows, 2)), labels
+    return standard(ring + 0.05 * torch.randn(rows, 2)), labels
 
 
 def _blobs(rows: int = 600) -> tuple[Tensor, Tensor]:
     """Points about three centres."""
     labels = torch.arange(rows).remainder(3)
     centres = torch.tensor([[0.0, 2.0], [-1.7, -1.0], [1.7, -1.0]])
-    return _standard(centres[labels] + 0.6 * torch.randn(rows, 2)), labels
-
-
-def _accuracy(x: Tensor, labels: Tensor) -> Callable[[nn.Module], float]:
-    return lambda model: (model(x).argmax(1) == labels).float().mean().item()
-
-
-def _explained(x: Tensor, y: Tensor) -> Callable[[nn.Module], float]:
-    """The share of the targets' variance that is explained; outputs that are no number explain minus infinity."""
-
-    def share(model: nn.Module) -> float:
-        left = (model(x) - y).square().mean() / (y - y.mean(0)).square().mean()
-        return float(torch.nan_to_num(1 - left, nan=-torch.inf))
-
-    return share
+    return standard(centres[labels] + 0.6 * torch.randn(rows, 2)), labels
 
 
 def _binary_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -102,12 +76,12 @@ def _exclusive_or(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=0.03) if mended else SGD(p, lr=0.05, momentum=0.11, nesterov=True),
         batch=4,
         steps=1000,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
 def _deep_sigmoid(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = digits(1200)
     body: list[nn.Module] = [nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 16, 3)]
     for layer in body:
         nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
@@ -124,7 +98,7 @@ def _deep_sigmoid(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=0.05),
         batch=32,
         steps=400,
-        score=_accuracy(x.view(-1, 1, 8, 8), labels),
+        score=accuracy(x.view(-1, 1, 8, 8), labels),
     )
 
 
@@ -141,12 +115,12 @@ def _exponentials(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=5e-3),
         batch=32,
         steps=300,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
 def _small_uniform(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = digits(1200)
     layers: list[nn.Module] = []
     for _ in range(14):
         layer = _he(64, 64)
@@ -164,12 +138,12 @@ def _small_uniform(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=0.02),
         batch=32,
         steps=600,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
 def _raw_pixels(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = digits(1200)
     if not mended:
         x = (x * 255).round()
     return Setup(
@@ -180,7 +154,7 @@ def _raw_pixels(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=0.1),
         batch=32,
         steps=400,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
@@ -200,7 +174,7 @@ def _keypoints(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=rate),
         batch=32,
         steps=400,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -254,7 +228,7 @@ def _exploding_states(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=2e-3),
         batch=32,
         steps=400,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
@@ -272,16 +246,16 @@ def _forgetful(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=1e-3),
         batch=32,
         steps=300,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
 def _prices(mended: bool) -> Setup:
     x = torch.randn(1000, 9)
     worth = x @ torch.linspace(1, -0.5, 9)[:, None] + torch.relu(x[:, :1] + x[:, 1:2])
-    y = 1_000_000 + 400_000 * _standard(worth) + 40_000 * torch.randn(1000, 1)
+    y = 1_000_000 + 400_000 * standard(worth) + 40_000 * torch.randn(1000, 1)
     if mended:
-        y = _standard(y)
+        y = standard(y)
     return Setup(
         model=nn.Sequential(_dense(9, 20), nn.Tanh(), _dense(20, 20), nn.Tanh(), _dense(20, 1)),
         x=x,
@@ -290,7 +264,7 @@ def _prices(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=5e-3),
         batch=32,
         steps=400,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -307,12 +281,12 @@ def _oscillating(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=rate, momentum=0.9),
         batch=32,
         steps=400,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
 def _dead_at_birth(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = digits(1200)
     first = _he(64, 64)
     if not mended:
         nn.init.uniform_(first.weight, -0.2, 0.0)
@@ -324,12 +298,12 @@ def _dead_at_birth(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=1e-3),
         batch=32,
         steps=300,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
 def _zeros(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = digits(1200)
     layers = (_he(64, 64), _he(64, 64), _he(64, 10))
     if not mended:
         for layer in layers:
@@ -342,7 +316,7 @@ def _zeros(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=1e-3),
         batch=32,
         steps=300,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
@@ -351,7 +325,7 @@ def _slow_tumours(mended: bool) -> Setup:
     rate = 0.1 if mended else 1e-5
     return Setup(
         model=nn.Sequential(_dense(30, 16), nn.ReLU(), _dense(16, 8), nn.ReLU(), _dense(8, 1)),
-        x=_standard(torch.tensor(rows, dtype=torch.float32)),
+        x=standard(torch.tensor(rows, dtype=torch.float32)),
         y=torch.tensor(kinds, dtype=torch.float32)[:, None],
         criterion=F.binary_cross_entropy_with_logits,
         optimizer=lambda p: SGD(p, lr=rate),

@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import SGD, Adam, Optimizer
 
+from benchmarks.clinic.common import accuracy, digits, explained
 from benchmarks.clinic.loop import batches
 from benchmarks.clinic.program import Program, Setup
 
@@ -22,14 +22,6 @@ def adam(rate: float, **more: Any) -> Callable[[Iterable[Parameter]], Optimizer]
 
 def sgd(rate: float, **more: Any) -> Callable[[Iterable[Parameter]], Optimizer]:
     return lambda parameters: SGD(parameters, lr=rate, **more)
-
-
-def digits() -> tuple[Tensor, Tensor]:
-    """1,500 handwritten digits, [sample, 64] in [0, 1], and their classes."""
-    found = load_digits()
-    chosen = torch.randperm(len(found.target))[:1500]
-    x = torch.tensor(found.data, dtype=torch.float32)[chosen] / 16
-    return x, torch.tensor(found.target, dtype=torch.long)[chosen]
 
 
 def needles(rows: int = 1500, features: int = 100, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -53,18 +45,9 @@ def halves(rows: int = 1000, features: int = 8) -> tuple[Tensor, Tensor]:
     return x, (height > height.quantile(0.67)).float().unsqueeze(1)
 
 
-def accuracy(x: Tensor, y: Tensor) -> Callable[[nn.Module], float]:
-    return lambda model: float((model(x).argmax(1) == y).float().mean())
-
-
 def sided(x: Tensor, y: Tensor, border: float = 0.0) -> Callable[[nn.Module], float]:
     """Accuracy with two classes and one output, which is a one above `border`."""
     return lambda model: float(((model(x) > border) == (y > 0.5)).float().mean())
-
-
-def fit(x: Tensor, y: Tensor) -> Callable[[nn.Module], float]:
-    """R^2: 1 for all right, 0 for the mean."""
-    return lambda model: 1 - float(((model(x) - y) ** 2).mean() / y.var(unbiased=False))
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -87,7 +70,7 @@ class Encoded(nn.Module):
 
 
 def detached(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     encoder = nn.Sequential(mlp(64, 32, 8), nn.Tanh())
     model = Encoded(encoder, mlp(8, 32, 10), (lambda h: h) if mended else (lambda h: h.detach()))
     return Setup(
@@ -150,7 +133,7 @@ class Pictures(nn.Module):
 
 
 def no_grad(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     x = (x.view(-1, 1, 8, 8) - 0.3) / 0.38
     return Setup(
         model=Pictures(without_grad=not mended), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(5e-3),
@@ -201,7 +184,7 @@ def listed(mended: bool) -> Setup:
 
 
 def frozen(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     model = nn.Sequential(mlp(64, 48, 24, 6, activation=nn.Tanh), nn.Tanh(), nn.Linear(6, 10))
     model[0].requires_grad_(mended)  # frozen as for fine-tuning, but nothing was ever loaded into it
     return Setup(
@@ -232,12 +215,12 @@ def never_zeroed(mended: bool) -> Setup:
 
     return Setup(
         model=mlp(6, 32, 32, 1, activation=nn.Tanh), x=x, y=y, criterion=nn.MSELoss(), optimizer=sgd(0.05), steps=500,
-        loop=loop, score=fit(x, y),
+        loop=loop, score=explained(x, y),
     )  # fmt: skip
 
 
 def double_softmax(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     model = mlp(64, 64, 64, 10)
     if not mended:
         model.append(nn.Softmax(dim=1))
@@ -301,7 +284,7 @@ def _errors(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def counted_errors(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     return Setup(
         model=mlp(64, 48, 10), x=x, y=y, criterion=nn.CrossEntropyLoss() if mended else _errors, optimizer=adam(3e-3),
         steps=300, score=accuracy(x, y),
@@ -335,7 +318,7 @@ def broadcast(mended: bool) -> Setup:
     x, y = curves()
     return Setup(
         model=mlp(6, 48, 48, 1), x=x, y=y if mended else y.squeeze(1), criterion=_squares, optimizer=adam(5e-3),
-        steps=400, score=fit(x, y),
+        steps=400, score=explained(x, y),
     )  # fmt: skip
 
 
@@ -346,7 +329,7 @@ def relu_output(mended: bool) -> Setup:
     if not mended:
         model.append(nn.ReLU())
     return Setup(
-        model=model, x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=fit(x, y)
+        model=model, x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400, score=explained(x, y)
     )
 
 
@@ -364,7 +347,7 @@ def tanh_marks(mended: bool) -> Setup:
         criterion=nn.MSELoss(),
         optimizer=adam(5e-3),
         steps=400,
-        score=fit(x, reached),
+        score=explained(x, reached),
     )
 
 

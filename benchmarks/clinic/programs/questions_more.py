@@ -9,20 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
+from benchmarks.clinic.common import accuracy, digits, explained
 from benchmarks.clinic.loop import batches
 from benchmarks.clinic.program import Program, Setup
-from benchmarks.clinic.programs.questions import (
-    accuracy,
-    adam,
-    curves,
-    digits,
-    fit,
-    halves,
-    mlp,
-    needles,
-    sgd,
-    sided,
-)
+from benchmarks.clinic.programs.questions import adam, curves, halves, mlp, needles, sgd, sided
 
 
 def salary(mended: bool) -> Setup:
@@ -38,7 +28,7 @@ def salary(mended: bool) -> Setup:
 
 
 def bytes_in(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     if not mended:
         x = (255 * x).round()
     return Setup(
@@ -58,13 +48,13 @@ def prices(mended: bool) -> Setup:
         criterion=nn.MSELoss(),
         optimizer=adam(3e-3),
         steps=400,
-        score=fit(x, y),
+        score=explained(x, y),
     )
 
 
 def rate(optimizer: Callable[[bool], Any]) -> Callable[[bool], Setup]:
     def make(mended: bool) -> Setup:
-        x, y = digits()
+        x, y = digits(1500)
         return Setup(
             model=mlp(64, 48, 48, 10), x=x, y=y, criterion=nn.CrossEntropyLoss(), optimizer=optimizer(mended),
             steps=300, score=accuracy(x, y),
@@ -144,7 +134,7 @@ def exploding_rnn(mended: bool) -> Setup:
 
 
 def zero_weights(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     model = mlp(64, 48, 48, 10)
     if not mended:
         for parameter in model.parameters():
@@ -179,7 +169,7 @@ def unit_weights(mended: bool) -> Setup:
 
 
 def decayed(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     return Setup(
         model=mlp(64, 48, 48, 10), x=x, y=y, criterion=nn.CrossEntropyLoss(), steps=300, score=accuracy(x, y),
         optimizer=sgd(0.1, weight_decay=1e-4 if mended else 1.0),
@@ -187,7 +177,7 @@ def decayed(mended: bool) -> Setup:
 
 
 def shuffled(mended: bool) -> Setup:
-    x, y = digits()
+    x, y = digits(1500)
     if not mended:
         y = y[torch.randperm(len(y))]
     return Setup(
@@ -197,7 +187,7 @@ def shuffled(mended: bool) -> Setup:
 
 
 def one_class(mended: bool) -> Setup:
-    x, kinds = digits()
+    x, kinds = digits(1500)
     truth = (kinds >= 5).float().unsqueeze(1)
     y = truth if mended else (kinds >= 50).float().unsqueeze(1)
     return Setup(
@@ -207,7 +197,7 @@ def one_class(mended: bool) -> Setup:
 
 
 def constant_column(mended: bool) -> Setup:
-    x, y = digits()  # whose first column is always 0
+    x, y = digits(1500)  # whose first column is always 0
     spread = x.std(0)
     x = (x - x.mean(0)) / (spread.clamp(min=0.05) if mended else spread)
     return Setup(
@@ -242,7 +232,7 @@ def deep_residual(mended: bool) -> Setup:
     x, y = curves(features=8)
     return Setup(
         model=Residual(20, 0.1 if mended else 1.0), x=x, y=y, criterion=nn.MSELoss(), optimizer=sgd(0.02), steps=300,
-        score=fit(x, y),
+        score=explained(x, y),
     )  # fmt: skip
 
 

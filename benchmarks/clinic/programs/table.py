@@ -6,12 +6,19 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from sklearn.datasets import load_digits, make_multilabel_classification
+from sklearn.datasets import make_multilabel_classification
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, RMSprop
 
+from benchmarks.clinic.common import accuracy, digits, explained, standard
 from benchmarks.clinic.program import Program, Setup
+
+
+def _images(rows: int = 1500) -> tuple[Tensor, Tensor]:
+    """The digits as images of one channel."""
+    pixels, labels = digits(rows)
+    return pixels.view(-1, 1, 8, 8), labels
 
 
 def _dense(
@@ -29,34 +36,8 @@ def _dense(
     return layer
 
 
-def _digits(rows: int = 1500) -> tuple[Tensor, Tensor]:
-    """Handwritten digits of 8 x 8 pixels in [0, 1], one channel, and what they show."""
-    images, labels = load_digits(return_X_y=True)
-    order = torch.randperm(len(labels))[:rows]
-    pixels = torch.tensor(images, dtype=torch.float32)[order] / 16
-    return pixels.view(-1, 1, 8, 8), torch.tensor(labels)[order]
-
-
-def _standard(values: Tensor) -> Tensor:
-    return (values - values.mean(0)) / values.std(0)
-
-
-def _accuracy(x: Tensor, labels: Tensor) -> Callable[[nn.Module], float]:
-    return lambda model: (model(x).argmax(1) == labels).float().mean().item()
-
-
 def _binary_accuracy(x: Tensor, labels: Tensor, edge: float = 0.5) -> Callable[[nn.Module], float]:
     return lambda model: ((model(x) > edge) == (labels > 0.5)).float().mean().item()
-
-
-def _explained(x: Tensor, y: Tensor) -> Callable[[nn.Module], float]:
-    """The share of the targets' variance that is explained; outputs that are no number explain minus infinity."""
-
-    def share(model: nn.Module) -> float:
-        left = (model(x) - y).square().mean() / (y - y.mean(0)).square().mean()
-        return float(torch.nan_to_num(1 - left, nan=-torch.inf))
-
-    return share
 
 
 def _clipped_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -70,7 +51,7 @@ def _log_of_share(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _linear_digits(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = _images()
     x = F.interpolate(x, size=(28, 28), mode="bilinear").flatten(1)
     model = nn.Sequential(nn.Linear(784, 30), nn.Linear(30, 10))
     for layer in model:
@@ -89,14 +70,14 @@ def _linear_digits(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=rate),
         batch=10,
         steps=600,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
 def _thousands(mended: bool) -> Setup:
     plain = torch.randn(1000, 8)
     raw = torch.linspace(2000, 9000, 8) * (1 + 0.05 * plain)
-    x = _standard(raw) if mended else raw
+    x = standard(raw) if mended else raw
     y = ((plain[:, :4] * plain[:, 4:]).sum(1, keepdim=True) / 2 + plain[:, :1] > 0).float()
     sizes = (8, 64, 64, 64, 64)
     layers = [part for a, b in pairwise(sizes) for part in (_dense(a, b), nn.Tanh())]
@@ -116,7 +97,7 @@ def _weighted_sum(mended: bool) -> Setup:
     x = torch.rand(1500, 3) * 10_000
     y = x @ torch.tensor([[2.0], [1.0], [0.5]]) + 2.2
     if mended:
-        x, y = _standard(x), _standard(y)
+        x, y = standard(x), standard(y)
     out: nn.Module = nn.Identity() if mended else nn.Softmax(1)
     model = nn.Sequential(
         _dense(3, 3, 0.05), nn.Tanh(), _dense(3, 2, 0.05), nn.Tanh(), _dense(2, 1, 0.05), out
@@ -129,7 +110,7 @@ def _weighted_sum(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True),
         batch=32,
         steps=500,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -172,7 +153,7 @@ def _exclusive_or(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=0.1),
         batch=6,
         steps=600,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -188,12 +169,12 @@ def _losses_only(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=0.05),
         batch=10,
         steps=600,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
 def _relu_scores(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = _images()
     body = (
         nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 5, padding=2), nn.ReLU(),
         nn.MaxPool2d(2), nn.Flatten(), _dense(64, 128), nn.ReLU(), nn.Dropout(0.5), _dense(128, 10),
@@ -210,7 +191,7 @@ def _relu_scores(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=1e-3),
         batch=50,
         steps=300,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
@@ -218,7 +199,7 @@ def _line_at_100(mended: bool) -> Setup:
     x = torch.randn(200, 1)
     y = 100 + 15 * x + 2 * torch.randn(200, 1)
     if mended:
-        y = _standard(y)
+        y = standard(y)
     out: nn.Module = nn.Identity() if mended else nn.Sigmoid()
     return Setup(
         model=nn.Sequential(_dense(1, 5), nn.Sigmoid(), _dense(5, 1), out),
@@ -228,7 +209,7 @@ def _line_at_100(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=0.1),
         batch=150,
         steps=600,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -236,7 +217,7 @@ def _three_labels(mended: bool) -> Setup:
     counts, several = make_multilabel_classification(
         n_samples=1500, n_features=20, n_classes=3, random_state=int(torch.randint(2**31, ()))
     )
-    x, y = _standard(torch.tensor(counts, dtype=torch.float32)), torch.tensor(several, dtype=torch.float32)
+    x, y = standard(torch.tensor(counts, dtype=torch.float32)), torch.tensor(several, dtype=torch.float32)
     out = nn.Sigmoid() if mended else nn.Softmax(1)
     model = nn.Sequential(
         _dense(20, 20),
@@ -261,7 +242,7 @@ def _three_labels(mended: bool) -> Setup:
 
 
 def _labels_over_255(mended: bool) -> Setup:
-    x, labels = _digits()
+    x, labels = _images()
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(16, 8, 3, padding=1), nn.MaxPool2d(2),
         nn.Flatten(), _dense(32, 64), nn.ReLU(), _dense(64, 10),
@@ -274,7 +255,7 @@ def _labels_over_255(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=3e-3),
         batch=32,
         steps=300,
-        score=_accuracy(x, labels),
+        score=accuracy(x, labels),
     )
 
 
@@ -282,7 +263,7 @@ def _fourth_power(mended: bool) -> Setup:
     x = torch.arange(-100, 100, 0.5)[:, None]
     y = x**4
     if mended:
-        x, y = _standard(x), _standard(y)
+        x, y = standard(x), standard(y)
     model = nn.Sequential(_dense(1, 50), nn.Sigmoid(), _dense(50, 50), nn.ELU(), _dense(50, 1))
     return Setup(
         model=model,
@@ -292,7 +273,7 @@ def _fourth_power(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=5e-3),
         batch=400,
         steps=600,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -301,7 +282,7 @@ def _packets(mended: bool) -> Setup:
     scale = torch.tensor([3e9, 3e9, 6e4, 6e4, 2e1, 1e3, 1e0, 1e1, 1e2, 1e4, 5e0])
     x = scale * (plain / 8 + 0.5).clamp(0, 1)
     if mended:
-        x = _standard(x)
+        x = standard(x)
     y = (plain[:, :2].sum(1, keepdim=True) + plain[:, 2:3] * plain[:, 3:4] > 0).float()
     out = nn.Sigmoid() if mended else nn.ReLU()
     model = nn.Sequential(
@@ -351,7 +332,7 @@ def _parabola(mended: bool) -> Setup:
         optimizer=lambda p: SGD(p, lr=rate),
         batch=50,
         steps=1500,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 
@@ -359,7 +340,7 @@ def _thirty_four(mended: bool) -> Setup:
     angle = 2 * torch.pi * torch.rand(600)
     labels = torch.arange(600).remainder(2)
     x = torch.stack((angle.cos(), angle.sin()), 1) * (1 - 0.6 * labels[:, None]) + 0.05 * torch.randn(600, 2)
-    x = _standard(x)
+    x = standard(x)
     layers: list[nn.Module] = []
     for depth in range(34):
         layers += [_dense(2 if depth == 0 else 32, 32), nn.ReLU()]
@@ -387,7 +368,7 @@ class _Cut(nn.Module):
 def _detached(mended: bool) -> Setup:
     x = torch.randn(1000, 20)
     y = torch.sin(2 * x[:, :1]) + x[:, 1:2]
-    y = _standard(y)
+    y = standard(y)
     cut: nn.Module = nn.Identity() if mended else _Cut()
     encoder = nn.Sequential(nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 4), nn.Tanh())
     return Setup(
@@ -398,7 +379,7 @@ def _detached(mended: bool) -> Setup:
         optimizer=lambda p: Adam(p, lr=5e-3),
         batch=64,
         steps=500,
-        score=_explained(x, y),
+        score=explained(x, y),
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.clinic.common import accuracy, centred, digits, update
 from benchmarks.clinic.loop import batches, outputs
 from benchmarks.clinic.program import Program, Setup
 
@@ -18,12 +19,8 @@ Score = Callable[[nn.Module], float]
 
 
 def _digits(rows: int = 1000) -> tuple[Tensor, Tensor]:
-    """Handwritten digits, 64 pixels, centred, with one scale for all of them."""
-    found = load_digits()
-    chosen = torch.randperm(len(found.target))[:rows]
-    return (torch.tensor(found.data, dtype=torch.float32)[chosen] / 16 - 0.3) / 0.38, torch.tensor(
-        found.target
-    )[chosen]
+    pixels, labels = digits(rows)
+    return centred(pixels), labels
 
 
 def _classes(rows: int, features: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -38,17 +35,6 @@ def _smooth(x: Tensor) -> Tensor:
     hidden = torch.tanh(1.5 * x @ torch.randn(x.shape[1], 12) / math.sqrt(x.shape[1]))
     y = hidden @ torch.randn(12)
     return (y - y.mean()) / y.std()
-
-
-def _accuracy(x: Tensor, y: Tensor) -> Score:
-    return lambda model: (model(x).argmax(1) == y).float().mean().item()
-
-
-def _update(recorder: Any, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    recorder.step(loss=loss, optimizer=optimizer)
-    optimizer.step()
 
 
 # Patterns in which a layer has no gradient for a while, by design
@@ -84,7 +70,7 @@ def _two_heads(mended: bool) -> Setup:
                 loss = F.binary_cross_entropy_with_logits(model.kind(h)[:, 0], y[chosen, 0])
             else:
                 loss = F.mse_loss(model.amount(h)[:, 0], y[chosen, 1])
-            _update(recorder, optimizer, loss)
+            update(recorder, optimizer, loss)
 
     return Setup(
         model=TwoHeads(), x=x, y=y, criterion=criterion, steps=400, loop=loop,
@@ -146,7 +132,7 @@ def _top1_experts(mended: bool) -> Setup:
             loss = setup.criterion(model(x[chosen]), y[chosen])
             if step < setup.steps - 25:
                 loss = loss + 0.02 * model.mixture.balance
-            _update(recorder, optimizer, loss)
+            update(recorder, optimizer, loss)
 
     return Setup(
         model=MixtureNet(), x=x, y=y, criterion=nn.MSELoss(), batch=64, steps=500, loop=loop,
@@ -172,11 +158,11 @@ def _frozen_midway(mended: bool) -> Setup:
             if step == 100:
                 model[0].requires_grad_(False)
             chosen = next(rows)
-            _update(recorder, optimizer, setup.criterion(model(x[chosen]), y[chosen]))
+            update(recorder, optimizer, setup.criterion(model(x[chosen]), y[chosen]))
 
     return Setup(
         model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=64, steps=200, loop=loop,
-        optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -209,7 +195,7 @@ def _layerdrop(mended: bool) -> Setup:
     ]  # fmt: skip
     return Setup(
         model=ResidualNet((64, 10), 48, blocks, dropped=0.25), x=x, y=y, criterion=nn.CrossEntropyLoss(),
-        optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3), steps=300, score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.AdamW(p, lr=1e-3), steps=300, score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -223,7 +209,7 @@ def _zero_branches(mended: bool) -> Setup:
         blocks.append(nn.Sequential(nn.Linear(48, 64), nn.ReLU(), last))
     return Setup(
         model=ResidualNet((20, 5), 48, blocks), x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=64, steps=300,
-        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3), score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -281,7 +267,7 @@ def _fixup(mended: bool) -> Setup:
     )  # fmt: skip
     return Setup(
         model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=200,
-        optimizer=lambda p: torch.optim.Adam(p, lr=4e-3), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.Adam(p, lr=4e-3), score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -317,7 +303,7 @@ def _resnet(mended: bool) -> Setup:
     )  # fmt: skip
     return Setup(
         model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(label_smoothing=0.1), batch=32, steps=200,
-        optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-4), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-4), score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -346,11 +332,11 @@ def _densenet(mended: bool) -> Setup:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, setup.steps)
         for _ in range(setup.steps):
             chosen = next(rows)
-            _update(recorder, optimizer, setup.criterion(model(x[chosen]), y[chosen]))
+            update(recorder, optimizer, setup.criterion(model(x[chosen]), y[chosen]))
             schedule.step()
 
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=220, loop=loop, score=_accuracy(x, y),
+        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=220, loop=loop, score=accuracy(x, y),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
     )  # fmt: skip
 
@@ -409,10 +395,10 @@ def _distillation(mended: bool) -> Setup:
             soft = F.kl_div(
                 F.log_softmax(found / heat, 1), F.softmax(wanted / heat, 1), reduction="batchmean"
             )
-            _update(recorder, optimizer, 0.7 * heat**2 * soft + 0.3 * F.cross_entropy(found, y[chosen]))
+            update(recorder, optimizer, 0.7 * heat**2 * soft + 0.3 * F.cross_entropy(found, y[chosen]))
 
     return Setup(
-        model=student, x=x, y=y, criterion=nn.CrossEntropyLoss(), steps=400, loop=loop, score=_accuracy(x, y),
+        model=student, x=x, y=y, criterion=nn.CrossEntropyLoss(), steps=400, loop=loop, score=accuracy(x, y),
         optimizer=lambda p: torch.optim.Adam(p, lr=2e-3),
     )  # fmt: skip
 
@@ -512,7 +498,7 @@ def _softmax_nll(mended: bool) -> Setup:
 
     return Setup(
         model=model, x=x, y=y, criterion=criterion, batch=16, steps=200, accumulation=4, loop=loop,
-        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3), score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -595,7 +581,7 @@ def _deep_tanh(mended: bool) -> Setup:
         layers += [layer, nn.Tanh()]
     model = nn.Sequential(*layers[:-1])
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=64, steps=300, score=_accuracy(x, y),
+        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=64, steps=300, score=accuracy(x, y),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9),
     )  # fmt: skip
 
@@ -651,14 +637,14 @@ def _helping_head(mended: bool) -> Setup:
             chosen = next(rows)
             out, help_out = model(x[chosen])
             weight = max(0.0, 0.4 * (1 - step / (0.75 * setup.steps)))
-            _update(
+            update(
                 recorder,
                 optimizer,
                 F.cross_entropy(out, y[chosen]) + weight * F.cross_entropy(help_out, y[chosen]),
             )
 
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), steps=300, loop=loop, score=_accuracy(x, y),
+        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), steps=300, loop=loop, score=accuracy(x, y),
         optimizer=lambda p: torch.optim.Adam(p, lr=1e-3),
     )  # fmt: skip
 

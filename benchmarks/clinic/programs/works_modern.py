@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from benchmarks.clinic.common import accuracy, centred, digits, update
 from benchmarks.clinic.loop import batches, outputs
 from benchmarks.clinic.program import Program, Setup
 
@@ -21,24 +21,8 @@ Loop = Callable[[Setup, Any], None]
 
 
 def _digits(rows: int = 1000) -> tuple[Tensor, Tensor]:
-    """Handwritten digits, 64 pixels, centred, with one scale for all of them."""
-    found = load_digits()
-    chosen = torch.randperm(len(found.target))[:rows]
-    return (torch.tensor(found.data, dtype=torch.float32)[chosen] / 16 - 0.3) / 0.38, torch.tensor(
-        found.target
-    )[chosen]
-
-
-def _accuracy(x: Tensor | tuple[Tensor, ...], y: Tensor) -> Score:
-    given = x if isinstance(x, tuple) else (x,)
-    return lambda model: (model(*given).argmax(-1) == y).float().mean().item()
-
-
-def _update(recorder: Any, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    recorder.step(loss=loss, optimizer=optimizer)
-    optimizer.step()
+    pixels, labels = digits(rows)
+    return centred(pixels), labels
 
 
 def _careful(warm_up: int = 0, clip: float = math.inf, cosine: bool = False) -> Loop:
@@ -148,7 +132,7 @@ def _vit(mended: bool) -> Setup:
     return Setup(
         model=Vit(), x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=300,
         loop=_careful(20, clip=1.0, cosine=True), optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3),
-        score=_accuracy(x, y),
+        score=accuracy(x, y),
     )  # fmt: skip
 
 
@@ -248,7 +232,7 @@ def _post_norm(mended: bool) -> Setup:
     text = torch.randint(12, (1000, 10))
     y = ((text < 6).float().mean(1) + 0.01 * torch.randn(1000) > 0.5).long()
     return Setup(
-        model=Tagger(), x=text, y=y, criterion=nn.CrossEntropyLoss(), steps=250, score=_accuracy(text, y),
+        model=Tagger(), x=text, y=y, criterion=nn.CrossEntropyLoss(), steps=250, score=accuracy(text, y),
         optimizer=lambda p: torch.optim.Adam(p, lr=2e-3, betas=(0.9, 0.98)), loop=_careful(60),
     )  # fmt: skip
 
@@ -292,7 +276,7 @@ def _lora(mended: bool) -> Setup:
         model[at] = LoraLinear(layer)
     turned = x.flip(1)
     return Setup(
-        model=model, x=turned, y=y, criterion=nn.CrossEntropyLoss(), steps=350, score=_accuracy(turned, y),
+        model=model, x=turned, y=y, criterion=nn.CrossEntropyLoss(), steps=350, score=accuracy(turned, y),
         optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3),
     )  # fmt: skip
 
@@ -332,7 +316,7 @@ def _adapters(mended: bool) -> Setup:
     )
     turned, pairs = x.flip(1), y // 2
     return Setup(
-        model=model, x=turned, y=pairs, criterion=nn.CrossEntropyLoss(), steps=350, score=_accuracy(turned, pairs),
+        model=model, x=turned, y=pairs, criterion=nn.CrossEntropyLoss(), steps=350, score=accuracy(turned, pairs),
         optimizer=lambda p: torch.optim.AdamW(p, lr=3e-3),
     )  # fmt: skip
 
@@ -415,7 +399,7 @@ def _packed_lstm(mended: bool) -> Setup:
     x = (text, lengths)
     return Setup(
         model=PackedLstm(), x=x, y=kind, criterion=nn.CrossEntropyLoss(), steps=250, loop=_careful(clip=1.0),
-        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3), score=_accuracy(x, kind),
+        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3), score=accuracy(x, kind),
     )  # fmt: skip
 
 
@@ -527,10 +511,10 @@ def _gan(mended: bool) -> Setup:
                 loss = (
                     F.softplus(-model.critic(real[next(rows)])).mean() + F.softplus(model.critic(fake)).mean()
                 )
-                _update(recorder, for_critic, loss)
+                update(recorder, for_critic, loss)
             else:
                 loss = F.softplus(-model.critic(model.generator(torch.randn(setup.batch, 4)))).mean()
-                _update(recorder, for_generator, loss)
+                update(recorder, for_generator, loss)
 
     return Setup(
         model=Gan(), x=torch.randn(1024, 4), y=real, criterion=_energy_distance, batch=128, steps=1200, loop=loop,
@@ -575,7 +559,7 @@ def _diffusion(mended: bool) -> Setup:
         optimizer, rows = setup.optimizer(model.parameters()), batches(setup)
         for step in range(setup.steps):
             seen, when, wanted = noised(clean[next(rows)])
-            _update(recorder, optimizer, setup.criterion(model(seen, when), wanted))
+            update(recorder, optimizer, setup.criterion(model(seen, when), wanted))
             for mean, now in zip(average.parameters(), model.parameters(), strict=True):
                 mean.lerp_(now.detach(), max(0.01, 1 / (step + 1)))
 
@@ -664,12 +648,12 @@ def _info_nce(mended: bool) -> Setup:
         optimizer, rows = setup.optimizer(setup.model.parameters()), batches(setup)
         for _ in range(setup.steps):
             loss = setup.criterion(outputs(setup, next(rows)), torch.arange(setup.batch))
-            _update(recorder, optimizer, loss)
+            update(recorder, optimizer, loss)
 
     y = torch.arange(512)
     return Setup(
         model=TwoTowers(), x=(left, right), y=y, criterion=criterion, batch=64, steps=350, loop=loop,
-        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3), score=_accuracy((left, right), y),
+        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3), score=accuracy((left, right), y),
     )  # fmt: skip
 
 
@@ -713,11 +697,11 @@ def _reinforce(mended: bool) -> Setup:
             reward = torch.bernoulli(torch.where(arm == best[chosen], 0.9, 0.1))
             loss = -((reward - baseline) * policy.log_prob(arm)).mean()
             baseline = 0.95 * baseline + 0.05 * reward.mean().item()
-            _update(recorder, optimizer, loss)
+            update(recorder, optimizer, loss)
 
     return Setup(
         model=model, x=x, y=best, criterion=nn.CrossEntropyLoss(), batch=64, steps=500, loop=loop,
-        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3), score=_accuracy(x, best),
+        optimizer=lambda p: torch.optim.Adam(p, lr=5e-3), score=accuracy(x, best),
     )  # fmt: skip
 
 
@@ -755,7 +739,7 @@ def _dqn(mended: bool) -> Setup:
             then, ended = step_from(at, action)
             wanted = ended + discount * (1 - ended) * target(seen(then)).amax(1)
             found = model(seen(at)).gather(1, action[:, None])[:, 0]
-            _update(recorder, optimizer, F.smooth_l1_loss(found, wanted))
+            update(recorder, optimizer, F.smooth_l1_loss(found, wanted))
 
     return Setup(
         model=model, x=seen(squares), y=worth, criterion=nn.SmoothL1Loss(), batch=64, steps=600, loop=loop,
@@ -801,13 +785,13 @@ def _actor_critic(mended: bool) -> Setup:
             with torch.no_grad():
                 wanted = 5 * reward + 0.8 * model.critic(then)[:, 0]
             value = model.critic(at)[:, 0]
-            _update(recorder, for_critic, F.mse_loss(value, wanted))
-            _update(recorder, for_actor, -((wanted - value.detach()) * policy.log_prob(action)).mean())
+            update(recorder, for_critic, F.mse_loss(value, wanted))
+            update(recorder, for_actor, -((wanted - value.detach()) * policy.log_prob(action)).mean())
             at = then
 
     return Setup(
         model=ActorCritic(), x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=64, steps=800, loop=loop,
-        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3), score=_accuracy(x, y),
+        optimizer=lambda p: torch.optim.Adam(p, lr=3e-3), score=accuracy(x, y),
     )  # fmt: skip
 
 
