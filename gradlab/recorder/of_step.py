@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradlab.base.errors import ConfigError, Problem
+from gradlab.nn.statistics import wide_dtype
 from gradlab.recorder.checks import parameters_of
 from gradlab.recorder.task import Facts
 from gradlab.recorder.units import dense_values, real
@@ -69,6 +70,8 @@ def in_closure() -> bool:
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Of all gradients together; each is read once, where it is, and its squares are summed in float64."""
     flat = [real(dense_values(each)) for each in gradients]
-    wide = [each.double() if each.device.type != "mps" else each.float() for each in flat]
-    return torch.nn.utils.get_total_norm(wide)
+    norms = torch._foreach_norm(flat, 2, wide_dtype(flat[0]))
+    found: Tensor = torch.stack([each.to(norms[0].device) for each in norms]).norm()
+    return found

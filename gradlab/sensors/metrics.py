@@ -27,7 +27,9 @@ from gradlab.nn.workspace import EXACT_COUNT, Workspace
 
 SATURATED_BELOW = 0.05  # share of sup|phi'|
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe's samples
-COMPARED_SAMPLES, COMPARED_ENTRIES = 64, 1 << 18  # of the probe, between which cosines are taken
+COMPARED_SAMPLES, COMPARED_ENTRIES = 64, 1 << 17  # of the probe, between which cosines are taken
+
+LARGEST_INVERSE = 1e30  # of a length, with which float32 can be multiplied safely
 
 NONFINITE = "nonfinite"
 GRADIENT_NORMS = ("weight_grad_norm", "bias_grad_norm")
@@ -57,24 +59,28 @@ def activation(h: Tensor, space: Workspace, full: bool) -> Found:
 
 
 def first_samples(h: Tensor) -> Tensor:
-    """A wide copy [replica, sample, entry] of the samples of h, [replica, sample, ...], that `alike` compares: the
-    first 64, or as many as make a small array. Complex entries come as their absolute values."""
+    """A copy [replica, sample, entry] of the samples of h, [replica, sample, ...], that `alike` compares: the first 64,
+    or as many as make a small array. Complex entries come as their absolute values, halves as float32."""
     rows = h.flatten(2) if h.dim() > 2 else h.unsqueeze(2)
     few = rows[:, : max(2, min(COMPARED_SAMPLES, COMPARED_ENTRIES // max(rows.shape[2], 1)))]
     few = few.abs() if few.is_complex() else few
-    return few.to(st.wide_dtype(few), copy=True)
+    return few.clone() if few.dtype in (torch.float32, torch.float64) else few.float()
 
 
 def alike(few: Tensor) -> Found:
     """sample_correlation: mean cosine between the activations of two different samples, of those that are not all 0.
 
     few: from `first_samples`, [layer * replica, sample, entry]. With unit vectors u_i, |sum u_i|^2 is their number and
-    the cosines of all ordered pairs.
+    the cosines of all ordered pairs. It is summed in the format of h, whose lengths are taken in float64.
     """
-    unit = few / torch.linalg.vector_norm(few, dim=2, keepdim=True)
-    unit = torch.where(unit.isnan(), 0.0, unit)
-    count = unit.square().sum(dim=(1, 2)).round()
-    mean = (unit.sum(dim=1).square().sum(dim=1) - count) / (count * (count - 1))
+    wide = st.wide_dtype(few)
+    lengths = torch.linalg.vector_norm(few, dim=2, dtype=wide)
+    inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
+    if few.device.type != "cpu" or float(inverse.max()) > LARGEST_INVERSE:
+        few = few.to(wide)
+    whole = torch.bmm(inverse.to(few.dtype).unsqueeze(1), few).squeeze(1).to(wide)
+    count = (lengths > 0).sum(dim=1)
+    mean = (whole.square().sum(dim=1) - count) / (count * (count - 1))
     return {"sample_correlation": torch.where(count > 1, mean, torch.nan)}
 
 
