@@ -247,6 +247,13 @@ def test_detach_in_the_middle_is_no_gradient_below_it(own) -> None:  # type: ign
     )
 
 
+@pytest.mark.parametrize(("activation", "first"), [("sigmoid", "code"), ("tanh", "initial-weights")])
+def test_a_gradient_that_sigmoids_shrink_asks_for_another_activation_first(own, activation, first) -> None:  # type: ignore[no-untyped-def]
+    found = judged(own(decay=0.01, end=1.0, activation=activation))
+    assert found.verdicts[0] == "vanishing" and found.cures[0].do == first
+    assert any(cure.do == "initial-weights" for cure in found.cures)
+
+
 @pytest.mark.parametrize(
     ("numbers", "end", "expected"),
     [

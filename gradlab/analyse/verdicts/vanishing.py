@@ -61,6 +61,11 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    applied = [name for name in facts.records.activations[:-1] if name]
+    common = max(applied, key=applied.count, default="")
+    if is_s_shaped(common) and not is_centred(common):
+        reason = f"no variance of the weights keeps the gradient alive through many layers of {common}"
+        yield cure.code("nn.ReLU(), with torch.nn.init.kaiming_normal_(layer.weight) for each layer", reason)
     yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
     yield cure.code("x = x + block(x)", "an identity path carries the gradient past every layer")
     yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
