@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradlab.analyse.records_from_training import records_of
 from gradlab.base.errors import GradlabError
 from gradlab.config.plan import Cell, Plan, Stack
 from gradlab.store.stack_result import StackResult
@@ -42,7 +43,6 @@ class Cells:
         waiting[stack.key] = result
         if len(waiting) < len(self._stacks[cell.id]):
             return None
-        from gradlab.analyse.records_from_training import records_of
         from gradlab.analyse.summary import summary_row
 
         results = [waiting[other.key] for other in self._stacks[cell.id]]
