@@ -68,7 +68,7 @@ def masks_to_255(mended: bool) -> Setup:
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)
     )
     return Setup(
-        model=model, x=x, y=masks if mended else 255 * masks, criterion=nn.BCEWithLogitsLoss(), batch=16, steps=250,
+        model=model, x=x, y=masks if mended else 255 * masks, criterion=nn.BCEWithLogitsLoss(), batch=16, steps=150,
         optimizer=adam(1e-2), score=lambda net: float(((net(x) > 0) == (masks > 0.5)).float().mean()),
     )  # fmt: skip
 
@@ -240,12 +240,12 @@ class Padded(nn.Module):
 
 def padding_read(mended: bool) -> Setup:
     y, lengths = torch.randint(3, (800,)), torch.randint(4, 9, (800,))
-    x = 0.5 * torch.randn(800, 60, 4)
+    x = 0.5 * torch.randn(800, 40, 4)
     x[:, :, :3] += F.one_hot(y, 3).float()[:, None]
-    x[torch.arange(60) >= lengths[:, None]] = 0
+    x[torch.arange(40) >= lengths[:, None]] = 0
     return Setup(
         model=Padded(at_end=mended), x=(x, lengths), y=y, criterion=nn.CrossEntropyLoss(), optimizer=adam(2e-3),
-        steps=250, score=accuracy((x, lengths), y),
+        steps=200, score=accuracy((x, lengths), y),
     )  # fmt: skip
 
 
@@ -275,7 +275,7 @@ class Codes(nn.Module):
 
     def __init__(self, straight: bool) -> None:
         super().__init__()
-        self.encoder, self.decoder = mlp(12, 32, 4), mlp(4, 32, 12)
+        self.encoder, self.decoder = mlp(20, 32, 4), mlp(4, 32, 2)
         self.words = nn.Parameter(0.3 * torch.randn(32, 4))
         self.straight = straight
 
@@ -287,10 +287,8 @@ class Codes(nn.Module):
 
 
 def nearest_word(mended: bool) -> Setup:
-    kind = torch.randint(12, (1000,))
-    x = (1.5 * torch.randn(12, 2) @ torch.randn(2, 12))[kind] + 0.7 * torch.randn(1000, 12)
-    x[:, 6:] = 2 * torch.randn(1000, 6)  # the second half is noise that the encoder can learn to leave out
-    y = x[:, :6].repeat(1, 2)
+    x = torch.randn(1000, 20)
+    y = x[:, :2]  # what is to be kept of the twenty columns
     return Setup(
         model=Codes(straight=mended), x=x, y=y, criterion=nn.MSELoss(), optimizer=adam(5e-3), steps=400,
         score=explained(x, y),
@@ -377,7 +375,7 @@ def linear_for_entropy(mended: bool) -> Setup:
     if mended:
         model.append(nn.Sigmoid())
     return Setup(
-        model=model, x=x, y=y, criterion=_entropy_of_shares, optimizer=adam(5e-3), steps=400,
+        model=model, x=x, y=y, criterion=_entropy_of_shares, optimizer=sgd(0.1, momentum=0.9), steps=400,
         score=sided(x, y, border=0.5),
     )  # fmt: skip
 
@@ -495,7 +493,7 @@ PROGRAMS = (
     Program(
         name="later-state-after-padding",
         source="after a common question",
-        fault="The state is read after up to 56 steps of padding, through which the gradient vanishes.",
+        fault="The state is read after up to 36 steps of padding, through which the gradient vanishes.",
         accepted=frozenset({"vanishing", "not-learning", "constant-output"}),
         cause=frozenset({"vanishing"}),
         make=padding_read,

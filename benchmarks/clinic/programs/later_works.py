@@ -103,7 +103,7 @@ def _ctc(mended: bool) -> Setup:
         return F.ctc_loss(outputs.transpose(0, 1), targets, lengths, torch.full((len(outputs),), 4))
 
     return Setup(
-        model=Heard(), x=x, y=letters, criterion=criterion, optimizer=adam(1e-2), steps=200, batch=32
+        model=Heard(), x=x, y=letters, criterion=criterion, optimizer=adam(1e-2), steps=100, batch=32
     )
 
 
@@ -276,7 +276,7 @@ def _mobile(mended: bool) -> Setup:
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(48, 10),
     )  # fmt: skip
     return Setup(
-        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=200, score=accuracy(x, y),
+        model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), batch=32, steps=120, score=accuracy(x, y),
         optimizer=lambda p: torch.optim.RMSprop(p, lr=1e-3, momentum=0.9),
     )  # fmt: skip
 
@@ -332,12 +332,12 @@ def _siren(mended: bool) -> Setup:
 
 class _Sign(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, z: Tensor) -> Tensor:
         ctx.save_for_backward(z)
         return torch.where(z >= 0, 1.0, -1.0)
 
     @staticmethod
-    def backward(ctx: Any, delta: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, delta: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
         return delta * (z.abs() <= 1)
 
@@ -434,7 +434,7 @@ def _half_dropped(mended: bool) -> Setup:
     )  # fmt: skip
     return Setup(
         model=model, x=x, y=y, criterion=nn.CrossEntropyLoss(), steps=300, score=accuracy(x, y),
-        optimizer=sgd(0.1, momentum=0.9),
+        optimizer=sgd(0.02, momentum=0.9),
     )  # fmt: skip
 
 

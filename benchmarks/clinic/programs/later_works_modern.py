@@ -200,9 +200,17 @@ def _recommender(mended: bool) -> Setup:
     taste, kind = torch.randn(800, 3) + 1.0, torch.randn(600, 3)
     first = (taste[person] * (kind[one] - kind[two])).sum(1) > 0
     x = (person, torch.where(first, one, two), torch.where(first, two, one))
+
+    def loop(setup: Setup, recorder: Any) -> None:
+        optimizer = setup.optimizer(setup.model.parameters())
+        for _ in range(setup.steps):
+            rows = torch.randint(6000, (setup.batch,))
+            gap = setup.model(*(each[rows] for each in x))
+            update(recorder, optimizer, -F.logsigmoid(gap).mean())
+
     return Setup(
-        model=Tastes(), x=x, y=torch.ones(6000), criterion=nn.BCEWithLogitsLoss(), batch=64, steps=400,
-        optimizer=adam(1e-2),
+        model=Tastes(), x=x, y=None, criterion=None, batch=64, steps=400, loop=loop, optimizer=adam(1e-2),
+        score=lambda net: float((net(*x) > 0).float().mean()),
     )  # fmt: skip
 
 
@@ -518,15 +526,26 @@ def _sparse_codes(mended: bool) -> Setup:
     )
 
 
+class Wasserstein(nn.Module):
+    """What the critic says of what the generator makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator, self.critic = mlp(4, 48, 48, 2), mlp(2, 48, 48, 1)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        found: Tensor = self.critic(self.generator(noise))
+        return found
+
+
 def _critic_first(turns: int) -> Callable[[bool], Setup]:
     """A Wasserstein GAN with a penalty on the critic's slope; the critic has `turns` turns for each of the other's."""
 
     def make(mended: bool) -> Setup:
         real = 0.4 * torch.randn(1000, 2) + torch.tensor([1.5, 1.5]) * (2 * torch.randint(2, (1000, 1)) - 1)
         z = torch.randn(1000, 4)
-        generator, critic = mlp(4, 48, 48, 2), mlp(2, 48, 48, 1)
-        model = nn.ModuleDict({"generator": generator, "critic": critic})
-        model.forward = lambda noise: critic(generator(noise))  # type: ignore[method-assign]
+        model = Wasserstein()
+        generator, critic = model.generator, model.critic
 
         def loop(setup: Setup, recorder: Any) -> None:
             first = torch.optim.Adam(critic.parameters(), lr=2e-3, betas=(0.5, 0.9))
