@@ -184,7 +184,7 @@ def heavy_ball(mended: bool) -> Setup:
 
 
 class Looked(nn.Module):
-    """Attention by products of wide queries and keys, divided by the root of their width or not."""
+    """Attention by products of wide queries and keys, divided by their width or not."""
 
     def __init__(self, scaled: bool) -> None:
         super().__init__()
