@@ -40,6 +40,25 @@ def typical(ratio: Array) -> Array:
     return result
 
 
+def unmoved(facts: Facts, seed: int) -> bool:
+    """Whether no weight changed from the first record to the last, although a gradient came."""
+    size, gradient = (facts.records.parameters.get(name) for name in ("weight_norm", "weight_grad_norm"))
+    if size is None or gradient is None:
+        return False
+    if (np.nan_to_num(facts.records.parameters.get("update_ratio", size[..., :0])[seed]) > 0).any():
+        return False
+    seen, came = size[seed][facts.counts[seed]], np.nan_to_num(gradient[seed][facts.counts[seed]]) > 0
+    known = np.isfinite(seen).all(0) & came.any(0)
+    return len(seen) > 1 and bool(known.any()) and bool((seen[:, known] == seen[0, known]).all())
+
+
+def no_rate(facts: Facts, seed: int) -> bool:
+    """Whether the rate was exactly 0 in every record behind the first."""
+    rates = facts.records.step("learning_rate")[seed][1:]
+    known = rates[np.isfinite(rates)]
+    return len(known) > 0 and bool((known == 0).all())
+
+
 def at_rate(facts: Facts, seed: int) -> str:
     """` at rate 0.03`; "" where no rate was recorded."""
     rate = float(facts.records.known("learning_rate")[seed])
@@ -47,7 +66,7 @@ def at_rate(facts: Facts, seed: int) -> str:
 
 
 def other_rate(facts: Facts, seeds: Sequence[int], factor: float, reason: str) -> Iterator[Cure]:
-    """The first seed's rate times a factor; nothing where no rate was recorded."""
+    """The first seed's rate times a factor; nothing where none was recorded, or no rate could help."""
     rate = float(facts.records.known("learning_rate")[seeds[0]])
-    if np.isfinite(rate):
+    if np.isfinite(rate) and rate > 0 and not unmoved(facts, seeds[0]):
         yield cure.rate(rate * factor, reason)

@@ -93,6 +93,9 @@ IN_0_1 = {"target_min": 0.0, "target_max": 1.0, "target_kind": "labels"}
         (CLASSES | {"criterion": "nll_loss", "target_max": 2, "output_max": 5e-4}, False),
         (CLASSES | {"criterion": "nll_loss", "target_max": 2, "output_max": 0.5, "output_activation": "log_softmax"},
          False),
+        (IN_0_1 | {"criterion": "kl_div", "output_max": 0.9, "output_activation": "softmax"}, True),
+        (IN_0_1 | {"criterion": "kl_div", "output_max": -0.1, "output_activation": ""}, False),
+        (IN_0_1 | {"criterion": "kl_div", "output_max": 5e-4, "output_activation": "log_softmax"}, False),
         (ONE_COLUMN | IN_0_1 | {"criterion": "binary_cross_entropy_with_logits", "output_activation": "sigmoid"}, True),
         (ONE_COLUMN | IN_0_1 | {"criterion": "binary_cross_entropy", "output_activation": "sigmoid"}, False),
         (ONE_COLUMN | IN_0_1 | {"criterion": "binary_cross_entropy_with_logits"}, False),
@@ -235,6 +238,29 @@ def test_parameters_that_nothing_reaches_are_named(own, word, numbers) -> None: 
         word == "no gradient" and len(numbers) == READOUT
     )
     assert ("detach" in judged(tables).cures[0].reason) == (word == "no gradient")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "born_alone", "dead", "named"),
+    [
+        ((1, 2), False, False, True),
+        ((3,), False, False, True),
+        ((1,), True, False, False),
+        ((1,), False, True, False),
+    ],
+)
+def test_a_part_with_a_gradient_of_exactly_0_in_every_record(own, numbers, born_alone, dead, named) -> None:  # type: ignore[no-untyped-def]
+    def change(layers, _):  # type: ignore[no-untyped-def]
+        here = at(layers, *numbers) & ((layers["step"] == 0) if born_alone else True)
+        layers.loc[here, "weight_grad_norm"] = 0.0
+        if dead:
+            layers.loc[at(layers, 3), "dead_fraction"] = 1.0
+
+    assert ("no-gradient" in verdicts(own(change=change, **FAILS))) == named
+    assert "no-gradient" not in verdicts(own(change=change)), "a net that learns does not need that part"
+    if named:
+        text = finding(own(change=change, **FAILS), "no-gradient").evidence
+        assert f"{len(numbers)} of {READOUT} modules get a gradient of exactly 0" in text
 
 
 def test_detach_in_the_middle_is_no_gradient_below_it(own) -> None:  # type: ignore[no-untyped-def]
@@ -658,6 +684,21 @@ def losses(values, probe=None):  # type: ignore[no-untyped-def]
 )
 def test_a_loss_that_is_no_number_or_many_times_its_start(own, values, probe, expected) -> None:  # type: ignore[no-untyped-def]
     assert holds(own, "diverged", change=losses(values, probe)) == expected
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_weights_that_never_change_ask_for_a_step_or_a_rate_and_not_for_a_larger_one(own, rate) -> None:  # type: ignore[no-untyped-def]
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        layers["update_ratio"] = 0.0 if rate == 0 else NAN
+        steps["learning_rate"] = rate
+
+    tables = own(change=change, **FAILS)
+    assert ("rate-too-low" in verdicts(tables)) == (rate == 0)
+    evidence = finding(tables, "rate-too-low" if rate == 0 else "not-learning").evidence
+    assert ("the rate is 0 in every record" if rate == 0 else "no weight changes") in evidence
+    first = judged(tables).cures[0]
+    assert first.do == "code" and ("schedule" if rate == 0 else "optimizer.step()") in str(first)
+    assert all(cure.do != "rate" for cure in judged(tables).cures)
 
 
 def test_a_divergence_before_any_update_is_not_mended_by_a_rate(own) -> None:  # type: ignore[no-untyped-def]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradlab.analyse import cure
+from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
@@ -22,12 +23,18 @@ UNUSED = "unused"
 """Modules without a gradient beside the path or above it, such as a pooler that the loss does not use: no fault of a
 net that learns without them."""
 
+PART = "part"
+"""Modules whose gradient is exactly 0 while others learn: a softmax over one entry, a gate that is always open."""
+
+RECORDS = 3
+"""Records in which that must be so: what starts at 0 on purpose, as in LoRA, has left it by then."""
+
 NAMED = 4
 """Modules that a sentence names one by one."""
 
 
 class Gap(NamedTuple):
-    """rows: indices of the modules; why: in words; kind: which case, a word of TRAINS, "unused" or "zero" """
+    """rows: indices of the modules; why: in words; kind: which case, a word of TRAINS, "unused", "part" or "zero" """
 
     rows: tuple[int, ...]
     why: str
@@ -42,7 +49,7 @@ def judge(facts: Facts) -> list[Fault | None]:
         if gap is None:
             found.append(None)
             continue
-        spare = gap.kind == UNUSED and bool(facts.unharmed(seed))
+        spare = gap.kind in (UNUSED, PART) and bool(facts.unharmed(seed))
         found.append(Fault(first, _layer(facts, gap), True, first, harmless=spare))
     return found
 
@@ -67,11 +74,34 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
     if known.any() and (size[known] == 0).all() and not _fits(facts, seed):
         rows = tuple(np.flatnonzero(trained.any(0)).tolist())
         return Gap(rows, f"every weight gradient is exactly 0: {_why_zero(facts, seed)}", "zero")
+    part = (
+        (known | ~trained).all(0) & known.any(0) & ((size == 0) | ~known).all(0) & (known.sum(0) >= RECORDS)
+    )
+    if part.any() and not _explained(facts, seed):
+        rows = tuple(np.flatnonzero(part).tolist())
+        return Gap(rows, _why_part(records.owners, rows), PART)
     return None
 
 
+def _explained(facts: Facts, seed: int) -> bool:
+    """Whether dead or saturated units, or the number format, say why a gradient is 0."""
+    dead = np.nan_to_num(facts.records.every_layer("dead_fraction")[seed]).max(initial=0)
+    return bool((facts.gradient.cause[seed] != "").any() or dead >= at.ALL)
+
+
+def _why_part(owners: Sequence[str], rows: Sequence[int]) -> str:
+    return (
+        f"{len(rows)} of {len(owners)} modules get a gradient of exactly 0 in every record: what they give makes no "
+        f"difference to the loss ({_named(owners, rows)})"
+    )
+
+
+def _named(owners: Sequence[str], rows: Sequence[int]) -> str:
+    return ", ".join(owners[row] for row in rows[:NAMED]) + (", ..." if len(rows) > NAMED else "")
+
+
 def _why_none(owners: Sequence[str], rows: Sequence[int], word: str) -> str:
-    names = ", ".join(owners[row] for row in rows[:NAMED]) + (", ..." if len(rows) > NAMED else "")
+    names = _named(owners, rows)
     many = f"{len(rows)} of {len(owners)} modules"
     if word == "not registered":
         return (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gradlab.analyse import cure
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import learning_words
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, batch_norm, skips, tidy
-from gradlab.analyse.updates import other_rate
+from gradlab.analyse.updates import no_rate, other_rate, unmoved
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -22,7 +23,10 @@ def judge(facts: Facts) -> list[Fault | None]:
 
 
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
-    return learning_words(facts, seeds)
+    words = learning_words(facts, seeds)
+    if unmoved(facts, seeds[0]):
+        words += "; gradients arrive and no weight changes from the first record to the last"
+    return words
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:
@@ -47,6 +51,10 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    if unmoved(facts, seeds[0]) and not no_rate(facts, seeds[0]):
+        yield cure.code(
+            "optimizer.step()", "call it after backward in every turn: a scheduler's step is not enough"
+        )
     reason = "with the gradient in order, larger steps may be what is missing"
     yield from other_rate(facts, seeds, 10, reason)
 

@@ -18,8 +18,11 @@ OUTSIDE = 0.1
 SQUASHED = frozenset({"softmax", "softmin", "sigmoid", "hard_sigmoid_6"})
 """Functions that give shares, where a criterion takes logits."""
 
+OF_LOGARITHMS = frozenset({"nll_loss", "kl_div"})
+"""Criteria that take logarithms of shares."""
+
 LOGARITHMS = frozenset({"log_softmax", "log", "logsigmoid", "in the criterion"})
-"""What may stand before nll_loss: logarithms of shares, and what the criterion computes by itself."""
+"""What may stand before them: logarithms of shares, and what the criterion computes by itself."""
 
 POSITIVE = 1e-3
 """A logarithm of a share is at most 0: an output above this, rounding left aside, is none."""
@@ -46,9 +49,9 @@ def _wrong(facts: Facts, seed: int) -> str:
     if loss == "binary_cross_entropy_with_logits" and made in SQUASHED:
         return f"{made} before {loss}, which takes logits and has a sigmoid of its own"
     highest = float(facts.records.known("output_max")[seed])
-    if loss == "nll_loss" and made not in LOGARITHMS and highest > POSITIVE:
+    if loss in OF_LOGARITHMS and made not in LOGARITHMS and highest > POSITIVE:
         what = made or "a plain map"
-        return f"{what} before nll_loss, which takes logarithms of shares: the outputs go up to {highest:.3g}"
+        return f"{what} before {loss}, which takes logarithms of shares: the outputs go up to {highest:.3g}"
     if made == "softmax" and task.kind == "labels":
         return "several labels at once, and the shares of a softmax add up to 1"
     if unlike(task):
@@ -93,6 +96,11 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.criterion("BCELoss", "this criterion takes shares, or leave the sigmoid out")
     elif loss == "nll_loss" and made != "log_softmax":
         yield cure.criterion("CrossEntropyLoss", "this criterion takes the outputs as they are")
+    elif loss == "kl_div":
+        yield cure.code(
+            "criterion(torch.log_softmax(logits, -1), y)",
+            "this criterion takes logarithms of shares, and shares as targets",
+        )
     elif made in RANGES and task.of_numbers:
         yield cure.code("a plain nn.Linear as the last layer", "outputs for numbers need no bound")
         yield cure.standardise_targets("or bring the targets into the outputs' range")

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from gradlab.analyse import cure
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, tidy
-from gradlab.analyse.updates import at_rate, other_rate, ratios
+from gradlab.analyse.updates import at_rate, no_rate, other_rate, ratios
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -27,7 +28,7 @@ def judge(facts: Facts) -> list[Fault | None]:
     last = len(facts.records.steps) - 1
     return [
         Fault(last, None, False, last)
-        if facts.learning[seed].learned is False and _moved(facts, seed) < MOVED
+        if facts.learning[seed].learned is False and (_moved(facts, seed) < MOVED or no_rate(facts, seed))
         else None
         for seed in range(len(facts.learning))
     ]
@@ -47,6 +48,8 @@ def _moved(facts: Facts, seed: int) -> float:
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     seed = seeds[0]
     steps = facts.records.steps
+    if no_rate(facts, seed):
+        return f"the rate is 0 in every record from step {int(steps[1])} on, so that no update moves a weight"
     updates = f"{int(steps[-1] - steps[0])} updates{at_rate(facts, seed)}"
     return f"{updates} move the fastest module by at most {_moved(facts, seed):.2g} of its weights' size"
 
@@ -64,6 +67,12 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     seed = seeds[0]
+    if no_rate(facts, seed):
+        yield cure.code(
+            "print(optimizer.param_groups[0]['lr'])",
+            "look at the schedule: a whole-number division, a factor of 0, or an end that has been reached",
+        )
+        return
     steps = facts.records.steps
     one = _moved(facts, seed) / float(steps[-1] - steps[0])
     yield from other_rate(
@@ -74,7 +83,7 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
 VERDICT = Verdict(
     name="rate-too-low",
     order=68,
-    summary="all updates together move no module by 5 % of its weights, in a net that does not learn",
+    summary="all updates together move no module by 5 % of its weights, or the rate is 0, in a net that does not learn",
     severity="stops learning",
     style=POOR,
     reads=("update_ratio", "weight_norm", "learning_rate"),
