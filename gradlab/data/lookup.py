@@ -14,7 +14,9 @@ from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknow
 from gradlab.base.grammar import format_number, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import OWN, Chosen
+from gradlab.base.user_file import open_file
 from gradlab.data.dataset import AUTO, Dataset, Samples
+from gradlab.data.dialect import Dialect, parse_dialect
 from gradlab.data.openml import canonical_openml, load_openml
 from gradlab.data.registry import DATASETS, RECIPE_VERSION, Definition, parse_parameters
 
@@ -22,7 +24,8 @@ ENDINGS = (".csv", ".parquet", ".npz")
 LARGEST = 1e8
 """Numbers in a drawn data set."""
 OTHERS = {
-    "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class, or what to predict",
+    "FILE": "a user's .csv, .parquet (extra `parquet`) or .npz file; --target names the class, or what to predict; "
+    "--csv says how a .csv file is written where not with commas",
     "FOLDER": "IDX files as MNIST and Fashion-MNIST are distributed, gzipped or not",
     "openml:NAME": "a data set of openml.org, by scikit-learn's fetcher and cache; also :version=N",
     OWN: "a function of a user's that returns (X, y): rows of numbers and their targets",
@@ -36,7 +39,7 @@ def names() -> list[str]:
     return list(DATASETS)
 
 
-def load(name: str, target: str = "", where: str = "--data", task: str = AUTO) -> Dataset:
+def load(name: str, target: str = "", where: str = "--data", task: str = AUTO, csv: str = "") -> Dataset:
     """The data set written as `name`, split and standardised (gradlab.data.split).
 
     name:   a built-in (`digits`, `moons:noise=0.1`), a .csv, .parquet or .npz file, a folder of IDX files,
@@ -45,11 +48,13 @@ def load(name: str, target: str = "", where: str = "--data", task: str = AUTO) -
             name another target of an OpenML set; empty for the others
     where:  what to call the place in an error
     task:   what the targets are (`gradlab.data.dataset.TASKS`); `auto` leaves it to them
+    csv:    how a CSV file is written where that is not with commas (`gradlab.data.dialect`)
 
     An IDX folder with a test part, and mnist1d, keep the split they are distributed with. Raises ConfigError
     for an unknown name or parameter, DataError for data that cannot be learned as the task.
     """
     source = _source(name, where)
+    dialect = _dialect(source, csv, where)
     if source.kind in ("built-in", "folder") and task not in (AUTO, "classification"):
         message = f"it has classes, and --task {task} was given too"
         allowed = "--task with a .csv, .parquet or .npz file, openml:NAME or a function of your own"
@@ -69,8 +74,8 @@ def load(name: str, target: str = "", where: str = "--data", task: str = AUTO) -
         table = load_table(source.own, task)
         identity = digest_of(table, source.own)
     else:
-        identity = digest(name, target, where, task)
-        table = _table(source, target, where, task)
+        identity = digest(name, target, where, task, csv)
+        table = _table(source, target, where, task, dialect)
     from gradlab.data.split import prepare
 
     return prepare(table, source.text, identity)
@@ -89,12 +94,18 @@ def takes_target(name: str) -> bool:
     return name.startswith("openml:") or Path(name).suffix.lower() in ENDINGS
 
 
-def digest(name: str, target: str = "", where: str = "--data", task: str = AUTO) -> str:
+def canonical_csv(text: str, where: str = "--csv") -> str:
+    """The canonical text of `--csv`: what differs from the usual way. Raises ConfigError."""
+    return parse_dialect(text, where).text
+
+
+def digest(name: str, target: str = "", where: str = "--data", task: str = AUTO, csv: str = "") -> str:
     """sha256 (hex) of what defines the data, without loading it.
 
     A built-in: its canonical text and the version of the recipes. A file: its bytes. A folder: its IDX files'
     names and bytes. OpenML: its text (a named version never changes; the active one may). A user's function: its
-    source and what it returns, so it is called. The target counts everywhere, and so does a task that is given.
+    source and what it returns, so it is called. The target counts everywhere, and so does a task that is given, or
+    a way of writing CSV that is not the usual one.
     """
     source = _source(name, where)
     if source.own is not None:
@@ -102,7 +113,10 @@ def digest(name: str, target: str = "", where: str = "--data", task: str = AUTO)
 
         return digest_of(load_table(source.own, task), source.own)
     given = "" if task == AUTO else f", task {task}"
+    if dialect := _dialect(source, csv, where).text:
+        given += f", csv {dialect}"
     hashed = hashlib.sha256(f"recipe {RECIPE_VERSION}, target {target}{given}\n".encode())
+    place = source.text
     try:
         if source.kind == "file":
             hashed.update(_file_hash(Path(source.text)))
@@ -110,11 +124,12 @@ def digest(name: str, target: str = "", where: str = "--data", task: str = AUTO)
             from gradlab.data.idx import idx_files
 
             for role, path in sorted(idx_files(Path(source.text), source.text).items()):
+                place = f"{source.text}: {path.name}"
                 hashed.update(role.encode() + _file_hash(path))
         else:
             hashed.update(source.text.encode())
     except OSError as error:
-        raise DataError(Problem(source.text, f"it cannot be read: {error.strerror or error}")) from error
+        raise DataError(Problem(place, f"it cannot be read: {error.strerror or error}")) from error
     return hashed.hexdigest()
 
 
@@ -193,7 +208,7 @@ def _file_or_folder(text: str, where: str) -> _Source:
         raise DataError(
             Problem(f"{where} {text}", "there is no such file or folder", "one that exists", close)
         )
-    if not known_ending or not path.is_file():
+    if not known_ending:
         what = f"a {path.suffix} file" if path.suffix else "a file of this kind"
         raise DataError(Problem(f"{where} {text}", f"{what} is not supported", ", ".join(ENDINGS)))
     return _Source("file", str(path))
@@ -222,13 +237,24 @@ def _built_in(text: str, where: str) -> _Source:
     return _Source("built-in", chosen.text, chosen)
 
 
-def _table(source: _Source, target: str, where: str, task: str) -> Samples:
+def _dialect(source: _Source, csv: str, where: str) -> Dialect:
+    """How the file is written. Raises DataError where that is said of something else than a CSV file."""
+    dialect = parse_dialect(csv)
+    if dialect.text and not (source.kind == "file" and Path(source.text).suffix.lower() == ".csv"):
+        message = f"it is no CSV file, and --csv {dialect.text!r} was given too"
+        raise DataError(
+            Problem(f"{where} {source.text}", message, "--csv with a .csv file", "leave --csv out")
+        )
+    return dialect
+
+
+def _table(source: _Source, target: str, where: str, task: str, dialect: Dialect) -> Samples:
     if source.kind == "openml":
         return load_openml(source.text, target, where, task)
     if source.kind == "file":
         from gradlab.data.files import load_file
 
-        return load_file(Path(source.text), target, source.text, task)
+        return load_file(Path(source.text), target, source.text, task, dialect)
     if source.kind == "folder":
         from gradlab.data.idx import load_folder
 
@@ -238,5 +264,5 @@ def _table(source: _Source, target: str, where: str, task: str) -> Samples:
 
 
 def _file_hash(path: Path) -> bytes:
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.base.errors import DataError, Problem, attempt, nearest
-from gradlab.data.columns import SHOWN, classes, count_rows, is_quantity, numbers
+from gradlab.data.columns import SHOWN, classes, count_rows, is_quantity, numbers, typed
 from gradlab.data.dataset import AUTO, Samples
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def table_of(
         raise DataError(Problem(source, message, "at least one column of inputs"))
     if inputs.empty:
         raise DataError(Problem(source, "it has columns but no rows", "at least two rows of each class"))
+    targets = pd.DataFrame({name: typed(targets[name]) for name in targets})
     problems: list[Problem] = []
     target = attempt(problems, lambda: _target(targets, source, place, task))
     x = attempt(problems, lambda: numbers(inputs, source))
