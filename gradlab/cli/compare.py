@@ -57,7 +57,7 @@ def compare(
     problems += without_records(request, {"--report": report})
     if not (dry_run or problems):
         prepare(request.base.run)
-    plan = make_plan(request, problems, best_over, yes=yes)
+    plan = make_plan(request, problems, best_over, yes=yes, quiet=quiet)
     if dry_run:
         return _describe(plan, json=json, quiet=quiet)
     outcome = with_report(execute_plan(plan, quiet=quiet, profile=profile), report)

@@ -153,11 +153,11 @@ def make(
         _check_best_over(best_over, grid, problems)
     cells: dict[str, Cell] = {}
     seen: set[tuple[str, str]] = set()
-    digests = cache(_digest)
+    datasets = cache(_first_load)
     for values in product(*grid.values()):
         config = _with_values(request.base, dict(zip(grid, values, strict=True)))
         found: list[Problem] = []
-        cell = _cell(config, request, device, varying, digests, found)
+        cell = _cell(config, request, device, varying, datasets, found)
         problems.extend(p for p in found if (p.where, p.message) not in seen)
         seen.update((p.where, p.message) for p in found)
         if cell is not None:
@@ -193,17 +193,26 @@ def load_data(section: Data, digest: str, where: str = "data.name") -> Dataset:
     before. Raises ConfigError and DataError naming `where`."""
     key = (section, digest)
     if key not in _loaded:
-        found = data.load(section.name, section.target, where, section.task, section.csv)
+        found = data.load(section.name, section.target, where, section.task, section.csv, digest)
         if found.digest != digest:
             raise data.changed(section.name)
-        while len(_loaded) >= DATA_SETS:
-            del _loaded[next(iter(_loaded))]
-        _loaded[key] = found
+        _remember(key, found)
     return _loaded[key]
 
 
-def _digest(section: Data, where: str) -> str:
-    return data.digest(section.name, section.target, where, section.task, section.csv)
+def _remember(key: tuple[Data, str], dataset: Dataset) -> None:
+    while len(_loaded) >= DATA_SETS:
+        del _loaded[next(iter(_loaded))]
+    _loaded[key] = dataset
+
+
+def _first_load(section: Data, where: str) -> tuple[Data, Dataset]:
+    """The data set that a section names, with the section in canonical texts."""
+    found = data.load(section.name, section.target, where, section.task, section.csv)
+    texts = {"name": data.canonical(section.name, where), "csv": data.canonical_csv(section.csv)}
+    named = section.model_copy(update=texts)
+    _remember((named, found.digest), found)
+    return named, found
 
 
 def _cell(
@@ -211,23 +220,20 @@ def _cell(
     request: Request,
     device: str,
     varying: Sequence[str],
-    digests: Callable[[Data, str], str],
+    datasets: Callable[[Data, str], tuple[Data, Dataset]],
     problems: list[Problem],
 ) -> Cell | None:
     """The cell of one resolved configuration, or None with what is wrong appended to `problems`.
 
-    varying: the keys with extra columns; digests: the identity of a data set, found once a plan
+    varying: the keys with extra columns; datasets: a data set, loaded once a plan, and how it is named
     """
     where, place = request.where, request.where("data.name")
     bound = attempt(problems, lambda: bind(config.network, config.training, config.recording, request.where))
-    digest = attempt(problems, lambda: digests(config.data, place))
-    if bound is None or digest is None:
+    loaded = attempt(problems, lambda: datasets(config.data, place))
+    if bound is None or loaded is None:
         return None
-    texts = {"name": data.canonical(config.data.name, place), "csv": data.canonical_csv(config.data.csv)}
-    named = config.data.model_copy(update=texts)
-    dataset = attempt(problems, lambda: load_data(named, digest, place))
-    if dataset is None:
-        return None
+    named, dataset = loaded
+    digest = dataset.digest
     network, training = bound.network, bound.training.section
     before = len(problems)
     attempt(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))

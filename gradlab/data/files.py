@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from hashlib import file_digest
 from io import BufferedReader
 from math import prod
 from pathlib import Path
@@ -28,8 +29,8 @@ UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
 
 def load_file(
     path: Path, target: str, source: str, task: str = AUTO, dialect: Dialect | None = None
-) -> Samples:
-    """The file at `path` with its column (or array) `target` as what is to be learned.
+) -> tuple[Samples, bytes]:
+    """The file at `path` with its column (or array) `target` as what is to be learned, and the sha256 of its bytes.
 
     target: several columns are separated by commas. source: the file as the user wrote it, for errors. dialect: how a
     CSV file is written. Raises DataError when it cannot be read as what its ending says, or its columns are not what
@@ -42,9 +43,11 @@ def load_file(
         with open_file(path) as stream:
             if not stream.peek(1):
                 raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
+            digest = file_digest(stream, "sha256").digest()
+            stream.seek(0)
             frame = READERS[ending](stream, target, source)
         check_header([str(name) for name in frame.columns], source)
-        return table_from_frame(frame, target, source, task)
+        return table_from_frame(frame, target, source, task), digest
     except OSError as error:
         raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
     except DataError:

@@ -70,10 +70,18 @@ def table_of(
         raise DataError(Problem(source, message, "at least one column of inputs"))
     if inputs.empty:
         raise DataError(Problem(source, "it has columns but no rows", "at least two rows of each class"))
+    return samples_of(lambda: numbers(inputs, source), targets, source, place, task)
+
+
+def samples_of(
+    inputs: Callable[[], Floats], targets: pd.DataFrame, source: str, place: Place, task: str
+) -> Samples:
+    """As `table_of`, of inputs [row, column] that a call gives, or refuses with a DataError."""
+    named = tuple(str(name) for name in targets.columns)
     targets = pd.DataFrame({name: typed(targets[name]) for name in targets})
     problems: list[Problem] = []
     target = attempt(problems, lambda: _target(targets, source, place, task))
-    x = attempt(problems, lambda: numbers(inputs, source))
+    x = attempt(problems, inputs)
     if problems:
         raise DataError(problems)
     kind, y, class_names = target
