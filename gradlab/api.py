@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradlab import sensors
 from gradlab.base.errors import GradlabError
 from gradlab.config import resolve
-from gradlab.config.plan import make
+from gradlab.config.plan import MOST_CELLS, make
 from gradlab.lab import experiment
 from gradlab.lab.observe import Observer
 from gradlab.lab.worker_server import prepare
@@ -72,11 +72,15 @@ def compare(
     *,
     config: str | Path | None = None,
     best_over: str | None = None,
+    yes: bool = False,
     observer: Observer | None = None,
     **settings: Any,
 ) -> Result:
-    """Train a grid of cells; any setting of the network, the training or `data` may be a list. See `run`."""
-    return _execute(config, settings, observer, best_over=best_over, lists=True)
+    """Train a grid of cells; any setting of the network, the training or `data` may be a list. See `run`.
+
+    yes: train a grid of more than 10,000 cells, too
+    """
+    return _execute(config, settings, observer, best_over=best_over, lists=True, yes=yes)
 
 
 def _execute(
@@ -86,6 +90,7 @@ def _execute(
     *,
     best_over: str | None,
     lists: bool,
+    yes: bool = False,
 ) -> Result:
     request = resolve(
         file=None if config is None else Path(config),
@@ -98,7 +103,9 @@ def _execute(
         warnings.warn(warning, stacklevel=3)
     if lists:
         prepare(request.base.run)
-    outcome = experiment.execute(make(request, best_over=best_over), observer)
+    outcome = experiment.execute(
+        make(request, best_over=best_over, most=None if yes else MOST_CELLS), observer
+    )
     if outcome.failed:
         raise GradlabError("; ".join(f"{f.cell.network.activation}: {f.message}" for f in outcome.failed))
     return Result(outcome)

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import IO
 
 
-def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Replace `path` by what `fill` writes; on any failure `path` stays as it was. Raises OSError."""
+def write(path: Path, fill: Callable[[IO[bytes]], object], *, flush: bool = True) -> None:
+    """Replace `path` by what `fill` writes; on any failure `path` stays as it was. Raises OSError.
+
+    flush: whether it shall survive a power failure, which takes as long as the disk does
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as handle:
             fill(handle)
             handle.flush()
-            os.fsync(handle.fileno())
+            if flush:
+                os.fsync(handle.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    _flush_folder(path.parent)
+    if flush:
+        _flush_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words, nearest
 from gradlab.base.grammar import Item, Parameter, Value, bind, write_item
+from gradlab.base.user_file import read_text
 
 Literal = int | float | str
 WORDS: Mapping[str, Literal] = {"True": True, "False": False}
@@ -147,7 +148,7 @@ def _modules(name: str, attribute: Any) -> list[ModuleType]:
 def _text(module: ModuleType) -> str:
     """The text of its file; its name where it has none, such as one in C."""
     try:
-        return Path(inspect.getsourcefile(module) or "").read_text(encoding="utf-8")
+        return read_text(Path(inspect.getsourcefile(module) or ""), most=None)
     except (OSError, TypeError, ValueError):
         return module.__name__
 

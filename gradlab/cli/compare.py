@@ -36,6 +36,9 @@ def compare(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells, stacks, time and place; keep nothing.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Plan a grid of more than 10,000 cells without asking back.")
+    ] = False,
     report: Reported = False,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -54,7 +57,7 @@ def compare(
     problems += without_records(request, {"--report": report})
     if not (dry_run or problems):
         prepare(request.base.run)
-    plan = make_plan(request, problems, best_over)
+    plan = make_plan(request, problems, best_over, yes=yes, quiet=quiet)
     if dry_run:
         return _describe(plan, json=json, quiet=quiet)
     outcome = with_report(execute_plan(plan, quiet=quiet, profile=profile), report)

@@ -85,13 +85,25 @@ def collect_flags(
     return request, [*_leftovers(context, elsewhere or {}), *problems]
 
 
-def make_plan(request: Request, problems: Sequence[Problem], best_over: str | None = None) -> Plan:
-    """The plan of a request. Raises ConfigError with the problems found so far and those the plan finds."""
+def make_plan(
+    request: Request,
+    problems: Sequence[Problem],
+    best_over: str | None = None,
+    *,
+    yes: bool = False,
+    quiet: bool = False,
+) -> Plan:
+    """The plan of a request. yes: of however many cells; quiet: nothing on the terminal while a file is read.
+
+    Raises ConfigError with the problems found so far and those the plan finds.
+    """
+    from gradlab.cli.reading import reading_shown
     from gradlab.config import plan
 
     found = list(problems)
     try:
-        made = plan.make(request, best_over=best_over)
+        with reading_shown(quiet):
+            made = plan.make(request, best_over=best_over, most=None if yes else plan.MOST_CELLS)
     except UserError as error:
         found += error.problems
     if found:

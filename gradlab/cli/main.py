@@ -31,6 +31,7 @@ COMMANDS = {
         "List activations, inits, data sets, metrics and other components.",
     ),
     "config": ("gradlab.cli.config:app", "Show, validate or start a configuration file."),
+    "cache": ("gradlab.cli.cache:cache", "What is kept of large data files; --clear removes it."),
     "env": ("gradlab.cli.env:env", "Versions, devices and paths: what a bug report needs."),
 }
 """name -> where the command is (module:attribute, a function or a Typer app) and what it does, in one line"""

@@ -33,7 +33,7 @@ def run(
     request, problems = collect_flags(context, flags, config, set_, lists=False)
     warn(request, quiet)
     problems += without_records(request, {"--report": report, "--fix": fix})
-    outcome = execute_plan(make_plan(request, problems), quiet=quiet, profile=profile)
+    outcome = execute_plan(make_plan(request, problems, quiet=quiet), quiet=quiet, profile=profile)
     if outcome.failed:
         raise GradlabError(outcome.failed[0].message)
     outcome = with_report(outcome, report)

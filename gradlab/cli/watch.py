@@ -58,6 +58,7 @@ def watch(
     if problems:
         raise ConfigError(problems)
     warn(request, quiet)
+    from gradlab.cli.reading import reading_shown
     from gradlab.lab.watch.execute import watch as execute
     from gradlab.report.progress import Progress
 
@@ -65,7 +66,10 @@ def watch(
     # on a terminal it stands above the picture
     say = (lambda _: None) if quiet else screen.message if screen.console.is_terminal else tell
     try:
-        with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
+        with (
+            reading_shown(quiet),
+            redirect_stdout(sys.stderr),
+        ):  # what the user's own code prints is no data of ours
             planned, outcome = execute(model, request, batches, say, screen)
     finally:
         screen.end()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradlab.base.errors import ConfigError, Problem, nearest
+from gradlab.base.user_file import read_bytes
 from gradlab.config.keys import BY_FLAG, KEYS, find, section_names
 from gradlab.config.settings import Setting, several, single
 
@@ -35,7 +36,7 @@ def read_file(path: Path) -> tuple[list[Setting], list[Problem]]:
 def _load(path: Path) -> dict[str, Any]:
     name = str(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
         return tomllib.loads(text)
     except FileNotFoundError:
         beside = [other.stem for other in path.parent.glob("*.toml")]

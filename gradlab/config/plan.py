@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from gradlab import data
-from gradlab.base.errors import DataError, Problem, UserError, attempt
+from gradlab.base.errors import ConfigError, DataError, Problem, UserError, attempt
 from gradlab.base.identity import identity_of
 from gradlab.config import KEYS, Request
 from gradlab.config.bound import Bound, bind
@@ -26,6 +27,7 @@ from gradlab.tables.cell import CELL
 from gradlab.tables.spec import names
 
 RECIPE = 7  # raise it when the same configuration would give other numbers, or when a default changes
+MOST_CELLS = 10_000  # of a plan that nobody has said yes to
 DATA_SETS = 8  # held in memory, with those of a grid over data
 
 
@@ -131,27 +133,31 @@ class Plan:
         )
 
 
-def make(request: Request, *, best_over: str | None = None, root: Path | None = None) -> Plan:
+def make(
+    request: Request, *, best_over: str | None = None, root: Path | None = None, most: int | None = MOST_CELLS
+) -> Plan:
     """Check every component of every cell and give each its identity.
 
-    root: the folder that `results/` is in, by default the working directory. Raises ConfigError or DataError with
+    root: the folder that `results/` is in, by default the working directory. most: the cells of a plan; None for any
+    number. Raises ConfigError or DataError with
     every problem found.
     """
     problems: list[Problem] = []
     run, recording = request.base.run, request.base.recording
     device = device_of(run.device, request, problems)
     grid = {path: request.values(path) for path in request.grid}
+    _check_size(grid, most)
     columns = {"data", *names(CELL)}
     varying = [path for path in grid if len(grid[path]) > 1 and KEYS[path].flag not in columns]
     if best_over is not None:
         _check_best_over(best_over, grid, problems)
     cells: dict[str, Cell] = {}
     seen: set[tuple[str, str]] = set()
-    digests = cache(_digest)
+    datasets = cache(_first_load)
     for values in product(*grid.values()):
         config = _with_values(request.base, dict(zip(grid, values, strict=True)))
         found: list[Problem] = []
-        cell = _cell(config, request, device, varying, digests, found)
+        cell = _cell(config, request, device, varying, datasets, found)
         problems.extend(p for p in found if (p.where, p.message) not in seen)
         seen.update((p.where, p.message) for p in found)
         if cell is not None:
@@ -187,17 +193,26 @@ def load_data(section: Data, digest: str, where: str = "data.name") -> Dataset:
     before. Raises ConfigError and DataError naming `where`."""
     key = (section, digest)
     if key not in _loaded:
-        found = data.load(section.name, section.target, where, section.task)
+        found = data.load(section.name, section.target, where, section.task, section.csv, digest)
         if found.digest != digest:
             raise data.changed(section.name)
-        while len(_loaded) >= DATA_SETS:
-            del _loaded[next(iter(_loaded))]
-        _loaded[key] = found
+        _remember(key, found)
     return _loaded[key]
 
 
-def _digest(section: Data, where: str) -> str:
-    return data.digest(section.name, section.target, where, section.task)
+def _remember(key: tuple[Data, str], dataset: Dataset) -> None:
+    while len(_loaded) >= DATA_SETS:
+        del _loaded[next(iter(_loaded))]
+    _loaded[key] = dataset
+
+
+def _first_load(section: Data, where: str) -> tuple[Data, Dataset]:
+    """The data set that a section names, with the section in canonical texts."""
+    found = data.load(section.name, section.target, where, section.task, section.csv)
+    texts = {"name": data.canonical(section.name, where), "csv": data.canonical_csv(section.csv)}
+    named = section.model_copy(update=texts)
+    _remember((named, found.digest), found)
+    return named, found
 
 
 def _cell(
@@ -205,22 +220,20 @@ def _cell(
     request: Request,
     device: str,
     varying: Sequence[str],
-    digests: Callable[[Data, str], str],
+    datasets: Callable[[Data, str], tuple[Data, Dataset]],
     problems: list[Problem],
 ) -> Cell | None:
     """The cell of one resolved configuration, or None with what is wrong appended to `problems`.
 
-    varying: the keys with extra columns; digests: the identity of a data set, found once a plan
+    varying: the keys with extra columns; datasets: a data set, loaded once a plan, and how it is named
     """
     where, place = request.where, request.where("data.name")
     bound = attempt(problems, lambda: bind(config.network, config.training, config.recording, request.where))
-    digest = attempt(problems, lambda: digests(config.data, place))
-    if bound is None or digest is None:
+    loaded = attempt(problems, lambda: datasets(config.data, place))
+    if bound is None or loaded is None:
         return None
-    named = config.data.model_copy(update={"name": data.canonical(config.data.name, place)})
-    dataset = attempt(problems, lambda: load_data(named, digest, place))
-    if dataset is None:
-        return None
+    named, dataset = loaded
+    digest = dataset.digest
     network, training = bound.network, bound.training.section
     before = len(problems)
     attempt(problems, lambda: data.check_batch(dataset, training.batch_size, where("training.batch_size")))
@@ -248,6 +261,17 @@ def _with_values(base: Config, values: Mapping[str, Any]) -> Config:
             section: getattr(base, section).model_copy(update=update) for section, update in sections.items()
         }
     )
+
+
+def _check_size(grid: Mapping[str, Sequence[Any]], most: int | None) -> None:
+    """Raise ConfigError where the grid has more cells than anybody asks for by accident."""
+    cells = prod(map(len, grid.values()))
+    if most is None or cells <= most:
+        return
+    sizes = [f"{len(values):,} of {KEYS[path].option}" for path, values in grid.items() if len(values) > 1]
+    message = f"{' x '.join(sizes)} are {cells:,} cells"
+    hint = "fewer values, or --yes if you want them all"
+    raise ConfigError(Problem("grid", message, f"{most:,} cells without --yes", hint))
 
 
 def _check_best_over(name: str, grid: Mapping[str, Sequence[Any]], problems: list[Problem]) -> None:

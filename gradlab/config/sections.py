@@ -50,6 +50,8 @@ class Data(Section):
     """the column (or array) of a data file to learn: the class, or a number; several columns between commas"""
     task: Literal["auto", "classification", "regression", "multilabel"] = "auto"
     """what the target is; auto leaves it to the column (text, truth values and few whole numbers are classes)"""
+    csv: str = ""
+    """how a CSV file is written where not with commas: sep=;:decimal=,:comment=#:na=NA, each if needed"""
 
 
 class Training(Section):

@@ -3,12 +3,23 @@
 load("digits")                        the default: real, ships with scikit-learn
 load("moons:samples=500:noise=0.1")   drawn, the same on every call
 load("train.csv", target="label")     a file of the user's own
+load("rooms.csv", csv="sep=;:decimal=,", target="price")   written as spreadsheets do in half of Europe
 load("rent.csv", target="price")      numbers to predict, which `task` may say
 load("mypackage.tasks:make")          a function of the user's own that returns (X, y)
 """
 
 from gradlab.data.dataset import AUTO, TASKS, Dataset
-from gradlab.data.lookup import OTHERS, canonical, changed, check_batch, digest, load, names, takes_target
+from gradlab.data.lookup import (
+    OTHERS,
+    canonical,
+    canonical_csv,
+    changed,
+    check_batch,
+    digest,
+    load,
+    names,
+    takes_target,
+)
 
 __all__ = [
     "AUTO",
@@ -16,6 +27,7 @@ __all__ = [
     "TASKS",
     "Dataset",
     "canonical",
+    "canonical_csv",
     "changed",
     "check_batch",
     "digest",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,7 @@ class Dataset:
     digest:         sha256 (hex) of what defines the data
     targets:        the names of the target columns, where the source has names
     either:         as in `Samples`
+    single:         x_train and x_val in float32, where every process maps the same ones (`gradlab.data.cache`)
     """
 
     name: str
@@ -70,6 +71,12 @@ class Dataset:
     task: Task = "classification"
     targets: tuple[str, ...] = ()
     either: bool = False
+    single: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    def inputs(self, dtype: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        """x_train and x_val for a net of this number format: in float32 those that are shared, where there are any;
+        else in float64, to be converted. They are nobody's to write to."""
+        return self.single if self.single is not None and dtype == "float32" else (self.x_train, self.x_val)
 
     @property
     def outputs(self) -> int:

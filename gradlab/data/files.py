@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-import csv
-import warnings
 import zipfile
 import zlib
-from collections import Counter
+from hashlib import file_digest
+from io import BufferedReader
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradlab.base.errors import DataError, Problem
-from gradlab.base.machine import available_memory
+from gradlab.base.user_file import Unfit, check_room, open_file
+from gradlab.data.columns import SHOWN, check_header
+from gradlab.data.csv_file import load_csv
 from gradlab.data.dataset import AUTO, Samples
+from gradlab.data.dialect import Dialect
 from gradlab.data.targets import table_from_frame, target_columns
 
+BYTES_A_NUMBER = 16
+"""What a number takes while it is read: twice as float64."""
 UNREADABLE = (ValueError, EOFError, KeyError, NotImplementedError, MemoryError)
 """What numpy.load raises for a damaged archive; MemoryError when a header states an absurd shape."""
 
 
-def load_file(path: Path, target: str, source: str, task: str = AUTO) -> Samples:
-    """The file at `path` with its column (or array) `target` as what is to be learned.
+def load_file(
+    path: Path, target: str, source: str, task: str = AUTO, dialect: Dialect | None = None
+) -> tuple[Samples, bytes]:
+    """The file at `path` with its column (or array) `target` as what is to be learned, and the sha256 of its bytes.
 
-    target: several columns are separated by commas. source: the file as the user wrote it, for errors. Raises
-    DataError when it cannot be read as what its ending says, or its columns are not what `gradlab.data.targets` allows.
+    target: several columns are separated by commas. source: the file as the user wrote it, for errors. dialect: how a
+    CSV file is written. Raises DataError when it cannot be read as what its ending says, or its columns are not what
+    `gradlab.data.targets` allows.
     """
     try:
-        if path.stat().st_size == 0:
-            raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
-        frame = READERS[path.suffix.lower()](path, target, source)
+        ending = path.suffix.lower()
+        if ending == ".csv":
+            return load_csv(path, target, source, task, dialect or Dialect())
+        with open_file(path) as stream:
+            if not stream.peek(1):
+                raise DataError(Problem(source, "the file is empty", "a header row and rows of numbers"))
+            digest = file_digest(stream, "sha256").digest()
+            stream.seek(0)
+            frame = READERS[ending](stream, target, source)
         check_header([str(name) for name in frame.columns], source)
-        return table_from_frame(frame, target, source, task)
+        return table_from_frame(frame, target, source, task), digest
     except OSError as error:
         raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
     except DataError:
@@ -42,45 +57,7 @@ def load_file(path: Path, target: str, source: str, task: str = AUTO) -> Samples
         raise DataError(Problem(source, what)) from error
 
 
-def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
-    """Comma-separated UTF-8 text whose first row names the columns; an empty cell is missing."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            header = [name.strip() for name in next((row for row in csv.reader(lines) if row), [])]
-        if header and all(_is_number(name) for name in header):
-            shown = ", ".join(header[:5])
-            raise DataError(
-                Problem(source, f"its first row is numbers ({shown})", "a first row that names the columns")
-            )
-        check_header(header, source)
-        with warnings.catch_warnings():
-            # a row longer than the header would lose cells
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                header=0,
-                names=header,
-                index_col=False,
-                keep_default_na=False,  # a class may be called NA or None
-                na_values=[""],
-                encoding="utf-8-sig",
-                low_memory=False,
-            )
-    except UnicodeDecodeError as error:
-        raise DataError(
-            Problem(source, f"it is not UTF-8 text ({error})", "a CSV file saved as UTF-8")
-        ) from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
-        raise DataError(
-            Problem(
-                source,
-                f"it is not a regular table: {_line(error)}",
-                "as many cells in every row as in the header",
-            )
-        ) from error
-
-
-def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
+def read_parquet(stream: BufferedReader, target: str, source: str) -> pd.DataFrame:
     """A Parquet file through pyarrow (extra `parquet`)."""
     try:
         import pyarrow
@@ -94,26 +71,42 @@ def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
             )
         ) from error
     try:
-        header = parquet.read_schema(path).names
-        check_header(header, source)
+        file = parquet.ParquetFile(stream)
+        check_header(file.schema_arrow.names, source)
+        _check_numbers(file.metadata)
+        texts = [each.name for each in file.schema_arrow if pyarrow.types.is_string(each.type)]
+        # texts by their distinct values: one long text in every row would else be held as often
+        file = parquet.ParquetFile(stream, read_dictionary=texts)
         # with pandas' own notes a column that was an index would be none
-        frame: pd.DataFrame = parquet.read_table(path).replace_schema_metadata().to_pandas()
+        frame: pd.DataFrame = file.read().replace_schema_metadata().to_pandas()
+    except Unfit:
+        raise
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(Problem(source, f"it is not a readable Parquet file: {_line(error)}")) from error
     return frame
 
 
-def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
+def _check_numbers(metadata: Any) -> None:
+    """Raise Unfit where a Parquet file holds more numbers than there is memory for: it may state very many in few
+    bytes. metadata: the file's own"""
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    values = sum(group.column(index).num_values for group in groups for index in range(group.num_columns))
+    what = f"its {metadata.num_rows:,} rows of {metadata.num_columns:,} columns take"
+    check_room(values * BYTES_A_NUMBER, what)
+
+
+def read_npz(stream: BufferedReader, target: str, source: str) -> pd.DataFrame:
     """NumPy's archive of named arrays: `target` is [rows] or [rows, targets], the others have as many rows.
 
     Arrays of more than one dimension are flattened to [rows, columns]; named `name[0]`, ...
     """
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(stream):
         raise DataError(Problem(source, "it is not a complete npz archive", "a file from numpy.savez"))
-    with zipfile.ZipFile(path) as archive_file:
-        _check_size(sum(member.file_size for member in archive_file.infolist()), source)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(stream) as archive_file:
+            _check_arrays(archive_file, source)
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         message = f"it is not a readable npz archive: {_line(error)}"
@@ -147,46 +140,33 @@ def read_npz(path: Path, target: str, source: str) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-def _check_size(unpacked: int, source: str) -> None:
-    """Raise DataError where an archive would unpack into more than the memory there is."""
-    room = available_memory()
-    if room is not None and unpacked > room:
-        message = f"it unpacks to {unpacked / 1e9:.1f} GB, and {room / 1e9:.1f} GB of memory are free"
-        raise DataError(Problem(source, message))
+def _check_arrays(archive: zipfile.ZipFile, source: str) -> None:
+    """Raise DataError where an array holds texts without characters, Unfit where they all take more memory than there
+    is: by what the headers state, since a few bytes may state any number of values."""
+    needed, stated = 0, []
+    for member in archive.infolist():
+        needed += member.file_size
+        if not member.filename.endswith(".npy"):
+            continue
+        name = member.filename.removesuffix(".npy")
+        with archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in read:  # a header in UTF-8: of arrays whose fields have such names
+                message = "its header is of another version than those of plain arrays"
+                raise DataError(
+                    Problem(f"{source}: array {name!r}", message, "numbers, or texts for classes")
+                )
+            shape, _, dtype = read[version](stream)
+        stated.append(f"{name} {[*shape]}")
+        if dtype.itemsize == 0:
+            message = f"it holds {dtype} {[*shape]}, texts without characters"
+            raise DataError(Problem(f"{source}: array {name!r}", message, "numbers, or texts for classes"))
+        needed += prod(shape) * BYTES_A_NUMBER
+    check_room(needed, f"its arrays ({', '.join(stated[:SHOWN])}) take")
 
 
-READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}
-
-
-def check_header(names: list[str], source: str) -> None:
-    """Raise DataError where there is no column, or one without a name, or two of the same name."""
-    if not names:
-        raise DataError(Problem(source, "the file has no header row", "a first row that names the columns"))
-    unnamed = [str(index) for index, name in enumerate(names, start=1) if not name]
-    if unnamed:
-        raise DataError(
-            Problem(
-                source,
-                f"column {', '.join(unnamed)} of {len(names)} has no name",
-                "a name for every column",
-                "a row number saved by pandas is left out with to_csv(..., index=False)",
-            )
-        )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(
-            Problem(
-                source, f"more than one of its {len(names)} columns is called {', '.join(map(repr, twice))}"
-            )
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+READERS = {".parquet": read_parquet, ".npz": read_npz}
 
 
 def _line(error: Exception) -> str:

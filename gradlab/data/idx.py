@@ -7,6 +7,7 @@ integer, then the values, big-endian (Y. LeCun, "The MNIST database of handwritt
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
 from io import BufferedReader
@@ -19,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradlab.base.errors import DataError, Problem
+from gradlab.base.user_file import Unfit, check_room, open_file
 from gradlab.data.columns import classes
 from gradlab.data.dataset import Samples
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 FILE_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
 MOST_AXES = 32
+BYTES_A_NUMBER = 16
+"""What a pixel takes while it is read: twice as float64."""
 EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte (and t10k-...), each with or without .gz"
 
 
@@ -77,9 +81,8 @@ def idx_files(folder: Path, source: str) -> dict[str, Path]:
 
 def read_idx(path: Path, source: str) -> NDArray[Any]:
     """The array in one IDX file, of the shape and type that its header states. Raises DataError."""
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as stream:
+        with open_file(path) as file, _unpacked(file, path) as stream:
             magic = stream.read(4)
             if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES or magic[3] == 0:
                 raise DataError(
@@ -97,8 +100,14 @@ def read_idx(path: Path, source: str) -> NDArray[Any]:
             shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
             dtype = np.dtype(TYPES[magic[2]])
             expected = prod(shape) * dtype.itemsize
+            if (
+                path.suffix == ".gz" or os.fstat(file.fileno()).st_size > expected
+            ):  # else the file is too short
+                check_room(prod(shape) * BYTES_A_NUMBER, f"its header states {shape}, which take")
             # one more than stated, and bit by bit: a damaged header may state any number
             values = _at_most(stream, expected + 1)
+    except Unfit as error:
+        raise DataError(Problem(source, str(error))) from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(Problem(source, f"it cannot be read: {error}", hint="download it again")) from error
     if len(values) != expected:
@@ -111,6 +120,10 @@ def read_idx(path: Path, source: str) -> NDArray[Any]:
             )
         )
     return np.frombuffer(values, dtype=dtype).reshape(shape)
+
+
+def _unpacked(file: BufferedReader, path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
 
 
 def _at_most(stream: gzip.GzipFile | BufferedReader, count: int) -> bytes:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from gradlab.base.own import Own
+from gradlab.data.columns import check_header
 from gradlab.data.dataset import AUTO, Samples
-from gradlab.data.files import check_header
 from gradlab.data.registry import RECIPE_VERSION
 from gradlab.data.targets import table_of
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.base.errors import DataError, Problem, attempt, nearest
-from gradlab.data.columns import SHOWN, classes, count_rows, is_quantity, numbers
+from gradlab.data.columns import SHOWN, classes, count_rows, is_quantity, numbers, typed
 from gradlab.data.dataset import AUTO, Samples
 
 if TYPE_CHECKING:
@@ -70,9 +70,18 @@ def table_of(
         raise DataError(Problem(source, message, "at least one column of inputs"))
     if inputs.empty:
         raise DataError(Problem(source, "it has columns but no rows", "at least two rows of each class"))
+    return samples_of(lambda: numbers(inputs, source), targets, source, place, task)
+
+
+def samples_of(
+    inputs: Callable[[], Floats], targets: pd.DataFrame, source: str, place: Place, task: str
+) -> Samples:
+    """As `table_of`, of inputs [row, column] that a call gives, or refuses with a DataError."""
+    named = tuple(str(name) for name in targets.columns)
+    targets = pd.DataFrame({name: typed(targets[name]) for name in targets})
     problems: list[Problem] = []
     target = attempt(problems, lambda: _target(targets, source, place, task))
-    x = attempt(problems, lambda: numbers(inputs, source))
+    x = attempt(problems, inputs)
     if problems:
         raise DataError(problems)
     kind, y, class_names = target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.base.errors import ConfigError, Problem, UserError
+from gradlab.base.user_file import open_file
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.saving import save
 from gradlab.tables.layers import LAYERS
@@ -73,7 +75,7 @@ def _before(first_step: int, path: Path, table: Table) -> Table | None:
     where there are none."""
     if not path.exists():
         return None
-    with path.open(encoding="utf-8", newline="") as handle:
+    with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle)
         there = reader.fieldnames or []
         own = (

@@ -47,7 +47,8 @@ def memory(stack: Stack) -> int:
         entry = sensors.optional()[name].bytes_an_entry
         rows = max(rows, max(probe, training.batch_size) * entry)
     numbers = sum(table.numbers(network.depth + 1) for table in recording.tables().values())
-    data = (dataset.x_train.size + dataset.x_val.size) * (8 + item)
+    shared = dataset.single is not None and item == 4
+    data = 0 if shared else (dataset.x_train.size + dataset.x_val.size) * (8 + item)
     # Records are collected one by one and in the end laid together.
     when = recorded.schedule
     made = record_schedule.count(when, training.steps) if when else 0

@@ -24,6 +24,7 @@ from gradlab.base import atomic
 from gradlab.base.errors import GradlabError, Problem, UserError
 from gradlab.base.identity import digest_of_file
 from gradlab.base.lock import Held, Lock
+from gradlab.base.user_file import read_text
 from gradlab.config.plan import Plan, Stack
 from gradlab.config.sections import Recording, Run
 from gradlab.store import journal
@@ -314,7 +315,7 @@ def _identity(folder: Path) -> dict[str, Any] | None:
     holds none of gradlab's."""
     for path in (folder / JOURNAL / "plan.json", folder / MANIFEST):
         with suppress(OSError, ValueError, RecursionError):
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(read_text(path, most=None))
             if (
                 isinstance(found, dict)
                 and isinstance(found.get("plan"), str)

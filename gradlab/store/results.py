@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gradlab import sensors
 from gradlab.base.errors import DataError, Problem
+from gradlab.base.user_file import open_file, read_text
 from gradlab.tables.cell import kinds_of
 from gradlab.tables.spec import TableSpec, names
 
@@ -95,7 +96,10 @@ class Results:
     def config(self) -> str:
         """The text of config.toml; empty where there is none."""
         path = None if self.folder is None else self.folder / CONFIG
-        return path.read_text(encoding="utf-8", errors="replace") if path and path.exists() else ""
+        try:
+            return read_text(path, errors="replace") if path and path.exists() else ""
+        except OSError as error:
+            raise DataError(Problem(str(path), f"it cannot be read: {error.strerror}")) from error
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -178,7 +182,8 @@ def read_table(path: Path, spec: TableSpec) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, spec)
+        with open_file(path) as stream:
+            frame = pd.read_parquet(stream) if path.suffix == ".parquet" else _read_csv(stream, spec)
     except pd.errors.EmptyDataError:
         raise DataError(Problem(str(path), "the file is empty")) from None
     except ImportError as error:
@@ -219,17 +224,18 @@ def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
     return frame
 
 
-def _read_csv(path: Path, spec: TableSpec) -> pd.DataFrame:
+def _read_csv(stream: IO[bytes], spec: TableSpec) -> pd.DataFrame:
     import pandas as pd
 
     kinds = kinds_of(spec)
-    header = list(pd.read_csv(path, nrows=0, encoding="utf-8").columns)
+    header = list(pd.read_csv(stream, nrows=0, encoding="utf-8").columns)
+    stream.seek(0)
     texts = {name: str for name in header if kinds.get(name) == "str"}
     numbers = {name: ["", "nan"] for name in header if name not in texts}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer pandas rounds correctly by itself, and says so
         return pd.read_csv(
-            path,
+            stream,
             dtype=texts,
             keep_default_na=False,
             na_values=numbers,
@@ -246,7 +252,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = json.loads(read_text(path, most=None)) if path.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(Problem(str(path), f"is not JSON: {error}")) from error
     if not isinstance(found, dict):

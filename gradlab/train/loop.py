@@ -72,7 +72,7 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
         device=cell.device,
     )
     if bound.init.lsuv is not None:
-        inputs = torch.as_tensor(dataset.x_train).to(cell.device, getattr(torch, cell.dtype))
+        inputs = torch.as_tensor(dataset.inputs(cell.dtype)[0]).to(cell.device, getattr(torch, cell.dtype))
         scale_to_unit_variance(mlp, inputs, bound.init.lsuv)
     return mlp
 
@@ -108,9 +108,10 @@ class Training:
         self.stack, self.training = stack, training
         self.mlp = build_stack(stack, dataset)
         dtype, device = getattr(torch, cell.dtype), cell.device
-        self.x_train = torch.as_tensor(dataset.x_train).to(device, dtype)
+        x_train, x_val = dataset.inputs(cell.dtype)
+        self.x_train = torch.as_tensor(x_train).to(device, dtype)
         self.y_train = targets_tensor(dataset.y_train, device, dtype)
-        self.x_val = torch.as_tensor(dataset.x_val).to(device, dtype)
+        self.x_val = torch.as_tensor(x_val).to(device, dtype)
         self.y_val = targets_tensor(dataset.y_val, device, dtype)
         self.task = dataset.task
         self.schedule = bound.recording.schedule

@@ -82,6 +82,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "data.name": ("moons", "moons"),
     "data.target": ("a, b", "a, b"),
     "data.task": ("regression", "regression"),
+    "data.csv": ("sep=;:decimal=,", "sep=;:decimal=,"),
     "training.optimizer": ("adam", "adam"),
     "training.lr": ("1e-3", 1e-3),
     "training.schedule": ("cosine:warmup=10", "cosine:warmup=10"),

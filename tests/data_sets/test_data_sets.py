@@ -14,7 +14,7 @@ from gradlab.base.errors import ConfigError, DataError
 from gradlab.cli.listing import KINDS
 from gradlab.data.dataset import Samples
 from gradlab.data.registry import DATASETS, digits, gaussian, moons, spirals
-from gradlab.data.split import prepare, standardise, stratified_split
+from gradlab.data.split import prepare, scale_of, stratified_split
 
 DRAWN = ["moons", "circles", "spirals", "gaussian"]
 VARIANTS = [
@@ -102,9 +102,10 @@ def test_standardisation_is_learned_on_the_training_part_only() -> None:
     train, val = stratified_split(y)
     x_val = x[val].copy()
     x_val[0] += 1e3  # a validation row must not move the scale
-    one, moved = standardise(x[train], x_val)
-    plain, _ = standardise(x[train], x[val])
-    np.testing.assert_array_equal(one, plain)
+    scale = scale_of(x, train)
+    one, moved = scale.of(x[train]), scale.of(x_val)
+    alone = scale_of(x[train], np.arange(len(train)))
+    np.testing.assert_array_equal(one, alone.of(x[train]))
 
     from sklearn.preprocessing import StandardScaler
 
@@ -125,7 +126,8 @@ def test_a_column_constant_in_training_becomes_zero_in_both_parts() -> None:
     x_train = np.column_stack([np.full(30, 0.1), np.arange(30.0)])
     x_val = np.array([[0.1, 3.0], [7.0, 4.0]])
     assert x_train[:, 0].std() > 0, "the premise: rounding makes the deviation of a constant positive"
-    for part in standardise(x_train, x_val):
+    scale = scale_of(x_train, np.arange(len(x_train)))
+    for part in (scale.of(x_train), scale.of(x_val)):
         np.testing.assert_array_equal(part[:, 0], 0.0)
         assert np.abs(part[:, 1]).max() > 0
 

@@ -72,7 +72,7 @@ def plan(
     dataset = digest = None
     if not batches:
         where = request.where("data.name")
-        named_data = (config.data.name, config.data.target, where, config.data.task)
+        named_data = (config.data.name, config.data.target, where, config.data.task, config.data.csv)
         dataset = attempt(problems, lambda: data.load(*named_data))
         digest = None if dataset is None else dataset.digest
     if taught and dataset:
