@@ -59,28 +59,38 @@ class Result:
         return table
 
 
-def run(*, config: str | Path | None = None, observer: Observer | None = None, **settings: Any) -> Result:
+def run(
+    *,
+    config: str | Path | None = None,
+    trust: bool = False,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Result:
     """Train one cell, several seeds. `settings` are the flags of `gradlab run` with underscores.
+
+    trust: whether the file `config` may name code, `package.module:Attr`, which is then imported.
 
     Results are written as by the command, and read back when they are there already. Raises UserError with every
     problem of the configuration; GradlabError when a stack fails.
     """
-    return _execute(config, settings, observer, best_over=None, lists=False)
+    return _execute(config, trust, settings, observer, best_over=None, lists=False)
 
 
 def compare(
     *,
     config: str | Path | None = None,
+    trust: bool = False,
     best_over: str | None = None,
     observer: Observer | None = None,
     **settings: Any,
 ) -> Result:
     """Train a grid of cells; any setting of the network, the training or `data` may be a list. See `run`."""
-    return _execute(config, settings, observer, best_over=best_over, lists=True)
+    return _execute(config, trust, settings, observer, best_over=best_over, lists=True)
 
 
 def _execute(
     config: str | Path | None,
+    trust: bool,
     settings: dict[str, Any],
     observer: Observer | None,
     *,
@@ -89,6 +99,7 @@ def _execute(
 ) -> Result:
     request = resolve(
         file=None if config is None else Path(config),
+        trusted=trust,
         environment=os.environ,
         flags=settings,
         sets=(),

@@ -57,13 +57,14 @@ def load_custom(item: Item, where: str) -> Activation:
     elementwise = bool(torch.allclose(alone, image.reshape(-1), rtol=1e-4, atol=1e-5, equal_nan=True))
 
     def phi(z: Array) -> Array:
-        with torch.no_grad():
+        with own.running(), torch.no_grad():
             image: Array = _in_double(function)(torch.tensor(np.atleast_1d(z))).numpy()
             return image.reshape(np.shape(z))
 
     def slope(z: Array) -> Array:
         x = torch.tensor(np.atleast_1d(z)).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(_in_double(function)(x.clone()).sum(), x)
+        with own.running():
+            (gradient,) = torch.autograd.grad(_in_double(function)(x.clone()).sum(), x)
         result: Array = gradient.numpy()
         return result.reshape(np.shape(z))
 

@@ -18,6 +18,7 @@ from typing import Any
 from gradlab import data
 from gradlab.base.errors import DataError, Problem, UserError, attempt
 from gradlab.base.identity import identity_of
+from gradlab.base.places import working_directory
 from gradlab.config import KEYS, Request
 from gradlab.config.bound import Bound, bind
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Section, Training
@@ -163,7 +164,7 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     out = (
         Path(run.out)
         if run.out
-        else (root or Path.cwd()) / "results" / f"{_slug(tuple(cells.values()))}-{identity}"
+        else (root or working_directory()) / "results" / f"{_slug(tuple(cells.values()))}-{identity}"
     )
     flags = tuple(KEYS[path].flag for path in varying)
     return Plan(identity, tuple(cells.values()), seeds, recording, run, request, out, flags, best_over)

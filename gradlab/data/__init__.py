@@ -8,7 +8,17 @@ load("mypackage.tasks:make")          a function of the user's own that returns 
 """
 
 from gradlab.data.dataset import AUTO, TASKS, Dataset
-from gradlab.data.lookup import OTHERS, canonical, changed, check_batch, digest, load, names, takes_target
+from gradlab.data.lookup import (
+    OTHERS,
+    canonical,
+    changed,
+    check_batch,
+    digest,
+    is_code,
+    load,
+    names,
+    takes_target,
+)
 
 __all__ = [
     "AUTO",
@@ -19,6 +29,7 @@ __all__ = [
     "changed",
     "check_batch",
     "digest",
+    "is_code",
     "load",
     "names",
     "takes_target",
