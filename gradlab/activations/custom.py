@@ -63,10 +63,13 @@ def load_custom(item: Item, where: str) -> Activation:
 
     def slope(z: Array) -> Array:
         x = torch.tensor(np.atleast_1d(z)).requires_grad_(True)
-        with own.running():
-            (gradient,) = torch.autograd.grad(_in_double(function)(x.clone()).sum(), x)
+        (gradient,) = torch.autograd.grad(_in_double(function)(x.clone()).sum(), x)
         result: Array = gradient.numpy()
         return result.reshape(np.shape(z))
+
+    def guarded_slope(z: Array) -> Array:
+        with own.running():
+            return slope(z)
 
     def build(replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:
         made = [make(seed) for seed in seeds]
@@ -87,7 +90,7 @@ def load_custom(item: Item, where: str) -> Activation:
         summary="a user's own activation",
         parameters=dict(item.given),
         phi=phi if elementwise else None,
-        slope=slope if elementwise else None,
+        slope=guarded_slope if elementwise else None,
         slope_sup=steepest,
         kinks_known=False,
         kernel=(lambda: partial(call, function)) if shared else None,
