@@ -36,6 +36,9 @@ def outcome_of(call: Callable[[], object], *, as_json: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except BaseException as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Typer ends with a SystemExit then
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         if debugging():
             tell(traceback.format_exc())
         known = _known(error)

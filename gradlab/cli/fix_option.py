@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from gradlab import config
 from gradlab.analyse.findings import NO_FAULT
 from gradlab.base.errors import ConfigError, DataError, Problem, unknown
 from gradlab.config.files import trust_flag
@@ -27,7 +28,6 @@ def repair_saved(
     wanted: the id of the cell to repair, needed where several are sick; trust: whether the code that its configuration
     names is imported. Raises UserError where there is no configuration beside the tables, or no such cell.
     """
-    from gradlab import config
     from gradlab.config import plan
     from gradlab.lab import changes, repair
 

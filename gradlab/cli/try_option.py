@@ -5,6 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from gradlab import config
 from gradlab.analyse.origin import is_users, is_watched
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError, unknown
 from gradlab.cli.output import emit, say, tell
@@ -38,7 +39,6 @@ def next_command(saved: Results, found: list[Diagnosis]) -> str:
 
 def _can_be_tried(saved: Results, diagnosis: Diagnosis) -> bool:
     """Of a user's model: whether `watch` trained it, and a cure is there that it can follow."""
-    from gradlab import config
 
     if not saved.config or saved.folder is None:
         return False
@@ -79,7 +79,6 @@ def try_saved(
 ) -> Tried | None:
     """Try cures on what `watch` wrote; None where it has no fault. Imports the model, where `trust` says so. Raises
     UserError where it was not trained whole, and where model or data are not what they were."""
-    from gradlab import config
     from gradlab.lab.watch.cures import named_in, plan_again
 
     assert saved.folder is not None

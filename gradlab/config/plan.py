@@ -139,6 +139,7 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     every problem found.
     """
     problems: list[Problem] = []
+    here = working_directory()  # without one, not even PyTorch can be loaded
     run, recording = request.base.run, request.base.recording
     device = device_of(run.device, request, problems)
     grid = {path: request.values(path) for path in request.grid}
@@ -161,11 +162,8 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
         raise UserError(problems)
     seeds = tuple(range(run.first_seed, run.first_seed + run.seeds))
     identity = identity_of([sorted(cells), seeds, recording.differing(), best_over])
-    out = (
-        Path(run.out)
-        if run.out
-        else (root or working_directory()) / "results" / f"{_slug(tuple(cells.values()))}-{identity}"
-    )
+    name = f"{_slug(tuple(cells.values()))}-{identity}"
+    out = Path(run.out) if run.out else (root or here) / "results" / name
     flags = tuple(KEYS[path].flag for path in varying)
     return Plan(identity, tuple(cells.values()), seeds, recording, run, request, out, flags, best_over)
 

@@ -20,7 +20,10 @@ HOSTILE = "n\x1b[2J\x1b]0;t\x07\u202e\x9b31m[red]x[/a]$\\frac{1}$<b>&\u2028\x7f"
 """Escape sequences, an override of the writing direction, markup of rich's, a formula that is none, HTML."""
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-COLUMNS = [["activation", "dataset", "name"], ["init", "norm", "residual", "optimizer", "cell", "verdict", "advice"]]
+COLUMNS = [
+    ["activation", "dataset", "name"],
+    ["init", "norm", "residual", "optimizer", "cell", "verdict", "advice"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +136,7 @@ def test_names_of_modules_and_files_are_themselves_on_a_terminal(tmp_path: Path)
         "    return net\n"
     )
     rows = "\n".join(f"{k % 7},{k % 5},{k % 2}" for k in range(60))
+    (tmp_path / "q[").mkdir()
     for name in ("q[/a].csv", "b[red]$x^.csv"):
         (tmp_path / name).write_text(f"a,b,y\n{rows}\n")
 
@@ -153,7 +157,7 @@ def test_names_of_modules_and_files_are_themselves_on_a_terminal(tmp_path: Path)
     shown = run("watch", "named:make", *small, "--out", "w")
     assert all(name in shown for name in ("enc[a]", "q[/a]", "\\u202e")) and "\nnext: rm" not in shown
     data = "q[/a].csv,b[red]$x^.csv"
-    shown = run("compare", *TINY, *small, "--data", data, "--out", "c", "--report")
+    shown = run("compare", *TINY, *small, "--data", data, "--target", "y", "--out", "c", "--report")
     assert "q[/a].csv" in shown and "b[red]$x^.csv" in shown
 
 

@@ -102,7 +102,7 @@ def test_a_runs_own_configuration_needs_trust_and_every_suggestion_says_so(gradl
 
 
 def test_a_cluster_of_a_files_needs_trust(gradlab, module, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    file = written('[run]\n', tmp_path)
+    file = written("[run]\n", tmp_path)
     Path(file).write_text('[run]\nexecutor = "ray"\nray_address = "127.0.0.1:1"\n')
     ended = gradlab("run", "--config", file)
     assert ended.code == 2 and "is a cluster that would run code" in ended.err
@@ -135,7 +135,7 @@ def test_tables_and_folders_start_no_code(gradlab, module, sick, tmp_path, text)
 
 
 def test_try_says_what_it_would_import_and_needs_trust(gradlab, module, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    small = ["--steps", "60", "--seeds", "1", "--lr", "1e-6", "--data", "moons:samples=60", "--out", "w"]
+    small = ["--steps", "60", "--seeds", "1", "--lr", "1e6", "--data", "moons:samples=60", "--out", "w"]
     assert gradlab("watch", f"theirs{module}:make", *small).code == 0
     (tmp_path / "RAN").unlink()
     ended = gradlab("diagnose", "w")
@@ -148,9 +148,21 @@ def test_try_says_what_it_would_import_and_needs_trust(gradlab, module, tmp_path
 
 def test_try_on_a_net_of_ours_imports_its_activation_with_trust_alone(gradlab, module, tmp_path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / f"theirs{module}.py").write_text(CODE.replace("torch.tanh(z)", "torch.sigmoid(z)"))
-    typed = ["--data", "moons:samples=60", "--depth", "20", "--steps", "4", "--seeds", "2", "--width", "8"]
+    typed = [
+        "--data",
+        "moons:samples=60",
+        "--depth",
+        "20",
+        "--steps",
+        "4",
+        "--seeds",
+        "2",
+        "--width",
+        "8",
+        "--batch-size",
+        "16",
+    ]
     assert gradlab("run", *typed, "--activation", f"theirs{module}:act", "--out", "o").code == 0
-    shutil.rmtree("elsewhere", ignore_errors=True)
     ended = gradlab("diagnose", "o", "--try")
     assert ended.code == 2 and "is code" in ended.err
 

@@ -45,6 +45,7 @@ class Late(torch.optim.SGD):
         super().step()
 def weightless(features, classes):
     with torch.device("meta"): return nn.Linear(features, classes)
+def small(): return nn.Linear(4, 2)
 def batches(): yield torch.randn(8, 4, device="meta"), torch.zeros(8, dtype=torch.long)
 """
 MODULES = {
@@ -87,8 +88,8 @@ def test_a_call_that_ends_or_gives_what_is_no_use_is_one_error(gradlab, flag, at
         ["run", *TINY, "--steps", "20", "--optimizer", "mine:Late"],
         ["watch", "mine:exits"],
         ["watch", "mine:weightless"],
-        ["watch", "torch.nn:Identity", "--batches", "mine:exits"],
-        ["watch", "torch.nn:Identity", "--batches", "mine:batches"],
+        ["watch", "mine:small", "--batches", "mine:exits"],
+        ["watch", "mine:small", "--batches", "mine:batches"],
         ["theory", "--activation", "mine:foreign"],
     ],
     ids=lambda arguments: " ".join(a for a in arguments if "mine" in a),
@@ -115,13 +116,15 @@ def test_what_it_prints_is_no_data_in_this_process_and_in_workers(tmp_path: Path
 def test_a_source_that_is_no_utf_8_still_counts_for_the_identity(tmp_path: Path) -> None:
     found = set()
     for letter in (b"\xe9", b"\xea"):
-        text = b"# -*- coding: latin-1 -*-\n# " + letter + b"\nimport torch\ndef act(z): return torch.tanh(z)\n"
+        text = (
+            b"# -*- coding: latin-1 -*-\n# " + letter + b"\nimport torch\ndef act(z): return torch.tanh(z)\n"
+        )
         (tmp_path / f"latin_{letter[0]}.py").write_bytes(text)
         found.add(activations.get(f"latin_{letter[0]}:act", own=True).own.source.splitlines()[1])
     assert found == {r"# \xe9", r"# \xea"}
 
 
-def test_a_working_directory_that_is_gone_is_named_or_not_needed(tmp_path: Path) -> None:
+def test_a_working_directory_that_is_gone_is_named_before_anything_trains(tmp_path: Path) -> None:
     script = (
         "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone');"
         "from gradlab.cli.main import main; sys.exit(main())"
@@ -134,9 +137,25 @@ def test_a_working_directory_that_is_gone_is_named_or_not_needed(tmp_path: Path)
         )  # fmt: skip
 
     done = run("run", *TINY, "--out", str(tmp_path / "o"))
-    assert done.returncode == 0, done.stderr
-    done = run("run", *TINY)
     assert done.returncode == 2 and "error: working directory: it is there no more" in done.stderr
+
+
+def test_a_working_directory_that_goes_while_it_trains_costs_no_result(
+    gradlab, monkeypatch, tmp_path
+) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "leaves.py").write_text(
+        "import os, torch\n"
+        "def act(z):\n"
+        "    if os.path.isdir('../gone') and z.requires_grad: os.rmdir('../gone')\n"
+        "    return torch.tanh(z)\n"
+    )
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    out = tmp_path / "o"
+    ended = gradlab("run", *TINY, "--activation", "leaves:act", "--out", str(out))
+    assert not (tmp_path / "gone").exists()
+    assert ended.code == 0 and (out / "manifest.json").exists(), ended.err
+    assert f"gradlab report {out}" in ended.out
 
 
 def test_links_in_a_circle_and_numbers_of_thousands_of_digits_are_named(gradlab, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -174,6 +193,6 @@ def test_theory_beyond_float64_is_silent_and_right() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = theory.predict("gelu", depth=20, sigma_w=1e30)
-        theory.band(found, replicas=2)
+        theory.band(found, width=64, replicas=2)
     assert found.q[1] == pytest.approx(0.5e120) and np.isinf(found.q[-1])
     assert found.slope_sq == pytest.approx(np.full(20, 0.5)), "far out GELU is a ReLU"

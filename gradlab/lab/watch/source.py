@@ -93,6 +93,9 @@ def one_pass(source: Own, seed: int, where: str = "--batches") -> Iterator[Batch
         if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
             what = f"{source.text} gave {type(batch).__name__}"
             raise ConfigError(Problem(where, what, "pairs (inputs, targets), the targets a tensor"))
+        if any(tensor.is_meta for tensor in batch if isinstance(tensor, Tensor)):
+            message = f"{source.text} gave tensors on the meta device, which hold no numbers"
+            raise ConfigError(Problem(where, message, "tensors with numbers"))
         yield batch[0], batch[1]
 
 
