@@ -138,7 +138,7 @@ def test_names_of_modules_and_files_are_themselves_on_a_terminal(tmp_path: Path)
     rows = "\n".join(f"{k % 7},{k % 5},{k % 2}" for k in range(60))
     (tmp_path / "q[").mkdir()
     for name in ("q[/a].csv", "b[red]$x^.csv"):
-        (tmp_path / name).write_text(f"a,b,y\n{rows}\n")
+        (tmp_path / name).write_text(f"a,b,y\n{len(name)},1,0\n{rows}\n")
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
