@@ -59,18 +59,27 @@ class Result:
         return table
 
 
-def run(*, config: str | Path | None = None, observer: Observer | None = None, **settings: Any) -> Result:
+def run(
+    *,
+    config: str | Path | None = None,
+    trust: bool = False,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Result:
     """Train one cell, several seeds. `settings` are the flags of `gradlab run` with underscores.
+
+    trust: whether the file `config` may name code, `package.module:Attr`, which is then imported.
 
     Results are written as by the command, and read back when they are there already. Raises UserError with every
     problem of the configuration; GradlabError when a stack fails.
     """
-    return _execute(config, settings, observer, best_over=None, lists=False)
+    return _execute(config, trust, settings, observer, best_over=None, lists=False)
 
 
 def compare(
     *,
     config: str | Path | None = None,
+    trust: bool = False,
     best_over: str | None = None,
     yes: bool = False,
     observer: Observer | None = None,
@@ -80,11 +89,12 @@ def compare(
 
     yes: train a grid of more than 10,000 cells, too
     """
-    return _execute(config, settings, observer, best_over=best_over, lists=True, yes=yes)
+    return _execute(config, trust, settings, observer, best_over=best_over, lists=True, yes=yes)
 
 
 def _execute(
     config: str | Path | None,
+    trust: bool,
     settings: dict[str, Any],
     observer: Observer | None,
     *,
@@ -94,6 +104,7 @@ def _execute(
 ) -> Result:
     request = resolve(
         file=None if config is None else Path(config),
+        trusted=trust,
         environment=os.environ,
         flags=settings,
         sets=(),

@@ -57,7 +57,7 @@ def load_custom(item: Item, where: str) -> Activation:
     elementwise = bool(torch.allclose(alone, image.reshape(-1), rtol=1e-4, atol=1e-5, equal_nan=True))
 
     def phi(z: Array) -> Array:
-        with torch.no_grad():
+        with own.running(), torch.no_grad():
             image: Array = _in_double(function)(torch.tensor(np.atleast_1d(z))).numpy()
             return image.reshape(np.shape(z))
 
@@ -66,6 +66,10 @@ def load_custom(item: Item, where: str) -> Activation:
         (gradient,) = torch.autograd.grad(_in_double(function)(x.clone()).sum(), x)
         result: Array = gradient.numpy()
         return result.reshape(np.shape(z))
+
+    def guarded_slope(z: Array) -> Array:
+        with own.running():
+            return slope(z)
 
     def build(replicas: int, width: int, seeds: tuple[int, ...]) -> nn.Module:
         made = [make(seed) for seed in seeds]
@@ -86,7 +90,7 @@ def load_custom(item: Item, where: str) -> Activation:
         summary="a user's own activation",
         parameters=dict(item.given),
         phi=phi if elementwise else None,
-        slope=slope if elementwise else None,
+        slope=guarded_slope if elementwise else None,
         slope_sup=steepest,
         kinks_known=False,
         kernel=(lambda: partial(call, function)) if shared else None,

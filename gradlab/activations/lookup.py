@@ -8,6 +8,7 @@ from functools import partial
 from gradlab.activations.custom import load_custom
 from gradlab.activations.registry import REGISTRY
 from gradlab.activations.spec import USUAL_INIT, Activation, Definition
+from gradlab.base.errors import ConfigError
 from gradlab.base.grammar import Value, parse_item
 from gradlab.base.registry import Chosen
 
@@ -17,16 +18,27 @@ def names() -> list[str]:
     return list(REGISTRY)
 
 
-def get(text: str, where: str = "activation") -> Activation:
+def get(text: str, where: str = "activation", *, own: bool = False) -> Activation:
     """The activation written as `text`.
 
-    where: what to call the place in an error, such as `--activation`. Raises ConfigError for an unknown name, an
+    where: what to call the place in an error, such as `--activation`
+    own:   whether it may be a user's own, which is then imported
+
+    Raises ConfigError for an unknown name, an
     unknown or out-of-range parameter, or a user's own that cannot be imported or is no function of a tensor.
     """
     item = parse_item(text, where)
-    if item.attribute is not None:
+    if own and item.attribute is not None:
         return load_custom(item, where)
     return _bound(REGISTRY.choose(item, where))
+
+
+def registered(text: str) -> Activation | None:
+    """The activation of the registry that a table names; None for anything else, which is not imported."""
+    try:
+        return get(text)
+    except ConfigError:
+        return None
 
 
 def _bound(chosen: Chosen[Definition]) -> Activation:

@@ -70,7 +70,13 @@ class UsersCall:
         with self.own.running():
             image = function(z.clone() if self.spare else z)
         if not isinstance(image, Tensor) or image.shape != z.shape:
-            raise self.own.refused("does not map a tensor to one of the same shape")
+            made = [*image.shape] if isinstance(image, Tensor) else type(image).__name__
+            raise self.own.refused(
+                f"does not map a tensor to one of the same shape: it made {made} of {[*z.shape]}"
+            )
+        if image.layout != torch.strided or image.device != z.device:
+            kind = f"a {str(image.layout).removeprefix('torch.')} tensor on {image.device}"
+            raise self.own.refused(f"makes {kind}", f"a dense tensor on {z.device}, as it was given")
         if image.dtype != z.dtype:
             raise self.own.refused(f"makes {image.dtype} of {z.dtype}", "a tensor of the same number format")
         return image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from gradlab import activations
 from gradlab.analyse.findings import ALL_WELL
 from gradlab.analyse.remedy import Remedy, as_text
 from gradlab.analyse.verdicts import VERDICTS
+from gradlab.analyse.verdicts.diverged import VERDICT as DIVERGED
 from gradlab.base.errors import ConfigError
 from gradlab.config.sections import Network, Training
 from gradlab.parts import inits
@@ -21,11 +22,14 @@ FANS = ((64, 64), (64, 10))
 """(fan_in, fan_out) at which two initialisers are compared: Glorot's and LeCun's differ only in the second."""
 
 
-def remedies(verdicts: Sequence[str], network: Network, training: Training) -> list[Remedy]:
+def remedies(
+    verdicts: Sequence[str], network: Network, training: Training, at_birth: Collection[str] = ()
+) -> list[Remedy]:
     """The remedies for what holds, the likeliest and smallest first; none that would change nothing, none twice.
 
     verdicts: first cause first, as a diagnosis gives them: the first one's remedies come first. A word that is none
         of gradlab's verdicts has no remedy.
+    at_birth: those of them that held before any update. What overflows there, no other training can change.
     """
     found: list[Remedy] = []
     current = {f"network.{key}": value for key, value in network.model_dump().items()}
@@ -35,19 +39,27 @@ def remedies(verdicts: Sequence[str], network: Network, training: Training) -> l
             changes = {key: value for key, value in remedy.changes.items() if current[key] != value}
             if _same_init(network, changes):
                 del changes["network.init"]
+            if verdict is DIVERGED and verdict.name in at_birth and not _changes_the_net(changes):
+                continue
             if set(changes) - remedy.along and all(changes != other.changes for other in found):
                 found.append(replace(remedy, changes=changes))
     return found
 
 
-def advice_for(verdicts: Sequence[str], cell: Mapping[str, object], sections: Sections | None = None) -> str:
+def advice_for(
+    verdicts: Sequence[str],
+    cell: Mapping[str, object],
+    sections: Sections | None = None,
+    at_birth: Collection[str] = (),
+) -> str:
     """One short sentence for summary.csv: the first remedy for a cell; "" when healthy.
 
+    at_birth: those of the verdicts that held before any update
     cell: its columns, read where the cell is known from a file alone and nobody has its sections
     """
     if not verdicts or tuple(verdicts) == ALL_WELL:
         return ""
-    found = remedies(verdicts, *(sections or sections_of(cell)))
+    found = remedies(verdicts, *(sections or sections_of(cell)), at_birth)
     if not found:
         return ""
     flags = " ".join(
@@ -72,6 +84,10 @@ def sections_of(cell: Mapping[str, object]) -> Sections:
         return found
 
     return Network.model_validate(known(Network)), Training.model_validate(known(Training))
+
+
+def _changes_the_net(changes: Mapping[str, object]) -> bool:
+    return any(key.startswith("network.") for key in changes)
 
 
 def _same_init(network: Network, changes: Mapping[str, str | float]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab import activations, theory
+from gradlab.base.errors import ConfigError
 from gradlab.parts import inits
 from gradlab.theory import Prediction
 
@@ -63,11 +64,13 @@ def agreement(layers: pd.DataFrame) -> Agreement | None:
 def _plain_prediction(first: pd.DataFrame) -> Prediction | None:
     """The prediction whose band applies, from the cell columns and the fans; None for anything but a plain net."""
     row = first.iloc[0]
-    text = str(row["activation"])
-    if text.split(":")[0] not in activations.names() or (row["norm"], row["residual"]) != ("none", "none"):
+    activation = activations.registered(str(row["activation"]))
+    if activation is None or (row["norm"], row["residual"]) != ("none", "none"):
         return None  # a table must not make gradlab import the user's module that it names
-    activation = activations.get(text)
-    init = inits.get(str(row["init"]), activation)
+    try:
+        init = inits.get(str(row["init"]), activation)
+    except ConfigError:
+        return None
     if not (init.predicted and activation.elementwise):
         return None
     assert init.sigma_w is not None

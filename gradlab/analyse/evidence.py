@@ -88,16 +88,17 @@ def predicted_decay(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault])
 
 
 def learning_words(facts: Facts, seeds: Sequence[int]) -> str:
-    """Whether these seeds learn: the median seed's path."""
+    """Whether these seeds learn: the median seed's path, of an even number the lower median's."""
     some = [facts.learning[seed] for seed in seeds]
     known = [learning for learning in some if learning.learned is not None]
     if not known:
         return str(some[0])
     most = sum(bool(learning.learned) for learning in known) * 2 > len(known)
     common = sorted((one for one in known if one.learned == most), key=lambda one: one.end)
-    text = str(common[len(common) // 2])
+    text = str(common[(len(common) - 1) // 2])
     if len(common) > 1:
-        text += f" (median seed; all {common[0].end:.3g} to {common[-1].end:.3g}, last {at.RECENT} records)"
+        shown = "median seed" if len(common) % 2 else "lower of the two middle seeds"
+        text += f" ({shown}; all {common[0].end:.3g} to {common[-1].end:.3g}, last {at.RECENT} records)"
     return text
 
 

@@ -9,7 +9,7 @@ from math import nan
 
 import numpy as np
 
-from gradlab.activations import Activation, get, names
+from gradlab.activations import registered
 from gradlab.parts.optimizers import OPTIMIZERS
 from gradlab.parts.residuals import RESIDUALS
 
@@ -23,19 +23,19 @@ def usual_rate(optimizer: str) -> float:
 
 def is_s_shaped(activation: str) -> bool:
     """Whether an activation is of the logistic family, flat on both sides."""
-    known = _activation(activation)
+    known = registered(activation)
     return known is not None and known.family == "logistic"
 
 
 def is_centred(activation: str) -> bool:
     """Whether phi(0) = 0, so that its outputs do not all lie on one side."""
-    known = _activation(activation)
+    known = registered(activation)
     return known is None or (known.phi is not None and float(known.phi(ZERO)) == 0)
 
 
 def slope_at_0_is_1(activation: str) -> bool:
     """Whether phi'(0) = 1, so that sigma_w = 1 is the edge of chaos of an S-shape."""
-    known = _activation(activation)
+    known = registered(activation)
     return known is None or known.slope is None or float(known.slope(ZERO)) == 1
 
 
@@ -51,10 +51,6 @@ def grows(residual: str) -> bool:
 
 def has_skips(residual: str) -> bool:
     return _name(residual) != "none"
-
-
-def _activation(text: str) -> Activation | None:
-    return get(text) if _name(text) in names() else None
 
 
 def _name(item: str) -> str:

@@ -60,7 +60,10 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
         flags = is_watched(records.cell)
         advice = "" if not cures else cures[0].for_watch if flags else str(cures[0])
     else:
-        advice = advice_for([one.verdict for one in holding], records.cell, sections) if recorded else ""
+        born = [one.verdict for one in holding if one.at_birth]
+        advice = (
+            advice_for([one.verdict for one in holding], records.cell, sections, born) if recorded else ""
+        )
     undecided = "" if holding or learned >= at.MAJORITY * count or not unknown else unknown[0]
     return Diagnosis(
         cell=records.cell,

@@ -51,7 +51,7 @@ def in_words(error: BaseException) -> str:
     """Any exception in one line: its kind, and what it says."""
     try:
         said = str(error)
-    except Exception:  # the text of a user's own exception is the user's code, and may raise
+    except BaseException:  # the text of a user's own exception is the user's code, and may raise
         said = "its text cannot be made"
     return " ".join(f"{type(error).__name__}: {said}".split())
 

@@ -13,6 +13,18 @@ from math import inf, isfinite
 from gradlab.base.errors import ConfigError, Problem, nearest
 
 Value = float | str
+LARGEST = 3e38
+"""The largest number of float32, rounded down: what a parameter may be, if it says no more."""
+
+
+def reads_as_number(text: str) -> bool:
+    """Whether a text may be a number at all. Python would read 1_0 as 10, and digits of every script."""
+    return text.isascii() and "_" not in text
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number from 0 that a text writes in at most 18 digits, which a float and an int64 hold; else None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +65,8 @@ class Parameter:
                 Problem(where, f"{text!r} is not known", self.allowed, nearest(str(text), self.choices))
             )
         try:
+            if isinstance(text, str) and not reads_as_number(text):
+                raise ValueError
             number = float(text)
         except ValueError:
             raise ConfigError(Problem(where, f"{text!r} is not a number", self.allowed)) from None
@@ -61,6 +75,7 @@ class Parameter:
             not isfinite(number)
             or too_low
             or number > self.high
+            or abs(number) > max(LARGEST, self.high if isfinite(self.high) else 0.0)
             or (self.integer and not number.is_integer())
         ):
             raise ConfigError(Problem(where, f"{text} is out of range", self.allowed))
@@ -76,13 +91,19 @@ class Item:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
+def names_attribute(text: str) -> bool:
+    """Whether `parse_item` would find a `package.module:Attr` in the text, or refuse it as a wrong one."""
+    _, *parts = text.split(":")
+    return bool(parts) and "=" not in parts[0]
+
+
 def parse_item(text: str, where: str) -> Item:
     """Split one item into its name and its parameters, as text. Raises ConfigError naming `where`."""
     name, *parts = text.strip().split(":")
     if not name:
         raise ConfigError(Problem(where, f"{text!r} has no name", "NAME or NAME:key=value"))
     attribute = None
-    if parts and "=" not in parts[0]:
+    if names_attribute(text):
         attribute = parts.pop(0)
         if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
             raise ConfigError(

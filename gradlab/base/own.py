@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words, nearest
-from gradlab.base.grammar import Item, Parameter, Value, bind, write_item
+from gradlab.base.grammar import Item, Parameter, Value, bind, reads_as_number, write_item
+from gradlab.base.places import working_directory
 from gradlab.base.user_file import read_text
 
 Literal = int | float | str
@@ -79,27 +80,42 @@ def load_own(item: Item, where: str, reserved: Mapping[str, Parameter] | None = 
     )
     attribute = import_attribute(item, where)
     arguments = {key: _literal(value) for key, value in given.items()}
-    return Own(text, name, attribute, arguments, settings, _imported_source(name, attribute, where), where)
+    with users_code(where, f"{name} cannot be looked at"):
+        source = _imported_source(name, attribute, where)
+    return Own(text, name, attribute, arguments, settings, source, where)
 
 
 def import_attribute(item: Item, where: str) -> Any:
     """The attribute of an item `package.module:Attr`, which must be callable. Raises ConfigError naming `where`."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    with suppress(ConfigError):  # one that is gone holds no module
+        here = str(working_directory())
+        if here not in sys.path:
+            sys.path.insert(0, here)
     allowed = "a module in the working directory or the environment"
     with users_code(where, f"cannot import {item.name!r}", allowed):
         found: Any = importlib.import_module(item.name)
+    _check_default_device(item.name, where)
     assert item.attribute is not None
-    for part in item.attribute.split("."):
-        if not hasattr(found, part):
-            message = f"module {item.name!r} has no attribute {item.attribute!r}"
-            raise ConfigError(Problem(where, message, hint=nearest(part, dir(found))))
-        found = getattr(found, part)
+    name = f"{item.name}:{item.attribute}"
+    with users_code(where, f"cannot get {name}"):  # a module may have a __getattr__ of its own
+        for part in item.attribute.split("."):
+            if not hasattr(found, part):
+                message = f"module {item.name!r} has no attribute {item.attribute!r}"
+                raise ConfigError(Problem(where, message, hint=nearest(part, dir(found))))
+            found = getattr(found, part)
     if not callable(found):
-        message = f"{item.name}:{item.attribute} cannot be called"
-        raise ConfigError(Problem(where, message, "a class or a function"))
+        raise ConfigError(Problem(where, f"{name} cannot be called", "a class or a function"))
     return found
+
+
+def _check_default_device(module: str, where: str) -> None:
+    """Raise ConfigError where a module that was imported has left torch a default device that computes nothing; the
+    default is set back."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_default_device().type == "meta":
+        torch.set_default_device(None)
+        message = f"{module!r} makes meta torch's default device, on which nothing is computed"
+        raise ConfigError(Problem(where, message, "a device that computes", 'with torch.device("meta"): ...'))
 
 
 @contextmanager
@@ -148,7 +164,7 @@ def _modules(name: str, attribute: Any) -> list[ModuleType]:
 def _text(module: ModuleType) -> str:
     """The text of its file; its name where it has none, such as one in C."""
     try:
-        return read_text(Path(inspect.getsourcefile(module) or ""), most=None)
+        return read_text(Path(inspect.getsourcefile(module) or ""), most=None, errors="backslashreplace")
     except (OSError, TypeError, ValueError):
         return module.__name__
 
@@ -157,7 +173,7 @@ def _literal(text: str) -> Literal:
     """A parameter as a number or truth where it reads as one; never evaluated."""
     if text in WORDS:
         return WORDS[text]
-    for kind in (int, float):
+    for kind in (int, float) if reads_as_number(text) else ():
         try:
             return kind(text)
         except ValueError:

@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-from gradlab.base.errors import DEBUG, ConfigError, GradlabError, Problem, debugging, nearest
+from gradlab.base.errors import DEBUG, ConfigError, GradlabError, Problem, debugging, in_words, nearest
+from gradlab.base.text import one_line
 from gradlab.cli.output import emit, tell
 
 INTERRUPTED = 130
@@ -19,8 +20,8 @@ INTERRUPTED = 130
 def outcome_of(call: Callable[[], object], *, as_json: bool) -> int:
     """Run a command and return its exit code; errors go to stderr, with `as_json` to stdout as one document.
 
-    A command returns its exit code, or None for 0. No exception escapes; a traceback is shown under
-    GRADLAB_DEBUG=1 alone.
+    A command returns its exit code, or None for 0. No exception escapes, not even a SystemExit: it came from code of
+    somebody else's. A traceback is shown under GRADLAB_DEBUG=1 alone.
     """
     try:
         code = call()
@@ -34,14 +35,17 @@ def outcome_of(call: Callable[[], object], *, as_json: bool) -> int:
         # The reader has gone (`| head`). Python's own flush at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Typer ends with a SystemExit then
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         if debugging():
-            traceback.print_exc()
+            tell(traceback.format_exc())
         known = _known(error)
         return _report(known, known.exit_code, as_json)
 
 
-def _known(error: Exception) -> GradlabError:
+def _known(error: BaseException) -> GradlabError:
     """Any exception as one of ours."""
     if isinstance(error, GradlabError):
         return error
@@ -54,9 +58,10 @@ def _known(error: Exception) -> GradlabError:
         return GradlabError(
             "out of memory", "a smaller --stack-size (seeds trained together), --width or --batch-size"
         )
-    return GradlabError(
-        f"{type(error).__name__}: {error}: this is a bug in gradlab", f"{DEBUG}=1 shows the traceback"
-    )
+    if not isinstance(error, Exception):
+        message = f"code that gradlab called ended with {in_words(error)}"
+        return GradlabError(message, f"{DEBUG}=1 shows where")
+    return GradlabError(f"{in_words(error)}: this is a bug in gradlab", f"{DEBUG}=1 shows the traceback")
 
 
 def _usage(error: Any) -> Problem:
@@ -90,13 +95,10 @@ def _report(error: GradlabError, code: int, as_json: bool) -> int:
 
 
 def _lines(message: str, hint: str | None, problems: Sequence[Problem]) -> list[str]:
-    if not problems:
-        return [f"error: {message}", *([f"  hint: {hint}"] if hint else [])]
     lines = []
-    for problem in problems:
-        lines.append(
-            f"error: {problem.where}: {problem.message}" if problem.where else f"error: {problem.message}"
-        )
+    for problem in problems or [Problem("", message, hint=hint)]:
+        place = f"{problem.where}: " if problem.where else ""
+        lines.append(f"error: {place}{problem.message}")
         lines += [f"  allowed: {problem.allowed}"] if problem.allowed else []
         lines += [f"  hint: {problem.hint}"] if problem.hint else []
-    return lines
+    return [one_line(line) for line in lines]

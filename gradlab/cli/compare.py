@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gradlab.base.text import one_line
 from gradlab.cli.execution import Profiled, document, execute_plan, show
-from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
+from gradlab.cli.flags import ConfigFile, Sets, Trust, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import emit, say, tell
 from gradlab.cli.reporting import Reported, with_report, without_records
 from gradlab.lab.worker_server import prepare
 
@@ -24,6 +25,7 @@ SOME_FAILED = 3
 def compare(
     context: typer.Context,
     config: ConfigFile = None,
+    trust: Trust = False,
     set_: Sets = None,
     best_over: Annotated[
         str | None,
@@ -52,7 +54,7 @@ def compare(
 
     gradlab compare --activation sigmoid,relu --depth 5,20,50
     """
-    request, problems = collect_flags(context, flags, config, set_, lists=True)
+    request, problems = collect_flags(context, flags, config, set_, trust=trust, lists=True)
     warn(request, quiet)
     problems += without_records(request, {"--report": report})
     if not (dry_run or problems):
@@ -79,7 +81,7 @@ def _describe(plan: Plan, *, json: bool, quiet: bool) -> int:
         emit({"out": plan.out, "seeds": plan.seeds, "cells": cells, **asdict(found)})
         return 0
     for cell in cells:
-        print(*(f"{name}={value}" for name, value in cell.items()))
+        say(" ".join(f"{name}={one_line(str(value))}" for name, value in cell.items()))
     if not quiet:
         tell(
             f"{len(cells)} cells of {len(plan.seeds)} seeds: {found.stacks} stacks, {found.finished} of them finished"

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.base.errors import ConfigError, Problem, UserError
+from gradlab.base.text import one_line
 from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import emit, say, tell
 from gradlab.config import KEYS, Request, collect, schema, starter, to_toml
 
 app = typer.Typer(
@@ -30,19 +31,22 @@ def show(
     **flags: str | None,
 ) -> int:
     """Print the value of every key and where it came from: default, file, environment or flag."""
-    request, problems = collect_flags(context, flags, config, set_, lists=True, default_grid=False)
+    # it imports nothing, so a file may name what it likes
+    request, problems = collect_flags(
+        context, flags, config, set_, trust=True, lists=True, default_grid=False
+    )
     if problems:
         raise ConfigError(problems)
     warn(request, quiet=False)
     if toml:
-        print(to_toml(request.base, request.grid), end="")
+        say(to_toml(request.base, request.grid), end="")
     elif json:
         emit({path: {"value": _value(request, path), "from": request.provenance[path]} for path in KEYS})
     else:
-        rows = [(path, _text(request, path), request.provenance[path]) for path in KEYS]
+        rows = [(path, one_line(_text(request, path)), one_line(request.provenance[path])) for path in KEYS]
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         for path, value, source in rows:
-            print(f"{path:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+            say(f"{path:<{widths[0]}}  {value:<{widths[1]}}  {source}")
     return 0
 
 
@@ -52,14 +56,21 @@ app.command("show", context_settings=with_keys(show).context_settings)(show)  # 
 @app.command()
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files.")],
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Import the code that the files name, package.module:Attr, to check it."
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> int:
-    """Check files whole, without running them: keys, values, components and data sets. Names every problem."""
+    """Check files whole, without training: keys, values, components and data sets, which are read. Names every
+    problem. Code that a file names is imported with --trust alone."""
     problems: list[Problem] = []
     counts: dict[Path, dict[str, int]] = {}
     for file in files:
         try:
-            request, found = collect(file=file, lists=True, default_grid=False)
+            request, found = collect(file=file, trusted=trust, lists=True, default_grid=False)
             plan = make_plan(request, found)
             counts[file] = {"cells": len(plan.cells), "seeds": len(plan.seeds)}
         except UserError as error:
@@ -70,7 +81,7 @@ def validate(
         emit({"files": [{"file": file, **count} for file, count in counts.items()]})
     else:
         for file, count in counts.items():
-            print(f"{file}: valid, {count['cells']} cell(s), {count['seeds']} seed(s)")
+            say(f"{file}: valid, {count['cells']} cell(s), {count['seeds']} seed(s)")
     return 0
 
 
@@ -82,7 +93,7 @@ def init(
 ) -> int:
     """Write a configuration to start from: every key at its default, with its meaning."""
     if file is None:
-        print(starter(), end="")
+        say(starter(), end="")
         return 0
     try:
         with file.open("x", encoding="utf-8") as stream:

@@ -10,7 +10,7 @@ import typer
 from gradlab.analyse.findings import GRADLAB
 from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import emit, say, tell
 from gradlab.cli.try_option import is_of_users_model, next_command, show_tried, try_saved
 from gradlab.report.diagnoses import diagnosis_text, side_by_side
 
@@ -26,7 +26,13 @@ Try = Annotated[
     bool,
     typer.Option(
         "--try",
-        help="Run remedies on the same seeds until one is healthy; of a model of your own, imports it.",
+        help="Run remedies on the same seeds until one is healthy; code of your own needs --trust.",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="With --try, import the code that the results folder names: your own model."
     ),
 ]
 OneCell = Annotated[
@@ -39,6 +45,7 @@ def diagnose(
     results: Results,
     ruleset: Ruleset = GRADLAB,
     try_: Try = False,
+    trust: Trust = False,
     cell: OneCell = None,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -54,19 +61,22 @@ def diagnose(
         tell("no steps table beside it: nothing can be said about learning")
     found = diagnose_saved(saved, ruleset)
     if not json:
-        print(side_by_side(found) if ruleset == EVERY else "\n\n".join(map(diagnosis_text, found)))
+        say(side_by_side(found) if ruleset == EVERY else "\n\n".join(map(diagnosis_text, found)))
     document = {"out": saved.path, "ruleset": ruleset, "diagnoses": [one.as_dict() for one in found]}
     if try_:
         from gradlab.report.progress import Progress
 
         own = found if ruleset == GRADLAB else diagnose_saved(saved)
         if is_of_users_model(saved, own, cell):
-            show_tried(try_saved(saved, own, Progress(quiet=quiet), quiet=quiet), document if json else None)
+            show_tried(
+                try_saved(saved, own, Progress(quiet=quiet), trust=trust, quiet=quiet),
+                document if json else None,
+            )
             return 0
-        repair = repair_saved(saved, own, cell, Progress(quiet=quiet))
+        repair = repair_saved(saved, own, cell, trust, Progress(quiet=quiet))
         document["repair"] = repair_document(repair)
         if repair is not None and not json:
-            print("\n" + repair_text(repair))
+            say("\n" + repair_text(repair))
     elif saved.folder is not None and not (quiet or json):
         tell(f"next: {next_command(saved, found if ruleset == GRADLAB else [])}")
     if json:

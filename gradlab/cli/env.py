@@ -13,7 +13,7 @@ from typing import Any
 import gradlab
 from gradlab.base import blas
 from gradlab.cli.options import AsJson
-from gradlab.cli.output import emit
+from gradlab.cli.output import emit, say
 
 
 def env(json: AsJson = False) -> int:
@@ -24,11 +24,11 @@ def env(json: AsJson = False) -> int:
         return 0
     for name, value in found.items():
         if isinstance(value, dict):
-            print(f"{name}:")
+            say(f"{name}:")
             for key, item in value.items():
-                print(f"  {key}: {item}")
+                say(f"  {key}: {item}")
         else:
-            print(f"{name}: {value}")
+            say(f"{name}: {value}")
     return 0
 
 
@@ -55,9 +55,16 @@ def _environment() -> dict[str, Any]:
             "gradlab": str(Path(gradlab.__file__).parent),
             "torch": str(Path(torch.__file__).parent),
             "python": sys.executable,
-            "working directory": str(Path.cwd()),
+            "working directory": _working_directory(),
         },
     }
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "removed"
 
 
 def _required() -> list[str]:

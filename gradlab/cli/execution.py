@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.base.allocator import keep_freed_memory
-from gradlab.cli.output import tell
+from gradlab.cli.output import console, tell
 
 if TYPE_CHECKING:
     from gradlab.config.plan import Plan
@@ -57,9 +57,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
 
 def show(outcome: Outcome) -> None:
     """Print the summary, the files written and the next command on stdout."""
-    from rich.console import Console
-
     from gradlab.report.terminal import print_compare, print_run
 
     printer = print_run if len(outcome.plan.cells) == 1 else print_compare
-    printer(outcome, Console())
+    printer(outcome, console())

@@ -6,8 +6,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from gradlab import config
 from gradlab.analyse.findings import NO_FAULT
 from gradlab.base.errors import ConfigError, DataError, Problem, unknown
+from gradlab.config.files import trust_flag
 
 if TYPE_CHECKING:
     from gradlab.analyse.findings import Diagnosis
@@ -19,14 +21,13 @@ if TYPE_CHECKING:
 
 
 def repair_saved(
-    saved: Results, found: list[Diagnosis], wanted: str | None, observer: Observer
+    saved: Results, found: list[Diagnosis], wanted: str | None, trust: bool, observer: Observer
 ) -> Repair | None:
     """Try remedies on the sick cell of a results folder; None where every cell is healthy.
 
-    wanted: the id of the cell to repair, needed where several are sick. Raises UserError where there is no
-    configuration beside the tables, or no such cell.
+    wanted: the id of the cell to repair, needed where several are sick; trust: whether the code that its configuration
+    names is imported. Raises UserError where there is no configuration beside the tables, or no such cell.
     """
-    from gradlab import config
     from gradlab.config import plan
     from gradlab.lab import changes, repair
 
@@ -49,7 +50,7 @@ def repair_saved(
             Problem("--try", f"{len(sick)} cells have faults", "one of them", f"--cell {next(iter(sick))}")
         )
     ((name, diagnosis),) = sick.items()
-    request = config.resolve(file=saved.folder / "config.toml", lists=True)
+    request = config.resolve(file=saved.folder / "config.toml", trusted=trust, lists=True)
     cells = {cell.id: cell for cell in plan.make(request).cells}
     if name not in cells:
         hint = "it was made by another version, or the data has changed since"
@@ -107,7 +108,7 @@ def repair_text(repair: Repair) -> str:
     lines += [
         f"attempt {number}: {end}",
         f"written to {repair.file}",
-        f"next: gradlab run --config {quote(str(repair.file))}",
+        f"next: gradlab run --config {quote(str(repair.file))}{trust_flag(repair.file)}",
     ]
     return "\n".join(lines)
 

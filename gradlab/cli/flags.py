@@ -24,6 +24,10 @@ ConfigFile = Annotated[
         "--config", metavar="FILE", help="A TOML file (gradlab config init writes one to start from)."
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import the code that the file of --config names, package.module:Attr."),
+]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any key; may be repeated.")
 ]
@@ -66,6 +70,7 @@ def collect_flags(
     config: str | None,
     sets: Sequence[str] | None,
     *,
+    trust: bool,
     lists: bool,
     default_grid: bool = True,
     elsewhere: Mapping[str, str] | None = None,
@@ -76,6 +81,7 @@ def collect_flags(
     """
     request, problems = collect(
         file=Path(config) if config is not None else None,
+        trusted=trust,
         environment=os.environ,
         flags=flags,
         sets=sets or (),

@@ -11,7 +11,7 @@ import typer
 from gradlab.base.errors import ConfigError, unknown
 from gradlab.base.grammar import Parameter, format_number
 from gradlab.cli.options import AsJson
-from gradlab.cli.output import emit
+from gradlab.cli.output import emit, say
 from gradlab.data import OTHERS
 from gradlab.papers.registry import PAPERS
 from gradlab.parts.registries import REGISTRIES
@@ -108,8 +108,8 @@ def listing(
         return 0
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        print(f"{row['name']:<{width}}  {row['summary']}")
+        say(f"{row['name']:<{width}}  {row['summary']}")
         others = [f"{key}: {text}" for key, text in row.items() if key not in ("name", "summary") and text]
         if others:
-            print(" " * width, " ", ", ".join(others))
+            say(f"{' ' * width}   {', '.join(others)}")
     return 0

@@ -17,6 +17,7 @@ from typer.main import get_command
 from gradlab import __version__
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.cli.boundary import outcome_of
+from gradlab.cli.output import alone_on_stdout, say
 
 COMMANDS = {
     "run": ("gradlab.cli.run:run", "Train one configuration, several seeds, and record its gradients."),
@@ -58,21 +59,23 @@ def load(name: str) -> Any:
         single = typer.Typer(add_completion=False, context_settings=HELP)
         single.command(name, context_settings=getattr(target, "context_settings", {}))(target)
         target = single
-    return _literal(get_command(target))
+    return _prepared(get_command(target))
 
 
-def _literal(command: Any) -> Any:
-    """Square brackets in help texts are themselves, not markup."""
+def _prepared(command: Any) -> Any:
+    """Square brackets in help texts are themselves, not markup; stdout is the command's alone."""
+    if command.callback is not None:
+        command.callback = alone_on_stdout(command.callback)
     for each in (command, *command.params):
         each.help = each.help and each.help.replace("[", r"\[")
     for inner in getattr(command, "commands", {}).values():
-        _literal(inner)
+        _prepared(inner)
     return command
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        say(__version__)
         raise typer.Exit
 
 

@@ -1,23 +1,81 @@
-"""The two sinks: data to stdout, everything else to stderr."""
+"""The two sinks: data to stdout, everything else to stderr. Nothing else in gradlab prints.
+
+What is printed may hold what somebody else wrote (a name, a file, a table), so it is made text here.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from functools import wraps
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gradlab.base.text import printable
+
+if TYPE_CHECKING:
+    from gradlab.report.console import PlainConsole
+
+_stdout: list[TextIO] = []
+"""stdout of the command that runs; empty outside of one"""
+
+
+def alone_on_stdout(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with stdout for what is printed here: what the user's own code prints, wherever it is called, goes
+    to stderr."""
+
+    @wraps(command)
+    def called(*positional: Any, **named: Any) -> Any:
+        with _data_alone():
+            return command(*positional, **named)
+
+    return called
+
+
+@contextmanager
+def _data_alone() -> Iterator[None]:
+    _stdout.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _stdout.pop()
+
+
+def _out() -> TextIO:
+    return _stdout[-1] if _stdout else sys.stdout
 
 
 def emit(document: object) -> None:
     """Print one JSON document on stdout; numbers that are not finite are null."""
-    print(json.dumps(plain(document), indent=2, allow_nan=False))
+    text = json.dumps(plain(document), indent=2, allow_nan=False)
+    print(text.replace("\x7f", "\\u007f"), file=_out())  # the one control character that JSON leaves as it is
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print on stdout what people or programs read: a line, or several."""
+    print(_encodable(text, _out()), end=end, file=_out())
 
 
 def tell(text: str) -> None:
     """Print a line on stderr."""
-    print(text, file=sys.stderr)
+    print(_encodable(text, sys.stderr), file=sys.stderr)
+
+
+def console() -> PlainConsole:
+    """Rich's tables and colours, for stdout."""
+    from gradlab.report.console import PlainConsole
+
+    return PlainConsole(_out())
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Printable, and without characters that the stream cannot encode."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def plain(value: Any) -> Any:

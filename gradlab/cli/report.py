@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import emit, say, tell
 
 Results = Annotated[list[Path], typer.Argument(help="One or several results folders.")]
 Formats = Annotated[
@@ -36,7 +36,7 @@ def report(
         emit({"out": built.out, "files": list(built.files)})
         return 0
     for file in built.files:
-        print(file)
+        say(str(file))
     if not quiet:
         tell(f"next: gradlab diagnose {quote(str(results[0]))}")
     return 0

@@ -9,7 +9,7 @@ import typer
 
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import console, emit, say, tell
 from gradlab.papers import registry
 
 FOLDER = Path("results") / "reproduce"
@@ -42,7 +42,7 @@ def reproduce(
         else:
             width = max(len(each.name) for each in every)
             for each in every:
-                print(f"{each.name:<{width}}  {each.title} ({each.citation})")
+                say(f"{each.name:<{width}}  {each.title} ({each.citation})")
         return 0
     if not names and not (all_ or small):
         message = "no result is named"
@@ -62,7 +62,7 @@ def reproduce(
         files += reproduction.write(result, FOLDER)
         files += paper_figures.save(result, FOLDER)
         if not json:
-            paper_tables.print_reproduction(result)
+            paper_tables.print_reproduction(result, console())
     if report:
         files.append(paper_page.write(found, FOLDER))
     failed = sum(result.count("fail") for result in found)
@@ -76,5 +76,5 @@ def reproduce(
             }
         )
     else:
-        paper_tables.print_total(found, files)
+        paper_tables.print_total(found, files, console())
     return FAILED if failed else 0

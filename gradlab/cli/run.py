@@ -9,9 +9,9 @@ import typer
 from gradlab.base.errors import GradlabError
 from gradlab.cli.execution import Profiled, document, execute_plan, show
 from gradlab.cli.fix_option import repair_document, repair_outcome, repair_text
-from gradlab.cli.flags import ConfigFile, Sets, collect_flags, make_plan, warn, with_keys
+from gradlab.cli.flags import ConfigFile, Sets, Trust, collect_flags, make_plan, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit
+from gradlab.cli.output import emit, say
 from gradlab.cli.reporting import Reported, with_report, without_records
 
 
@@ -19,6 +19,7 @@ from gradlab.cli.reporting import Reported, with_report, without_records
 def run(
     context: typer.Context,
     config: ConfigFile = None,
+    trust: Trust = False,
     set_: Sets = None,
     report: Reported = False,
     fix: Annotated[
@@ -30,7 +31,7 @@ def run(
     **flags: str | None,
 ) -> int:
     """Train one configuration with several seeds and record its gradients, layer by layer."""
-    request, problems = collect_flags(context, flags, config, set_, lists=False)
+    request, problems = collect_flags(context, flags, config, set_, trust=trust, lists=False)
     warn(request, quiet)
     problems += without_records(request, {"--report": report, "--fix": fix})
     outcome = execute_plan(make_plan(request, problems, quiet=quiet), quiet=quiet, profile=profile)
@@ -48,5 +49,5 @@ def run(
         made = {**document(outcome), "summary": outcome.summary.to_dict("records")[0]}
         emit(made | ({"repair": repair_document(repair)} if fix else {}))
     elif repair is not None:
-        print("\n" + repair_text(repair))
+        say("\n" + repair_text(repair))
     return 0

@@ -9,7 +9,7 @@ import typer
 
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.cli.options import AsJson
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import console, emit, say, tell
 
 Text = str | None
 
@@ -65,16 +65,14 @@ def theory(
     if json:
         emit(documents[0] if len(documents) == 1 else documents)
     elif csv:
-        print(table, end="")
+        say(table, end="")
     else:
-        from rich.console import Console
-
         from gradlab.report.theory_tables import print_description, print_phase_diagram
 
-        console = Console()
+        screen = console()
         for document in documents if phase_diagram else ():
-            print_phase_diagram(document, console)
+            print_phase_diagram(document, screen)
         for each in found:
-            print_description(each, console)
+            print_description(each, screen)
         tell(next_command(documents[0]))
     return 0

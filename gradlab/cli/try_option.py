@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from gradlab import config
 from gradlab.analyse.origin import is_users, is_watched
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError, unknown
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import emit, say, tell
+from gradlab.config.files import trust_flag
+from gradlab.config.trust import TRUST
 from gradlab.lab.interrupt import Interrupted
 from gradlab.store.results import CONFIG
 
@@ -32,19 +33,19 @@ def next_command(saved: Results, found: list[Diagnosis]) -> str:
     if not sick:
         return f"gradlab report {folder}"
     which = f" --cell {sick[0].cell['cell']}" if sum(bool(each.findings) for each in found) > 1 else ""
-    return f"gradlab diagnose {folder} --try{which}"
+    trust = f" {TRUST}" if is_users(sick[0].cell) else trust_flag(saved.folder / CONFIG)
+    return f"gradlab diagnose {folder} --try{which}{trust}"
 
 
 def _can_be_tried(saved: Results, diagnosis: Diagnosis) -> bool:
     """Of a user's model: whether `watch` trained it, and a cure is there that it can follow."""
-    from gradlab import config
 
     if not saved.config or saved.folder is None:
         return False
     if not is_users(diagnosis.cell):
         return True
     try:
-        data = config.resolve(file=saved.folder / CONFIG).base.data.name
+        data = config.resolve(file=saved.folder / CONFIG, trusted=True).base.data.name
     except UserError:
         return False
     batches = diagnosis.cell.get("dataset") != data
@@ -73,11 +74,12 @@ def is_of_users_model(saved: Results, found: list[Diagnosis], wanted: str | None
     return True
 
 
-def try_saved(saved: Results, found: list[Diagnosis], progress: Progress, *, quiet: bool) -> Tried | None:
-    """Try cures on what `watch` wrote; None where it has no fault. Imports the model. Raises UserError where it was not
-    trained whole, and where model or data are not what they were."""
-    from gradlab import config
-    from gradlab.lab.watch.cures import plan_again
+def try_saved(
+    saved: Results, found: list[Diagnosis], progress: Progress, *, trust: bool, quiet: bool
+) -> Tried | None:
+    """Try cures on what `watch` wrote; None where it has no fault. Imports the model, where `trust` says so. Raises
+    UserError where it was not trained whole, and where model or data are not what they were."""
+    from gradlab.lab.watch.cures import named_in, plan_again
 
     assert saved.folder is not None
     if not any(diagnosis.findings for diagnosis in found):
@@ -85,9 +87,15 @@ def try_saved(saved: Results, found: list[Diagnosis], progress: Progress, *, qui
     if not saved.finished:
         message, hint = "its training was interrupted", "train it whole first, with the same gradlab watch"
         raise DataError(Problem(str(saved.path), message, hint=hint))
-    request = config.resolve(file=saved.folder / CONFIG)
-    with redirect_stdout(sys.stderr):
-        planned = plan_again(saved, request.base)
+    request = config.resolve(file=saved.folder / CONFIG, trusted=True)
+    code = ", ".join(map(repr, named_in(saved, request.base)))
+    if not trust:
+        message = f"{code} is code, which a results folder does not start by itself"
+        allowed = f"{TRUST}, where you trust the folder"
+        raise ConfigError(Problem(str(saved.path), message, allowed, "read that code first"))
+    if not quiet:
+        tell(f"importing {code}, as {saved.path} says")
+    planned = plan_again(saved, request.base)
     return try_on(planned, saved, progress, quiet=quiet)
 
 
@@ -95,10 +103,9 @@ def try_on(planned: Planned, results: Results, progress: Progress, *, quiet: boo
     """Try cures on a training that is finished; None where it has no fault."""
     from gradlab.lab.watch.cures import try_cures
 
-    say = (lambda _: None) if quiet else progress.message if progress.console.is_terminal else tell
+    report = (lambda _: None) if quiet else progress.message if progress.console.is_terminal else tell
     try:
-        with redirect_stdout(sys.stderr):  # what the user's own code prints is no data of ours
-            return try_cures(planned, results, say, progress)
+        return try_cures(planned, results, report, progress)
     finally:
         progress.end()
 
@@ -109,7 +116,7 @@ def show_tried(tried: Tried | None, document: dict[str, Any] | None) -> None:
     from gradlab.cli.tried import tried_document, tried_text
 
     if document is None:
-        print("\n" + (NO_FAULT if tried is None else tried_text(tried)))
+        say("\n" + (NO_FAULT if tried is None else tried_text(tried)))
     if tried is not None and tried.interrupted:
         raise Interrupted
     if document is not None:

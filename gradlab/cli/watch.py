@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
 
 from gradlab.base.errors import ConfigError
-from gradlab.cli.flags import ConfigFile, Sets, collect_flags, warn, with_keys
+from gradlab.cli.flags import ConfigFile, Sets, Trust, collect_flags, warn, with_keys
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import console, emit, tell
 from gradlab.cli.try_option import show_tried, try_on
 from gradlab.config import KEYS
 from gradlab.lab.watch.keys import OF_GRADLABS_NETS, means_something
@@ -38,6 +36,7 @@ def watch(
         ),
     ] = "",
     config: ConfigFile = None,
+    trust: Trust = False,
     set_: Sets = None,
     report: Annotated[
         bool, typer.Option("--report", help="Also draw the HTML page and the figures.")
@@ -54,7 +53,9 @@ def watch(
     **flags: str | None,
 ) -> int:
     """Train a model of your own with several seeds and record its gradients, layer by layer."""
-    request, problems = collect_flags(context, flags, config, set_, lists=False, elsewhere=ELSEWHERE)
+    request, problems = collect_flags(
+        context, flags, config, set_, trust=trust, lists=False, elsewhere=ELSEWHERE
+    )
     if problems:
         raise ConfigError(problems)
     warn(request, quiet)
@@ -66,10 +67,7 @@ def watch(
     # on a terminal it stands above the picture
     say = (lambda _: None) if quiet else screen.message if screen.console.is_terminal else tell
     try:
-        with (
-            reading_shown(quiet),
-            redirect_stdout(sys.stderr),
-        ):  # what the user's own code prints is no data of ours
+        with reading_shown(quiet):
             planned, outcome = execute(model, request, batches, say, screen)
     finally:
         screen.end()
@@ -80,11 +78,9 @@ def watch(
         files += build([outcome.out]).files
     document = {"out": outcome.out, "files": files, "summary": outcome.summary.to_dict("records")[0]}
     if not json:
-        from rich.console import Console
-
         from gradlab.report.terminal import print_run
 
-        print_run(outcome, Console())
+        print_run(outcome, console())
     if try_:
         show_tried(try_on(planned, outcome, screen, quiet=quiet), document if json else None)
     elif json:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gradlab import activations, sensors
 from gradlab.activations import Activation
 from gradlab.base.errors import ConfigError, Problem, UserError, attempt
+from gradlab.base.grammar import whole_number
 from gradlab.base.own import Own
 from gradlab.config.keys import KEYS
 from gradlab.config.sections import Network, Recording, Training
@@ -91,7 +92,9 @@ def flag_of(path: str) -> str:
 def bind(network: Network, training: Training, recording: Recording, where: Where = flag_of) -> Bound:
     """The parts that the sections name. Raises UserError with every problem."""
     problems: list[Problem] = []
-    activation = attempt(problems, lambda: activations.get(network.activation, where("network.activation")))
+    activation = attempt(
+        problems, lambda: activations.get(network.activation, where("network.activation"), own=True)
+    )
     init = activation and attempt(
         problems, lambda: inits.get(network.init, activation, where("network.init"), own=True)
     )
@@ -173,6 +176,6 @@ def parse_probe(text: str, where: str = "probe") -> int | None:
     """Rows of the probe; None for all of them. Raises ConfigError naming `where`."""
     if text == "all":
         return None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
+    if rows := whole_number(text):
+        return rows
     raise ConfigError(Problem(where, f"{text!r} is no number of rows", "a whole number from 1, or all"))

@@ -11,12 +11,16 @@ from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.base.user_file import read_bytes
 from gradlab.config.keys import BY_FLAG, KEYS, find, section_names
 from gradlab.config.settings import Setting, several, single
+from gradlab.config.trust import TRUST, untrusted
 
 GRID = "grid"
 
 
-def read_file(path: Path) -> tuple[list[Setting], list[Problem]]:
-    """Every setting of the file that is right, and every problem with the others."""
+def read_file(path: Path, trusted: bool = False) -> tuple[list[Setting], list[Problem]]:
+    """Every setting of the file that is right, and every problem with the others.
+
+    trusted: whether it may name code. Without, such a setting is a problem (see `gradlab.config.trust`).
+    """
     try:
         tables = _load(path)
     except ConfigError as error:
@@ -30,7 +34,16 @@ def read_file(path: Path) -> tuple[list[Setting], list[Problem]]:
             else:
                 settings.append(part)
     problems += _twice(path, settings)
-    return settings, problems
+    if trusted:
+        return settings, problems
+    doubtful = {setting.key.path: problem for setting in settings if (problem := untrusted(setting))}
+    return [each for each in settings if each.key.path not in doubtful], [*problems, *doubtful.values()]
+
+
+def trust_flag(path: Path | None) -> str:
+    """What a command line with `--config` on this file needs besides: ` --trust` where it names code, else nothing."""
+    doubtful = path is not None and path.exists() and any(map(untrusted, read_file(path, trusted=True)[0]))
+    return f" {TRUST}" if doubtful else ""
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -49,6 +62,9 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(Problem(name, f"is not UTF-8 text (byte {error.start})", "a TOML file")) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(Problem(name, f"is not TOML: {error}")) from None
+    except ValueError:  # Python reads no whole number of more than some thousand digits
+        hint = "find it and write a number that its key allows"
+        raise ConfigError(Problem(name, "holds a whole number of too many digits", hint=hint)) from None
     except RecursionError:
         raise ConfigError(Problem(name, "is nested too deeply to be read")) from None
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from gradlab.base.errors import ConfigError, Problem, nearest
+from gradlab.base.grammar import reads_as_number
 from gradlab.config.sections import Config, Section
 from gradlab.parts.registries import REGISTRIES
 
@@ -87,6 +88,10 @@ class Key:
         return self.allowed if self.choices else ""
 
     @property
+    def is_number(self) -> bool:
+        return not (self.is_text or self.is_switch or self.choices)
+
+    @property
     def takes_list(self) -> bool:
         return self.section in LIST_SECTIONS or self.path in LIST_KEYS
 
@@ -98,6 +103,8 @@ class Key:
                 raise ConfigError(Problem(where, f"{value!r} holds a NUL character", self.allowed))
         elif self.is_text and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)  # `probe = 512` in a file means the text 512
+        if isinstance(value, str) and self.is_number and not reads_as_number(value):
+            raise ConfigError(self._problem(value, "number", where))
         if isinstance(value, bool) and not self.is_switch:  # else true would be read as the number 1
             raise ConfigError(self._problem(value, "bool", where))
         try:

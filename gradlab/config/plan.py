@@ -19,6 +19,7 @@ from typing import Any
 from gradlab import data
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError, attempt
 from gradlab.base.identity import identity_of
+from gradlab.base.places import working_directory
 from gradlab.config import KEYS, Request
 from gradlab.config.bound import Bound, bind
 from gradlab.config.sections import Config, Data, Network, Recording, Run, Section, Training
@@ -143,6 +144,7 @@ def make(
     every problem found.
     """
     problems: list[Problem] = []
+    here = working_directory()  # without one, not even PyTorch can be loaded
     run, recording = request.base.run, request.base.recording
     device = device_of(run.device, request, problems)
     grid = {path: request.values(path) for path in request.grid}
@@ -166,11 +168,8 @@ def make(
         raise UserError(problems)
     seeds = tuple(range(run.first_seed, run.first_seed + run.seeds))
     identity = identity_of([sorted(cells), seeds, recording.differing(), best_over])
-    out = (
-        Path(run.out)
-        if run.out
-        else (root or Path.cwd()) / "results" / f"{_slug(tuple(cells.values()))}-{identity}"
-    )
+    name = f"{_slug(tuple(cells.values()))}-{identity}"
+    out = Path(run.out) if run.out else (root or here) / "results" / name
     flags = tuple(KEYS[path].flag for path in varying)
     return Plan(identity, tuple(cells.values()), seeds, recording, run, request, out, flags, best_over)
 

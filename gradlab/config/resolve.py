@@ -39,6 +39,7 @@ Layer = Mapping[str, Setting]
 def resolve(
     *,
     file: Path | None = None,
+    trusted: bool = False,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
     sets: Sequence[str] = (),
@@ -46,7 +47,7 @@ def resolve(
 ) -> Request:
     """The configuration that a file, the environment, flags and `--set` ask for.
 
-    file:        a TOML file
+    file:        a TOML file; trusted: whether it may name code, which is then imported (`gradlab.config.trust`)
     environment: variables by name; only GRADLAB_SECTION__KEY count
     flags:       the flag's name with underscores -> text, typed value or list; None means not given
     sets:        texts `section.key=value`
@@ -54,7 +55,9 @@ def resolve(
 
     Raises ConfigError with every problem at once.
     """
-    request, problems = collect(file=file, environment=environment, flags=flags, sets=sets, lists=lists)
+    request, problems = collect(
+        file=file, trusted=trusted, environment=environment, flags=flags, sets=sets, lists=lists
+    )
     if problems:
         raise ConfigError(problems)
     return request
@@ -63,6 +66,7 @@ def resolve(
 def collect(
     *,
     file: Path | None = None,
+    trusted: bool = False,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
     sets: Sequence[str] = (),
@@ -75,7 +79,7 @@ def collect(
     nobody gave a list stays a single cell.
     """
     problems: list[Problem] = []
-    from_file, file_problems = read_file(file) if file is not None else ([], [])
+    from_file, file_problems = read_file(file, trusted) if file is not None else ([], [])
     problems += file_problems
     warnings = _unknown_variables(environment or {})
     layers: list[Layer] = [

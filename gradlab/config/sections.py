@@ -16,7 +16,9 @@ from gradlab.tables.spec import Option, TableSpec
 from gradlab.tables.steps import STEPS
 
 Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST = 1e18
+"""The largest rate, decay or norm: products of two of them, and of one with an optimiser's factors, stay in float32."""
+NonNegative = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -57,7 +59,7 @@ class Data(Section):
 class Training(Section):
     optimizer: str = "sgd"
     """optimiser, as torch.optim defines it"""
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.03
+    lr: Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)] = 0.03
     """learning rate"""
     schedule: str = "constant"
     """course of the learning rate, with :warmup=STEPS"""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknown
-from gradlab.base.grammar import format_number, parse_item
+from gradlab.base.grammar import format_number, names_attribute, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import OWN, Chosen
 from gradlab.base.user_file import open_file
@@ -206,7 +206,7 @@ def check_batch(dataset: Dataset, batch_size: int, where: str = "--batch-size") 
 def changed(name: str) -> DataError:
     """The error for a data set that is not what it was when its digest was taken."""
     hint = "start the command again"
-    if _own(name, "--data") is not None:
+    if is_code(name):
         hint += "; a function must return the same data in every call"
     return DataError(Problem(name, "it has changed since this was planned", hint=hint))
 
@@ -228,10 +228,10 @@ def _source(text: str, where: str) -> _Source:
         return _Source("openml", canonical_openml(text, where))
     if head in DATASETS:
         return _built_in(text, where)
-    own = _own(text, where)
-    if own is not None:
-        return _Source("own", own.text, own=own)
     try:
+        if is_code(text):
+            own = load_own(parse_item(text, where), where)
+            return _Source("own", own.text, own=own)
         return _file_or_folder(text, where)
     except OSError as error:
         raise DataError(
@@ -239,13 +239,17 @@ def _source(text: str, where: str) -> _Source:
         ) from error
 
 
-def _own(text: str, where: str) -> Own | None:
-    """The function that a text names; None where it is no `package.module:Attr`, but may be a file."""
-    path = Path(text)
-    if ":" not in text or "/" in text or path.suffix.lower() in ENDINGS or path.exists():
-        return None
-    item = parse_item(text, where)
-    return None if item.attribute is None else load_own(item, where)
+def is_code(text: str) -> bool:
+    """Whether a data set's name is a function of a user's, `package.module:Attr`, which reading it would import."""
+    text = text.strip()
+    path, head = Path(text), text.partition(":")[0]
+    known = head == "openml" or head in DATASETS
+    if known or not names_attribute(text) or "/" in text or path.suffix.lower() in ENDINGS:
+        return False
+    try:
+        return not path.exists()
+    except OSError:  # no name of a file
+        return True
 
 
 def _file_or_folder(text: str, where: str) -> _Source:

@@ -70,7 +70,7 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
     return replace(result, timings=timings)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Why a stack failed, in one line; the traceback goes to stderr where the user wants to see it."""
     if debugging():
         print_exception(error)

@@ -66,7 +66,7 @@ def _train(stack: Stack) -> StackResult | str:
     torch.set_num_threads(1)
     try:
         return work(stack, lambda *_: None, lambda _: None)
-    except Exception as error:
+    except BaseException as error:  # code of the user's may call sys.exit
         return reason(error)
 
 

@@ -28,7 +28,9 @@ def train_here(
             interrupt.check()
             try:
                 done: StackResult | str = work(stack, watched, say, keep)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # code of the user's may call sys.exit
                 done = reason(error)
             yield stack, done
     finally:

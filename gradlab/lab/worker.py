@@ -7,6 +7,7 @@ and nothing here computes: a process that has run a parallel operation must not 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -25,6 +26,7 @@ from gradlab.lab.job import reason, work
 def serve(connection: Connection) -> None:
     """Train every stack that arrives, until the parent closes the connection or dies. Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout = sys.stderr  # what the user's own code prints is no data of gradlab's
     torch.set_num_threads(1)
     collect_rarely()
     keep_freed_memory()
@@ -46,7 +48,7 @@ def serve(connection: Connection) -> None:
             return
         try:
             done: object = work(stack, watch, say, keep)
-        except Exception as error:
+        except BaseException as error:  # code of the user's may call sys.exit
             done = reason(error)
         try:
             connection.send(done)

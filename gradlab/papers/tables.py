@@ -17,9 +17,8 @@ from gradlab.report.glyphs import Glyphs
 STYLES = {"pass": "green", "fail": "bold red", "not asserted": "dim"}
 
 
-def print_reproduction(found: Reproduction) -> None:
+def print_reproduction(found: Reproduction, console: Console) -> None:
     """The rows of one reproduction, then its verdicts."""
-    console = Console()
     glyphs = Glyphs.of(console)
     console.print(
         Text(glyphs.text(f"{found.paper.name}: {found.paper.title}"), style="bold"), highlight=False
@@ -63,9 +62,8 @@ def limits(row: Row) -> str:
     return "" if row.tolerance is None else row.tolerance.limits(6)
 
 
-def print_total(found: Sequence[Reproduction], files: Sequence[Path]) -> None:
+def print_total(found: Sequence[Reproduction], files: Sequence[Path], console: Console) -> None:
     """How many rows passed, the files and the next command."""
-    console = Console()
     glyphs = Glyphs.of(console)
     passed, failed, open_ = (sum(r.count(o) for r in found) for o in OUTCOMES)
     seconds = sum(reproduction.seconds for reproduction in found)

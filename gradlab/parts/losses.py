@@ -284,6 +284,8 @@ class _PerReplica:
             if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
                 made = f"a tensor {[*loss.shape]}" if isinstance(loss, torch.Tensor) else type(loss).__name__
                 raise self._own.refused(f"gave {made} for a batch", "one number, as a tensor")
+            if loss.layout != torch.strided or loss.device != outputs.device:
+                raise self._own.refused(f"gave a number on {loss.device}", f"a dense one on {outputs.device}")
             if replica.requires_grad and not loss.requires_grad:
                 raise self._own.refused("gave a number without a gradient")
             losses.append(loss.reshape(()))

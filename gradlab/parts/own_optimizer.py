@@ -122,7 +122,9 @@ def load_optimizer(
     own = load_own(item, where("optimizer"))
     if not (inspect.isclass(own.attribute) and issubclass(own.attribute, torch.optim.Optimizer)):
         raise own.refused("is no optimiser", "a class of torch.optim.Optimizer")
-    taken = inspect.signature(own.attribute).parameters
+    with own.running():
+        taken = inspect.signature(own.attribute).parameters
+        closure = inspect.signature(own.attribute.step).parameters.get("closure")
     anything = any(each.kind is each.VAR_KEYWORD for each in taken.values())
     if "lr" in own.arguments or not (anything or "lr" in taken):
         raise own.refused(
@@ -137,7 +139,6 @@ def load_optimizer(
         if name in own.arguments:
             raise ConfigError(Problem(where(name), f"{own.text} says {name} already", "one of them"))
         options[name] = value
-    closure = inspect.signature(own.attribute.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         message = "needs a closure, which computes the loss again within a step"
         raise own.refused(message, "an optimiser that steps from gradients alone")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from gradlab.base.errors import ConfigError, unknown
-from gradlab.base.grammar import Parameter
+from gradlab.base.grammar import Parameter, whole_number
 from gradlab.base.registry import Registry
 
 GROWTH = 1.2
@@ -78,8 +78,8 @@ def parse(text: str, where: str = "record") -> Schedule | None:
     Raises ConfigError naming `where`.
     """
     name, _, number = text.partition(":")
-    if name == "every" and number.isdecimal() and int(number) > 0:
-        return RECORDS[EVERY].make(int(number))
+    if name == "every" and (steps := whole_number(number)):
+        return RECORDS[EVERY].make(steps)
     if name == "every" or text not in RECORDS:
         raise ConfigError(unknown(where, RECORDS.kind, text, list(RECORDS)))
     return RECORDS[text].make(1)

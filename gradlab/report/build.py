@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, unknown
+from gradlab.base.places import resolved
 from gradlab.report import figures, html, tables
 from gradlab.report.figures import FORMATS as PICTURES
 from gradlab.store.results import Results, read_folder
@@ -74,7 +75,7 @@ def _load_all(folders: Sequence[Path]) -> list[Results]:
 
 
 def _common(results: Sequence[Results]) -> Path:
-    paths = "\n".join(sorted(str(result.out.resolve()) for result in results))
+    paths = "\n".join(sorted(str(resolved(result.out)) for result in results))
     return Path("results") / f"report-{sha256(paths.encode()).hexdigest()[:8]}"
 
 

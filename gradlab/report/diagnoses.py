@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from gradlab.analyse.findings import Diagnosis
+from gradlab.base.text import one_line
 
 WIDTH = 110
 SHOWN = ("activation", "depth", "width", "init", "norm", "residual", "optimizer", "lr", "dataset")
@@ -48,7 +49,7 @@ def cell_text(diagnosis: Diagnosis) -> str:
     own = [key for key in cell if key not in ("cell", *SHOWN)]
     known = [key for key in (*SHOWN, *own) if key in cell and str(cell[key]) != COMMON.get(key)]
     parts = [
-        str(cell[key]) if key in ("activation", "optimizer", "dataset") else f"{key} {cell[key]}"
+        one_line(str(cell[key]) if key in ("activation", "optimizer", "dataset") else f"{key} {cell[key]}")
         for key in known
     ]
     return " ".join(parts) or "the table"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite, isnan, log10
 from typing import TYPE_CHECKING
 
+from gradlab.base.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -33,11 +35,11 @@ class Glyphs:
         return cls(not console.legacy_windows, encoding)
 
     def text(self, text: str) -> str:
-        """The text with what this console cannot show replaced, and control characters too."""
+        """The text with what this console cannot show replaced, and hidden characters as `printable` writes them."""
         if not self.blocks:
             for sign, plain in SIGNS.items():
                 text = text.replace(sign, plain)
-        text = "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+        text = printable(text)
         try:
             return text.encode(self.encoding, "replace").decode(self.encoding)
         except LookupError:

@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from gradlab.base import atomic
+from gradlab.base.places import resolved
 from gradlab.report import distributions, page_data, selections
 from gradlab.report.badges import badge_styles
 from gradlab.report.families import chosen, families
@@ -135,7 +136,7 @@ def combine(results: Sequence[Results]) -> Tables:
 
 def _distinct(paths: Sequence[Path]) -> list[str]:
     """The folders' own names, or their whole paths where two share one."""
-    names = [path.resolve().name for path in paths]
+    names = [resolved(path).name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
@@ -325,7 +326,7 @@ def setup(result: Results, folder: Path) -> dict[str, Any]:
         if path.suffix in (".csv", ".parquet", ".toml", ".json")
     ]
     return {
-        "name": result.out.resolve().name,
+        "name": resolved(result.out).name,
         "config": result.config,
         "provenance": [(key, value) for key, value in provenance if value],
         "files": files,
@@ -339,7 +340,7 @@ def _command(argv: list[str]) -> str:
 
 def _link(path: Path, folder: Path) -> str:
     """A relative URL from the page's folder to a file."""
-    return quote(Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix())
+    return quote(Path(os.path.relpath(resolved(path), resolved(folder))).as_posix())
 
 
 def warnings_of(
@@ -352,7 +353,7 @@ def warnings_of(
     """What a reader must know before believing the numbers."""
     said = []
     for result in results:
-        name = f"{result.out.resolve().name}: " if len(results) > 1 else ""
+        name = f"{resolved(result.out).name}: " if len(results) > 1 else ""
         if not result.manifest.get("finished", False):
             said.append(f"{name}the run is unfinished; the tables hold the cells finished so far.")
         said += [f"{name}failed: {failure}" for failure in result.failed]

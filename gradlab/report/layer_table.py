@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradlab.analyse.agreement import agreement
+from gradlab.base.text import one_line
 from gradlab.report import selections
 from gradlab.report.glyphs import Glyphs, number, percent
 from gradlab.report.selections import Profile
@@ -143,7 +144,7 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
 
 def _layer_name(layer: int, name: str) -> str:
     """The number of a hidden layer of the stacked network; else the end of the module's name."""
-    return str(layer) if not name or name.startswith("hidden_") else name[-12:]
+    return str(layer) if not name or name.startswith("hidden_") else one_line(name)[-12:]
 
 
 def _bar_style(value: float) -> str:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from gradlab.analyse.live_verdict import LiveVerdict
+from gradlab.base.text import one_line
 from gradlab.report import selections
+from gradlab.report.console import PlainConsole
 from gradlab.report.glyphs import Glyphs, number
 from gradlab.report.selections import Array
 from gradlab.report.terminal import verdict_line, verdict_text
@@ -39,12 +40,12 @@ class Progress:
 
     def __init__(
         self,
-        console: Console | None = None,
+        console: PlainConsole | None = None,
         *,
         quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or PlainConsole(stderr=True)
         self.quiet = quiet
         self._glyphs = Glyphs.of(self.console)
         self._clock = clock
@@ -159,7 +160,7 @@ class Progress:
             self._live = None
 
     def _name(self, cell: Any) -> str:
-        return self._names.get(str(cell.id), str(cell.id))
+        return one_line(self._names.get(str(cell.id), str(cell.id)))
 
     def _print(self, line: Text) -> None:
         if not self.quiet:
@@ -224,7 +225,10 @@ class Progress:
         rows = min(LIVE_LAYERS, max(self.console.height - 5, 4))
         scale = selections.decades(median)
         lines = []
-        names = self._layers or [*map(str, range(1, len(median))), "output"]
+        names = [one_line(name) for name in self._layers or ()] or [
+            *map(str, range(1, len(median))),
+            "output",
+        ]
         room = min(max(6, *(len(name) for name in names)), max(width // 2, 6))
         for i in reversed(selections.shown_layers(len(median), rows)):
             name = names[i] if len(names[i]) <= room else f"...{names[i][3 - room :]}"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab import sensors
+from gradlab.base.text import one_line
 from gradlab.report.quantities import GRADIENTS, LOSSES
 from gradlab.tables import score
 from gradlab.tables.cell import CELL
@@ -77,6 +78,26 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
         name: getattr(frames, name, None) for name in ("layers", "steps", "summary", *sensors.optional())
     }
     return {name: frame for name, frame in every.items() if frame is not None}
+
+
+def as_labels(frames: Frames) -> Tables:
+    """The tables with their texts as figures write them, letter by letter: matplotlib reads what stands between two
+    dollar signs as a formula, and hidden characters break lines."""
+    return Tables(**{name: _with_labels(frame) for name, frame in tables_of(frames).items()})
+
+
+def _with_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    changed = {}
+    for name in frame.columns:
+        if not is_number(frame, name):
+            texts = {text: _label(text) for text in frame[name].unique() if isinstance(text, str)}
+            if any(label != text for text, label in texts.items()):
+                changed[name] = frame[name].map(lambda value, texts=texts: texts.get(value, value))
+    return frame.assign(**changed).rename(columns=_label)
+
+
+def _label(text: str) -> str:
+    return one_line(text).replace("$", r"\$")
 
 
 def optional_table(frames: Frames, name: str) -> pd.DataFrame | None:

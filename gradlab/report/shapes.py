@@ -8,8 +8,6 @@ import numpy as np
 
 from gradlab import activations
 from gradlab.activations import Activation
-from gradlab.base.errors import GradlabError
-from gradlab.base.grammar import parse_item
 from gradlab.report.selections import Array
 
 
@@ -20,13 +18,8 @@ def known(names: Sequence[str]) -> list[Activation]:
     """
     found = []
     for name in dict.fromkeys(names):
-        try:
-            if parse_item(name, "activation").attribute is not None:
-                continue
-            activation = activations.get(name, "activation")
-        except GradlabError:
-            continue
-        if activation.elementwise:
+        activation = activations.registered(name)
+        if activation is not None and activation.elementwise:
             found.append(activation)
     return found
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from gradlab.analyse.origin import is_users
 from gradlab.analyse.verdicts import WORDS
+from gradlab.config.files import trust_flag
 from gradlab.report import selections
 from gradlab.report.figures import leading
 from gradlab.report.glyphs import Glyphs, number, power_of_ten
@@ -120,13 +121,16 @@ def next_command(outcome: Shown) -> str:
     configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
     one = len(outcome.summary) == 1
     if not len(outcome.layers) and configured:
-        return f"gradlab {'run' if one else 'compare'} --config {quote(short_path(configured))} --record log"
+        command = f"gradlab {'run' if one else 'compare'} --config {quote(short_path(configured))}"
+        return f"{command}{trust_flag(configured)} --record log"
     if not any(Path(file).name == "report.html" for file in outcome.files):
         return f"gradlab report {quote(short_path(outcome.out))}"
     if one and not is_users({"init": outcome.summary.iloc[0]["init"]}):
         row = outcome.summary.iloc[0]
         names = dict.fromkeys((str(row["activation"]), "relu", "selu"))
-        same = f"--config {quote(short_path(configured))}" if configured else f"--depth {row['depth']}"
+        same = f"--depth {row['depth']}"
+        if configured:
+            same = f"--config {quote(short_path(configured))}{trust_flag(configured)}"
         return f"gradlab compare {same} --activation {quote(','.join(names))}"
     return f"gradlab diagnose {quote(short_path(outcome.out))}"
 
@@ -303,7 +307,10 @@ def _line(console: Console, glyphs: Glyphs, text: str, style: str = "") -> None:
 
 def short_path(path: Path) -> str:
     """The path from the working directory where it lies below it."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed, and the path holds without it
+        return str(path)
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 

@@ -24,6 +24,7 @@ from gradlab.base import atomic
 from gradlab.base.errors import GradlabError, Problem, UserError
 from gradlab.base.identity import digest_of_file
 from gradlab.base.lock import Held, Lock
+from gradlab.base.places import resolved, working_directory
 from gradlab.base.user_file import read_text
 from gradlab.config.plan import Plan, Stack
 from gradlab.config.sections import Recording, Run
@@ -78,7 +79,7 @@ class ResultsFolder:
         self.claim = claim
         # `.` has no name to put a folder beside, and a link would itself be moved
         nameless = claim.out.name in ("", "..")
-        self.path = claim.out.resolve() if nameless or claim.out.is_symlink() else claim.out
+        self.path = resolved(claim.out) if nameless or claim.out.is_symlink() else claim.out
         self._tell = message
         self._told: set[str] = set()
         self._building = self.path  # where files go: the folder, or beside it while --force builds
@@ -105,8 +106,8 @@ class ResultsFolder:
             what += ", so --force does not replace it" if self.claim.run.force else ""
             raise self._refused(what, "an empty or new folder")
         if self.claim.run.force:
-            here = Path.cwd()
-            if self.path.resolve() in (here, *here.parents):
+            here = working_directory()
+            if resolved(self.path) in (here, *here.parents):
                 raise self._refused("--force cannot replace the working directory", "another folder")
             return "new"
         if found is None:
@@ -284,7 +285,7 @@ class ResultsFolder:
             dict(found["timings"])
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             self._message(f"{path} is torn: the tables are written again")
             return False
         if (
@@ -295,8 +296,8 @@ class ResultsFolder:
             return False
         for name, expected in hashes.items():
             try:
-                changed = digest_of_file(self.path / name) != expected
-            except OSError:
+                changed = Path(name).name != name or digest_of_file(self.path / name) != expected
+            except (OSError, ValueError):  # a name with a NUL is none
                 changed = True
             if changed:
                 self._message(f"{self.path / name} is not as gradlab left it: the tables are written again")

@@ -113,11 +113,13 @@ class Results:
 
     @property
     def chance(self) -> dict[str, float]:
-        """Each cell's accuracy of always guessing the commonest class, as far as the manifest says."""
-        try:
-            return {str(cell): float(level) for cell, level in self.manifest.get("chance", {}).items()}
-        except (TypeError, ValueError):
-            return {}
+        """Each cell's accuracy of always guessing the commonest class, as far as the manifest says a share."""
+        found = self.manifest.get("chance", {})
+        return {
+            cell: float(level)
+            for cell, level in found.items()
+            if isinstance(level, int | float) and 0 <= level <= 1
+        }
 
 
 def read_folder(folder: Path) -> Results:

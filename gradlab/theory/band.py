@@ -48,6 +48,7 @@ FIRST_ORDER = (
     1.0  # where a relative variance reaches this, units die or explode one by one: no statement is made
 )
 SMALLEST_DEVIATION = 1e-70  # its fourth power is still a normal number; the ratios below it are constant
+LARGEST_DEVIATION = 1e70  # and here it is a number still
 
 Reference = Literal["top", "output"]
 
@@ -140,7 +141,7 @@ def _shift(prediction: Prediction, noise: _Noise, units: Array, last: int) -> Ar
     result = np.zeros_like(noise.delta)
     aligned = np.ones(len(result))
     total = np.zeros(len(result))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slope_sq = prediction.slope_sq_samples
         chi = prediction.sigma_w[1:] ** 2 * slope_sq
         for layer in range(depth - 1, -1, -1):
@@ -166,9 +167,10 @@ def _lost(noise: _Noise, last: int) -> np.ndarray[tuple[int, int], np.dtype[np.b
 
 def _noise(prediction: Prediction, units: Array) -> _Noise:
     kappa, square, overlap, slope, growth = _ratios(prediction)
-    weights = prediction.sigma_w[1:] ** 2 * prediction.h_sq_samples
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(prediction.sigma_b[1:] == 0, 1.0, weights / (weights + prediction.sigma_b[1:] ** 2))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        weights = prediction.sigma_w[1:] ** 2 * prediction.h_sq_samples
+        alone = (prediction.sigma_b[1:] == 0) | np.isinf(weights)
+        share = np.where(alone, 1.0, weights / (weights + prediction.sigma_b[1:] ** 2))
     signal = (square - 1) / units
     carried = np.zeros_like(share)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -199,7 +201,7 @@ def _ratios(prediction: Prediction) -> tuple[Array, ...]:
     value, _ = gaussian_mean(
         integrand,
         mean,
-        np.maximum(np.sqrt(q), SMALLEST_DEVIATION),
+        np.clip(np.sqrt(q), SMALLEST_DEVIATION, LARGEST_DEVIATION),
         kinks=found.kinks,
         kinks_known=found.kinks_known,
         tolerance=1e-9,

@@ -42,7 +42,7 @@ def elementwise(
     activation: Activation | str, where: str = "activation"
 ) -> tuple[Activation, Callable[[Array], Array], Callable[[Array], Array]]:
     """The activation with its phi and phi'. Raises ConfigError for an unknown name and for softmax."""
-    found = activations.get(activation, where) if isinstance(activation, str) else activation
+    found = activations.get(activation, where, own=True) if isinstance(activation, str) else activation
     if found.phi is None or found.slope is None:
         raise ConfigError(
             Problem(

@@ -17,6 +17,8 @@ from gradlab.activations.spec import Array
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.theory.moments import elementwise, moments
 
+LARGEST_Q = 1e300
+"""Beyond this variance phi is on its asymptotes: E[phi^2] grows as q does, and E[phi'^2] stays."""
 SETTLED = 1e-15  # a relative change of q below this is rounding: the layers above repeat this one
 
 
@@ -89,15 +91,22 @@ def predict(
     q = np.empty((inputs.size, depth))
     phi_sq, slope_sq = np.empty_like(q), np.empty_like(q)
     variance = weights[0] ** 2 * inputs + biases[0] ** 2
-    for layer in range(depth):
-        q[:, layer] = variance
-        same = layer > 0 and all(a[layer] == a[layer - 1] for a in (weights, biases, means))
-        if same and np.all(np.abs(variance - q[:, layer - 1]) <= SETTLED * variance):
-            phi_sq[:, layer], slope_sq[:, layer] = phi_sq[:, layer - 1], slope_sq[:, layer - 1]
-        else:
-            here = moments(found, variance, mean=means[layer])
-            phi_sq[:, layer], slope_sq[:, layer] = here.phi_sq, here.slope_sq
-        variance = weights[layer + 1] ** 2 * phi_sq[:, layer] + biases[layer + 1] ** 2
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a signal that grows leaves float64: q is infinite then
+        for layer in range(depth):
+            q[:, layer] = variance
+            same = layer > 0 and all(a[layer] == a[layer - 1] for a in (weights, biases, means))
+            if same and np.all(np.abs(variance - q[:, layer - 1]) <= SETTLED * variance):
+                phi_sq[:, layer], slope_sq[:, layer] = phi_sq[:, layer - 1], slope_sq[:, layer - 1]
+            else:
+                within = np.minimum(variance, LARGEST_Q)
+                here = moments(found, within, mean=means[layer])
+                phi_sq[:, layer], slope_sq[:, layer] = (
+                    here.phi_sq * np.where(variance > within, variance / within, 1.0),
+                    here.slope_sq,
+                )
+            variance = weights[layer + 1] ** 2 * phi_sq[:, layer] + biases[layer + 1] ** 2
     widths = np.ones(depth) if fans is None else np.array([fan_out / fan_in for fan_in, fan_out in fans[1:]])
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         # in logarithms: 10^-400 is out of float64's reach, the ratio of two such numbers is not

@@ -120,7 +120,7 @@ def test_canonical_text_drops_what_is_the_default() -> None:
 )
 def test_a_wrong_item_names_the_place_and_what_is_allowed(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        activations.get(text, "--activation")
+        activations.get(text, "--activation", own=True)
     assert says in str(caught.value)
     assert "--activation" in str(caught.value)
 
@@ -139,7 +139,7 @@ def test_an_activation_that_fails_later_is_the_users_mistake(tmp_path, monkeypat
         ("leaves", "SystemExit: 3"),
     ]:
         with pytest.raises(ConfigError, match=says) as caught:
-            activations.get(f"late_acts:{name}", "--activation")
+            activations.get(f"late_acts:{name}", "--activation", own=True)
         assert caught.value.problems[0].where == "--activation"
 
 
@@ -154,7 +154,7 @@ def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[
         "def normed(x):\n    return x / x.norm(dim=-1, keepdim=True)\n"
     )
     monkeypatch.chdir(tmp_path)
-    snake = activations.get("own_acts:snake:a=0.5")
+    snake = activations.get("own_acts:snake:a=0.5", own=True)
     z = np.linspace(-2, 2, 9)
     assert snake.phi is not None and snake.slope is not None
     np.testing.assert_allclose(snake.phi(z), z + np.sin(0.5 * z) ** 2 / 0.5, rtol=1e-14)
@@ -162,14 +162,14 @@ def test_a_users_own_activation(tmp_path, monkeypatch) -> None:  # type: ignore[
     assert "def snake" in snake.source
 
     before = torch.random.get_rng_state()
-    scaled = activations.get("own_acts:Scaled")
+    scaled = activations.get("own_acts:Scaled", own=True)
     module = build_module(scaled, 2, 3, (5, 6))
     assert torch.equal(before, torch.random.get_rng_state())
     assert len({p.item() for p in module.parameters()}) == 2, (
         "one instance, with its own draw, for each replica"
     )
 
-    normed = activations.get("own_acts:normed")
+    normed = activations.get("own_acts:normed", own=True)
     assert not normed.elementwise
     z3 = torch.randn(2, 4, 3)
     torch.testing.assert_close(build_module(normed, 2, 3, (0, 1))(z3), z3 / z3.norm(dim=-1, keepdim=True))

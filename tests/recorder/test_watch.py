@@ -263,7 +263,7 @@ def test_the_results_are_read_by_the_other_commands(here) -> None:  # type: igno
         (["own_models:not_a_model"], "gave int"),
         (["own_models:quits"], "SystemExit: 7"),
         (["own_models:speechless"], "Speechless: its text cannot be made"),
-        (["own_models:on_meta"], "failed to go to cpu"),
+        (["own_models:on_meta"], "on the meta device"),
         (["own_models:one_layer"], "has one layer with parameters"),
         (
             ["own_models:instance", "--batches", "own_models:batches", "--data", "iris"],

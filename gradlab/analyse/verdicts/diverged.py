@@ -15,7 +15,7 @@ from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.gradient import absent
 from gradlab.analyse.known_parts import usual_rate
-from gradlab.analyse.remedy import Remedy, clip, tidy
+from gradlab.analyse.remedy import ROOM, Remedy, calm, clip, tidy
 from gradlab.analyse.updates import other_rate
 from gradlab.analyse.verdict import BAD, Phase, Verdict
 from gradlab.config.sections import Network, Training
@@ -111,6 +111,12 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
         {"training.optimizer": "adam", "training.lr": usual_rate("adam")},
         "Adam's steps do not grow with the gradient",
         "Kingma and Ba 2015",
+    )
+    yield Remedy(
+        {"network.init": "auto", **calm(network, training)},
+        "weights of this variance keep signal and delta within the number format",
+        "Glorot and Bengio 2010; He et al. 2015",
+        ROOM,
     )
 
 

@@ -190,14 +190,19 @@ def with_cure(setting: Setting, cure: Cure, batches: bool) -> Setting:
         raise ConfigError(Problem(cure.do, f"{cure.to} is out of range")) from None
 
 
+def named_in(results: Results, config: Config) -> list[str]:
+    """The code that the tables of `watch` name: the model, and its batches where they were the user's own."""
+    row = results.summary.iloc[0]
+    return [str(row["activation"]), *([str(row["dataset"])] if row["dataset"] != config.data.name else [])]
+
+
 def plan_again(results: Results, config: Config) -> Planned:
     """The training that a results folder of `watch` holds, from its configuration. Imports the model.
 
     Raises UserError where it cannot be imported, or is another by now.
     """
     row = results.summary.iloc[0]
-    model, source = str(row["activation"]), str(row["dataset"])
-    batches = "" if source == config.data.name else source
+    model, batches = [*named_in(results, config), ""][:2]
     done = prepared.in_order(results.manifest.get("prepared", []))
     places = (f"{results.path}: the model", f"{results.path}: the batches")
     planned = plan(model, Request(base=config, grid={}, provenance={}), batches, done, places)

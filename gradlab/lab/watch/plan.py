@@ -11,6 +11,7 @@ import torch
 from gradlab import data
 from gradlab.base.errors import Problem, UserError, attempt
 from gradlab.base.identity import identity_of
+from gradlab.base.places import working_directory
 from gradlab.config import Request
 from gradlab.config.bound import bind_recording, bind_training
 from gradlab.config.plan import RECIPE, device_of
@@ -42,7 +43,7 @@ class Planned:
     @property
     def usual_out(self) -> Path:
         """Where the results go, where the request does not say."""
-        return Path.cwd() / "results" / f"watch-{self.model.rpartition(':')[2].lower()}-{self.id}"
+        return working_directory() / "results" / f"watch-{self.model.rpartition(':')[2].lower()}-{self.id}"
 
 
 def plan(

@@ -36,7 +36,7 @@ def make_model(model: Own, sizes: dict[str, int], where: str = "MODEL") -> nn.Mo
     """
     with users_code(where, f"{model.text} failed"):
         if isinstance(model.attribute, nn.Module):
-            return copy.deepcopy(model.attribute)
+            return _with_weights(copy.deepcopy(model.attribute), model, where)
         parameters = inspect.signature(model.attribute).parameters
         asked = parameters.get("classes")
         if sizes and "classes" not in sizes and asked and asked.default is inspect.Parameter.empty:
@@ -49,6 +49,14 @@ def make_model(model: Own, sizes: dict[str, int], where: str = "MODEL") -> nn.Mo
         raise ConfigError(
             Problem(where, f"{model.text} gave {type(made).__name__}", "a torch.nn.Module, or what makes one")
         )
+    return _with_weights(made, model, where)
+
+
+def _with_weights(made: nn.Module, model: Own, where: str) -> nn.Module:
+    """The model; raises ConfigError where its parameters have no numbers."""
+    if empty := [name for name, parameter in made.named_parameters() if parameter.is_meta]:
+        message = f"{model.text} gave parameters without numbers, on the meta device: {', '.join(empty[:3])}"
+        raise ConfigError(Problem(where, message, "a model with weights", "its to_empty and an initialiser"))
     return made
 
 
@@ -85,6 +93,9 @@ def one_pass(source: Own, seed: int, where: str = "--batches") -> Iterator[Batch
         if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Tensor):
             what = f"{source.text} gave {type(batch).__name__}"
             raise ConfigError(Problem(where, what, "pairs (inputs, targets), the targets a tensor"))
+        if any(tensor.is_meta for tensor in batch if isinstance(tensor, Tensor)):
+            message = f"{source.text} gave tensors on the meta device, which hold no numbers"
+            raise ConfigError(Problem(where, message, "tensors with numbers"))
         yield batch[0], batch[1]
 
 

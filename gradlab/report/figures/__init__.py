@@ -59,7 +59,7 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
         raise ConfigError(unknown("cell", "cell", cell, cells))
     for each in chosen:
         data = selections.of_cell(result, cell or cells[0]) if each.of == "cell" else result
-        figure = each.draw(data)
+        figure = each.draw(selections.as_labels(data))
         if figure is not None:
             return figure
     names = " or ".join(repr(each.name) for each in chosen)
@@ -72,6 +72,7 @@ def save_all(result: Frames, folder: Path, formats: Sequence[str]) -> list[Path]
     Up to MOST_WITH_EVERY_FIGURE cells get each figure of a cell, more get the leading ones alone; with more than
     MOST_CELLS, the best and the worst of them.
     """
+    result = selections.as_labels(result)
     one = len(result.summary) == 1
     cells = selections.best_and_worst(result.summary, MOST_CELLS)
     names = selections.labels(result.summary)
