@@ -14,13 +14,15 @@ from gradlab.analyse.facts import Bools, Facts
 class Fault(NamedTuple):
     """record: index of the record from which it shows; layer: index of the hidden layer, L for the readout, or None;
     reference: index of the record that its evidence is taken from; harmless: it shows and does no harm, so that it is
-    told of a healthy net and is no finding."""
+    told of a healthy net and is no finding; where: the recurrent layer in whose steps it shows, ""
+    for a fault of layers"""
 
     record: int
     layer: int | None
     at_birth: bool
     reference: int
     harmless: bool = False
+    where: str = ""
 
 
 def lasting(
@@ -42,6 +44,13 @@ def lasting(
             fault = spared._replace(harmless=True)
         found.append(fault)
     return found
+
+
+def over_records(holds: Bools, counts: Bools, *, ends_itself: bool) -> Fault | None:
+    """The fault of one seed whose symptom, [T], holds at the end of the records that count, or at birth; where
+    `ends_itself`, at any of them."""
+    layer = np.full(len(holds), -1)
+    return _lasting(holds, holds, layer, counts, False if ends_itself else None, ends_itself)
 
 
 def any_layer(holds: Bools) -> Bools:

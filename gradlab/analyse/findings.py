@@ -33,6 +33,7 @@ class Finding:
     layer:    number of the first layer at which it shows in that seed, `name` its name; None where it has no layer
     evidence: the reason in words and numbers
     severity: what it does to the net: "stops learning", "slows learning", "stands out"; "" where nobody says
+    where:    the recurrent layer in whose steps it shows; "" for a fault of layers
     """
 
     verdict: str
@@ -46,6 +47,7 @@ class Finding:
     evidence: str
     rule: str = ""
     severity: str = ""
+    where: str = ""
 
     @property
     def place(self) -> str:
@@ -55,6 +57,8 @@ class Finding:
         when = (
             "at birth" if self.at_birth else "at the end" if self.step is None else f"from step {self.step}"
         )
+        if self.where:
+            return f"{when}, through time in {self.where}"
         return when if self.layer is None else f"{when}, from layer {self.layer} ({self.name})"
 
 

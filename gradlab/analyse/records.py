@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analyse.in_time import InTime
 from gradlab.tables.steps import STEPS_OF_ANY_MODEL
 
 Array = NDArray[np.float64]
@@ -35,6 +36,7 @@ class Records:
     words:  column of steps.csv -> its text
     parameters: of every row with parameters, also those that are no layer [S, T, R]: columns of layers.csv, and
             `trains` as places in TRAINS; owners: [R], their names
+    in_time: the recurrent layers by name, step by step in time
     """
 
     cell: Mapping[str, object]
@@ -53,6 +55,7 @@ class Records:
     words: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Array] = field(default_factory=dict)
     owners: tuple[str, ...] = ()
+    in_time: Mapping[str, InTime] = field(default_factory=dict)
 
     def first(self, column: str) -> Array:
         """[S, L]: the column at each seed's first record."""

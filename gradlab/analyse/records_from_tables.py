@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlab.analyse.in_time import in_time
 from gradlab.analyse.records import OF_PARAMETERS, SEVERAL, STEP_COLUMNS, Array, Ints, Records
 from gradlab.base.errors import DataError, Problem
 from gradlab.tables.cell import CELL
 from gradlab.tables.layers import LAYERS_FULL, TRAINS
 from gradlab.tables.spec import names
 from gradlab.tables.steps import STEPS_OF_ANY_MODEL
+from gradlab.tables.time import TIME
 
 LAYER_COLUMNS = frozenset(LAYERS_FULL.every)
 WORDS = frozenset(name for name, kind in STEPS_OF_ANY_MODEL.kinds.items() if kind == "str")
@@ -39,19 +42,22 @@ def cell_columns_of(frame: pd.DataFrame) -> list[str]:
 
 
 def split_cells(
-    layers: pd.DataFrame, steps: pd.DataFrame | None = None, cell_columns: Sequence[str] | None = None
+    layers: pd.DataFrame,
+    steps: pd.DataFrame | None = None,
+    cell_columns: Sequence[str] | None = None,
+    time: pd.DataFrame | None = None,
 ) -> list[Records]:
     """One `Records` per cell, in the order in which the cells first appear in `layers`.
 
-    layers, steps: tables as in layers.csv and steps.csv. cell_columns: what identifies a cell; by default every
-    column left of `seed`. A layer that never has a delta_rms, though nothing in it is not finite, is left out: it has
-    parameters and no output of its own.
+    layers, steps, time: tables as in layers.csv, steps.csv and time.csv. cell_columns: what identifies a cell; by
+    default every column left of `seed`. A layer that never has a delta_rms, though nothing in it is not finite, is left
+    out: it has parameters and no output of its own.
     Raises DataError for an empty table, a missing column, a column that is not numeric, seeds, steps and layers that
     are no whole numbers, several rows for the same seed, step and layer, a cell of which nothing was measured, and a
     `steps` table without the columns that tell the cells apart.
     """
-    for name, frame in (("layers", layers), ("steps", steps)):
-        if not (isinstance(frame, pd.DataFrame) or (frame is None and name == "steps")):
+    for name, frame in (("layers", layers), ("steps", steps), ("time", time)):
+        if not (isinstance(frame, pd.DataFrame) or (frame is None and name != "layers")):
             hint = "gradlab diagnose reads files and folders"
             raise DataError(Problem(name, f"it is a {type(frame).__name__}", "a pandas DataFrame", hint))
     columns = list(cell_columns) if cell_columns is not None else cell_columns_of(layers)
@@ -65,7 +71,17 @@ def split_cells(
     for place, (rows, own) in enumerate(parts):
         cell = {column: values[place] for column, values in first.items()}
         found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
-    return found
+    return found if time is None or not len(time) else [_with_time(records, time) for records in found]
+
+
+def _with_time(records: Records, time: pd.DataFrame) -> Records:
+    """The records of a cell with what its recurrent layers do in time. Raises DataError for a table without the columns
+    that this needs."""
+    if missing := [name for name in TIME.every if name not in time.columns]:
+        raise DataError([Problem("time", f"no column {name!r}") for name in missing])
+    if "cell" in time.columns and "cell" in records.cell:
+        time = time[time["cell"] == records.cell["cell"]]
+    return replace(records, in_time=in_time(time, records.seeds, records.steps))
 
 
 def frames_of_cells(

@@ -14,6 +14,7 @@ from gradlab.base.errors import DataError, Problem, nearest
 from gradlab.store.results import Results, read_layers
 from gradlab.tables.steps import STEPS
 from gradlab.tables.summary import SUMMARY
+from gradlab.tables.time import TIME
 
 
 def read_saved(path: Path) -> Results:
@@ -30,7 +31,7 @@ def read_saved(path: Path) -> Results:
 def diagnose_saved(saved: Results, ruleset: str = "gradlab") -> list[Diagnosis]:
     """`diagnose` on saved tables; a problem with them names the file. Raises DataError and ConfigError."""
     try:
-        return diagnose(saved.layers, saved.steps, ruleset, saved.chance)
+        return diagnose(saved.layers, saved.steps, ruleset, saved.chance, time=saved.table(TIME.name))
     except DataError as error:
         raise DataError([_located(problem, saved.sources) for problem in error.problems]) from None
 

@@ -150,4 +150,5 @@ def _finding(facts: Facts, name: str, of_seeds: Sequence[Fault | None]) -> Findi
         name=called,
         evidence=describe(facts, verdict, [*agreeing], faults),
         severity=verdict.severity or "",
+        where=first.where,
     )

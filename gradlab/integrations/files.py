@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from gradlab.base.errors import ConfigError, Problem, UserError
 from gradlab.base.user_file import open_file
 from gradlab.recorder.recorder import Recorder
-from gradlab.recorder.saving import save
+from gradlab.recorder.saving import RecordTables, save
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.steps import STEPS
 from gradlab.tables.table import Table, join, write_csv
+from gradlab.tables.time import TIME
 
 KEY = "step"
 
@@ -35,12 +36,13 @@ class RecordFiles:
     def __init__(self, out: str | Path, recorder: Recorder) -> None:
         self.path = Path(out)
         self.is_file = self.path.suffix == ".csv"
-        self._layers = self._steps = None
+        self._layers = self._steps = self._time = None
         if (first := recorder.next_step) > 0:
             layers = self.path if self.is_file else self.path / f"{LAYERS.name}.csv"
             self._layers = _before(first, layers, recorder.table())
             if not self.is_file:
                 self._steps = _before(first, self.path / f"{STEPS.name}.csv", recorder.steps_table())
+                self._time = _before(first, self.path / f"{TIME.name}.csv", recorder.time_table())
 
     def write(self, recorder: Recorder) -> None:
         """Raises OSError or GradlabError. Without a record nothing is written. Where the folder holds another model's
@@ -53,21 +55,22 @@ class RecordFiles:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_csv(self.path, layers)
             return
-        steps = _joined(self._steps, recorder.steps_table())
+        steps, time = _joined(self._steps, recorder.steps_table()), _joined(self._time, recorder.time_table())
+        tables = RecordTables(layers, steps, time)
         try:
-            _save(self.path, recorder, layers, steps)
+            _save(self.path, recorder, tables)
         except UserError as error:
             names = (self.path.with_name(f"{self.path.name}-{number}") for number in count(2))
             free = next(path for path in names if not path.exists())
-            _save(free, recorder, layers, steps)
+            _save(free, recorder, tables)
             warn(f"gradlab has written its records to {free}: {error}", stacklevel=2)
 
 
-def _save(path: Path, recorder: Recorder, layers: Table, steps: Table) -> None:
+def _save(path: Path, recorder: Recorder, tables: RecordTables) -> None:
     device = next(recorder.model.parameters()).device.type
     timings = {"seconds": recorder.seconds, "recording_overhead": 1 + recorder.overhead}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save(path, layers, steps, type(recorder.model).__qualname__, device, timings, force=False)
+    save(path, tables, type(recorder.model).__qualname__, device, timings, force=False)
 
 
 def _before(first_step: int, path: Path, table: Table) -> Table | None:

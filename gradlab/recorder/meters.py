@@ -228,11 +228,11 @@ class BatchMeter:
         taken = [(p, call.numbers) for p, call in parts if call.numbers.delta_norm is not None]
         if taken:
             norms = [numbers.delta_norm for _, numbers in taken if numbers.delta_norm is not None]
-            samples = [self._samples(forward, whole) for forward, _ in taken]
+            samples = [self.samples(forward, whole) for forward, _ in taken]
             entries = sum(numbers.delta_entries for _, numbers in taken)
             record.put((key,), mt.delta_of_passes(norms, samples, entries, scale))
 
-    def _samples(self, forward: ForwardPass, whole: int) -> float:
+    def samples(self, forward: ForwardPass, whole: int) -> float:
         """What turns autograd's gradient of the loss into one sample's own."""
         if self.reduction == "mean":
             return (whole if forward.replica else forward.batch or 1) * self.accumulation

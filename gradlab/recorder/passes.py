@@ -12,6 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
+from gradlab.recorder.recurrent import RecurrentCall
 from gradlab.sensors.metrics import Found
 
 
@@ -74,6 +75,7 @@ class ForwardPass:
     parameters: the model's, as they are in this pass: `torch.func.functional_call` puts others in their place
     tasks:   backward passes by their numbers: whether they bring gradients to the parameters
     backward: whether one that does went through
+    recurrent: the calls of each recurrent module, by its path
     replica: a copy that data parallelism made, which sees a part of the batch
     made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
              it, are still that call's. The weak reference keeps the memory's address from being given out again
@@ -86,6 +88,7 @@ class ForwardPass:
     backward: bool = False
     calls: dict[Key, Call] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    recurrent: dict[str, list[RecurrentCall]] = field(default_factory=dict)
     tasks: dict[int, bool | None] = field(default_factory=dict)
     made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
     latest: Call | None = None

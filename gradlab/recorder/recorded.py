@@ -12,6 +12,7 @@ from gradlab.recorder.ledger import Ledger
 from gradlab.recorder.steps import StepLedger
 from gradlab.recorder.task import Task
 from gradlab.recorder.text import report
+from gradlab.recorder.through_time import ThroughTime
 from gradlab.tables.table import write_csv
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Recorded:
     _ledger: Ledger
     _run: StepLedger
     _task: Task
+    _time: ThroughTime
     _told: set[str]
 
     @property
@@ -47,6 +49,11 @@ class Recorded:
         """The records so far as rows of `steps.csv`, with the columns of any model."""
         self._settle()
         return self._run.table()
+
+    def time_table(self) -> Table:
+        """What the gradient does in each step of the recurrent layers: rows of `time.csv`, none without such layers."""
+        self._ledger.flush()
+        return self._time.table(self._ledger.order)
 
     @property
     def verdicts(self) -> tuple[str, ...]:
@@ -67,12 +74,13 @@ class Recorded:
         The same model's older records in that folder are replaced. Raises UserError where it holds something else
         (force replaces other results), GradlabError where it cannot be written, DataError while nothing is recorded.
         """
-        from gradlab.recorder.saving import save
+        from gradlab.recorder.saving import RecordTables, save
 
         devices = {parameter.device.type for parameter in self.model.parameters()}
         timings = {"seconds": self.seconds, "recording_overhead": 1 + self.overhead}
         model = type(self.model).__qualname__
-        return save(folder, self.table(), self.steps_table(), model, min(devices), timings, force)
+        tables = RecordTables(self.table(), self.steps_table(), self.time_table())
+        return save(folder, tables, model, min(devices), timings, force)
 
     def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
         """The verdict on the rows so far. The layer that is executed last counts as the readout.
@@ -85,7 +93,8 @@ class Recorded:
         if len(frame):
             hidden = int(frame["layer"].max()) - 1
             frame.insert(0, "depth", max(hidden, 1))
-        return diagnose(frame, self.steps_table().frame(), ruleset=ruleset, cell_columns=())[0]
+        steps, time = self.steps_table().frame(), self.time_table().frame()
+        return diagnose(frame, steps, ruleset=ruleset, cell_columns=(), time=time)[0]
 
     def report(self) -> str:
         """The verdict with its evidence, and the first and last record layer by layer, as text."""

@@ -41,6 +41,7 @@ from gradlab.recorder.steps import StepLedger
 from gradlab.recorder.tap import Tap
 from gradlab.recorder.taps import Taps
 from gradlab.recorder.task import Criterion, Facts, Task
+from gradlab.recorder.through_time import ThroughTime
 from gradlab.recorder.turns import Turns
 from gradlab.recorder.units import call, every_module, fans, own_parameters
 from gradlab.sensors import own_columns
@@ -146,6 +147,7 @@ class Recorder(Recorded):
         self._meter = BatchMeter(stacked, loss_reduction, accumulation)
         self._probe_meter = ProbeMeter(stacked, batch_dim, columns)
         self._ledger, self._run = Ledger(seeds, columns), StepLedger(seeds)
+        self._time = ThroughTime(seeds)
         self._facts: Facts = {}  # of the record that is being taken
         self._turns, self._updated = Turns(), set[int]()
         self._gradients: dict[int, int] = {}  # versions of the gradients as they were left at the step before
@@ -178,6 +180,7 @@ class Recorder(Recorded):
             self._settle()
         finally:
             self._meter.release()
+            self._time.release()
             self._taps.detach()
             self._eager.off()
             self._parameters.forget_update()
@@ -282,7 +285,7 @@ class Recorder(Recorded):
         modules = chosen(every, self._layers, self._metrics, [])
         stacked = isinstance(self.model, StackedMLP)
         self._parameters = ParameterMeter(modules, registered, stacked=stacked, metrics=self._metrics)
-        self._taps = Taps(self.model, every, modules, self._meter, self._batch_dim)
+        self._taps = Taps(self.model, every, modules, self._meter, self._batch_dim, self._time)
         self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
         self._built = _built(self.model)
 
@@ -327,6 +330,7 @@ class Recorder(Recorded):
                 self._taps.attach()
         if self._hooked:
             self._meter.release()
+            self._time.release()
             self._taps.forget()
             if not any(forward.calls for forward in passes):
                 self._nothing_seen()
@@ -339,6 +343,7 @@ class Recorder(Recorded):
                 )
                 return
             self._meter.commit(passes, record, delta_scale)
+            self._time.commit(passes, self._step, self._meter.samples, delta_scale)
             for forward in passes:
                 applied = {key: made.activation for key, made in forward.calls.items() if made.activation}
                 self._ledger.activations |= applied

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradlab.analyse.origin import OWN_LOOP
+from gradlab.analyse.records import Records
 from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
@@ -22,6 +23,32 @@ from gradlab.tables.layers import LAYERS
 from gradlab.tables.steps import STEPS
 from gradlab.tables.summary import SUMMARY, summary_table
 from gradlab.tables.table import Table, join, of_rows, repeated
+from gradlab.tables.time import TIME
+
+
+class RecordTables(NamedTuple):
+    """What a recorder has of one seed. time: of recurrent layers, without a row where there are none"""
+
+    layers: Table
+    steps: Table
+    time: Table
+
+
+def records_of(tables: Sequence[RecordTables], cell: Mapping[str, Any]) -> Records:
+    """The records of one cell, of one seed after another. Raises DataError where nothing was measured."""
+    layers, steps, time = (table.frame() for table in _of_cell(tables, cell))
+    (records,) = split_cells(layers, steps, [*cell], time)
+    return records
+
+
+def _of_cell(tables: Sequence[RecordTables], cell: Mapping[str, Any]) -> RecordTables:
+    """The seeds' rows below each other, behind the cell's columns."""
+    return RecordTables(
+        *(
+            join([replace(part, columns={**repeated(cell, len(part)), **part.columns}) for part in of_seeds])
+            for of_seeds in zip(*tables, strict=True)
+        )
+    )
 
 
 def cell_columns(
@@ -54,7 +81,7 @@ def size_of(layers: Table) -> dict[str, int]:
 def write(
     folder: ResultsFolder,
     cell: Mapping[str, Any],
-    parts: Sequence[tuple[Table, Table]],
+    parts: Sequence[RecordTables],
     *,
     devices: Collection[str],
     timings: Mapping[str, float],
@@ -65,17 +92,15 @@ def write(
 ) -> None:
     """The tables of one cell, its summary, its configuration where there is one, and last the manifest.
 
-    parts: layers and steps of one seed after another; interrupted: where the user stopped, if so
+    parts: of one seed after another; interrupted: where the user stopped, if so
     prepared: what was done to the model and its batches before, which no configuration says
     Raises GradlabError where it cannot be written, and DataError where nothing was measured.
     """
-    layers, steps = (
-        join([replace(part, columns={**repeated(cell, len(part)), **part.columns}) for part in tables])
-        for tables in zip(*parts, strict=True)
-    )
-    (records,) = split_cells(layers.frame(), steps.frame(), [*cell])
-    summary = summary_table(of_rows([summary_row(records, chance)]))
+    summary = summary_table(of_rows([summary_row(records_of(parts, cell), chance)]))
+    layers, steps, time = _of_cell(parts, cell)
     tables = {LAYERS.name: layers, STEPS.name: steps, SUMMARY.name: summary}
+    if len(time):
+        tables[TIME.name] = time
     written = [file for name, table in tables.items() for file in folder.write(name, [table], "csv")]
     manifest = {
         **provenance(devices),
@@ -96,14 +121,14 @@ def write(
 
 def save(
     path: str | Path,
-    layers: Table,
-    steps: Table,
+    tables: RecordTables,
     model: str,
     device: str,
     timings: Mapping[str, float],
     force: bool,
 ) -> Results:
     """One recorder's records as a results folder. Raises UserError where the folder holds something else."""
+    layers, steps, _ = tables
     words = [text for text in steps.columns["optimizer_used"].tolist() if text]
     rates = steps.columns["learning_rate"]
     known = rates[np.isfinite(rates)]
@@ -120,7 +145,7 @@ def save(
         )
     try:
         folder.prepare()
-        write(folder, columns, [(layers, steps)], devices={device}, timings=timings)
+        write(folder, columns, [tables], devices={device}, timings=timings)
     finally:
         folder.close()
     return read_folder(folder.path)

@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.tap import Meter, Tap
+from gradlab.recorder.through_time import ThroughTime, recurrent
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
 from gradlab.recorder.units import axis_in_view, batch_size, every_module, tensors, unit_axis
 from gradlab.recorder.whole_activations import WholeShapes
@@ -33,6 +34,7 @@ class Taps:
 
     modules:   the modules to watch, by path, so that every activation finds the one it follows
     chosen:    the paths of those that are measured
+    time:      what watches the recurrent ones among these
     no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
@@ -44,8 +46,11 @@ class Taps:
         chosen: Collection[str],
         meter: Meter,
         batch_dim: int,
+        time: ThroughTime,
     ) -> None:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
+        self.time = time
+        self._recurrent = recurrent({name: modules[name] for name in chosen if name in modules})
         self.batch_dim, self.no_grad = batch_dim, False
         self.passes: list[ForwardPass] = []
         self.seconds = 0.0
@@ -73,6 +78,9 @@ class Taps:
             for name, module in self.modules.items():
                 if module is self.root:
                     add(module.register_forward_hook(Tap(self._named(name))))
+            for name, module in self._recurrent.items():
+                if module is self.root:
+                    self._attach_in_time(add, name, module)
             add(self.root.register_forward_hook(Tap(self._leave), always_call=True))
         except BaseException:
             self.detach()
@@ -86,6 +94,9 @@ class Taps:
             if module is self.root or isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 continue
             add(module.register_forward_hook(Tap(self._named(name))))
+        for name, module in self._recurrent.items():
+            if module is not self.root and not isinstance(module, torch.jit.ScriptModule):
+                self._attach_in_time(add, name, module)
         for module in self._every:
             if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
                 add(module.register_forward_pre_hook(Tap(self._before_prelu)))
@@ -93,6 +104,11 @@ class Taps:
             elif module is not self.root and (shape := self._shapes.of(module)) is not None:
                 add(module.register_forward_pre_hook(Tap(partial(self._before_whole, shape))))
                 add(module.register_forward_hook(Tap(self._after_whole)))
+
+    def _attach_in_time(self, add: Callable[[RemovableHandle], None], name: str, module: nn.Module) -> None:
+        """Behind the hook that makes the call known."""
+        add(module.register_forward_pre_hook(Tap(self._before_recurrent)))
+        add(module.register_forward_hook(Tap(partial(self._after_recurrent, name)), with_kwargs=True))
 
     def _detach(self) -> None:
         for handle in self._inner:
@@ -265,6 +281,20 @@ class Taps:
                 if forward.counts[name] == 1:  # with several calls nobody can tell which one this is
                     self.meter.recomputed(forward, forward.calls[name, 1], outputs)
                 return
+
+    def _before_recurrent(self, module: nn.Module, args: Any) -> None:
+        if not (self.no_grad or _elsewhere() or _in_backward()):
+            self.time.before(module)
+
+    def _after_recurrent(self, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self.no_grad or _elsewhere() or _in_backward():
+            return
+        started = perf_counter()
+        forward = self._current()
+        if forward is not None and name in forward.counts:
+            with torch._C.DisableTorchFunction():
+                self.time.call(forward, name, module, args, kwargs, output)
+        self.seconds += perf_counter() - started
 
     # -- activations -----------------------------------------------------------------------------------------
 

@@ -74,9 +74,7 @@ def of_cell(frames: Frames, cell: str) -> Tables:
 
 def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     """Every table there is, by name."""
-    every = {
-        name: getattr(frames, name, None) for name in ("layers", "steps", "summary", *sensors.optional())
-    }
+    every = {name: getattr(frames, name, None) for name in ("layers", "steps", "summary", *sensors.beside())}
     return {name: frame for name, frame in every.items() if frame is not None}
 
 

@@ -15,6 +15,7 @@ from gradlab.tables.layers import layer_table
 from gradlab.tables.spec import TableSpec
 from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
 from gradlab.tables.summary import FAILURES, SUMMARY
+from gradlab.tables.time import TIME
 
 if TYPE_CHECKING:
     from gradlab.sensors.sensor import Sensor
@@ -31,9 +32,21 @@ def optional() -> dict[str, type[Sensor]]:
     return found
 
 
+def beside() -> tuple[str, ...]:
+    """The names of the tables that results may have beside layers, steps and summary."""
+    return (TIME.name, *optional())
+
+
 def tables(metrics: str = "full") -> dict[str, TableSpec]:
     """Every table there is, by name; layers.csv with the columns of `--metrics`, and unless these are `standard`
     steps.csv with those of a user's own model."""
     steps = STEPS if metrics == "standard" else STEPS_OF_ANY_MODEL
-    every = (layer_table(metrics), steps, SUMMARY, *(each.table for each in optional().values()), FAILURES)
+    every = (
+        layer_table(metrics),
+        steps,
+        SUMMARY,
+        TIME,
+        *(each.table for each in optional().values()),
+        FAILURES,
+    )
     return {table.name: table for table in every}

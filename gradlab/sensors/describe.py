@@ -11,6 +11,7 @@ from gradlab.tables.layers import FULL, LAYERS
 from gradlab.tables.spec import Column, TableSpec
 from gradlab.tables.steps import OF_ANY_MODEL, STEPS
 from gradlab.tables.summary import FAILURES
+from gradlab.tables.time import TIME
 
 INTRODUCTION = """# Metrics
 
@@ -49,6 +50,8 @@ def _short(table: TableSpec) -> str:
 
 
 def _title(table: TableSpec) -> str:
+    if table == TIME:
+        return f"{table.name}.csv (of recurrent layers of your own model)"
     if table == FAILURES:
         return f"{table.name}.csv (where a training failed)"
     return f"{table.name}.csv (--{table.option.name})" if table.option else f"{table.name}.csv"

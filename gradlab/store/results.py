@@ -130,7 +130,7 @@ def read_folder(folder: Path) -> Results:
         raise DataError(Problem(str(folder), message, hint=hint))
     found = Results(folder, folder, _sources(folder), read_manifest(folder))
     found.require(
-        ["layers", "steps", "summary", *(name for name in sensors.optional() if name in found.sources)]
+        ["layers", "steps", "summary", *(name for name in sensors.beside() if name in found.sources)]
     )
     return found
 

@@ -135,7 +135,7 @@ def test_phase_diagram_places_the_net_and_the_critical_line() -> None:
 
 def test_every_figure_of_the_registry_is_drawn_and_saved_in_every_format(tmp_path: Path) -> None:
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF-"}
-    drawn = [name for name in figures.FIGURES if name not in sensors.optional()]  # tables that GRID has not
+    drawn = [name for name in figures.FIGURES if name not in sensors.beside()]  # tables that GRID has not
     for nth, name in enumerate(drawn):
         kinds = figures.FORMATS if nth == 0 else ["pdf"]
         for path in figures.save(figures.plot(GRID, name), tmp_path / name, kinds):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gradlab.analyse import cure
+from gradlab.analyse import cure, through_time
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
@@ -26,7 +26,8 @@ def judge(facts: Facts) -> list[Fault | None]:
         up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
         far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
     layer = crossing(facts.gradient, at.WEAK_DECADES)
-    return lasting(facts, up, far_up, layer, ends_itself=True)
+    of_layers = lasting(facts, up, far_up, layer, ends_itself=True)
+    return through_time.worst(of_layers, through_time.blown_up(facts))
 
 
 def _forward_growth(facts: Facts) -> Array:
@@ -69,7 +70,20 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     )
 
 
+def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    of = through_time.words if faults[0].where else gradient_words
+    return of(facts, seeds, faults)
+
+
+def predicted(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    return "" if faults[0].where else predicted_decay(facts, seeds, faults)
+
+
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    if faults[0].where:
+        yield cure.clip("no update can be longer than the rate then")
+        yield from through_time.cures(facts, faults)
+        return
     yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
     yield cure.clip("no update can be longer than the rate then")
     yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
@@ -78,13 +92,14 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
 VERDICT = Verdict(
     name="exploding",
     order=30,
-    summary="delta grows 100 times or more from the top hidden layer to layer 1, or the signal on its way up",
+    summary="delta grows 100 times or more from the top hidden layer to layer 1 or through the steps of an RNN, or the "
+    "signal on its way up",
     severity="stops learning",
     style=BAD,
     reads=("z_std",),
     judge=judge,
-    evidence=gradient_words,
-    predicted=predicted_decay,
+    evidence=evidence,
+    predicted=predicted,
     remedies=remedies,
     cures=cures,
     overflows=True,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gradlab.analyse import cure
+from gradlab.analyse import cure, through_time
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import gradient_words, predicted_decay
@@ -24,7 +24,8 @@ def judge(facts: Facts) -> list[Fault | None]:
     with np.errstate(invalid="ignore"):
         down = (gradient.decades <= -at.WEAK_DECADES) | gradient.lost
         far_down = (gradient.decades <= -at.STRONG_DECADES) | gradient.lost
-    return lasting(facts, down, far_down, crossing(gradient, -at.WEAK_DECADES))
+    of_layers = lasting(facts, down, far_down, crossing(gradient, -at.WEAK_DECADES))
+    return through_time.worst(of_layers, through_time.lost(facts))
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:
@@ -60,7 +61,19 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     yield batch_norm()
 
 
+def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    of = through_time.words if faults[0].where else gradient_words
+    return of(facts, seeds, faults)
+
+
+def predicted(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
+    return "" if faults[0].where else predicted_decay(facts, seeds, faults)
+
+
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    if faults[0].where:
+        yield from through_time.cures(facts, faults)
+        return
     applied = [name for name in facts.records.activations[:-1] if name]
     common = max(applied, key=applied.count, default="")
     if is_s_shaped(common) and not is_centred(common):
@@ -74,12 +87,12 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
 VERDICT = Verdict(
     name="vanishing",
     order=40,
-    summary="delta shrinks 100 times or more from the top hidden layer to layer 1",
+    summary="delta shrinks 100 times or more from the top hidden layer to layer 1, or through the steps of an RNN",
     severity="slows learning",
     style=POOR,
     judge=judge,
-    evidence=gradient_words,
-    predicted=predicted_decay,
+    evidence=evidence,
+    predicted=predicted,
     remedies=remedies,
     cures=cures,
 )

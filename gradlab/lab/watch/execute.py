@@ -86,7 +86,7 @@ def _fill(
     started, seeds = perf_counter(), folder.claim.seeds
     with Interrupt() as interrupt:
         done = _train(job, seeds, interrupt, say, live)
-        _write(folder, columns | size_of(done[0].layers), done, job, request, started)
+        _write(folder, columns | size_of(done[0].tables.layers), done, job, request, started)
         if not _whole(done, seeds):
             say(
                 f"interrupted with seed {seeds[len(done) - 1]} of {seeds[0]} to {seeds[-1]}: what was recorded "
@@ -104,7 +104,7 @@ def _train(
         if not (done and interrupt.asked):
             done.append(train(job, seed, lambda: interrupt.asked, live))
             if live is not None:
-                live.finished.append((done[-1].layers, done[-1].steps))
+                live.finished.append(done[-1].tables)
                 live.forget()
             stopped = done[-1].stopped
             say(f"seed {seed}: {job.training.section.steps if stopped is None else stopped + 1} steps")
@@ -129,7 +129,7 @@ def _write(
     write(
         folder,
         cell,
-        [(each.layers, each.steps) for each in done],
+        [each.tables for each in done],
         devices={job.device},
         timings={
             "seconds": perf_counter() - started,

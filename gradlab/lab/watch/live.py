@@ -9,10 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.rule import judge
 from gradlab.base.errors import DataError
-from gradlab.recorder.saving import size_of
+from gradlab.recorder.saving import RecordTables, records_of, size_of
 from gradlab.recorder.units import every_module
 from gradlab.tables.table import Table, join
 
@@ -34,14 +33,14 @@ class Live:
 
     columns:  the cell's
     chance:   as for the verdict at the end
-    finished: the tables of the seeds before, layers and steps
+    finished: the tables of the seeds before
     """
 
     screen: Screen
     columns: Mapping[str, Any]
     chance: float | None
-    finished: list[tuple[Table, Table]]
-    _newest: Callable[[], tuple[Table, Table]] | None = None
+    finished: list[RecordTables]
+    _newest: Callable[[], RecordTables] | None = None
 
     def start(self, title: str, total_steps: int) -> None:
         self.screen.start(title, total_steps, self.verdicts)
@@ -52,7 +51,7 @@ class Live:
         step: int,
         model: nn.Module,
         scalars: Callable[[], Mapping[str, float]],
-        tables: Callable[[], tuple[Table, Table]],
+        tables: Callable[[], RecordTables],
     ) -> None:
         """One more step is made; where a picture is due, of the newest records.
 
@@ -62,7 +61,7 @@ class Live:
         self._newest = tables
 
         def newest() -> Newest:
-            names, delta = newest_delta(tables()[0], model)
+            names, delta = newest_delta(tables().layers, model)
             return step, names, {**scalars(), **({"delta_rms": delta} if names else {})}
 
         self.screen.advance_to(done, newest)
@@ -74,15 +73,11 @@ class Live:
     def verdicts(self) -> list[tuple[str, str]]:
         """Each verdict on the records so far, with the seeds it holds in; nothing before there are layers."""
         parts = [*self.finished, *([self._newest()] if self._newest else [])]
-        layers, steps = (join([part[which] for part in parts]).frame() for which in (0, 1))
-        if not len(layers) or layers["layer"].max() < 2:
+        layers = join([part.layers for part in parts])
+        if not len(layers) or layers.columns["layer"].max() < 2:
             return []
-        cell = {**self.columns, **size_of(join([part[0] for part in parts]))}
-        for frame in (layers, steps):
-            for name, value in reversed(cell.items()):
-                frame.insert(0, name, value)
         try:
-            (records,) = split_cells(layers, steps, [*cell])
+            records = records_of(parts, {**self.columns, **size_of(layers)})
         except DataError:  # nothing is measured yet of which a verdict could speak
             return []
         found = judge(records, self.chance)

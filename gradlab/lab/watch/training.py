@@ -24,10 +24,10 @@ from gradlab.lab.watch.source import Batch, batches_of, make_model, moved, one_p
 from gradlab.nn.explained import Explained
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.recorder import Recorder
+from gradlab.recorder.saving import RecordTables
 from gradlab.recorder.unit_variance import unit_variance
 from gradlab.recorder.units import call, tensors
 from gradlab.tables.steps import STEPS
-from gradlab.tables.table import Table
 from gradlab.train import EVALUATION_ROWS
 from gradlab.train.batches import BatchStream
 from gradlab.train.loop import targets_tensor
@@ -35,11 +35,10 @@ from gradlab.train.loop import targets_tensor
 
 @dataclass(frozen=True)
 class Watched:
-    """What one seed left behind. steps: the rows of steps.csv; overhead: the recorder's own share of the time;
+    """What one seed left behind. overhead: the recorder's own share of the time;
     stopped: the step after which the user stopped it, None where it went through."""
 
-    layers: Table
-    steps: Table
+    tables: RecordTables
     overhead: float
     stopped: int | None = None
 
@@ -117,12 +116,13 @@ class _Loop:
                 if live is not None:
                     done = len(live.finished) * (last + 1) + step + 1
                     live.after_step(done, step, self.model, self._newest, self._tables)
-        layers = self.recorder.table()
+        tables = self._tables()
+        layers = tables.layers
         if len(layers) and layers.columns["layer"].max() < 2:
             hint = "gradlab.Recorder records it in a loop of your own"
             message = f"{self.job.model.text} has one layer with parameters"
             raise ConfigError(Problem("MODEL", message, "two or more: a verdict compares layers", hint))
-        return Watched(layers, self.recorder.steps_table(), self.recorder.overhead, stopped)
+        return Watched(tables, self.recorder.overhead, stopped)
 
     def _step(self, step: int, last: int) -> None:
         """One step; the one after the last update is recorded without another."""
@@ -230,9 +230,9 @@ class _Loop:
         table = self.recorder.steps_table()
         return {n: float(table.columns[n][-1]) for n in STEPS.recorded if len(table) and table.applies[n][-1]}
 
-    def _tables(self) -> tuple[Table, Table]:
-        """The rows so far of layers.csv and steps.csv."""
-        return self.recorder.table(), self.recorder.steps_table()
+    def _tables(self) -> RecordTables:
+        """The rows so far."""
+        return RecordTables(self.recorder.table(), self.recorder.steps_table(), self.recorder.time_table())
 
 
 class _Criterion:
