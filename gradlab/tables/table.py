@@ -63,10 +63,9 @@ def _fields(values: NDArray[Any], kind: str | None) -> NDArray[np.object_]:
 
 
 def _quoted(text: str) -> str:
-    """A text as a field of a CSV file, in quotes where it needs them."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([text, ""])
-    return line.getvalue()[: -len(",\n")]
+    """A text as a field of a CSV file, in quotes where it needs them: Python's own writer, before 3.13, leaves a bare
+    carriage return, which ends the line for every reader."""
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(sign in text for sign in ',"\r\n') else text
 
 
 def join(tables: Sequence[Table]) -> Table:
@@ -178,9 +177,8 @@ def read_texts(path: Path) -> Texts:
 
 def write_texts(path: Path, texts: Texts) -> None:
     """Write a table atomically, as UTF-8 with Unix line ends. Raises OSError."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([texts.header, *texts.rows])
-    atomic.write_text(path, text.getvalue())
+    lines = (",".join(map(_quoted, row)) for row in [texts.header, *texts.rows])
+    atomic.write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def write_parquet(path: Path, tables: Table | Iterable[Table]) -> None:
