@@ -15,6 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
