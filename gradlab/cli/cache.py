@@ -10,7 +10,7 @@ import typer
 from gradlab.base.errors import GradlabError
 from gradlab.base.user_file import in_bytes
 from gradlab.cli.options import AsJson
-from gradlab.cli.output import emit
+from gradlab.cli.output import emit, say
 from gradlab.data import cache as kept
 
 
@@ -27,7 +27,7 @@ def cache(
         if json:
             emit({"folder": place, "freed": freed})
         else:
-            print(f"removed {in_bytes(freed)} from {place}")
+            say(f"removed {in_bytes(freed)} from {place}")
         return 0
     entries = kept.entries()
     if json:
@@ -46,9 +46,9 @@ def cache(
         return 0
     for entry in entries:
         used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
-        print(
+        say(
             f"{entry.name}: {entry.rows:,} rows of {entry.columns:,}, {in_bytes(entry.bytes)}, last used {used}"
         )
     total = sum(entry.bytes for entry in entries)
-    print(f"{in_bytes(total)} of at most {in_bytes(kept.LIMIT)} in {place}")
+    say(f"{in_bytes(total)} of at most {in_bytes(kept.LIMIT)} in {place}")
     return 0

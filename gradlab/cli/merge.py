@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import emit, tell
+from gradlab.cli.output import emit, say, tell
 
 
 def merge(
@@ -30,7 +30,7 @@ def merge(
         emit({"out": merged.out, "files": merged.files, "cells": merged.summary.to_dict("records")})
         return 0
     for file in merged.files:
-        print(file)
+        say(str(file))
     if not quiet:
         tell(f"next: gradlab report {quote(str(merged.out))}")
     return 0

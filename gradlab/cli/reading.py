@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gradlab.data.reading import watched
+from gradlab.report.console import PlainConsole
 
 LARGE = 20_000_000
 """Bytes of a file that takes long enough to be waited for."""
@@ -18,11 +18,16 @@ LARGE = 20_000_000
 @contextmanager
 def reading_shown(quiet: bool, console: Console | None = None) -> Iterator[None]:
     """Within it, whoever waits for a large file sees how far it is read; nothing where stderr is no terminal."""
-    console = console or Console(stderr=True)
+    console = console or PlainConsole(stderr=True)
     if quiet or not console.is_terminal:
         yield
         return
-    columns = (TextColumn("reading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("reading {task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     bars = Progress(*columns, console=console, transient=True)
     tasks = {}
 
@@ -31,7 +36,7 @@ def reading_shown(quiet: bool, console: Console | None = None) -> Iterator[None]
             return
         if name not in tasks:
             bars.start()
-            tasks[name] = bars.add_task(escape(name), total=size)
+            tasks[name] = bars.add_task(name, total=size)
         bars.update(tasks[name], completed=done, visible=done < size)
         if bars.finished:  # what is said next has the terminal for itself
             bars.stop()

@@ -216,7 +216,7 @@ def read_table(path: Path, spec: TableSpec) -> pd.DataFrame:
 
     try:
         with open_file(path) as stream:
-            frame = pd.read_parquet(stream) if path.suffix == ".parquet" else _read_csv(stream, spec)
+            frame = pd.read_parquet(stream) if path.suffix == ".parquet" else _read_csv(stream, path, spec)
     except DataError:
         raise
     except pd.errors.EmptyDataError:
@@ -270,7 +270,7 @@ def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
     return frame
 
 
-def _read_csv(stream: IO[bytes], spec: TableSpec) -> pd.DataFrame:
+def _read_csv(stream: IO[bytes], path: Path, spec: TableSpec) -> pd.DataFrame:
     import pandas as pd
 
     kinds = kinds_of(spec)
@@ -278,7 +278,7 @@ def _read_csv(stream: IO[bytes], spec: TableSpec) -> pd.DataFrame:
     header = [str(name) for name in first]
     stream.seek(0)
     if double := [name for place, name in enumerate(header) if name in header[:place]]:
-        raise DataError(Problem(stream.name, f"two columns are called {double[0]!r}"))
+        raise DataError(Problem(str(path), f"two columns are called {double[0]!r}"))
     texts = {name: str for name in header if kinds.get(name) == "str"}
     numbers = {name: ["", "nan"] for name in header if name not in texts}
     with warnings.catch_warnings():

@@ -159,7 +159,7 @@ def test_training_is_the_same_with_and_without_buffers(
     np.testing.assert_array_equal(stacks.scalars(everything)[::10], stacks.scalars(with_buffers))
 
 
-@pytest.mark.parametrize("lr", [1e2, 1e10, 1e30])
+@pytest.mark.parametrize("lr", [1e2, 1e10, 1e18])
 def test_a_net_that_diverges_does_so_alike(lr: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Narrow nets on one sample keep numbers beside NaN and infinity for some steps."""
     flags = {

@@ -191,7 +191,7 @@ def test_inputs_of_thousands_are_standardised_and_the_loss_stays_comparable(here
     first = found["attempts"][0]
     assert found["verdicts"][0] == "input-scale" and first["changes"] == {"standardise-inputs": True}
     assert found["score"] == "probe_loss" and first["gain"]["mean"] < 0
-    assert main(command[:-1]) == 0 and main(["diagnose", "o", "--try", "--quiet"]) == 0
+    assert main(command[:-1]) == 0 and main(["diagnose", "o", "--try", "--trust", "--quiet"]) == 0
     assert "here by the first 16 batches of each seed" in capsys.readouterr().out
 
 
@@ -282,7 +282,7 @@ def test_diagnose_tries_the_same_and_imports_nothing_before(here, capsys, monkey
     assert main(["diagnose", "b"]) == 0
     said = capsys.readouterr()
     assert "next: gradlab diagnose b --try" in said.err and "try_nets" not in sys.modules
-    by_diagnose = remedies(capsys, "diagnose", "b", "--try", "--quiet")
+    by_diagnose = remedies(capsys, "diagnose", "b", "--try", "--trust", "--quiet")
     for found in (by_watch, by_diagnose):
         for attempt in found["attempts"]:
             attempt.pop("out")
@@ -387,14 +387,14 @@ def test_what_was_interrupted_or_changed_since_is_not_tried(here, capsys, monkey
     manifest = here / "o" / "manifest.json"
     whole = manifest.read_text()
     manifest.write_text(json.dumps({**json.loads(whole), "finished": False}))
-    assert main(["diagnose", "o", "--try", "--quiet"]) == 2
+    assert main(["diagnose", "o", "--try", "--trust", "--quiet"]) == 2
     assert "its training was interrupted" in capsys.readouterr().err
     manifest.write_text(whole)
     (here / "try_nets.py").write_text(NETS + "\n# another\n")
     monkeypatch.delitem(sys.modules, "try_nets")
-    assert main(["diagnose", "o", "--try", "--quiet"]) == 2
+    assert main(["diagnose", "o", "--try", "--trust", "--quiet"]) == 2
     assert "are not what they were when it was trained" in capsys.readouterr().err
-    assert main(["diagnose", "o", "--try", "--quiet", "--cell", "none"]) == 2
+    assert main(["diagnose", "o", "--try", "--trust", "--quiet", "--cell", "none"]) == 2
     assert "unknown cell 'none'" in capsys.readouterr().err
 
 
