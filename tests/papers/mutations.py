@@ -282,8 +282,8 @@ def leaking_zero(patch: pytest.MonkeyPatch) -> None:
 
     original = activations.get
 
-    def get(text: str, where: str = "activation") -> Any:
-        found = original(text, where)
+    def get(text: str, where: str = "activation", **others: Any) -> Any:
+        found = original(text, where, **others)
         if found.phi is None:
             return found
         phi, slope = found.phi, found.slope
