@@ -23,7 +23,7 @@ def test_no_command_opens_a_connection_unasked(tmp_path: Path, monkeypatch: pyte
         ["diagnose", "out"],
         ["report", "out"],
         ["theory", "--activation", "tanh"],
-        ["list"],
+        ["list", "verdicts"],
         ["env"],
     ):
         assert main(command) == 0, command
