@@ -16,6 +16,11 @@ BORN_EMPTY = 1e-3
 first updates are relative to 0 says nothing of the rate."""
 
 
+FADED = 0.01
+"""Share of the highest rate that all rates of the second half stay below: too fast a decay. A cosine is at a half
+there, and an exponential that ends at a thousandth is above it for two thirds of the way."""
+
+
 def ratios(facts: Facts, seed: int) -> Array:
     """[T, R]: ||dW|| / ||W|| of each module's weights at each record, nan where it says nothing."""
     records = facts.records
@@ -45,7 +50,8 @@ def unmoved(facts: Facts, seed: int) -> bool:
     size, gradient = (facts.records.parameters.get(name) for name in ("weight_norm", "weight_grad_norm"))
     if size is None or gradient is None:
         return False
-    if (np.nan_to_num(facts.records.parameters.get("update_ratio", size[..., :0])[seed]) > 0).any():
+    moved = facts.records.parameters.get("update_ratio")
+    if moved is not None and (moved[seed] > 0).any():
         return False
     seen, came = size[seed][facts.counts[seed]], np.nan_to_num(gradient[seed][facts.counts[seed]]) > 0
     known = np.isfinite(seen).all(0) & came.any(0)
@@ -59,6 +65,20 @@ def no_rate(facts: Facts, seed: int) -> bool:
     return len(known) > 0 and bool((known == 0).all())
 
 
+def faded(facts: Facts, seed: int) -> str:
+    """From which rate to which a schedule led, where most of the updates had next to none; "" otherwise."""
+    rates, steps = facts.records.step("learning_rate")[seed], facts.records.steps
+    known = np.isfinite(rates)
+    if not known.any():
+        return ""
+    late = known & (steps >= steps[known][-1] / 2)
+    highest = float(rates[known].max())
+    if highest == 0 or float(rates[late].max()) >= FADED * highest:
+        return ""
+    first = int(steps[known & (rates < FADED * highest)][0])
+    return f"the schedule takes the rate from {highest:g} to less than a hundredth of it by step {first}"
+
+
 def at_rate(facts: Facts, seed: int) -> str:
     """` at rate 0.03`; "" where no rate was recorded."""
     rate = float(facts.records.known("learning_rate")[seed])
@@ -66,7 +86,13 @@ def at_rate(facts: Facts, seed: int) -> str:
 
 
 def other_rate(facts: Facts, seeds: Sequence[int], factor: float, reason: str) -> Iterator[Cure]:
-    """The first seed's rate times a factor; nothing where none was recorded, or no rate could help."""
+    """The first seed's rate times a factor, or what keeps any rate from helping; nothing where none was recorded."""
+    if faded(facts, seeds[0]):
+        yield cure.code(
+            "scheduler.step()",
+            "call it as often as the schedule counts: once an epoch where it counts epochs, not after every batch",
+        )
+        return
     rate = float(facts.records.known("learning_rate")[seeds[0]])
     if np.isfinite(rate) and rate > 0 and not unmoved(facts, seeds[0]):
         yield cure.rate(rate * factor, reason)

@@ -22,6 +22,15 @@ def reads_as_number(text: str) -> bool:
     return text.isascii() and "_" not in text
 
 
+def is_float(text: str) -> bool:
+    """Whether Python and spreadsheets read a text as a number; `nan` and `inf` are some."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def whole_number(text: str) -> int | None:
     """The whole number from 0 that a text writes in at most 18 digits, which a float and an int64 hold; else None."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.base.errors import DataError, Problem
+from gradlab.base.grammar import is_float
 from gradlab.base.user_file import check_room, open_file
 from gradlab.data.columns import check_header
 from gradlab.data.dataset import Samples
@@ -164,7 +165,7 @@ def _header(text: str, source: str, dialect: Dialect) -> list[str]:
     Raises DataError where they are none."""
     rows = [[cell.strip() for cell in row] for row in islice(table_rows(text, dialect), SAMPLED)]
     header = rows[0] if rows else []
-    if header and all(_is_number(name) for name in header):
+    if header and all(is_float(name) for name in header):
         shown = ", ".join(header[:5])
         raise DataError(
             Problem(source, f"its first row is numbers ({shown})", "a first row that names the columns")
@@ -231,11 +232,3 @@ def _too_long(row: str, cells: int, named: int, source: str) -> Problem:
 
 def _no_text(source: str, error: UnicodeDecodeError) -> DataError:
     return DataError(Problem(source, f"it is not UTF-8 text ({error})", "a CSV file saved as UTF-8"))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

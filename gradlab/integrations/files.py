@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -14,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.base.errors import ConfigError, Problem, UserError
-from gradlab.base.user_file import open_file
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.saving import RecordTables, save
 from gradlab.store.results import read_table
@@ -22,7 +19,7 @@ from gradlab.tables.csv_text import unescaped
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.spec import TableSpec
 from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
-from gradlab.tables.table import Table, join, write_csv
+from gradlab.tables.table import Table, join, read_texts, write_csv
 from gradlab.tables.time import TIME
 
 KEY = "step"
@@ -85,22 +82,21 @@ def _before(first_step: int, path: Path, spec: TableSpec, table: Table) -> Table
     if not path.exists():
         return None
     read_table(path, spec)
-    with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle)
-        there = reader.fieldnames or []
-        own = (
-            there[there.index("seed") :] if "seed" in there else there
-        )  # before it, the columns of a folder's cell
-        if [*own] != [*table.columns]:
-            odd = ", ".join(sorted({*own} ^ {*table.columns})) or "in another order"
-            message = f"{path} has other columns than these records ({odd})"
-            hint = "record with the metrics of before, or write to another place"
-            raise ConfigError(Problem("out", message, hint=hint))
-        rows = [row for row in reader if int(row[KEY]) < first_step]
+    found = read_texts(path)
+    there = found.header
+    own = (
+        there[there.index("seed") :] if "seed" in there else there
+    )  # before it, the columns of a folder's cell
+    if own != [*table.columns]:
+        odd = ", ".join(sorted({*own} ^ {*table.columns})) or "in another order"
+        message = f"{path} has other columns than these records ({odd})"
+        hint = "record with the metrics of before, or write to another place"
+        raise ConfigError(Problem("out", message, hint=hint))
+    rows = [row for row in found.rows if int(row[there.index(KEY)]) < first_step]
     columns: dict[str, NDArray[Any]] = {}
     applies: dict[str, NDArray[np.bool_]] = {}
     for name in table.columns:
-        texts = [row[name] for row in rows]
+        texts = [row[there.index(name)] for row in rows]
         if table.kinds.get(name) == "str" or table.columns[name].dtype == object:
             columns[name] = np.array([unescaped(text) for text in texts], dtype=object)
             continue

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
-from gradlab.recorder.recurrent import RecurrentCall
+from gradlab.recorder.recurrent_call import RecurrentCall
 from gradlab.sensors.metrics import Found
 
 

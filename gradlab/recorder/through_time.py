@@ -15,7 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from gradlab.recorder.ledger import Key, row_name
 from gradlab.recorder.passes import ForwardPass
-from gradlab.recorder.recurrent import RECURRENT, RecurrentCall, Series, Where, measured, sequences
+from gradlab.recorder.recurrent import Series, Where, measured
+from gradlab.recorder.recurrent_call import RECURRENT, RecurrentCall, initial_states, sequences
 from gradlab.tables.table import Table
 from gradlab.tables.time import TIME
 from gradlab.theory.recurrent import carried, step_factors, through_time
@@ -54,9 +55,12 @@ class ThroughTime:
         if found is None:
             return
         calls = forward.recurrent.setdefault(name, [])
-        given = kwargs.get("hx", args[1] if len(args) > 1 else None)
-        states = () if given is None else tuple(given) if isinstance(given, tuple | list) else (given,)
-        if calls and calls[-1].sizes is None and found.sizes is None and calls[-1].begins_with(states):
+        if (
+            calls
+            and calls[-1].sizes is None
+            and found.sizes is None
+            and calls[-1].begins_with(initial_states(args, kwargs))
+        ):
             one_way = found.stack is not None and len(found.stack[0]) == 1
             found.follows = calls[-1] if one_way else None
         calls.append(found)

@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import re
 
+from gradlab.base.grammar import is_float
+
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 def escaped(text: str) -> str:
     """The text as it stands in a CSV file, before quoting."""
-    return f"'{text}" if FORMULA.match(text) and not _is_number(text) else text
+    return f"'{text}" if FORMULA.match(text) and not is_float(text) else text
 
 
 def unescaped(text: str) -> str:
     """The text that `escaped` was given."""
     return text[1:] if text.startswith("'") and FORMULA.match(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

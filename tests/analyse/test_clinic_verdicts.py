@@ -240,6 +240,7 @@ def test_parameters_that_nothing_reaches_are_named(own, word, numbers) -> None: 
     assert ("detach" in judged(tables).cures[0].reason) == (word == "no gradient")
 
 
+@pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize(
     ("numbers", "born_alone", "dead", "named"),
     [
@@ -249,10 +250,14 @@ def test_parameters_that_nothing_reaches_are_named(own, word, numbers) -> None: 
         ((1,), False, True, False),
     ],
 )
-def test_a_part_with_a_gradient_of_exactly_0_in_every_record(own, numbers, born_alone, dead, named) -> None:  # type: ignore[no-untyped-def]
+def test_a_part_with_a_gradient_of_exactly_0_in_every_record(
+    own, numbers, born_alone, dead, named, cut
+) -> None:  # type: ignore[no-untyped-def]
     def change(layers, _):  # type: ignore[no-untyped-def]
         here = at(layers, *numbers) & ((layers["step"] == 0) if born_alone else True)
         layers.loc[here, "weight_grad_norm"] = 0.0
+        if cut:  # delta too is 0 there, and nothing of the units says why
+            layers.loc[at(layers, *numbers), "delta_rms"] = 0.0
         if dead:
             layers.loc[at(layers, 3), "dead_fraction"] = 1.0
 
@@ -699,6 +704,24 @@ def test_weights_that_never_change_ask_for_a_step_or_a_rate_and_not_for_a_larger
     first = judged(tables).cures[0]
     assert first.do == "code" and ("schedule" if rate == 0 else "optimizer.step()") in str(first)
     assert all(cure.do != "rate" for cure in judged(tables).cures)
+
+
+@pytest.mark.parametrize(
+    ("share", "fades"), [(1.0, False), (0.011, False), (0.009, True), (1e-50, True)], ids=str
+)
+def test_a_schedule_that_ends_at_once_is_what_the_advice_speaks_of(own, share, fades) -> None:  # type: ignore[no-untyped-def]
+    """A rate times what is missing would be a rate of millions, and the schedule would take that down as well."""
+
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        layers["update_ratio"] = 1e-7
+        steps["learning_rate"] = np.where(steps["step"] > 0, 0.1 * share, 0.1)
+
+    tables = own(change=change, **FAILS)
+    found = finding(tables, "rate-too-low")
+    assert ("from 0.1 to less than a hundredth of it by step" in found.evidence) == fades
+    first = judged(tables).cures[0]
+    assert (first.do == "code" and "scheduler" in str(first)) == fades
+    assert ("rate" in {cure.do for cure in judged(tables).cures}) == (not fades)
 
 
 def test_a_divergence_before_any_update_is_not_mended_by_a_rate(own) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks.clinic.common import accuracy, centred, digits, explained, standard, update
+from benchmarks.clinic.common import accuracy, centred, digits, explained, standard, taught, update
 from benchmarks.clinic.loop import batches
 from benchmarks.clinic.program import Program, Setup
 from benchmarks.clinic.programs.questions import adam, curves, mlp, needles, sgd
@@ -22,15 +22,6 @@ from benchmarks.clinic.programs.questions import adam, curves, mlp, needles, sgd
 def _digits(rows: int = 1000) -> tuple[Tensor, Tensor]:
     pixels, labels = digits(rows)
     return centred(pixels), labels
-
-
-def _taught(model: nn.Module, x: Tensor, y: Tensor, steps: int = 150) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(steps):
-        chosen = torch.randint(len(y), (128,))
-        optimizer.zero_grad()
-        F.cross_entropy(model(x[chosen]), y[chosen]).backward()
-        optimizer.step()
 
 
 # Data and criteria
@@ -416,7 +407,7 @@ def _pruned(mended: bool) -> Setup:
     """Three of four weights are 0 and stay so."""
     x, y = _digits()
     model = mlp(64, 96, 96, 10)
-    _taught(model, x, y, steps=30)
+    taught(model, x, y, steps=30)
     for layer in model:
         if isinstance(layer, nn.Linear):
             prune.l1_unstructured(layer, "weight", amount=0.75)
@@ -478,7 +469,7 @@ def _new_head(mended: bool) -> Setup:
     """A net that tells ten digits, frozen, and a new head that tells even from odd ones."""
     x, y = _digits()
     body = mlp(64, 64, 32, 10)
-    _taught(body, x, y, steps=300)
+    taught(body, x, y, steps=300)
     features = copy.deepcopy(body[:-1]).requires_grad_(False)
     even = y % 2
     return Setup(
@@ -502,7 +493,7 @@ def _rates_by_layer(mended: bool) -> Setup:
     """A net that reads digits learns to read them upside down, its upper layers faster than its lower ones."""
     x, y = _digits()
     model = mlp(64, 64, 64, 10)
-    _taught(model, x, y)
+    taught(model, x, y)
     turned = x.flip(1)
     return Setup(
         model=model, x=turned, y=y, criterion=nn.CrossEntropyLoss(), optimizer=_unlike(2e-2), steps=300,

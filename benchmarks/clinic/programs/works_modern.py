@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from benchmarks.clinic.common import accuracy, centred, digits, update
+from benchmarks.clinic.common import accuracy, centred, digits, taught, update
 from benchmarks.clinic.loop import batches, outputs
 from benchmarks.clinic.program import Program, Setup
 
@@ -256,20 +256,11 @@ class LoraLinear(nn.Module):
         return out + self.scale * F.linear(F.linear(x, self.a), self.b)
 
 
-def _taught(model: nn.Module, x: Tensor, y: Tensor, steps: int = 150) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(steps):
-        chosen = torch.randint(len(y), (128,))
-        optimizer.zero_grad()
-        F.cross_entropy(model(x[chosen]), y[chosen]).backward()
-        optimizer.step()
-
-
 def _lora(mended: bool) -> Setup:
     """A net that reads digits learns to read them upside down."""
     x, y = _digits()
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    _taught(model, x, y)
+    taught(model, x, y)
     for at in (0, 2, 4):
         layer = model[at]
         assert isinstance(layer, nn.Linear)
@@ -308,7 +299,7 @@ class Residual(nn.Module):
 def _adapters(mended: bool) -> Setup:
     x, y = _digits()
     base = nn.Sequential(nn.Linear(64, 48), Residual(48), Residual(48), Residual(48), nn.Linear(48, 10))
-    _taught(base, x, y)
+    taught(base, x, y)
     base.requires_grad_(False)
     stem, first, second, third, _ = base
     model = nn.Sequential(

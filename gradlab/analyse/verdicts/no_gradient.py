@@ -86,7 +86,9 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
 def _explained(facts: Facts, seed: int) -> bool:
     """Whether dead or saturated units, or the number format, say why a gradient is 0."""
     dead = np.nan_to_num(facts.records.every_layer("dead_fraction")[seed]).max(initial=0)
-    return bool((facts.gradient.cause[seed] != "").any() or dead >= at.ALL)
+    return bool(
+        np.isin(facts.gradient.cause[seed], ("dead", "saturated", "underflow")).any() or dead >= at.ALL
+    )
 
 
 def _why_part(owners: Sequence[str], rows: Sequence[int]) -> str:

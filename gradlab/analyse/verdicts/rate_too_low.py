@@ -12,7 +12,7 @@ from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, tidy
-from gradlab.analyse.updates import at_rate, no_rate, other_rate, ratios
+from gradlab.analyse.updates import at_rate, faded, no_rate, other_rate, ratios
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -50,6 +50,8 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
     steps = facts.records.steps
     if no_rate(facts, seed):
         return f"the rate is 0 in every record from step {int(steps[1])} on, so that no update moves a weight"
+    if way := faded(facts, seed):
+        return f"{way}: all updates together move the fastest module by {_moved(facts, seed):.2g} of its weights' size"
     updates = f"{int(steps[-1] - steps[0])} updates{at_rate(facts, seed)}"
     return f"{updates} move the fastest module by at most {_moved(facts, seed):.2g} of its weights' size"
 
