@@ -132,12 +132,12 @@ def cures(facts: Facts, faults: Sequence[Fault]) -> Iterator[Cure]:
         size = f"{path}.hidden_size"
         yield cure.code(
             f"with torch.no_grad(): {path}.bias_hh{suffix}[{size} : 2 * {size}] = {bias:g}",
-            f"a gate that begins open keeps the state for about {np.exp(bias):.0f} steps",
+            f"through time in {layer.name}, a gate that begins open keeps the state for about {np.exp(bias):.0f} steps",
         )
         return
     yield cure.code(
         f"torch.nn.init.orthogonal_({path}.weight_hh{suffix})",
-        "orthogonal recurrent weights keep the gradient's size",
+        f"through time in {layer.name}, orthogonal recurrent weights keep the gradient's size",
     )
     yield cure.code(
         f"nn.{'LSTMCell' if layer.module == layer.name else 'LSTM'} in place of the plain RNN",

@@ -36,10 +36,12 @@ def tried_text(tried: Tried) -> str:
     best = tried.best
     if best is None:
         return "\n".join([*lines, *([] if tried.interrupted else _left_to_you(tried, nothing=True))])
-    lines += ["", _outcome(tried, best), "in your own code:", *(f"  {_line(cure)}" for cure in best.cures)]
-    lines += [f"  {note}" for note in _notes(tried, best)]
-    if flags := _flags(tried.setting, best.setting):
-        lines += [f"with gradlab watch: {flags}{_without(best.setting)}"]
+    lines += ["", _outcome(tried, best)]
+    if best.good or _better(tried, best):  # what came out best by chance is no advice
+        lines += ["in your own code:", *(f"  {_line(cure)}" for cure in best.cures)]
+        lines += [f"  {note}" for note in _notes(tried, best)]
+        if flags := _flags(tried.setting, best.setting):
+            lines += [f"with gradlab watch: {flags}{_without(best.setting)}"]
     if not best.good:
         lines += _left_to_you(tried)
     return "\n".join([*lines, f"next: gradlab report {quote(str(best.out))}"])
@@ -129,11 +131,15 @@ def _value(by_seed: dict[int, float]) -> str:
 def _outcome(tried: Tried, best: Attempt) -> str:
     if best.good:
         return f"attempt {best.number} is healthy"
-    gain = tried.gain(best)
-    sign = -1 if tried.measure.is_loss else 1
-    better = gain is not None and sign * gain.mean > 0 and not gain.within_noise
-    unlike = "better than it was" if better else "not known to be better than it was"
+    unlike = "better than it was" if _better(tried, best) else "not known to be better than it was"
     return f"none of them is healthy; attempt {best.number} came out best, and is {unlike}"
+
+
+def _better(tried: Tried, attempt: Attempt) -> bool:
+    """Whether the measure is better than before by more than seeds explain."""
+    gain = tried.gain(attempt)
+    sign = -1 if tried.measure.is_loss else 1
+    return gain is not None and sign * gain.mean > 0 and not gain.within_noise
 
 
 def _line(cure: Cure) -> str:

@@ -169,7 +169,7 @@ def statement(data: Tables) -> list[str]:
         row = ranked[0]
         good = score.of_row(row)
         said = [f"{good.title} {_with_interval(row, good.column, 3)} at the last record."]
-        attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
+        attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
         if attenuation == -np.inf:
             said.append("No back-propagated error reaches the first layer: it is exactly 0 there.")
         elif np.isfinite(attenuation):

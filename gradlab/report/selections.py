@@ -177,6 +177,11 @@ def verdicts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name.strip(), count.strip()) for name, count in zip(names.split(","), padded, strict=False)]
 
 
+def attenuation(row: Mapping[str, Any]) -> float:
+    """Decades from the top hidden layer to the first; NaN where these are one, so that nothing is compared."""
+    return float(row["attenuation_mean"]) if row["depth"] > 1 else np.nan
+
+
 def ranking(summary: pd.DataFrame) -> pd.DataFrame:
     """The cells, best mean validation accuracy (or R^2) first; ties by training loss, then by order. NaN is last."""
     keys = summary[["train_loss_mean"]].assign(score=score.means(summary)).reset_index(drop=True)

@@ -170,7 +170,7 @@ def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> Non
     if not row:
         return
     console.print(verdict_line("verdict: ", selections.verdicts(row), glyphs), highlight=False)
-    attenuation, decay = float(row["attenuation_mean"]), float(row["decay_per_layer_mean"])
+    attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
         text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"
         if not np.isnan(decay):

@@ -85,6 +85,14 @@ def signs(seed):
 def classes(seed):
     return ((x, (x[:, 0] > 0).long()) for x, _ in _drawn(seed))
 
+def two():
+    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
+
+def noise(seed):
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(300):
+        yield torch.randn(32, 5, generator=draw), torch.randint(2, (32,), generator=draw)
+
 def stopped(seed):
     for number, batch in enumerate(raw(seed)):
         if number == 3 and "STOP" in os.environ and Path("o/manifest.json").exists():
@@ -380,6 +388,29 @@ def test_a_flag_of_run_gets_one_sentence(flags: list[str], says: str, here, caps
     assert main(["watch", "try_nets:net", *flags]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("error:") == 1
+
+
+def test_what_came_out_best_by_chance_is_no_advice(here, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Nothing can be learned there, so that no rate is better than another."""
+    flags = [
+        "--loss",
+        "cross_entropy",
+        "--lr",
+        "0.01",
+        "--steps",
+        "300",
+        "--seeds",
+        "3",
+        "--quiet",
+        "--out",
+        "o",
+    ]
+    assert main(["watch", "try_nets:two", "--batches", "try_nets:noise", *flags]) == 0
+    capsys.readouterr()
+    assert main(["diagnose", "o", "--try", "--trust", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "not-learning" in said and "not known to be better than it was" in said
+    assert "in your own code" not in said and "with gradlab watch" not in said
 
 
 def test_what_was_interrupted_or_changed_since_is_not_tried(here, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
