@@ -1,5 +1,6 @@
 """One torch thread for every test, as gradlab's own processes have it: bits are compared, and workers share cores."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,3 +15,19 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now lives to the end: the collector need not walk through half a million objects again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def two_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports draw one figure of each cell and one of them all: enough where the figures are not the subject."""
+    from gradlab.base.registry import Registry
+    from gradlab.report import figures
+
+    kept = {name: figures.FIGURES[name] for name in ("learning", "by_depth")}
+    monkeypatch.setattr(figures, "FIGURES", Registry("figure", kept))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep.commands import finish, kill, members, start, wait_for_stacks
+from sweep.commands import kill, members, start, wait_for_stacks
 from sweep.small_plans import table_bytes
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
@@ -25,7 +25,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, byt
     while not (out / ".journal").is_dir():
         time.sleep(0.01)
     began = time.monotonic()
-    code, _, err = finish(process)
+    code, _, err = process.finish()
     assert code == 0, err
     return table_bytes(out), time.monotonic() - began
 
@@ -39,7 +39,7 @@ def test_ctrl_c_keeps_what_is_finished(
     process = start(out, "--workers", str(workers))
     wait_for_stacks(out, 1, process)
     os.killpg(process.pid, sent)  # as a terminal or a scheduler sends it: to workers too
-    code, _, err = finish(process)
+    code, _, err = process.finish()
     assert code == 130
     assert "the same command continues" in err and "Traceback" not in err
     kept = {path.name.split("-")[0] for path in (out / ".journal").glob("*.npz")}
@@ -47,7 +47,7 @@ def test_ctrl_c_keeps_what_is_finished(
         assert {row["cell"] for row in csv.DictReader(handle)} == kept
     assert 1 <= len(kept) < 4 and not (out / "manifest.json").exists()
     assert not members(process)
-    code, _, err = finish(start(out, "--workers", str(workers)))
+    code, _, err = start(out, "--workers", str(workers)).finish()
     assert code == 0, err
     assert table_bytes(out) == undisturbed[0]
 
@@ -56,11 +56,11 @@ def test_ctrl_c_while_the_workers_server_starts_is_no_traceback(tmp_path: Path) 
     # so many steps that it cannot have ended, however late the signal comes on a busy machine
     process = start(tmp_path / "out", "--workers", "2", "--steps", "1000000")
     while not members(process):
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.finish()
         time.sleep(0.01)
     time.sleep(0.5)  # Python is up and imports torch, which takes it a second or more
     os.killpg(process.pid, signal.SIGINT)
-    code, _, err = finish(process)
+    code, _, err = process.finish()
     assert code == 130 and "interrupted" in err and "Traceback" not in err
     assert not members(process)
 
@@ -72,10 +72,10 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path, undisturbed: tuple[dict[str,
     os.killpg(process.pid, signal.SIGINT)
     os.killpg(process.pid, signal.SIGINT)
     began = time.monotonic()
-    code, _, err = finish(process)
+    code, _, err = process.finish()
     assert code == 130 and "Traceback" not in err
     assert time.monotonic() - began < 20
-    code, _, err = finish(start(out))
+    code, _, err = start(out).finish()
     assert code == 0, err
     assert table_bytes(out) == undisturbed[0]
 
@@ -92,10 +92,10 @@ def killed_and_continued(out: Path, chosen: random.Random, seconds: float) -> tu
         kill([chosen.choice(workers)])
     if whom != "worker":
         kill([process.pid])
-    code, _, err = finish(process)
+    code, _, err = process.finish()
     assert code in (0, -signal.SIGKILL), err
     assert (code == 0) or whom != "worker"
-    code, _, err = finish(start(out, "--workers", "2"))
+    code, _, err = start(out, "--workers", "2").finish()
     assert code == 0, err
     return whom, table_bytes(out)
 
@@ -127,7 +127,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     kill([process.pid])
-    process.communicate()
+    process.finish()
     deadline = time.monotonic() + 30
     while members(process):
         assert time.monotonic() < deadline, subprocess.run(["ps", "ax"], capture_output=True).stdout
