@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,21 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture
-def two_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports draw one figure of each cell and one of them all: enough where the figures are not the subject."""
-    from gradlab.base.registry import Registry
-    from gradlab.report import figures
+def draw_only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """draw_only("learning"): reports draw no other figure. A figure costs up to a second."""
 
-    kept = {name: figures.FIGURES[name] for name in ("learning", "by_depth")}
-    monkeypatch.setattr(figures, "FIGURES", Registry("figure", kept))
+    def choose(*names: str) -> None:
+        from gradlab.base.registry import Registry
+        from gradlab.report import figures
+
+        monkeypatch.setattr(
+            figures, "FIGURES", Registry("figure", {name: figures.FIGURES[name] for name in names})
+        )
+
+    return choose
+
+
+@pytest.fixture
+def two_figures(draw_only: Callable[..., None]) -> None:
+    """One figure of each cell and one of them all: enough where the figures are not the subject."""
+    draw_only("learning", "by_depth")

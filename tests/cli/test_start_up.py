@@ -76,7 +76,9 @@ sys.exit(any(main(json.loads(arguments)) for arguments in sys.argv[1:]))
 
 
 def test_without_the_extra_blas_torch_multiplies(tmp_path: Path) -> None:
-    calls = [json.dumps(arguments) for arguments in (["env", "--json"], ["run", *TINY, "--out", "out", "--json"])]
+    calls = [
+        json.dumps(arguments) for arguments in (["env", "--json"], ["run", *TINY, "--out", "out", "--json"])
+    ]
     command = [sys.executable, "-c", WITHOUT_BLAS, *calls]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     first, _ = json.JSONDecoder().raw_decode(done.stdout)

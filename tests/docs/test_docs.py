@@ -53,7 +53,7 @@ def test_there_are_commands_to_run() -> None:
 
 
 @pytest.mark.parametrize("line", commands())
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "two_figures")
 def test_a_documented_command_runs(line: str) -> None:
     assert main(shlex.split(line)[1:]) == 0
 

@@ -81,7 +81,7 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path, undisturbed: tuple[dict[str,
 
 
 def killed_and_continued(out: Path, chosen: random.Random, seconds: float) -> tuple[str, dict[str, bytes]]:
-    """Kill something at a random moment, continue until the end, here or in workers; what was killed, and the tables."""
+    """Kill something at a random moment, continue to the end, here or in workers; what was killed, and the tables."""
     whom = chosen.choice(["process", "worker", "both"])
     process = start(out, "--workers", "2")
     while not (out / ".journal").is_dir():
