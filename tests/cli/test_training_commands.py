@@ -84,7 +84,7 @@ def test_compare_prints_the_ranking(gradlab) -> None:  # type: ignore[no-untyped
 
 
 def test_the_written_configuration_repeats_the_run(gradlab) -> None:  # type: ignore[no-untyped-def]
-    first = gradlab("compare", *GRID, "--out", "first", "--json").json
+    first = gradlab("compare", *GRID, "--dtype", "float64", "--out", "first", "--json").json
     again = gradlab("compare", "--config", "first/config.toml", "--out", "again", "--json").json
     assert again["cells"] == first["cells"]
     for name in ("layers.csv", "steps.csv", "summary.csv", "config.toml"):

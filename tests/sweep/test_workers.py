@@ -29,6 +29,8 @@ def in_worker():
 
 def deadly(z):
     if in_worker():
+        with open("deaths", "a") as file:
+            file.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
     return torch.relu(z)
 
@@ -135,6 +137,7 @@ def test_a_stack_that_kills_every_worker_is_reported_and_the_rest_go_on(tmp_path
     assert len(reasons) == 4
     assert "died 3 times (killed" in reasons["failing_activations:deadly", 2]
     assert "died 3 times (exit code 7)" in reasons["failing_activations:leaving", 3]
+    assert (tmp_path / "deaths").read_text() == "x" * 3 * 2, "each of its two stacks was tried three times"
     assert len(notes.messages) == 4 and all("seeds 0-1 failed" in text for text in notes.messages)
     with (out / "failures.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
