@@ -70,7 +70,9 @@ class UsersCall:
         with self.own.running():
             image = function(z.clone() if self.spare else z)
         if not isinstance(image, Tensor) or image.shape != z.shape:
-            raise self.own.refused("does not map a tensor to one of the same shape")
+            raise self.own.refused(
+                "does not map a tensor to one of the same shape", "one output for each number"
+            )
         if image.dtype != z.dtype:
             raise self.own.refused(f"makes {image.dtype} of {z.dtype}", "a tensor of the same number format")
         return image

@@ -87,7 +87,9 @@ def _rows(
     shared = [key for key in keys if steps is not None and key in steps.columns]
     if steps is not None and len(parts) > 1 and shared != keys:
         lost = ", ".join(key for key in keys if key not in shared)
-        raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
+        raise DataError(
+            Problem("steps", f"no column {lost}, which tells the cells of layers apart", "the same column")
+        )
     of_steps = rows_of_cells(steps, shared) if steps is not None else {}
     return [(rows, of_steps.get(key if shared else ())) for key, rows in parts.items()]
 
@@ -96,9 +98,13 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
     """Raise DataError with every problem of a table that is to be judged."""
     problems = []
     if not len(frame):
-        problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))
+        problems.append(
+            Problem(table, "the table has no rows, so there is nothing to judge", "a row for each record")
+        )
     problems += [
-        Problem(table, f"no column {column!r}") for column in required if column not in frame.columns
+        Problem(table, f"no column {column!r}", "the columns of gradlab list metrics")
+        for column in required
+        if column not in frame.columns
     ]
     texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
     if table == "layers" and "trains" in frame.columns:
@@ -110,11 +116,13 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
         if not pd.api.types.is_numeric_dtype(frame[column]) and not frame[column].isna().all():
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
             shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
-            problems.append(Problem(f"{table}: {column}", f"not a column of numbers{shown}"))
+            problems.append(
+                Problem(f"{table}: {column}", f"not a column of numbers{shown}", "numbers, or nothing")
+            )
         else:
             problems += _impossible(table, column, frame[column].to_numpy(np.float64, na_value=np.nan))
     if "cell" in frame.columns and (frame["cell"].isna() | (frame["cell"] == "")).any():
-        problems.append(Problem(f"{table}: cell", "a row has no value"))
+        problems.append(Problem(f"{table}: cell", "a row has no value", "a name in every row"))
     if problems:
         raise DataError(problems)
 
@@ -124,9 +132,9 @@ def _impossible(table: str, column: str, values: Array) -> list[Problem]:
     where = f"{table}: {column}"
     if column in (*INDEX, "layer"):
         if np.isnan(values).any():
-            return [Problem(where, "a row has no value")]
+            return [Problem(where, "a row has no value", "a whole number in every row")]
         if (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
-            return [Problem(where, f"not a whole number ({odd[0]:g})")]
+            return [Problem(where, f"not a whole number ({odd[0]:g})", "a whole number in every row")]
     low = -np.inf if column in SIGNED else 1.0 if column == "layer" else 0.0
     high = 1.0 if column.endswith(("_fraction", "_accuracy")) else np.inf
     # what is not finite is a net's that broke, and the rule's to judge
@@ -201,7 +209,13 @@ class _Layers(NamedTuple):
 def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
     readout = rows.readout
     if readout.all():
-        raise DataError(Problem("layers", f"cell {cell.get('cell', '')}: no hidden layer, only the readout"))
+        raise DataError(
+            Problem(
+                "layers",
+                f"cell {cell.get('cell', '')}: no hidden layer, only the readout",
+                "rows of hidden layers",
+            )
+        )
     seeds, seed_at = np.unique(rows.seed, return_inverse=True)
     steps = np.unique(rows.step if own is None else np.concatenate([rows.step, own.step]))
     step_at = np.searchsorted(steps, rows.step)
@@ -226,7 +240,7 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         own = own.at(np.flatnonzero(np.isin(own.seed, seeds)))
         where = np.searchsorted(seeds, own.seed) * len(steps) + np.searchsorted(steps, own.step)
         if len(np.unique(where)) != len(where):
-            raise DataError(Problem("steps", "several rows for the same seed and step"))
+            raise DataError(Problem("steps", "several rows for the same seed and step", "one row for each"))
         in_steps.ravel()[where] = True
         run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
         words = {name: SEVERAL.join(dict.fromkeys(filter(None, texts))) for name, texts in own.words.items()}
@@ -278,7 +292,11 @@ def _with_delta(
             return np.ones(len(has) - 1, dtype=bool)
         message = f"cell {cell['cell']}: " if "cell" in cell else ""
         raise DataError(
-            Problem("layers: delta_rms", f"{message}no row of a hidden layer has a value to judge")
+            Problem(
+                "layers: delta_rms",
+                f"{message}no row of a hidden layer has a value to judge",
+                "numbers in some rows",
+            )
         )
     uncounted = np.asarray((there & (True if counts is None else np.isnan(counts))).any((0, 1)))
     kept: NDArray[np.bool_] = (has | lost | uncounted)[:-1]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words, nearest
+from gradlab.base.errors import DEBUG, ConfigError, GradlabError, Problem, in_words, nearest
 from gradlab.base.grammar import Item, Parameter, Value, bind, write_item
 
 Literal = int | float | str
@@ -78,7 +78,9 @@ def load_own(item: Item, where: str, reserved: Mapping[str, Parameter] | None = 
     )
     attribute = import_attribute(item, where)
     arguments = {key: _literal(value) for key, value in given.items()}
-    return Own(text, name, attribute, arguments, settings, _imported_source(name, attribute, where), where)
+    with users_code(where, f"the source of {name} cannot be found"):  # its attributes may be made by the user's code
+        source = _imported_source(name, attribute, where)
+    return Own(text, name, attribute, arguments, settings, source, where)
 
 
 def import_attribute(item: Item, where: str) -> Any:
@@ -93,7 +95,8 @@ def import_attribute(item: Item, where: str) -> Any:
     for part in item.attribute.split("."):
         if not hasattr(found, part):
             message = f"module {item.name!r} has no attribute {item.attribute!r}"
-            raise ConfigError(Problem(where, message, hint=nearest(part, dir(found))))
+            allowed = "a class or a function that is there"
+            raise ConfigError(Problem(where, message, allowed, nearest(part, dir(found))))
         found = getattr(found, part)
     if not callable(found):
         message = f"{item.name}:{item.attribute} cannot be called"
@@ -111,7 +114,8 @@ def users_code(where: str, failed: str, allowed: str | None = None) -> Iterator[
     except (KeyboardInterrupt, MemoryError, GradlabError):
         raise
     except BaseException as error:  # a user's code may also call sys.exit
-        raise ConfigError(Problem(where, f"{failed}: {in_words(error)}", allowed)) from error
+        hint = None if allowed else f"{DEBUG}=1 shows where in your code"
+        raise ConfigError(Problem(where, f"{failed}: {in_words(error)}", allowed, hint)) from error
 
 
 _seen: dict[str, tuple[object, str]] = {}

@@ -90,7 +90,9 @@ def init(
     except FileExistsError:
         raise ConfigError(Problem(str(file), "exists already", hint="choose another name")) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(Problem(str(file), f"there is no folder {str(file.parent)!r}")) from None
+        raise ConfigError(
+            Problem(str(file), f"there is no folder {str(file.parent)!r}", "a folder that exists")
+        ) from None
     tell(f"wrote {file}\nnext: gradlab run --config {quote(str(file))}")
     return 0
 

@@ -19,6 +19,7 @@ from gradlab.data.openml import canonical_openml, load_openml
 from gradlab.data.registry import DATASETS, RECIPE_VERSION, Definition, parse_parameters
 
 ENDINGS = (".csv", ".parquet", ".npz")
+READABLE = "a file or folder that you may read"
 LARGEST = 1e8
 """Numbers in a drawn data set."""
 OTHERS = {
@@ -114,7 +115,9 @@ def digest(name: str, target: str = "", where: str = "--data", task: str = AUTO)
         else:
             hashed.update(source.text.encode())
     except OSError as error:
-        raise DataError(Problem(source.text, f"it cannot be read: {error.strerror or error}")) from error
+        raise DataError(
+            Problem(source.text, f"it cannot be read: {error.strerror or error}", READABLE)
+        ) from error
     return hashed.hexdigest()
 
 
@@ -165,7 +168,7 @@ def _source(text: str, where: str) -> _Source:
         return _file_or_folder(text, where)
     except OSError as error:
         raise DataError(
-            Problem(f"{where} {text}", f"it cannot be read: {error.strerror or error}")
+            Problem(f"{where} {text}", f"it cannot be read: {error.strerror or error}", READABLE)
         ) from error
 
 

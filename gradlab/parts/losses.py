@@ -285,7 +285,7 @@ class _PerReplica:
                 made = f"a tensor {[*loss.shape]}" if isinstance(loss, torch.Tensor) else type(loss).__name__
                 raise self._own.refused(f"gave {made} for a batch", "one number, as a tensor")
             if replica.requires_grad and not loss.requires_grad:
-                raise self._own.refused("gave a number without a gradient")
+                raise self._own.refused("gave a number without a gradient", "one made of the outputs")
             losses.append(loss.reshape(()))
         return torch.stack(losses)
 
@@ -342,7 +342,7 @@ class _PerReplica:
         if not isinstance(made, torch.nn.Module):
             raise own.refused(f"gave {type(made).__name__}", "a class of torch.nn.Module, or a function")
         if any(parameter.requires_grad for parameter in made.parameters()):
-            raise own.refused("has parameters of its own, which nothing would train")
+            raise own.refused("has parameters of its own, which nothing would train", "a loss without")
         return made.to(like)
 
 
