@@ -73,7 +73,7 @@ def contents(folder: Path) -> dict[str, str | bytes]:
             path = Path(place, name)
             key = str(path.relative_to(folder))
             if path.is_symlink():
-                found[key] = f"link to {os.readlink(path)}"
+                found[key] = f"link to {path.readlink()}"
             elif path.is_file():
                 found[key] = path.read_bytes()
             else:

@@ -19,7 +19,11 @@ from fuzz.values import NUMBERS, TEXTS, damaged, hostile, near
 
 ROWS = 40
 CELLS = [
-    *(text for text in (*NUMBERS, *TEXTS) if len(text) < 400 and text.encode("utf-8", "replace").decode() == text),
+    *(
+        text
+        for text in (*NUMBERS, *TEXTS)
+        if len(text) < 400 and text.encode("utf-8", "replace").decode() == text
+    ),
     *("NA", "1e400", "2020-01-01"),
 ]
 """What may stand in a cell: texts that UTF-8 can hold."""

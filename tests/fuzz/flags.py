@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -128,7 +129,7 @@ def argument(r: Random, command: str) -> str:
 
 def writes_of(argv: list[str]) -> tuple[str, ...]:
     """What a command line may write."""
-    outs = [after for flag, after in zip(argv, argv[1:], strict=False) if flag == "--out"]
+    outs = [after for flag, after in pairwise(argv) if flag == "--out"]
     outs += [each.partition("=")[2] for each in argv if each.startswith("--out=")]
     words = tuple(argv[:2])
     if words == ("config", "init"):

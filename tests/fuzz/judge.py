@@ -8,6 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from fuzz.case import Case, Ended
@@ -69,8 +70,6 @@ def _says(case: Case, ended: Ended, out: str, err: str) -> Iterator[str]:
             yield f"a line after the error that is no part of it: {strange[0]!r}"
         failed = first < len(lines)
         problems = list(_problems(lines[first:]))
-        if ended.code == REFUSED and out:
-            yield f"it was refused, with this on stdout: {out[:80]!r}"
     if failed != (ended.code in (1, 2, INTERRUPTED)) and case.process is None:
         yield f"exit code {ended.code} with{'' if failed else 'out'} an error"
     texts = [json.dumps(problem, sort_keys=True) for problem in problems]
@@ -136,6 +135,6 @@ def _whole(path: str, after: Mapping[str, str | bytes]) -> Iterator[str]:
         yield f"{path} is no manifest"
         return
     for name, expected in hashes.items():
-        content = after.get(os.path.normpath(f"{os.path.dirname(path)}/{name}"))
+        content = after.get(os.path.normpath(Path(path).parent / name))
         if not isinstance(content, bytes) or hashlib.sha256(content).hexdigest() != expected:
             yield f"{name} is not what {path} says"

@@ -1,4 +1,4 @@
-"""Cases as processes of their own, in places where a process may find itself: closed streams, odd terminals, signals."""
+"""Cases as processes of their own: with closed streams, on odd terminals, in a removed folder, under signals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run(case: Case, folder: Path, here: Path, environment: dict[str, str], limit
     }
     opened: list[IO[bytes]] = []
     if place == "full stdout":
-        opened.append(Path("/dev/full").open("wb"))
+        opened.append(Path("/dev/full").open("wb"))  # noqa: SIM115
         streams["stdout"] = opened[0]
     shell = {"no stdin": "<&-", "no stdout": ">&-", "no stderr": "2>&-", "few files": "", "removed": ""}
     first = {"few files": "ulimit -n 40; ", "removed": 'rmdir "$PWD"; '}.get(place, "")
@@ -89,5 +89,7 @@ def run(case: Case, folder: Path, here: Path, environment: dict[str, str], limit
         for each in opened:
             each.close()
     here.mkdir(exist_ok=True)
-    code = 130 if process.returncode == -signal.SIGINT else process.returncode  # as a shell has it, and says it
+    code = (
+        130 if process.returncode == -signal.SIGINT else process.returncode
+    )  # as a shell has it, and says it
     return Ended(code, out or b"", err or b"", before, contents(folder))

@@ -45,7 +45,8 @@ MADE: dict[str, list[str]] = {
 }
 """The command that makes each of the folders."""
 JSONS: list[Any] = [
-    None, True, 0, -1, 1.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", [], {}, [[]], [None], {"a": None}, ["x"] * 50,
+    None, True, 0, -1, 1.5, 1e308, float("nan"), float("inf"), 10**30, "", "x", [], {},
+    [[]], [None], {"a": None}, ["x"] * 50,
     {"": {}}, "1", "\0", "../up", "/", "x" * 5000, *(text for text in TEXTS if text.isprintable()),
 ]  # fmt: skip
 made_in = Path("templates")

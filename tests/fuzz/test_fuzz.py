@@ -1,4 +1,4 @@
-"""Whatever gradlab's commands are given: no traceback, a known exit code, one error that helps, and nothing half-written."""
+"""Whatever gradlab's commands are given: no traceback, a known exit code, one error that helps, nothing left half."""
 
 from __future__ import annotations
 

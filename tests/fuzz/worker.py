@@ -88,7 +88,7 @@ def _as_it_was(case: Case, here: Path) -> Iterator[None]:
     """Whatever the case does to this process is undone: the next one starts as the first."""
     import torch
 
-    saved = os.getcwd(), dict(os.environ), [*sys.path], set(sys.modules), sys.getrecursionlimit()
+    saved = Path.cwd(), dict(os.environ), [*sys.path], set(sys.modules), sys.getrecursionlimit()
     tempfile.tempdir = str(here.parents[2] / "tmp")
     os.environ.update(case.environment)
     os.chdir(here)
