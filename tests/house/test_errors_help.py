@@ -41,5 +41,8 @@ def test_every_error_says_what_to_do() -> None:
 
 def test_one_that_says_nothing_is_found() -> None:
     assert [*helpless('Problem("--lr", "is wrong")')] == [1]
-    assert [*helpless('Problem("--lr", "is wrong", hint=nearest(a, b))\nown.refused("fails", None)')] == [1, 2]
+    assert [*helpless('Problem("--lr", "is wrong", hint=nearest(a, b))\nown.refused("fails", None)')] == [
+        1,
+        2,
+    ]
     assert not [*helpless('Problem("--lr", "is wrong", "a number")\nown.refused("fails", hint=hint)')]
