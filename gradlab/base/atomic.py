@@ -1,7 +1,8 @@
-"""Files that are either whole or not there: written beside, flushed to disk, then moved into place."""
+"""Files that are whole or not there: written beside, flushed to disk, moved into place; and what is a file at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,14 @@ def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by a UTF-8 text with line ends as given."""
     write(path, lambda handle: handle.write(text.encode("utf-8")))
+
+
+def regular(path: Path) -> Path:
+    """The path itself, where a file is there or nothing. Raises OSError for anything else: whoever opens a pipe that
+    nobody writes into waits for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
 
 
 def remove_leftovers(folder: Path) -> None:

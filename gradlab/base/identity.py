@@ -6,6 +6,8 @@ import json
 from hashlib import file_digest, sha256
 from pathlib import Path
 
+from gradlab.base.atomic import regular
+
 
 def identity_of(value: object) -> str:
     """12 hex digits over a value's JSON."""
@@ -14,5 +16,5 @@ def identity_of(value: object) -> str:
 
 def digest_of_file(path: Path) -> str:
     """sha256 of a file's bytes, in hex. Raises OSError."""
-    with path.open("rb") as handle:
+    with regular(path).open("rb") as handle:
         return file_digest(handle, "sha256").hexdigest()

@@ -35,7 +35,9 @@ def run(
     problems += without_records(request, {"--report": report, "--fix": fix})
     outcome = execute_plan(make_plan(request, problems), quiet=quiet, profile=profile)
     if outcome.failed:
-        raise GradlabError(outcome.failed[0].message, f"kept in {outcome.out}; the same command tries it again")
+        raise GradlabError(
+            outcome.failed[0].message, f"kept in {outcome.out}; the same command tries it again"
+        )
     outcome = with_report(outcome, report)
     if not json:
         show(outcome)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlab import sensors
+from gradlab.base.atomic import regular
 from gradlab.base.errors import DataError, Problem
 from gradlab.tables.cell import kinds_of
 from gradlab.tables.spec import TableSpec, names
@@ -95,7 +96,7 @@ class Results:
     def config(self) -> str:
         """The text of config.toml; empty where there is none."""
         path = None if self.folder is None else self.folder / CONFIG
-        return path.read_text(encoding="utf-8", errors="replace") if path and path.exists() else ""
+        return path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -246,7 +247,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = json.loads(regular(path).read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(Problem(str(path), f"is not JSON: {error}")) from error
     if not isinstance(found, dict):
