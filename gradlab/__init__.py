@@ -19,19 +19,31 @@ if TYPE_CHECKING:
     from gradlab.api import Result as Result
     from gradlab.api import compare as compare
     from gradlab.api import run as run
+    from gradlab.lab.merge import merge as merge
     from gradlab.recorder.recorder import Recorder as Recorder
     from gradlab.recorder.unit_variance import unit_variance as unit_variance
 
 _HOME = {
     "run": "gradlab.api",
     "compare": "gradlab.api",
+    "merge": "gradlab.lab.merge",
     "Result": "gradlab.api",
     "Recorder": "gradlab.recorder.recorder",
     "diagnose": "gradlab.analyse",
     "unit_variance": "gradlab.recorder.unit_variance",
 }
 
-__all__ = ["Recorder", "Result", "__version__", "compare", "diagnose", "run", "theory", "unit_variance"]
+__all__ = [
+    "Recorder",
+    "Result",
+    "__version__",
+    "compare",
+    "diagnose",
+    "merge",
+    "run",
+    "theory",
+    "unit_variance",
+]
 
 
 def __dir__() -> list[str]:

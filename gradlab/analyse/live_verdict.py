@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.analyse.records import OF_PARAMETERS, STEP_COLUMNS, Array, Records
+from gradlab.analyse.records import OF_PARAMETERS, Array, Records
 from gradlab.analyse.rule import judge
 from gradlab.analyse.verdicts import COLUMNS
+from gradlab.tables.checks import STEP_COLUMNS
 
 MOST = 256  # records kept: a run that records every step may have a million
 

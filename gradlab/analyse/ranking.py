@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from gradlab.analyse.records import Array, Ints
-from gradlab.analyse.records_from_tables import cell_columns_of, check_table, rows_of_cells
+from gradlab.analyse.records_from_tables import rows_of_cells
 from gradlab.analyse.seeds import Difference, mean_interval, paired_difference, paired_p_values
+from gradlab.tables.checks import cell_columns_of, check_table
 
 SIGNIFICANT = 0.05
 """Holm-corrected p below which a cell is told apart from the best. The correction is over all pairs of cells, since the

@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlab.tables.steps import STEPS_OF_ANY_MODEL
-
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
-STEP_COLUMNS = frozenset(STEPS_OF_ANY_MODEL.every)
 OF_PARAMETERS = ("weight_grad_norm", "bias_grad_norm", "weight_norm", "update_ratio")
 SEVERAL = " | "
 """Between the texts of a column of steps.csv that says more than one thing."""

@@ -9,33 +9,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlab.analyse.records import OF_PARAMETERS, SEVERAL, STEP_COLUMNS, Array, Ints, Records
+from gradlab.analyse.records import OF_PARAMETERS, SEVERAL, Array, Ints, Records
 from gradlab.base.errors import DataError, Problem
-from gradlab.tables.cell import CELL
-from gradlab.tables.layers import LAYERS_FULL, TRAINS
-from gradlab.tables.spec import names
-from gradlab.tables.steps import STEPS_OF_ANY_MODEL
-
-LAYER_COLUMNS = frozenset(LAYERS_FULL.every)
-WORDS = frozenset(name for name, kind in STEPS_OF_ANY_MODEL.kinds.items() if kind == "str")
-TEXTS = WORDS | {name for name, kind in LAYERS_FULL.kinds.items() if kind == "str"}
-INDEX = names(LAYERS_FULL.keys)
-SIGNED = frozenset(
-    column.name
-    for table in (LAYERS_FULL, STEPS_OF_ANY_MODEL)
-    for column in (*table.keys, *table.columns)
-    if column.signed
+from gradlab.tables.checks import (
+    INDEX,
+    LAYER_COLUMNS,
+    STEP_COLUMNS,
+    TEXTS,
+    WORDS,
+    cell_columns_of,
+    check_table,
 )
+from gradlab.tables.layers import TRAINS
+
 UNMEASURED = ("fan_in", "fan_out", "outputs", "batch", "nonfinite", "delta_rms_predicted")
 """Columns whose numbers say nothing about a layer on their own."""
-
-
-def cell_columns_of(frame: pd.DataFrame) -> list[str]:
-    """The columns that say which cell a row belongs to: those left of `seed` that are no record of it."""
-    if "seed" not in frame.columns:
-        return []
-    before = list(frame.columns[: list(frame.columns).index("seed")])
-    return [column for column in before if column not in LAYER_COLUMNS | STEP_COLUMNS]
 
 
 def split_cells(
@@ -92,58 +80,6 @@ def _rows(
         )
     of_steps = rows_of_cells(steps, shared) if steps is not None else {}
     return [(rows, of_steps.get(key if shared else ())) for key, rows in parts.items()]
-
-
-def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> None:
-    """Raise DataError with every problem of a table that is to be judged."""
-    problems = []
-    if not len(frame):
-        problems.append(
-            Problem(table, "the table has no rows, so there is nothing to judge", "a row for each record")
-        )
-    problems += [
-        Problem(table, f"no column {column!r}", "the columns of gradlab list metrics")
-        for column in required
-        if column not in frame.columns
-    ]
-    texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
-    if table == "layers" and "trains" in frame.columns:
-        odd = sorted({str(each) for each in frame["trains"].dropna()} - {*TRAINS, "", "nan"})
-        if odd:
-            problems.append(Problem("layers: trains", f"{odd[0]!r} is no word of it", ", ".join(TRAINS)))
-    known = (LAYER_COLUMNS if table == "layers" else STEP_COLUMNS) - texts
-    for column in (c for c in frame.columns if c in known):
-        if not pd.api.types.is_numeric_dtype(frame[column]) and not frame[column].isna().all():
-            bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
-            shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
-            problems.append(
-                Problem(f"{table}: {column}", f"not a column of numbers{shown}", "numbers, or nothing")
-            )
-        else:
-            problems += _impossible(table, column, frame[column].to_numpy(np.float64, na_value=np.nan))
-    if "cell" in frame.columns and (frame["cell"].isna() | (frame["cell"] == "")).any():
-        problems.append(Problem(f"{table}: cell", "a row has no value", "a name in every row"))
-    if problems:
-        raise DataError(problems)
-
-
-def _impossible(table: str, column: str, values: Array) -> list[Problem]:
-    """What no record can hold: a share beyond 1, a length below 0."""
-    where = f"{table}: {column}"
-    if column in (*INDEX, "layer"):
-        if np.isnan(values).any():
-            return [Problem(where, "a row has no value", "a whole number in every row")]
-        if (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
-            return [Problem(where, f"not a whole number ({odd[0]:g})", "a whole number in every row")]
-    low = -np.inf if column in SIGNED else 1.0 if column == "layer" else 0.0
-    high = 1.0 if column.endswith(("_fraction", "_accuracy")) else np.inf
-    # what is not finite is a net's that broke, and the rule's to judge
-    odd = values[np.isfinite(values) & ((values < low) | (values > high))]
-    return [Problem(where, f"{odd[0]:g} is out of range", _range(low, high))] if odd.size else []
-
-
-def _range(low: float, high: float) -> str:
-    return f">= {low:g}" + ("" if high == np.inf else f" and <= {high:g}")
 
 
 class _Steps(NamedTuple):

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gradlab.analyse.diagnosis import diagnose
 from gradlab.analyse.findings import Diagnosis
+from gradlab.analyse.summary import summarise
 from gradlab.base.errors import DataError, Problem, nearest
-from gradlab.store.results import Results, read_layers
+from gradlab.store.results import Results, read_folder, read_layers
+from gradlab.tables.checks import cell_columns_of
+from gradlab.tables.spec import names
 from gradlab.tables.steps import STEPS
 from gradlab.tables.summary import SUMMARY
 
@@ -24,6 +28,22 @@ def read_saved(path: Path) -> Results:
     """
     found = read_layers(path)
     _is_layers(found.layers, found.sources["layers"])
+    return found
+
+
+def read_whole(folder: Path) -> Results:
+    """Read a results folder; where it has layers but no steps or no summary, these are made: steps without numbers, and
+    a summary of what there is. Raises DataError with every problem."""
+    found = read_folder(folder)
+    layers = found.layers
+    try:
+        if found.summary is None and len(layers):
+            found.add(SUMMARY.name, summarise(layers, found.steps, chance=found.chance))
+    except DataError as error:
+        raise DataError([_located(problem, found.sources) for problem in error.problems]) from None
+    if found.steps is None:
+        records = layers[[*cell_columns_of(layers), *names(STEPS.keys)]].drop_duplicates(ignore_index=True)
+        found.add(STEPS.name, records.assign(**dict.fromkeys(names(STEPS.columns), np.nan)))
     return found
 
 

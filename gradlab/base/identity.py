@@ -10,8 +10,12 @@ from gradlab.base.atomic import regular
 
 
 def identity_of(value: object) -> str:
-    """12 hex digits over a value's JSON."""
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    """`g` and 12 hex digits over a value's JSON.
+
+    Hex digits alone can look like a number (`066e40732038` is infinite to pandas, R and Excel). No number in any base,
+    date or formula begins with a g.
+    """
+    return f"g{sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
 def digest_of_file(path: Path) -> str:

@@ -48,10 +48,8 @@ def diagnose(
     from gradlab.analyse.results import diagnose_saved, read_saved
 
     saved = read_saved(results)
-    if not (saved.finished or quiet):
-        tell(f"{saved.path}: the run is unfinished, and only what was done until then is here")
-    if saved.steps is None and not quiet:
-        tell("no steps table beside it: nothing can be said about learning")
+    for text in () if quiet else saved.unknown:
+        tell(f"{saved.path}: {text}")
     found = diagnose_saved(saved, ruleset)
     if not json:
         print(side_by_side(found) if ruleset == EVERY else "\n\n".join(map(diagnosis_text, found)))

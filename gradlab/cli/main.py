@@ -25,6 +25,7 @@ COMMANDS = {
     "reproduce": ("gradlab.cli.reproduce:reproduce", "Published results, measured."),
     "diagnose": ("gradlab.cli.diagnose:diagnose", "Verdicts with evidence, from saved results."),
     "report": ("gradlab.cli.report:report", "Draw saved results: page, figures, tables."),
+    "merge": ("gradlab.cli.merge:merge", "Join results folders of different cells or seeds."),
     "watch": ("gradlab.cli.watch:watch", "Train and record a model of your own."),
     "list": (
         "gradlab.cli.listing:listing",

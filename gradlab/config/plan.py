@@ -8,7 +8,7 @@ of a user's own parts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
@@ -103,7 +103,7 @@ class Stack:
 class Plan:
     """Everything a run or comparison will do.
 
-    id:      12 hex digits over the cells, the seeds and [recording]: the results folder's identity
+    id:      `g` and 12 hex digits over the cells, the seeds and [recording]: the results folder's identity
     out:     where the results go
     varying: flag names of grid keys that have a column of their own besides the cell columns
     """
@@ -159,7 +159,7 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     if problems:
         raise UserError(problems)
     seeds = tuple(range(run.first_seed, run.first_seed + run.seeds))
-    identity = identity_of([sorted(cells), seeds, recording.differing(), best_over])
+    identity = plan_id(cells, seeds, recording, best_over)
     out = (
         Path(run.out)
         if run.out
@@ -169,10 +169,15 @@ def make(request: Request, *, best_over: str | None = None, root: Path | None = 
     return Plan(identity, tuple(cells.values()), seeds, recording, run, request, out, flags, best_over)
 
 
+def plan_id(cells: Iterable[str], seeds: Sequence[int], recording: Recording, best_over: str | None) -> str:
+    """A hash of what a results folder holds: the ids of its cells, its seeds, and what is recorded."""
+    return identity_of([sorted(cells), [*seeds], recording.differing(), best_over])
+
+
 def cell_id(
     network: Section, training: Section, digest: str, dtype: str, device: str, sources: Mapping[str, str]
 ) -> str:
-    """12 hex digits over what determines a cell's numbers: sections in canonical texts, as far as they differ from the
+    """A hash of what determines a cell's numbers: sections in canonical texts, as far as they differ from the
     defaults; the identity of the data; the number format and device type; the sources of the user's own parts."""
     return identity_of(
         [RECIPE, network.differing(), training.differing(), digest, dtype, device, dict(sources)]

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from gradlab.base.errors import ConfigError, Problem, UserError
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.saving import save
+from gradlab.store.results import read_table
+from gradlab.tables.csv_text import unescaped
 from gradlab.tables.layers import LAYERS
-from gradlab.tables.steps import STEPS
+from gradlab.tables.spec import TableSpec
+from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
 from gradlab.tables.table import Table, join, write_csv
 
 KEY = "step"
@@ -27,7 +30,8 @@ class RecordFiles:
 
     A recorder that begins at step 0 replaces an earlier file, and an earlier folder of the same model. One that goes on
     later adds to them: the rows of earlier steps stay as they are, and those of steps that are trained once more give
-    way. Raises ConfigError where the rows that are there have other columns; that is known before the training.
+    way. Raises ConfigError where the rows that are there have other columns, DataError where they are damaged; that is
+    known before the training.
     """
 
     def __init__(self, out: str | Path, recorder: Recorder) -> None:
@@ -36,9 +40,10 @@ class RecordFiles:
         self._layers = self._steps = None
         if (first := recorder.next_step) > 0:
             layers = self.path if self.is_file else self.path / f"{LAYERS.name}.csv"
-            self._layers = _before(first, layers, recorder.table())
+            self._layers = _before(first, layers, LAYERS, recorder.table())
             if not self.is_file:
-                self._steps = _before(first, self.path / f"{STEPS.name}.csv", recorder.steps_table())
+                steps = self.path / f"{STEPS.name}.csv"
+                self._steps = _before(first, steps, STEPS_OF_ANY_MODEL, recorder.steps_table())
 
     def write(self, recorder: Recorder) -> None:
         """Raises OSError or GradlabError. Without a record nothing is written. Where the folder holds another model's
@@ -68,11 +73,12 @@ def _save(path: Path, recorder: Recorder, layers: Table, steps: Table) -> None:
     save(path, layers, steps, type(recorder.model).__qualname__, device, timings, force=False)
 
 
-def _before(first_step: int, path: Path, table: Table) -> Table | None:
+def _before(first_step: int, path: Path, spec: TableSpec, table: Table) -> Table | None:
     """The rows in `path` of steps before the first one, with the columns of `table`, which will be added to them; None
-    where there are none."""
+    where there are none. Raises DataError where the file is damaged, ConfigError where it has other columns."""
     if not path.exists():
         return None
+    read_table(path, spec)
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle)
         there = reader.fieldnames or []
@@ -90,7 +96,7 @@ def _before(first_step: int, path: Path, table: Table) -> Table | None:
     for name in table.columns:
         texts = [row[name] for row in rows]
         if table.kinds.get(name) == "str" or table.columns[name].dtype == object:
-            columns[name] = np.array(texts, dtype=object)
+            columns[name] = np.array([unescaped(text) for text in texts], dtype=object)
             continue
         applies[name] = there_is = np.array([text != "" for text in texts], dtype=bool)
         numbers = np.array([float(text or "nan") for text in texts])

@@ -274,6 +274,7 @@ def _manifest(plan: Plan, failed: Sequence[Failure], timings: Mapping[str, float
     return {
         **provenance({cell.device for cell in plan.cells}),
         "best_over": plan.best_over,
+        "data": {cell.data.name: cell.digest for cell in plan.cells},
         "chance": {cell.id: chance for cell in plan.cells if (chance := cell.dataset().chance) is not None},
         "failed": [{"cell": failure.cell.id, "message": failure.message} for failure in failed],
         "timings": dict(timings),

@@ -14,6 +14,7 @@ from gradlab.activations import Activation
 from gradlab.base.errors import ConfigError, Problem, UserError
 from gradlab.base.grammar import Parameter
 from gradlab.parts import inits
+from gradlab.tables.csv_text import escaped
 from gradlab.theory.describe import Description, describe
 from gradlab.theory.fixed_points import Curve, curve
 from gradlab.theory.moments import elementwise
@@ -161,7 +162,8 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    texts = ({k: escaped(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
+    writer.writerows(texts)
     return text.getvalue()
 
 

@@ -13,6 +13,7 @@ from time import perf_counter
 from gradlab.base import atomic
 from gradlab.papers.paper import Paper
 from gradlab.papers.rows import COLUMNS, Outcome, Panel, Row, Verdict, number
+from gradlab.tables.csv_text import escaped
 
 VERDICT_COLUMNS = ("claim", "statement", "verdict", "because")
 
@@ -140,5 +141,5 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, str]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: escaped(text) for name, text in row.items()} for row in rows)
     atomic.write_text(path, text.getvalue())

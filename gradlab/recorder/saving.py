@@ -62,10 +62,12 @@ def write(
     config: str = "",
     interrupted: Mapping[str, Any] | None = None,
     prepared: Sequence[str] = (),
+    data: Mapping[str, str] | None = None,
 ) -> None:
     """The tables of one cell, its summary, its configuration where there is one, and last the manifest.
 
     parts: layers and steps of one seed after another; interrupted: where the user stopped, if so
+    data: the digest of the data set, by its name, where gradlab has read it
     prepared: what was done to the model and its batches before, which no configuration says
     Raises GradlabError where it cannot be written, and DataError where nothing was measured.
     """
@@ -79,6 +81,7 @@ def write(
     written = [file for name, table in tables.items() for file in folder.write(name, [table], "csv")]
     manifest = {
         **provenance(devices),
+        "data": dict(data or {}),
         "chance": {} if chance is None else {cell["cell"]: chance},
         "failed": [],
         "timings": dict(timings),

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from gradlab.analyse.results import read_whole
 from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, unknown
 from gradlab.report import figures, html, tables
 from gradlab.report.figures import FORMATS as PICTURES
-from gradlab.store.results import Results, read_folder
+from gradlab.store.results import Results
 
 FORMATS = ("html", *PICTURES, "md", "latex")
 DEFAULT = ("html", "png")
@@ -58,7 +59,7 @@ def _load_all(folders: Sequence[Path]) -> list[Results]:
     results = []
     for folder in dict.fromkeys(folders):
         try:
-            found = read_folder(folder)
+            found = read_whole(folder)
             if not len(found.summary):
                 raise DataError(
                     Problem(str(folder), "no cell is finished", hint="the command that made it tries again")

@@ -353,8 +353,7 @@ def warnings_of(
     said = []
     for result in results:
         name = f"{result.out.resolve().name}: " if len(results) > 1 else ""
-        if not result.manifest.get("finished", False):
-            said.append(f"{name}the run is unfinished; the tables hold the cells finished so far.")
+        said += [f"{name}{text}." for text in result.unknown]
         said += [f"{name}failed: {failure}" for failure in result.failed]
     if len(data.summary) and int(data.summary["seeds"].min()) < 2:
         said.append("One seed: there are no intervals, and another seed may tell another story.")

@@ -20,6 +20,10 @@ What every column of every table means. This page is made from the tables in the
 An empty field means that the number does not exist there; `nan`, `inf` and `-inf` are measurements. Numbers are
 written so that reading them back gives the same float.
 
+A text that a spreadsheet would take for a formula, because it begins with `=`, `+`, `-`, `@`, a tab or a line end, has
+an apostrophe before it in CSV files, unless it is a number. gradlab takes it off again where it reads them; Parquet has
+the text itself.
+
 "delta" is the back-propagated error of one sample at a pre-activation z, d loss_i / d z. "The batch" is the batch of
 the recorded step; "the probe" is the first 512 training rows (`--probe`), held for the whole run and seen in eval mode.
 """

@@ -4,6 +4,7 @@ DIR/.journal/plan.json     which cells, seeds and recording the stacks beside it
 DIR/.journal/*.npz         finished stacks; they stay, so that a larger grid can take them up
 DIR/.journal/*.checkpoint  stacks in training that take long
 DIR/.journal/lock          held by the process that writes here
+DIR/.journal/swap          the token in the names of the folders that --force makes beside this one
 DIR/*.csv, config.toml     replaced whole, never half-written
 DIR/weights/*.safetensors  final weights, where asked for
 DIR/manifest.json          written last: it says "finished"
@@ -15,7 +16,7 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,11 +30,15 @@ from gradlab.config.sections import Recording, Run
 from gradlab.store import journal
 from gradlab.store.results import JOURNAL, MANIFEST
 from gradlab.store.stack_result import StackResult
+from gradlab.store.swap import TOKEN, Swap
 from gradlab.tables.spec import SCHEMA_VERSION
 from gradlab.tables.table import Table, write_csv, write_parquet
 
 FORMATS = {"csv": ("csv",), "parquet": ("parquet",), "both": ("csv", "parquet")}
 """--tables -> the endings of a table's files"""
+WEIGHTS = "weights"
+STAYS = ("lock", TOKEN)
+"""Files of a journal that say nothing of results."""
 State = Literal["new", "unfinished", "finished"]
 
 
@@ -80,6 +85,8 @@ class ResultsFolder:
         self.path = claim.out.resolve() if nameless or claim.out.is_symlink() else claim.out
         self._tell = message
         self._told: set[str] = set()
+        self._sums: dict[str, str] = {}  # file of weights that was kept or checked -> its sha256
+        self._swap = Swap(self.path)
         self._building = self.path  # where files go: the folder, or beside it while --force builds
         self._locks: list[Lock] = []
         self._made: list[Path] = []  # folders that `prepare` made, the innermost first
@@ -90,7 +97,7 @@ class ResultsFolder:
 
     @property
     def weights(self) -> Path:
-        return self._building / "weights"
+        return self._building / WEIGHTS
 
     def state(self) -> State:
         """What the folder holds for this plan. Raises UserError when it holds something else."""
@@ -133,14 +140,14 @@ class ResultsFolder:
         cannot be written.
         """
         try:
-            self._restore()
+            self._swap.restore()
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            (self.path / JOURNAL).mkdir(parents=True, exist_ok=True)
+            self._lock(self.path)
+            self._swap.clear()
             if self.claim.run.force:
-                (self.path / JOURNAL).mkdir(parents=True, exist_ok=True)
-                self._lock(self.path)
-                self._building = self._beside("new")
-            self.journal.mkdir(parents=True, exist_ok=True)
-            self._lock(self._building)
+                self._building = self._swap.building()
+                self._lock(self._building)
             self.state()  # again, now that nobody else can change it
             if self.claim.run.force and (_identity(self._building) or {}).get("plan") != self.claim.id:
                 _clear(self._building)
@@ -161,18 +168,22 @@ class ResultsFolder:
     def finished(self, stack: Stack, tables: Collection[str] | None = None) -> StackResult | None:
         """The stack's records where the journal has them whole; of some tables, or all."""
         path = self.journal / f"{stack.key}.npz"
-        weights = self.weights / f"{stack.key}.safetensors"
-        if self.claim.run.save_weights and not (weights.is_file() and weights.stat().st_size):
-            return None
         try:
-            return journal.read_stack(path, stack, tables)
+            found = journal.read_stack(path, stack, tables)
         except journal.Unusable as error:
             self._message(f"{path} {error}: its seeds are trained again")
             return None
+        if found is None or not self.claim.run.save_weights or self._has_weights(stack, found):
+            return found
+        return None
 
     def keep(self, stack: Stack, result: StackResult) -> None:
         """Put a finished stack on disk. Raises GradlabError when it cannot be written."""
         try:
+            weights = self._weights_of(stack)
+            if self.claim.run.save_weights and weights.is_file():
+                result = replace(result, weights=digest_of_file(weights))
+                self._sums[weights.name] = result.weights
             journal.write_stack(self.journal / f"{stack.key}.npz", stack, result)
             (self.journal / f"{stack.key}.checkpoint").unlink(missing_ok=True)
         except OSError as error:
@@ -209,18 +220,14 @@ class ResultsFolder:
         document = {
             "gradlab": "results",
             **self.claim.identity(),
+            "weights": {name: self._sums[name] for name in sorted(self._sums)},
             **manifest,
             "finished": finished,
             "sha256": {name: digest_of_file(self.file(name)) for name in names},
         }
         atomic.write_text(self.file(MANIFEST), json.dumps(document, indent=1) + "\n")
         if self._building != self.path:
-            old = self._beside("old")
-            shutil.rmtree(old, ignore_errors=True)
-            if self.path.exists():
-                self.path.replace(old)
-            self._building.replace(self.path)
-            shutil.rmtree(old, ignore_errors=True)
+            self._swap.into_place()
             self._building = self.path
         return self.files()
 
@@ -256,6 +263,24 @@ class ResultsFolder:
             "what is finished is kept: the same command continues once there is room, or choose another --out",
         )
 
+    def _weights_of(self, stack: Stack) -> Path:
+        return self.weights / f"{stack.key}.safetensors"
+
+    def _has_weights(self, stack: Stack, found: StackResult) -> bool:
+        """Whether the stack's weights are there as they were kept. Each file is read once."""
+        path = self._weights_of(stack)
+        if found.weights and self._sums.get(path.name) == found.weights:
+            return True
+        try:
+            whole = found.weights != "" and digest_of_file(path) == found.weights
+        except OSError:
+            whole = False
+        if whole:
+            self._sums[path.name] = found.weights
+        elif found.weights:  # else they were not asked for before
+            self._message(f"{path} is missing or not as gradlab left it: its seeds are trained again")
+        return whole
+
     def _message(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
@@ -266,14 +291,6 @@ class ResultsFolder:
 
     def _lock(self, folder: Path) -> None:
         self._locks.append(Lock(folder / JOURNAL / "lock"))
-
-    def _beside(self, kind: str) -> Path:
-        return self.path.with_name(f".{self.path.name}.{kind}")
-
-    def _restore(self) -> None:
-        """Undo a swap that was killed between its two moves."""
-        if self._beside("old").exists() and not self.path.exists():
-            self._beside("old").replace(self.path)
 
     def _is_finished(self) -> bool:
         """Whether the manifest is there, nothing failed, and the tables are those it speaks of."""
@@ -333,9 +350,9 @@ def _has_records(journal: Path) -> bool:
 def _clear(folder: Path) -> None:
     """Empty a folder whose lock this process holds."""
     for path in [*folder.iterdir(), *(folder / JOURNAL).iterdir()]:
-        if path.name == "lock" or path == folder / JOURNAL:
+        if path.name in STAYS or path == folder / JOURNAL:
             continue
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
@@ -345,7 +362,7 @@ def _holds_anything(folder: Path) -> bool:
     """Whether a folder holds more than an empty journal, which a killed start may leave."""
     for path in folder.iterdir():
         if path.name != JOURNAL or any(
-            entry.name != "lock" and not entry.name.endswith(".part") for entry in path.iterdir()
+            entry.name not in STAYS and not entry.name.endswith(".part") for entry in path.iterdir()
         ):
             return True
     return False

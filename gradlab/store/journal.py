@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,18 +35,13 @@ def write_stack(path: Path, stack: Stack, result: StackResult) -> None:
         "cell": result.cell,
         "seeds": result.seeds,
         "timings": dict(result.timings),
+        "weights": result.weights,
         "places": {name: _plain(block.places) for name, block in result.blocks.items()},
     }
     arrays: dict[str, Any] = {"steps": result.steps, "input_sq": result.input_sq}
     for name, block in result.blocks.items():
         arrays |= {f"{name}/values": block.values, f"{name}/applies": block.applies}
-
-    def fill(handle: IO[bytes]) -> None:
-        archive = io.BytesIO()  # written in one piece: the archive goes back and forth over its own file
-        np.savez(archive, header=np.array(json.dumps(header)), **arrays)
-        handle.write(archive.getbuffer())
-
-    atomic.write(path, fill)
+    _write(path, header, arrays)
 
 
 def read_stack(path: Path, stack: Stack, tables: Collection[str] | None = None) -> StackResult | None:
@@ -75,12 +70,19 @@ def read_stack(path: Path, stack: Stack, tables: Collection[str] | None = None) 
         raise Unusable("is no file of gradlab's, or torn") from error
     try:
         cell, seeds, timings = header["cell"], tuple(header["seeds"]), dict(header["timings"])
+        weights = str(header["weights"])
         blocks = {
             name: Block(name, specs[name].recorded, values, applies, dict(header["places"][name]))
             for name, (values, applies) in arrays.items()
         }
         result = StackResult(
-            cell=cell, seeds=seeds, steps=steps, blocks=blocks, input_sq=input_sq, timings=timings
+            cell=cell,
+            seeds=seeds,
+            steps=steps,
+            blocks=blocks,
+            input_sq=input_sq,
+            timings=timings,
+            weights=weights,
         )
         sound = _consistent(result, specs)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
@@ -90,6 +92,48 @@ def read_stack(path: Path, stack: Stack, tables: Collection[str] | None = None) 
     if not sound:
         raise Unusable("holds arrays that do not fit together")
     return result
+
+
+def join_stacks(paths: Sequence[Path], target: Path) -> bool:
+    """Write the stacks of one cell's consecutive seeds as one stack; False where they cannot be read or do not fit.
+
+    A seed has the same records whichever seeds it trained with. Raises OSError where the target cannot be written.
+    """
+    headers, parts = [], []
+    try:
+        for path in paths:
+            with np.load(path, allow_pickle=False) as archive:
+                headers.append(json.loads(str(archive["header"])))
+                parts.append({name: archive[name] for name in archive.files if name != "header"})
+        first, own = parts[0], headers[0]
+        alike = [name for name in first if name == "steps" or name.endswith("/applies")]
+        told = [name for name in own if name not in ("seeds", "timings", "weights")]
+        for header, part in zip(headers, parts, strict=True):
+            if any(header[name] != own[name] for name in told) or [*part] != [*first]:
+                return False
+            if not all(np.array_equal(part[name], first[name]) for name in alike):
+                return False
+        arrays = {
+            name: values if name in alike else np.concatenate([part[name] for part in parts])
+            for name, values in first.items()
+        }
+        timings: dict[str, float] = {}
+        for name, value in (item for header in headers for item in header["timings"].items()):
+            timings[name] = timings.get(name, 0.0) + value
+        joined = {"seeds": [seed for header in headers for seed in header["seeds"]], "timings": timings}
+    except Exception:  # NumPy and zipfile raise a dozen kinds over bytes they did not write
+        return False
+    _write(target, own | joined | {"weights": ""}, arrays)
+    return True
+
+
+def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    def fill(handle: IO[bytes]) -> None:
+        archive = io.BytesIO()  # written in one piece: the archive goes back and forth over its own file
+        np.savez(archive, header=np.array(json.dumps(header)), **arrays)
+        handle.write(archive.getbuffer())
+
+    atomic.write(path, fill)
 
 
 def _plain(places: Mapping[str, Any]) -> dict[str, Any]:

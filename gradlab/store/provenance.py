@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gradlab.base import blas
+from gradlab.config.plan import RECIPE
 
 PACKAGES = ("gradlab", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
@@ -23,6 +24,7 @@ def provenance(devices: Collection[str]) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
+        "recipe": RECIPE,
         "versions": {"python": platform.python_version(), **packages},
         "products": blas.name() if "cpu" in devices else "torch",
         "platform": platform.platform(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from gradlab import sensors
 from gradlab.base.atomic import regular
 from gradlab.base.errors import DataError, Problem
 from gradlab.tables.cell import kinds_of
+from gradlab.tables.checks import impossible, repeated
+from gradlab.tables.csv_text import unescaped
 from gradlab.tables.spec import TableSpec, names
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}
 """Whole numbers that every row of a table of gradlab's has."""
 MANIFEST_TYPES: dict[str, type] = {
     "failed": list, "timings": dict, "sha256": dict, "versions": dict, "argv": list, "device": list, "chance": dict,
-    "prepared": list,
+    "prepared": list, "schema": int, "recipe": int, "cells": list, "seeds": list, "recording": dict, "data": dict,
+    "weights": dict,
 }  # fmt: skip
 
 
@@ -71,7 +74,7 @@ class Results:
             raise AttributeError(f"results have no {name!r}")
         return self.table(name)
 
-    def require(self, names: Sequence[str]) -> None:
+    def require(self, names: Iterable[str]) -> None:
         """Read these tables, each with every column that its spec has. Raises DataError with all that is wrong."""
         problems: list[Problem] = []
         for name in names:
@@ -105,8 +108,30 @@ class Results:
 
     @property
     def finished(self) -> bool:
-        """Whether the run went through; a lone file is taken as whole."""
-        return self.folder is None or (bool(self.manifest) and self.manifest.get("finished") is not False)
+        """Whether the run went through, as far as anybody can tell: a lone file is taken as whole, and so are tables
+        that somebody has put into a folder."""
+        if self.folder is None or not (self.manifest or (self.folder / JOURNAL).is_dir()):
+            return True
+        return bool(self.manifest) and self.manifest.get("finished") is not False
+
+    @property
+    def unknown(self) -> list[str]:
+        """What a reader must know of the tables: a sentence for each thing that nobody can tell from what is here."""
+        said = []
+        if not self.finished:
+            said.append("the run is unfinished, and only what was done until then is here")
+        elif self.folder is not None and not self.manifest:
+            said.append(
+                f"no {MANIFEST} is here: whether the run went through, with which versions, and how accurate guessing "
+                f"would be is not known"
+            )
+        if "steps" not in self.sources:
+            said.append("no steps table is here: nothing can be said about learning")
+        return said
+
+    def add(self, name: str, frame: pd.DataFrame) -> None:
+        """Put a table beside those that were found, which is made from them."""
+        self._frames[name] = frame
 
     @property
     def chance(self) -> dict[str, float]:
@@ -118,15 +143,20 @@ class Results:
 
 
 def read_folder(folder: Path) -> Results:
-    """A results folder with every table that a run always writes. Raises DataError with every file that is missing or
-    not what it should be."""
+    """A results folder with every table that a run always writes. One with neither journal nor manifest is tables that
+    somebody has put there: it needs layers alone, and each table that is there is checked.
+
+    Raises DataError with every file that is missing or not what it should be.
+    """
     if not folder.is_dir():
         message, hint = "there is no such results folder", "see results/ for what there is"
+        if folder.exists():
+            message, hint = "it is no results folder", "gradlab diagnose reads a single table, too"
         raise DataError(Problem(str(folder), message, hint=hint))
     found = Results(folder, folder, _sources(folder), read_manifest(folder))
-    found.require(
-        ["layers", "steps", "summary", *(name for name in sensors.optional() if name in found.sources)]
-    )
+    loose = not (found.manifest or (folder / JOURNAL).is_dir())
+    needed = ("layers",) if loose else ("layers", "steps", "summary")
+    found.require(dict.fromkeys([*needed, *(name for name in sensors.tables() if name in found.sources)]))
     return found
 
 
@@ -174,12 +204,15 @@ def read_table(path: Path, spec: TableSpec) -> pd.DataFrame:
     """A CSV or Parquet file as a frame. Texts stay texts (a hash of digits alone too), an empty number is NaN, floats
     read back the same; columns that the table does not know are what pandas finds.
 
-    Raises DataError naming the file, and the column whose values are of another kind.
+    Raises DataError naming the file, and the column whose values are of another kind or cannot be; where a header
+    stands among the rows; and where rows repeat.
     """
     import pandas as pd
 
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, spec)
+    except DataError:
+        raise
     except pd.errors.EmptyDataError:
         raise DataError(Problem(str(path), "the file is empty")) from None
     except ImportError as error:
@@ -187,7 +220,12 @@ def read_table(path: Path, spec: TableSpec) -> pd.DataFrame:
     except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(Problem(str(path), f"it cannot be read as a table: {reason}")) from None
-    return _of_kinds(frame, path, spec)
+    frame = _of_kinds(frame, path, spec)
+    if problems := impossible(frame, spec.name) or repeated(frame, spec):
+        raise DataError(
+            [replace(each, where=f"{path}{each.where.removeprefix(spec.name)}") for each in problems]
+        )
+    return frame
 
 
 def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
@@ -198,6 +236,9 @@ def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
+    if any((frame[name] == name).any() for name in frame.columns[:1]):
+        hint = "gradlab merge joins results folders"
+        raise DataError(Problem(str(path), "a second header stands among the rows", "one table", hint))
     problems = []
     needed = {*names(spec.keys), *spec.axes}
     for name, kind in kinds_of(spec).items():
@@ -224,12 +265,16 @@ def _read_csv(path: Path, spec: TableSpec) -> pd.DataFrame:
     import pandas as pd
 
     kinds = kinds_of(spec)
-    header = list(pd.read_csv(path, nrows=0, encoding="utf-8").columns)
+    header = [
+        str(name) for name in pd.read_csv(path, nrows=1, header=None, dtype=str, encoding="utf-8").iloc[0]
+    ]
+    if double := [name for place, name in enumerate(header) if name in header[:place]]:
+        raise DataError(Problem(str(path), f"two columns are called {double[0]!r}"))
     texts = {name: str for name in header if kinds.get(name) == "str"}
     numbers = {name: ["", "nan"] for name in header if name not in texts}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer pandas rounds correctly by itself, and says so
-        return pd.read_csv(
+        frame = pd.read_csv(
             path,
             dtype=texts,
             keep_default_na=False,
@@ -237,6 +282,11 @@ def _read_csv(path: Path, spec: TableSpec) -> pd.DataFrame:
             float_precision="round_trip",
             encoding="utf-8",
         )
+    for name in frame.select_dtypes(exclude="number"):
+        odd = {text: unescaped(text) for text in frame[name].unique() if str(text).startswith("'")}
+        if odd:
+            frame[name] = frame[name].replace(odd)
+    return frame
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class StackResult:
     blocks:   table -> its records; no records of layers when `--record off`
     input_sq: float64 [replica, batch], mean square of each input of the first batch
     timings:  seconds and counts by name; not part of any table
+    weights:  sha256 of the file of its final weights; empty where none were kept
     """
 
     cell: str
@@ -28,6 +29,7 @@ class StackResult:
     blocks: Mapping[str, Block]
     input_sq: NDArray[np.float64]
     timings: Mapping[str, float]
+    weights: str = ""
 
     @property
     def layers(self) -> Block:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.base import atomic
+from gradlab.tables.csv_text import escaped, unescaped
 from gradlab.tables.spec import Kind
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Table:
 def _fields(values: NDArray[Any], kind: str | None) -> NDArray[np.object_]:
     """Each value as a field. Most columns hold few values many times, so each distinct one is written once."""
     if values.dtype == object or values.dtype.kind in "US":
-        texts = [str(value) for value in values.tolist()]
+        texts = [escaped(value) if isinstance(value, str) else str(value) for value in values.tolist()]
         quoted = {text: _quoted(text) for text in set(texts)}
         return np.array([quoted[text] for text in texts], dtype=object)
     bits = np.ascontiguousarray(values).view(f"u{values.itemsize}")  # tells -0.0 from 0.0
@@ -62,10 +63,9 @@ def _fields(values: NDArray[Any], kind: str | None) -> NDArray[np.object_]:
 
 
 def _quoted(text: str) -> str:
-    """A text as a field of a CSV file, in quotes where it needs them."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([text, ""])
-    return line.getvalue()[: -len(",\n")]
+    """A text as a field of a CSV file, in quotes where it needs them: Python's own writer, before 3.13, leaves a bare
+    carriage return, which ends the line for every reader."""
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(sign in text for sign in ',"\r\n') else text
 
 
 def join(tables: Sequence[Table]) -> Table:
@@ -142,13 +142,43 @@ def read_rows(path: Path, kinds: Mapping[str, Kind]) -> list[dict[str, Any]]:
 
 def _value(text: str, kind: str | None) -> Any:
     if kind == "str":
-        return text
+        return unescaped(text)
     for number in (int, float):
         try:
             return number(text)
         except ValueError:
             continue
-    return text if kind is None else np.nan
+    return unescaped(text) if kind is None else np.nan
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A table as it stands in a CSV file, field by field."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+def read_texts(path: Path) -> Texts:
+    """A table that gradlab wrote; of a Parquet file, as its CSV would stand."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        found = pq.read_table(path)
+        columns = [
+            ["" if v is None else escaped(v) if isinstance(v, str) else str(v) for v in column.to_pylist()]
+            for column in found.columns
+        ]
+        return Texts(list(found.column_names), [list(row) for row in zip(*columns, strict=True)])
+    with path.open(encoding="utf-8", newline="") as handle:
+        header, *rows = csv.reader(handle)
+    return Texts(header, rows)
+
+
+def write_texts(path: Path, texts: Texts) -> None:
+    """Write a table atomically, as UTF-8 with Unix line ends. Raises OSError."""
+    lines = (",".join(map(_quoted, row)) for row in [texts.header, *texts.rows])
+    atomic.write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def write_parquet(path: Path, tables: Table | Iterable[Table]) -> None:

@@ -219,4 +219,5 @@ def test_bad_folders_are_all_named_at_once(tmp_path: Path) -> None:
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
     folder = write_folder(make(("relu",), (3,)), tmp_path)
     (folder / "manifest.json").unlink()
+    (folder / ".journal").mkdir()
     assert "the run is unfinished" in build([folder], ("html",)).files[0].read_text()

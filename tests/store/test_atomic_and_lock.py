@@ -54,10 +54,40 @@ def test_text_is_written_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_what_killed_writers_leave_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / ".table.csv.123.part").write_text("half")
+    (tmp_path / ".gradlab-0123456789abcdef.part").write_text("half")
     (tmp_path / "table.csv").write_text("whole")
+    (tmp_path / ".film.part").write_text("half a film")
     atomic.remove_leftovers(tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["table.csv"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".film.part", "table.csv"]
+
+
+def test_no_planted_link_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not under the names of former versions, not where the random name happens to be taken, not at the goal."""
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    victim.write_text("years of work")
+    monkeypatch.setattr(atomic, "token_hex", lambda size: "0" * 2 * size)
+    (shared / f".table.csv.{os.getpid()}.part").symlink_to(victim)
+    (shared / "table.csv").symlink_to(victim)
+    atomic.write_text(shared / "table.csv", "new")
+    assert not (shared / "table.csv").is_symlink() and (shared / "table.csv").read_text() == "new"
+    for target in (victim, tmp_path / "missing"):
+        planted = shared / f".gradlab-{'0' * 16}.part"
+        planted.symlink_to(target)
+        with pytest.raises(FileExistsError):
+            atomic.write_text(shared / "table.csv", "newer")
+        assert planted.is_symlink() and (shared / "table.csv").read_text() == "new"
+        planted.unlink()
+    assert victim.read_text() == "years of work" and not (tmp_path / "missing").exists()
+
+
+def test_two_writes_at_once_have_two_names(tmp_path: Path) -> None:
+    def inner(handle: IO[bytes]) -> None:
+        atomic.write_text(tmp_path / "x", "inner")
+        handle.write(b"outer")
+
+    atomic.write(tmp_path / "x", inner)
+    assert (tmp_path / "x").read_text() == "outer"
 
 
 def test_a_second_lock_is_refused_with_its_holders_name(tmp_path: Path) -> None:

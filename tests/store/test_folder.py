@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -158,24 +159,121 @@ def test_force_leaves_the_old_results_until_the_new_ones_are_whole(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_what_another_force_began_is_not_mixed_in(tmp_path: Path, reference: dict[str, bytes]) -> None:
-    out, beside = tmp_path / "out", tmp_path / ".out.new"
+def test_what_another_force_began_is_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
     run(plan_of(out, lr=0.5))
-    run(plan_of(tmp_path / "other", lr=0.7))
-    (tmp_path / "other").rename(beside)
-    run(plan_of(out, force=True))
-    assert table_bytes(out) == reference
+    failing_after(monkeypatch, 2)
+    with pytest.raises(GradlabError, match="No space left"):
+        run(plan_of(out, lr=0.7, force=True))
+    monkeypatch.undo()
+    (beside,) = tmp_path.glob(".out.*.new")
+    (beside / "link").symlink_to(tmp_path)
+    _, notes = run(plan_of(out, force=True))
+    assert notes.total == 4 * 2 * 6
+    assert table_bytes(out) == reference and not (out / "link").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert sorted(path.name for path in (out / ".journal").glob("*.npz")) == sorted(
         f"{stack.key}.npz" for stack in plan_of(out).stacks()
     )
 
 
-def test_a_swap_killed_between_its_two_moves_is_undone(tmp_path: Path) -> None:
+class Killed(BaseException):
+    """The process ends here: nobody catches it."""
+
+
+@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize("then", [{}, {"force": True}])
+def test_a_swap_killed_at_any_moment_loses_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: dict[str, bytes],
+    moment: int,
+    then: dict[str, Any],
+) -> None:
+    """Before the first move, between the two, before the old results are removed, and while they are."""
     out = tmp_path / "out"
-    run(plan_of(out))
-    out.rename(tmp_path / ".out.old")
-    _, notes = run(plan_of(out))
-    assert notes.total == 0
+    run(plan_of(out, activation=["relu"], depth=[2]))
+    old = table_bytes(out)
+    replace, remove, left = Path.replace, shutil.rmtree, [moment]
+
+    def move(self: Path, target: Path) -> Path:
+        if tmp_path in (self.parent, target.parent) and (left := left_of()) == 0:
+            raise Killed(left)
+        return replace(self, target)
+
+    def left_of() -> int:
+        left[0] -= 1
+        return left[0] + 1
+
+    def half_remove(path: Path, **options: Any) -> None:
+        if moment == 3:
+            remove(path / ".journal")
+        raise Killed
+
+    monkeypatch.setattr(Path, "replace", move)
+    monkeypatch.setattr(shutil, "rmtree", half_remove)
+    with pytest.raises(Killed):
+        run(plan_of(out, force=True))
+    monkeypatch.undo()
+    there = table_bytes(out) if out.exists() else table_bytes(next(tmp_path.glob(".out.*.old")))
+    assert there == (old if moment < 2 else reference)
+    if not then and moment < 2:  # the old results are back, and the grid that contains them goes on from them
+        run(plan_of(out, activation=["relu"], depth=[2]))
+        assert table_bytes(out) == old
+    _, notes = run(plan_of(out, **then))
+    assert table_bytes(out) == reference
+    assert notes.total == (0 if then and moment < 2 else {0: 36, 1: 36}.get(moment, 48 if then else 0))
+    left_over = {path.name.rpartition(".")[2] for path in tmp_path.iterdir()} - {"out"}
+    assert left_over <= {"old", "new"} if not then else not left_over
+
+
+STRANGERS = {
+    "folders": lambda place: place.mkdir(),
+    "links": lambda place: place.symlink_to(place.parent / "victim"),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize(
+    "name", [".out.new", ".out.old", ".out.0123456789abcdef.new", ".out.0123456789abcdef.old"]
+)
+def test_force_leaves_alone_what_it_has_not_made(
+    tmp_path: Path, name: str, stranger: str, reference: dict[str, bytes]
+) -> None:
+    """A name is no proof of who made a folder."""
+    out, place = tmp_path / "out", tmp_path / name
+    (tmp_path / "victim").mkdir()
+    run(plan_of(out, lr=0.5))
+    STRANGERS[stranger](place)
+    (place / "thesis.tex").write_text("years of work")
+    for _ in range(2):
+        run(plan_of(out, force=True))
+        assert table_bytes(out) == reference
+        assert place.is_symlink() == (stranger == "links")
+        assert [path.name for path in place.iterdir()] == ["thesis.tex"]
+    out.rename(tmp_path / "elsewhere")
+    run(plan_of(out, activation=["relu"], depth=[2], steps=0))
+    assert (place / "thesis.tex").read_text() == "years of work" and not (out / "thesis.tex").exists()
+
+
+def test_a_link_in_the_place_of_an_unfinished_force_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: dict[str, bytes]
+) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    run(plan_of(out, lr=0.5))
+    failing_after(monkeypatch, 2)
+    with pytest.raises(GradlabError, match="No space left"):
+        run(plan_of(out, force=True))
+    monkeypatch.undo()
+    (beside,) = tmp_path.glob(".out.*.new")
+    beside.rename(victim)
+    beside.symlink_to(victim)
+    before = sorted(victim.rglob("*"))
+    run(plan_of(out, force=True))
+    assert table_bytes(out) == reference
+    assert beside.is_symlink() and sorted(victim.rglob("*")) == before
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -213,9 +311,11 @@ def test_a_start_that_was_killed_before_it_wrote_is_no_obstacle(tmp_path: Path) 
     journal = tmp_path / "out" / ".journal"
     journal.mkdir(parents=True)
     (journal / "lock").write_text("")
-    (journal / ".plan.json.77.part").write_text("{")
+    left, others = journal / ".gradlab-0123456789abcdef.part", journal / ".film.part"
+    left.write_text("{")
+    others.write_text("half a film")
     run(plan_of(tmp_path / "out", activation=["relu"], depth=[2], steps=0))
-    assert not (journal / ".plan.json.77.part").exists()
+    assert not left.exists() and others.exists()
 
 
 def test_results_of_another_schema_version_are_refused_by_name(tmp_path: Path) -> None:
@@ -251,6 +351,41 @@ def test_a_damaged_stack_is_named_and_trained_again(
     assert "trained again" in notes.messages[0]
     assert notes.total == 2 * 6
     assert table_bytes(out) == reference
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("damage", ["a byte", "missing", "empty"])
+def test_damaged_weights_are_named_and_trained_again(
+    tmp_path: Path, damage: str, finished: bool, reference: dict[str, bytes]
+) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out, save_weights=True))
+    files = sorted((out / "weights").iterdir())
+    sums = json.loads((out / "manifest.json").read_text())["weights"]
+    assert sums == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    whole = files[0].read_bytes()
+    if not finished:
+        (out / "manifest.json").unlink()
+    if damage == "missing":
+        files[0].unlink()
+    else:
+        files[0].write_bytes(b"" if damage == "empty" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    outcome, notes = run(plan_of(out, save_weights=True))
+    assert not outcome.cached and notes.total == 2 * 6
+    assert len(notes.messages) == 1 and str(files[0]) in notes.messages[0]
+    assert "trained again" in notes.messages[0]
+    assert files[0].read_bytes() == whole and table_bytes(out) == reference
+    assert json.loads((out / "manifest.json").read_text())["weights"] == sums
+    again, notes = run(plan_of(out, save_weights=True))
+    assert again.cached and not notes.messages
+
+
+def test_weights_asked_for_later_are_trained_for_without_complaint(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(plan_of(out))
+    _, notes = run(plan_of(out, save_weights=True))
+    assert notes.total == 4 * 2 * 6 and not notes.messages
+    assert run(plan_of(out))[0].cached and run(plan_of(out, save_weights=True))[0].cached
 
 
 @pytest.mark.parametrize("name", [*TABLES, "config.toml", "manifest.json"])

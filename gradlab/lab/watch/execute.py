@@ -136,6 +136,7 @@ def _write(
             "recording_overhead": 1 + sum(each.overhead for each in done) / len(done),
         },
         chance=None if job.dataset is None else job.dataset.chance,
+        data=None if job.dataset is None else {cell["dataset"]: job.dataset.digest},
         config=to_toml(request.base, request.grid),
         interrupted=None if whole else {"seeds": len(done), "last_step": done[-1].stopped},
         prepared=job.prepared,

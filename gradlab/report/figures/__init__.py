@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, Problem, unknown
 from gradlab.base.registry import Registry, modules_of
 from gradlab.report import selections
@@ -82,7 +84,7 @@ def save_all(result: Frames, folder: Path, formats: Sequence[str]) -> list[Path]
         written += save(figure.draw(result), folder / figure.name, formats)
     for cell in cells:
         cut = selections.of_cell(result, cell)
-        prefix = "" if one else f"{_slug(names[cell])}-{cell[:6]}-"
+        prefix = "" if one else f"{_slug(names[cell])}-{cell[:7]}-"
         for figure in of_kind("cell") if len(cells) <= MOST_WITH_EVERY_FIGURE else leading("cell"):
             written += save(figure.draw(cut), folder / f"{prefix}{figure.name}", formats)
     return written
@@ -100,7 +102,7 @@ def save(figure: Figure | None, stem: Path, formats: Sequence[str]) -> list[Path
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
         with matplotlib.rc_context({"svg.hashsalt": "gradlab"}):  # else the ids in an SVG are random
-            figure.savefig(path, format=kind, dpi=200, metadata=dates[kind])
+            atomic.write(path, partial(figure.savefig, format=kind, dpi=200, metadata=dates[kind]))
         paths.append(path)
     return paths
 
