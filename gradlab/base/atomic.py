@@ -1,8 +1,7 @@
-"""Files that are whole or not there: written beside, flushed to disk, moved into place; and what is a file at all."""
+"""Files that are either whole or not there: written beside, flushed to disk, then moved into place."""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Callable
@@ -40,14 +39,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by a UTF-8 text with line ends as given."""
     write_bytes(path, text.encode("utf-8"))
-
-
-def regular(path: Path) -> Path:
-    """The path itself, where a file is there or nothing. Raises OSError for anything else: whoever opens a pipe that
-    nobody writes into waits for ever."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return path
 
 
 def remove_leftovers(folder: Path) -> None:

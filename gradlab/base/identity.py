@@ -6,8 +6,6 @@ import json
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from gradlab.base.atomic import regular
-
 
 def identity_of(value: object) -> str:
     """`g` and 12 hex digits over a value's JSON.
@@ -20,5 +18,5 @@ def identity_of(value: object) -> str:
 
 def digest_of_file(path: Path) -> str:
     """sha256 of a file's bytes, in hex. Raises OSError."""
-    with regular(path).open("rb") as handle:
+    with path.open("rb") as handle:
         return file_digest(handle, "sha256").hexdigest()

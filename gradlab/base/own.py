@@ -78,9 +78,7 @@ def load_own(item: Item, where: str, reserved: Mapping[str, Parameter] | None = 
     )
     attribute = import_attribute(item, where)
     arguments = {key: _literal(value) for key, value in given.items()}
-    with users_code(
-        where, f"the source of {name} cannot be found"
-    ):  # its attributes may be made by the user's code
+    with users_code(where, f"{name} cannot be looked at"):
         source = _imported_source(name, attribute, where)
     return Own(text, name, attribute, arguments, settings, source, where)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gradlab.base.atomic import regular
 from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknown
 from gradlab.base.grammar import format_number, parse_item
 from gradlab.base.own import Own, load_own
@@ -242,5 +241,5 @@ def _table(source: _Source, target: str, where: str, task: str) -> Samples:
 
 
 def _file_hash(path: Path) -> bytes:
-    with regular(path).open("rb") as stream:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

@@ -233,7 +233,7 @@ class ResultsFolder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of finished results."""
-        found: dict[str, Any] = json.loads(atomic.regular(self.path / MANIFEST).read_text("utf-8"))
+        found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
         return found
 
     def files(self) -> list[Path]:
@@ -332,7 +332,7 @@ def _identity(folder: Path) -> dict[str, Any] | None:
     holds none of gradlab's."""
     for path in (folder / JOURNAL / "plan.json", folder / MANIFEST):
         with suppress(OSError, ValueError, RecursionError):
-            found = json.loads(atomic.regular(path).read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
             if (
                 isinstance(found, dict)
                 and isinstance(found.get("plan"), str)

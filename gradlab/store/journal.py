@@ -53,7 +53,7 @@ def read_stack(path: Path, stack: Stack, tables: Collection[str] | None = None) 
     specs = stack.recording.tables()
     wanted = {name: spec for name, spec in specs.items() if tables is None or name in tables}
     try:
-        with np.load(atomic.regular(path), allow_pickle=False) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             _check(header, stack)
             steps, input_sq = archive["steps"], archive["input_sq"]

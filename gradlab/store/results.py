@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradlab import sensors
-from gradlab.base.atomic import regular
 from gradlab.base.errors import DataError, Problem
 from gradlab.tables.cell import kinds_of
 from gradlab.tables.checks import impossible, repeated
@@ -99,7 +98,7 @@ class Results:
     def config(self) -> str:
         """The text of config.toml; empty where there is none."""
         path = None if self.folder is None else self.folder / CONFIG
-        return path.read_text(encoding="utf-8", errors="replace") if path and path.is_file() else ""
+        return path.read_text(encoding="utf-8", errors="replace") if path and path.exists() else ""
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -297,7 +296,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        found = json.loads(regular(path).read_text(encoding="utf-8")) if path.exists() else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(Problem(str(path), f"is not JSON: {error}")) from error
     if not isinstance(found, dict):

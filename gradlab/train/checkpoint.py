@@ -62,7 +62,7 @@ class Checkpoint:
         if not self.path.exists():
             return 0
         try:
-            with np.load(atomic.regular(self.path), allow_pickle=False) as archive:
+            with np.load(self.path, allow_pickle=False) as archive:
                 facts = json.loads(str(archive["facts"]))
                 if facts["stack"] != _identity(stack):
                     raise ValueError("it belongs to another stack or version")

@@ -686,7 +686,7 @@ def test_what_says_that_it_wraps_itself_is_a_mistake_of_its_author(
     (here / f"{name}.py").write_text("def part(x):\n    return x\npart.__wrapped__ = part\n")
     assert main(["run", *TINY, flag, f"{name}:part"]) == 2
     (line, *_) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {flag}: the source of {name}:part cannot be found: ValueError")
+    assert line.startswith(f"error: {flag}: {name}:part cannot be looked at: ValueError")
 
 
 def test_several_mistakes_are_told_at_once() -> None:
