@@ -141,3 +141,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     process.stdout.close()
     assert process.wait(60) == 1
     assert process.stderr.read() == b""
+
+
+def test_the_same_problem_is_said_once(gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab("watch", "no_module:net", "--depth", "1", "--depth", "2")
+    assert ended.code == 2 and ended.err.count("--depth: it has no meaning") == 1

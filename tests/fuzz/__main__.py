@@ -15,7 +15,7 @@ from fuzz.cases import case_of
 
 number, seed = int(sys.argv[1]), int((sys.argv[2:] or ["0"])[0])
 root = Path(tempfile.mkdtemp(prefix="fuzz-"))
-os.environ.update(worker.SILENT)
+os.environ.update(worker.SILENT | {"XDG_CACHE_HOME": str(root / "cache")})
 sys.dont_write_bytecode = True
 results_folders.make_templates(root / "templates")
 results_folders.made_in = root / "templates"

@@ -15,6 +15,7 @@ from typing import IO, Any
 from fuzz import configurations, data_files, flags, results_folders, users_parts
 from fuzz.case import Case, Ended, contents, tiny
 
+NOWHERE = "/dev/null/nowhere"  # cannot be made, by root neither
 PLACES = {
     "plain": {},
     "no stdin": {},
@@ -26,7 +27,7 @@ PLACES = {
     "dumb": {"TERM": "dumb", "NO_COLOR": "1"},
     "ascii": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "few files": {},
-    "no home": {"HOME": "/nowhere", "XDG_CACHE_HOME": "/nowhere", "MPLCONFIGDIR": "/nowhere"},
+    "no home": {"HOME": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "MPLCONFIGDIR": NOWHERE},
     "removed": {},
     "interrupted": {},
     "terminated": {},

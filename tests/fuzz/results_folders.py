@@ -27,9 +27,10 @@ from gradlab.store.results import CONFIG, JOURNAL, MANIFEST
 
 MADE: dict[str, list[str]] = {
     "run": ["run", *tiny(), "--histograms", "--jacobian"],
+    "more": ["run", *tiny(), "--histograms", "--jacobian", "--first-seed", "2"],
     "compare": ["compare", *tiny(activation="relu,tanh", lr="0.1,0.2", seeds="1")],
     "parquet": ["run", *tiny(activation="relu"), "--tables", "parquet"],
-    "diverged": ["run", *tiny(lr="1e30", activation="relu", save_weights=None)],
+    "diverged": ["run", *tiny(lr="1e18", activation="relu", save_weights=None)],
     "watch": [
         "watch",
         "net:Net",
@@ -70,7 +71,7 @@ def make_templates(folder: Path) -> None:
 def make(r: Random) -> Case:
     """A command on a folder that is not as gradlab left it."""
     name = r.choice(list(MADE))
-    prepare: list[Prepare] = [file("net.py", NET), copied(name)]
+    prepare: list[Prepare] = [file("net.py", NET), copied(name), copied("more", "more")]
     prepare += [_change(r) for _ in range(r.choice([0, 1, 1, 1, 1, 2, 3]))]
     argv, writes = _command(r, name)
     if r.random() < 0.3:
@@ -78,9 +79,9 @@ def make(r: Random) -> Case:
     return Case(argv, prepare, writes)
 
 
-def copied(name: str) -> Prepare:
-    """Puts one of the folders there as `o`."""
-    return lambda here: shutil.copytree(made_in / name, here / "o") and None
+def copied(name: str, to: str = "o") -> Prepare:
+    """Puts one of the folders there."""
+    return lambda here: shutil.copytree(made_in / name, here / to) and None
 
 
 def _command(r: Random, name: str) -> tuple[list[str], tuple[str, ...]]:
@@ -108,13 +109,14 @@ def _command(r: Random, name: str) -> tuple[list[str], tuple[str, ...]]:
         folders = r.choice([["o"], ["o"], ["o", "o"], ["o", "none"]])
         out = r.choice([[], ["--out", "drawn"], ["--out", "net.py"]])
         return ["report", *folders, "--format", ",".join(forms), *out], tuple(out[1:] or ["o", "results"])
-    if drawn < 0.72:
+    if drawn < 0.75:
         others = [
             each
             for each in COMMANDS
             if each not in ("run", "compare", "watch", "report", "diagnose", "reproduce")
         ]
-        return [r.choice(others), "o", *r.choice([[], ["--out", "new"]])], ("new",)
+        joined = r.choice([[], ["more"], ["more"]])
+        return [r.choice(others), "o", *joined, *r.choice([[], ["--out", "new"]])], ("new", "results")
     more = r.choice(
         [
             [],

@@ -134,7 +134,7 @@ def serve(seed: int, root: Path) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
         os.dup2(null, descriptor)
-    os.environ.update(SILENT)
+    os.environ.update(SILENT | {"XDG_CACHE_HOME": str(root / "cache")})
     sys.dont_write_bytecode = True
     signal.signal(signal.SIGINT, signal.default_int_handler)
     results_folders.made_in = root.parent / "templates"
