@@ -39,7 +39,7 @@ def make(r: Random) -> Case:
     """A case of another kind in some place."""
     place = r.choice(list(PLACES))
     if place in SIGNALS:
-        delay = r.uniform(0, 5)
+        delay = r.uniform(1, 5)  # Python itself has started then
         long = tiny(steps="100000", seeds="1", activation=r.choice(["relu", "tanh"]))
         return Case(
             [r.choice(["run", "compare"]), *long, "--out", "o"], writes=("o",), process=f"{place} {delay}"
