@@ -41,12 +41,12 @@ def repair_saved(
         raise DataError(Problem(str(saved.sources["layers"]), message, "a table that gradlab wrote"))
     sick = {str(d.cell["cell"]): d for d in found if d.findings and wanted in (None, str(d.cell["cell"]))}
     if wanted is not None and not sick:
-        cells = [str(d.cell["cell"]) for d in found]
+        every = [str(d.cell["cell"]) for d in found]
         ill = [str(d.cell["cell"]) for d in found if d.findings]
-        if wanted in cells:
+        if wanted in every:
             allowed = ", ".join(ill) or "none: no cell has one"
             raise ConfigError(Problem("--cell", f"cell {wanted} has no fault", allowed))
-        raise ConfigError(unknown("--cell", "cell", wanted, ill or cells))
+        raise ConfigError(unknown("--cell", "cell", wanted, ill or every))
     if not sick:
         return None
     if len(sick) > 1:
