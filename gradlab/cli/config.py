@@ -31,6 +31,8 @@ def show(
 ) -> int:
     """Print the value of every key and where it came from: default, file, environment or flag."""
     request, problems = collect_flags(context, flags, config, set_, lists=True, default_grid=False)
+    if toml and json:
+        problems.append(Problem("--toml", "--json prints JSON alone", "one of them"))
     if problems:
         raise ConfigError(problems)
     warn(request, quiet=False)

@@ -30,7 +30,7 @@ OWN = [
     "no_module:x", "os:getcwd", "math:sin", "torch.nn:ReLU", "torch:relu", "builtins:print", "builtins:dict",
     "builtins:input", "sys:exit", "this:s", "torch.nn:functional", "torch.nn.init:zeros_",
     "torch.optim:Adagrad", "torch.optim:LBFGS", "json:tool", "torch.nn:Module", "torch.nn:MSELoss",
-    "torch.nn:LayerNorm", "collections:abc", "sys:path", ".:x", "a..b:c", "numpy.random:rand", "gradlab:run",
+    "torch.nn:LayerNorm", "collections:abc", "sys:path", ".:x", "a..b:c", "numpy.random:rand",
 ]  # fmt: skip
 MOST = 8  # of a whole number in a training
 FREE = ("run.first_seed", "training.batch_size", "training.stack_size", "run.workers")
