@@ -47,9 +47,8 @@ def numbers(frame: pd.DataFrame, source: str, place: Callable[[str], str] | None
         if bad.size:
             problems.append(_not_a_number(values, int(bad[0]), bad.size, where))
     if len(problems) > SHOWN:
-        rest = Problem(
-            source, f"and {len(problems) - SHOWN} more of its {frame.shape[1]} columns have such values"
-        )
+        message = f"and {len(problems) - SHOWN} more of its {frame.shape[1]} columns have such values"
+        rest = Problem(source, message, "numbers in every column but the target")
         problems = [*problems[:SHOWN], rest]
     if problems:
         raise DataError(problems)

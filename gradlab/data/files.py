@@ -34,12 +34,13 @@ def load_file(path: Path, target: str, source: str, task: str = AUTO) -> Samples
         check_header([str(name) for name in frame.columns], source)
         return table_from_frame(frame, target, source, task)
     except OSError as error:
-        raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
+        message = f"it cannot be read: {error.strerror or error}"
+        raise DataError(Problem(source, message, "a file that you may read")) from error
     except DataError:
         raise
     except Exception as error:  # the readers raise many kinds over what no library of theirs wrote
         what = f"it is not a readable table: {type(error).__name__}: {_line(error)}"
-        raise DataError(Problem(source, what)) from error
+        raise DataError(Problem(source, what, "rows of numbers under named columns")) from error
 
 
 def read_csv(path: Path, target: str, source: str) -> pd.DataFrame:
@@ -99,7 +100,8 @@ def read_parquet(path: Path, target: str, source: str) -> pd.DataFrame:
         # with pandas' own notes a column that was an index would be none
         frame: pd.DataFrame = parquet.read_table(path).replace_schema_metadata().to_pandas()
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(Problem(source, f"it is not a readable Parquet file: {_line(error)}")) from error
+        message = f"it is not a readable Parquet file: {_line(error)}"
+        raise DataError(Problem(source, message, "a whole Parquet file of numbers and texts")) from error
     return frame
 
 
@@ -152,7 +154,7 @@ def _check_size(unpacked: int, source: str) -> None:
     room = available_memory()
     if room is not None and unpacked > room:
         message = f"it unpacks to {unpacked / 1e9:.1f} GB, and {room / 1e9:.1f} GB of memory are free"
-        raise DataError(Problem(source, message))
+        raise DataError(Problem(source, message, "arrays that fit into memory"))
 
 
 READERS = {".csv": read_csv, ".parquet": read_parquet, ".npz": read_npz}
@@ -174,11 +176,8 @@ def check_header(names: list[str], source: str) -> None:
         )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(
-            Problem(
-                source, f"more than one of its {len(names)} columns is called {', '.join(map(repr, twice))}"
-            )
-        )
+        message = f"more than one of its {len(names)} columns is called {', '.join(map(repr, twice))}"
+        raise DataError(Problem(source, message, "a name of its own for every column"))
 
 
 def _is_number(text: str) -> bool:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ import numpy as np
 import pytest
 from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
 
-from gradlab import data
 from gradlab.base import blas
 from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, UserError
 from gradlab.config import plan as plans
@@ -685,28 +682,3 @@ def test_what_is_refused_keeps_what_was_trained_before(
     with pytest.raises(ConfigError):
         execute(plan_of(tmp_path / "out"))
     assert sorted((tmp_path / "out" / ".journal").glob("*.npz")) == sorted(kept) and kept
-
-
-@pytest.mark.parametrize(
-    "kind", ["manifest.json", "config.toml", ".journal/plan.json", "*.npz", "layers.csv"]
-)
-def test_a_pipe_in_a_files_place_makes_nobody_wait(tmp_path: Path, kind: str) -> None:
-    out = tmp_path / "out"
-    first, _ = run(plan_of(out))
-    path = next(out.rglob(kind)) if "*" in kind else out / kind
-    path.unlink()
-    os.mkfifo(path)
-    again, notes = run(plan_of(out))
-    assert again.files == first.files
-    assert notes.messages or kind in ("manifest.json", ".journal/plan.json")
-    path.unlink()
-    os.mkfifo(path)
-    with suppress(UserError):  # without a table there is nothing to read
-        read_folder(out).config  # noqa: B018
-
-
-def test_a_pipe_among_the_data_is_said(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
-    (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"")
-    with pytest.raises(DataError, match="regular file"):
-        data.digest(str(tmp_path))
