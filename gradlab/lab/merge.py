@@ -13,7 +13,9 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.summary import summary_row
@@ -31,9 +33,6 @@ from gradlab.store.results import CONFIG, JOURNAL, MANIFEST, Results, read_folde
 from gradlab.tables.spec import SCHEMA_VERSION
 from gradlab.tables.summary import FAILURES, SUMMARY, summary_table
 from gradlab.tables.table import Texts, of_rows, read_texts, write_texts
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STATED = ("schema", "recipe", "cells", "seeds", "recording", "versions", "sha256")
 """What a manifest must say of results that are joined."""
@@ -238,7 +237,6 @@ def _summaries(parts: Sequence[Part], cells: set[str], header: Sequence[str]) ->
     """The rows of summary.csv of cells whose seeds are in several parts: made anew from all seeds."""
     if not cells:
         return []
-    import pandas as pd
 
     def of_cells(name: str) -> pd.DataFrame:
         frames: list[pd.DataFrame] = [getattr(part.results, name) for part in parts]
