@@ -239,7 +239,7 @@ def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
 
     if frame.columns.has_duplicates:
         double = frame.columns[frame.columns.duplicated()][0]
-        raise DataError(Problem(str(path), f"two columns are called {double!r}"))
+        raise DataError(Problem(str(path), f"two columns are called {double!r}", "each name once"))
     if any((frame[name] == name).any() for name in frame.columns[:1]):
         hint = "gradlab merge joins results folders"
         raise DataError(Problem(str(path), "a second header stands among the rows", "one table", hint))
