@@ -16,6 +16,7 @@ from gradlab.base.machine import available_memory
 
 TEXT_BYTES = 16 << 20
 """Of a text that a person writes, such as a configuration; the longest are some kilobytes."""
+READABLE = "a file that you may read and that fits into memory"
 KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",

@@ -251,7 +251,8 @@ class ResultsFolder:
     def forget(self) -> None:
         """Take back what `prepare` made, where nothing came of it: the journal, and folders that are empty then."""
         assert self._locks, "another may write there"
-        shutil.rmtree(self.journal, ignore_errors=True)
+        for folder in {self._building, *self._made[:1]}:  # with --force the lock is in a folder of its own
+            shutil.rmtree(folder / JOURNAL, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else
             for folder in dict.fromkeys((self._building, *self._made)):
                 folder.rmdir()

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
 
 from gradlab.base import blas
-from gradlab.base.errors import DataError, GradlabError, UserError
+from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, UserError
 from gradlab.config import plan as plans
 from gradlab.config.plan import Cell, Plan
+from gradlab.lab import sweep
 from gradlab.lab.experiment import Outcome, execute
 from gradlab.report.build import build
 from gradlab.store import folder as folders
@@ -650,3 +651,33 @@ def test_a_manifest_that_somebody_wrote_is_read_as_far_as_it_goes(tmp_path: Path
     (out / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="is not JSON"):
         build([out], ("md",))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_refused_before_anything_is_trained_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    def refused(*_: object, **__: object) -> Iterator[object]:
+        raise ConfigError(Problem("--executor", "it is not installed", "local"))
+
+    monkeypatch.setattr(sweep, "train", refused)
+    with pytest.raises(ConfigError):
+        execute(plan_of(tmp_path / "a" / "out", force=force))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_refused_keeps_what_was_trained_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(plan_of(tmp_path / "out"))
+    (tmp_path / "out" / "manifest.json").unlink()
+    lost, *kept = (tmp_path / "out" / ".journal").glob("*.npz")
+    lost.unlink()
+
+    def refused(*_: object, **__: object) -> Iterator[object]:
+        raise ConfigError(Problem("--executor", "it is not installed", "local"))
+
+    monkeypatch.setattr(sweep, "train", refused)
+    with pytest.raises(ConfigError):
+        execute(plan_of(tmp_path / "out"))
+    assert sorted((tmp_path / "out" / ".journal").glob("*.npz")) == sorted(kept) and kept
