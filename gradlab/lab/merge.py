@@ -22,6 +22,7 @@ from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError, attempt
 from gradlab.base.identity import digest_of_file
+from gradlab.base.user_file import read_bytes
 from gradlab.config import collect, to_toml
 from gradlab.config.plan import plan_id
 from gradlab.config.request import Request
@@ -293,12 +294,12 @@ def _copy_stacks(parts: Sequence[Part], folder: ResultsFolder, request: Request 
             covered = [seed for first, last in inside for seed in range(first, last + 1)]
             if len(paths) < 2 or covered != [*chunk] or not journal.join_stacks(paths, target):
                 for path in paths:
-                    atomic.write_bytes(folder.journal / path.name, path.read_bytes())
+                    atomic.write_bytes(folder.journal / path.name, read_bytes(path, most=None))
     for part in parts:
         for name, expected in part.manifest.get("weights", {}).items():
             path = part.path / WEIGHTS / Path(name).name
             folder.weights.mkdir(exist_ok=True)
-            atomic.write_bytes(folder.weights / path.name, path.read_bytes())
+            atomic.write_bytes(folder.weights / path.name, read_bytes(path, most=None))
             sums[path.name] = str(expected)
     return sums
 

@@ -235,7 +235,7 @@ class ResultsFolder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of finished results."""
-        found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(self.path / MANIFEST, most=None))
         return found
 
     def files(self) -> list[Path]:

@@ -31,7 +31,7 @@ raise MemoryError
 raise OSError(28, 'No space left on device', 'x')
 warnings.warn('one\ntwo'); return good(*a, **k)
 print('printed'); return good(*a, **k)
-sys.stdout.write('{}'); return good(*a, **k)
+sys.stdout.write('{}\n'); return good(*a, **k)
 os.write(2, b'from below\n'); return good(*a, **k)
 os.chdir(os.path.dirname(os.path.dirname(__file__))); return good(*a, **k)
 torch.set_default_dtype(torch.float64); return good(*a, **k)

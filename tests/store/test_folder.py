@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -681,3 +684,28 @@ def test_what_is_refused_keeps_what_was_trained_before(
     with pytest.raises(ConfigError):
         execute(plan_of(tmp_path / "out"))
     assert sorted((tmp_path / "out" / ".journal").glob("*.npz")) == sorted(kept) and kept
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "config.toml", "layers.csv", ".journal/plan.json", ".journal/*.npz"]
+)
+def test_a_pipe_in_a_files_place_makes_nobody_wait(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    first, _ = run(plan_of(out))
+    (path,) = [*out.glob(name)][:1]
+    ended = []
+
+    def again() -> None:
+        for read in (lambda: run(plan_of(out)), lambda: read_folder(out).config):
+            path.unlink()
+            os.mkfifo(path)
+            with suppress(UserError):  # without a table there is nothing to read
+                ended.append(read())
+
+    thread = threading.Thread(target=again, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for a writer"
+    again_found, notes = ended[0]
+    assert again_found.files == first.files
+    assert notes.messages or name in ("manifest.json", ".journal/plan.json")
