@@ -81,7 +81,7 @@ class UserError(GradlabError, ValueError):
     exit_code = 2
 
     def __init__(self, problems: Problem | Iterable[Problem], message: str | None = None) -> None:
-        found = [problems] if isinstance(problems, Problem) else list(problems)
+        found = [problems] if isinstance(problems, Problem) else [*dict.fromkeys(problems)]
         assert found, "a UserError needs at least one problem"
         super().__init__(message or "\n".join(str(problem) for problem in found))
         self._problems = found

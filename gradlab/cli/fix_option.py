@@ -37,12 +37,17 @@ def repair_saved(
                 str(saved.path), "remedies need the configuration that made these results", "a results folder"
             )
         )
+    if any("cell" not in d.cell for d in found):
+        message = "it has no column 'cell', which says what to repair"
+        raise DataError(Problem(str(saved.sources["layers"]), message, "a table that gradlab wrote"))
     sick = {str(d.cell["cell"]): d for d in found if d.findings and wanted in (None, str(d.cell["cell"]))}
     if wanted is not None and not sick:
+        every = [str(d.cell["cell"]) for d in found]
         ill = [str(d.cell["cell"]) for d in found if d.findings]
-        if any(str(d.cell["cell"]) == wanted for d in found):
-            raise ConfigError(Problem("--cell", f"cell {wanted} has no fault", ", ".join(ill)))
-        raise ConfigError(unknown("--cell", "cell", wanted, ill))
+        if wanted in every:
+            allowed = ", ".join(ill) or "none: no cell has one"
+            raise ConfigError(Problem("--cell", f"cell {wanted} has no fault", allowed))
+        raise ConfigError(unknown("--cell", "cell", wanted, ill or every))
     if not sick:
         return None
     if len(sick) > 1:

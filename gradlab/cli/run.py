@@ -36,7 +36,9 @@ def run(
     problems += without_records(request, {"--report": report, "--fix": fix})
     outcome = execute_plan(make_plan(request, problems, quiet=quiet), quiet=quiet, profile=profile)
     if outcome.failed:
-        raise GradlabError(outcome.failed[0].message)
+        raise GradlabError(
+            outcome.failed[0].message, f"kept in {outcome.out}; the same command tries it again"
+        )
     outcome = with_report(outcome, report)
     if not json:
         show(outcome)

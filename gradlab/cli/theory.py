@@ -60,7 +60,9 @@ def theory(
         try:
             out.write_text(table, encoding="utf-8")
         except OSError as error:
-            raise ConfigError(Problem("--out", f"cannot write {str(out)!r}: {error.strerror}")) from None
+            raise ConfigError(
+                Problem("--out", f"cannot write {str(out)!r}: {error.strerror}", "another file")
+            ) from None
         tell(f"wrote {out}")
     if json:
         emit(documents[0] if len(documents) == 1 else documents)

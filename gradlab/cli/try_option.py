@@ -40,7 +40,7 @@ def next_command(saved: Results, found: list[Diagnosis]) -> str:
 def _can_be_tried(saved: Results, diagnosis: Diagnosis) -> bool:
     """Of a user's model: whether `watch` trained it, and a cure is there that it can follow."""
 
-    if not saved.config or saved.folder is None:
+    if not saved.config or saved.folder is None or "cell" not in diagnosis.cell:
         return False
     if not is_users(diagnosis.cell):
         return True

@@ -126,7 +126,9 @@ def _command(flags: Mapping[str, object], sets: Sequence[str]) -> Iterator[Setti
             continue
         where = "--" + flag.replace("_", "-")
         if flag not in BY_FLAG:
-            yield Problem(where, "there is no such flag", hint=nearest(flag, list(BY_FLAG)))
+            yield Problem(
+                where, "there is no such flag", hint=nearest(flag, list(BY_FLAG)) or "see gradlab run --help"
+            )
             continue
         try:
             yield from_text(BY_FLAG[flag], value, f"flag {where}", where)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradlab.base import atomic
+from gradlab.base.errors import UserError
 from gradlab.config import to_toml
 from gradlab.config.plan import Cell, Plan, Stack
 from gradlab.lab import sweep
@@ -103,7 +104,12 @@ def execute(plan: Plan, observer: Observer | None = None) -> Outcome:
     try:
         if not finished:
             folder.prepare()
-        return _Execution(plan, folder, observer, finished).run()
+        try:
+            return _Execution(plan, folder, observer, finished).run()
+        except UserError:  # such as Ray that is not installed: nothing was trained
+            if state == "new" and not any(folder.journal.glob("*.npz")):
+                folder.forget()
+            raise
     finally:
         observer.end()
         folder.close()

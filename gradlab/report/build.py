@@ -66,7 +66,13 @@ def _load_all(folders: Sequence[Path]) -> list[Results]:
                     Problem(str(folder), "no cell is finished", hint="the command that made it tries again")
                 )
             if not len(found.layers):
-                raise DataError(Problem(str(folder), "no layer was recorded, so there is nothing to draw"))
+                raise DataError(
+                    Problem(
+                        str(folder),
+                        "no layer was recorded, so there is nothing to draw",
+                        "a run with records",
+                    )
+                )
             results.append(found)
         except DataError as error:
             problems += error.problems

@@ -235,7 +235,7 @@ class ResultsFolder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of finished results."""
-        found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(self.path / MANIFEST, most=None))
         return found
 
     def files(self) -> list[Path]:
@@ -251,7 +251,8 @@ class ResultsFolder:
     def forget(self) -> None:
         """Take back what `prepare` made, where nothing came of it: the journal, and folders that are empty then."""
         assert self._locks, "another may write there"
-        shutil.rmtree(self.journal, ignore_errors=True)
+        for folder in {self._building, *self._made[:1]}:  # with --force the lock is in a folder of its own
+            shutil.rmtree(folder / JOURNAL, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else
             for folder in dict.fromkeys((self._building, *self._made)):
                 folder.rmdir()

@@ -70,6 +70,8 @@ def test_show_prints_each_value_with_where_it_came_from(gradlab, tmp_path, monke
         "training.lr": (0.1, 0.2),
     }
     assert gradlab("config", "show", "--depth", "x").code == 2
+    ended = gradlab("config", "show", "--toml", "--json")
+    assert ended.code == 2 and "--toml: --json prints JSON alone" in ended.out
 
 
 def test_init_writes_a_valid_file_once(gradlab, tmp_path) -> None:  # type: ignore[no-untyped-def]

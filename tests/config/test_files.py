@@ -107,7 +107,7 @@ def test_the_line_of_a_syntax_error_is_the_parsers_and_no_other_line_is_claimed(
 def test_a_missing_file_names_its_neighbour_and_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "smoke.toml").write_text("")
     for path, says in (
-        (tmp_path / "smok.toml", "no such file; did you mean 'smoke'?"),
+        (tmp_path / "smok.toml", "no such file; allowed: a TOML file; did you mean 'smoke.toml'?"),
         (tmp_path / "none" / "x.toml", "no such file"),
         (tmp_path, "is a folder"),
     ):

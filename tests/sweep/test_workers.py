@@ -153,7 +153,8 @@ def test_a_stack_that_kills_every_worker_is_reported_and_the_rest_go_on(tmp_path
 def test_a_stack_that_raises_fails_alone(tmp_path: Path, workers: int) -> None:
     grid = {"activation": ["failing_activations:broken", "relu"], "depth": [2]}
     outcome = execute(plan_of(tmp_path / "out", workers=workers, **grid))
-    told = "--activation: failing_activations:broken failed: ValueError: no such number"
+    told = "--activation: failing_activations:broken failed: ValueError: no such number; "
+    told += "GRADLAB_DEBUG=1 shows where in your code"
     assert [failure.message for failure in outcome.failed] == [told]
     assert list(outcome.summary["activation"]) == ["relu"]
     again, notes = tmp_path / "out", Notes()

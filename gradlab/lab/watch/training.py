@@ -84,7 +84,9 @@ class _Loop:
         with _users(f"{job.model.text} failed to go to {job.device} as {job.dtype}"):
             self.model = model.to(job.device, job.dtype)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
+            raise ConfigError(
+                Problem("MODEL", f"{job.model.text} has no parameter that can learn", "one or more")
+            )
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = job.training.optimizer.for_model(parameters, training.lr)
         task = job.task if dataset is None else dataset.task
@@ -171,13 +173,15 @@ class _Loop:
         with generators.kept(job.device):  # the training draws what it would have drawn
             first = [*islice(one_pass(job.batches, self.seed), prepared.FIRST_BATCHES)]
         if not first:
-            raise ConfigError(Problem("--batches", f"{job.batches.text} gave no batch"))
+            raise ConfigError(Problem("--batches", f"{job.batches.text} gave no batch", "one batch or more"))
         inputs, targets = zip(*(moved(batch, job.device, job.dtype) for batch in first), strict=True)
         of_inputs = prepared.standardiser(inputs, "inputs") if prepared.INPUTS in job.prepared else nothing
         if prepared.TARGETS not in job.prepared:
             return of_inputs, nothing
         if not (job.task == "regression" or (job.task == AUTO and targets[0].is_floating_point())):
-            raise ConfigError(Problem("targets", "they are no numbers to predict, and have no scale"))
+            raise ConfigError(
+                Problem("targets", "they are no numbers to predict, and have no scale", "floating targets")
+            )
         standardised = prepared.standardiser([each.to(job.dtype) for each in targets], "targets")
         return of_inputs, lambda value: standardised(value.to(job.dtype))
 
@@ -189,7 +193,9 @@ class _Loop:
         ):
             drawn = unit_variance(self.model, probe)
         if not drawn:
-            raise ConfigError(Problem("MODEL", "no linear map and no convolution of it trains"))
+            raise ConfigError(
+                Problem("MODEL", "no linear map and no convolution of it trains", "one or more")
+            )
 
     def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
         stream = BatchStream(len(x), self.job.training.section.batch_size, (self.seed,))
@@ -248,7 +254,8 @@ class _Criterion:
 def _first(made: Any) -> Tensor:
     found = tensors(made)
     if not found:
-        raise ConfigError(Problem("MODEL", f"it returned {type(made).__name__} without a floating tensor"))
+        message = f"it returned {type(made).__name__} without a floating tensor"
+        raise ConfigError(Problem("MODEL", message, "outputs as a floating tensor"))
     return found[0]
 
 

@@ -53,7 +53,9 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
     name or cell, or where the result holds nothing for this figure.
     """
     if not len(result.layers):
-        raise ConfigError(Problem("name", "no layer was recorded, so there is nothing to draw"))
+        raise ConfigError(
+            Problem("name", "no layer was recorded, so there is nothing to draw", "a run with records")
+        )
     cells = [str(cell) for cell in result.summary["cell"]]
     one = cell or len(cells) == 1
     chosen = [FIGURES.find(name, "name")] if name else leading("cell" if one else "grid")
