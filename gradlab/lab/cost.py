@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from gradlab import sensors
 from gradlab.base import blas
 from gradlab.base.errors import Problem, UserError
 from gradlab.base.machine import available_memory, cores
 from gradlab.config.bound import bind_recording, bind_training
-from gradlab.config.plan import Stack
-from gradlab.config.sections import Config, Network, Run, Training
+from gradlab.config.plan import Stack, load_data
+from gradlab.config.sections import Config, Data, Network, Run, Training
 from gradlab.parts import record_schedule
 from gradlab.train import EVALUATION_ROWS
 
 LAYER_SECONDS = 10e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
-FLOPS = {
-    True: 1.5e11,
-    False: 8e10,
-}  # a core's float32 rate in a step's products, by gradlab's own BLAS or torch
+FLOPS = (
+    1.5e11 if blas.own() else 8e10
+)  # a core's float32 rate in a step's products, by gradlab's own BLAS or torch
 UNSURE = 2.0  # `memory` may be too high by this factor
-WORTH_WORKERS = 2.0  # seconds of work below which worker processes start up for longer than they save
+WORTH_WORKERS = 1.5  # seconds of work below which worker processes start up for longer than they save
 
 
 def seconds(stack: Stack) -> float:
     """Roughly how long one core takes to train a stack, within a factor of three or so."""
-    dataset = stack.cell.dataset()
-    return _seconds(
-        stack.cell.network, stack.cell.training, len(stack.seeds), dataset.features + dataset.outputs
-    )
+    cell = stack.cell
+    return _seconds(cell.network, cell.training, len(stack.seeds), _ends(cell.data, cell.digest))
 
 
 def least_seconds(config: Config) -> float:
@@ -37,12 +34,19 @@ def least_seconds(config: Config) -> float:
     return _seconds(config.network, config.training, config.run.seeds, 0)
 
 
+@cache
+def _ends(section: Data, digest: str) -> int:
+    """Inputs and outputs of a net on a data set; of more data sets than are held in memory each is looked at once."""
+    dataset = load_data(section, digest)
+    return dataset.features + dataset.outputs
+
+
 def _seconds(network: Network, training: Training, seeds: int, ends: int) -> float:
     """ends: inputs and outputs"""
     weights = ((network.depth - 1) * network.width + ends) * network.width
     # A product forward and two backward, a multiplication and an addition each.
     work = 6 * seeds * training.batch_size * weights
-    per_step = network.depth * LAYER_SECONDS + work / FLOPS[blas.own() is not None]
+    per_step = network.depth * LAYER_SECONDS + work / FLOPS
     return (training.steps + 1) * per_step
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from gradlab.base import blas
 from gradlab.config.plan import Stack
-from gradlab.lab.cost import seconds
+from gradlab.config.sections import Run
+from gradlab.lab.cost import seconds, workers_wanted
 from gradlab.store.stack_result import StackResult
 
 Span = tuple[int, int]
@@ -65,6 +66,19 @@ class Division:
             self._parts[stack.key] = parts
             self._whole |= {part.key: stack for part in parts}
             self.units += parts
+
+    @classmethod
+    def of(
+        cls, run: Run, stacks: Sequence[Stack], begun: Mapping[str, Collection[Span]]
+    ) -> tuple[Division, int]:
+        """The division for a run, and how many processes train its units.
+
+        Ray gets whole stacks, and so does a run that keeps weights: those of a stack are one file.
+        """
+        workers = workers_wanted(run, stacks)
+        whole = run.executor != "local" or run.save_weights
+        division = cls(stacks, 1) if whole else cls(stacks, workers, begun)
+        return division, max(1, min(workers, len(division.units)))
 
     def whole(self, unit: Stack) -> Stack:
         """The stack that a unit is of: itself, where it was not divided."""

@@ -47,9 +47,7 @@ def estimate(plan: Plan) -> Forecast:
     missing = stacks if state == "new" else [stack for stack in stacks if folder.finished(stack) is None]
     if not missing:
         return Forecast(len(stacks), len(stacks), 0, 0.0)
-    wanted = cost.workers_wanted(plan.run, missing)
-    units = Division(missing, wanted, folder.begun()).units
-    workers = min(wanted, len(units))
+    division, workers = Division.of(plan.run, missing, folder.begun())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -57,7 +55,7 @@ def estimate(plan: Plan) -> Forecast:
     finally:
         torch.set_num_threads(threads)
     total = scale * sum(map(cost.seconds, missing))
-    longest = scale * max(map(cost.seconds, units))
+    longest = scale * max(map(cost.seconds, division.units))
     return Forecast(len(stacks), len(stacks) - len(missing), workers, max(total / workers, longest))
 
 

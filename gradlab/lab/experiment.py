@@ -15,7 +15,7 @@ from gradlab.base import atomic
 from gradlab.config import to_toml
 from gradlab.config.plan import Cell, Plan, Stack
 from gradlab.lab import sweep
-from gradlab.lab.cost import check_memory, workers_wanted
+from gradlab.lab.cost import check_memory
 from gradlab.lab.division import Division
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.job import Keep
@@ -136,9 +136,7 @@ class _Execution:
                 self.folder.prepare()
                 return self.run()
             self._load_summary()
-        local = self.plan.run.executor == "local"
-        wanted = workers_wanted(self.plan.run, missing) if local and missing else 1
-        division = Division(missing, wanted, self.folder.begun() if missing else None)
+        division, workers = Division.of(self.plan.run, missing, self.folder.begun())
         parts = [unit for unit in division.units if division.whole(unit) is not unit]
         kept = {part.key: (part, result) for part in parts if (result := self.folder.finished(part))}
         units = [unit for unit in division.units if unit.key not in kept]
@@ -149,7 +147,7 @@ class _Execution:
             try:
                 for part, result in kept.values():
                     self._take(division, part, result)
-                self._train(division, units, min(wanted, len(units)), interrupt)
+                self._train(division, units, min(workers, len(units)), interrupt)
             except Interrupted:
                 self._interrupted()
                 raise

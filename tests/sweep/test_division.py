@@ -127,3 +127,20 @@ def test_one_cell_on_any_number_of_workers_writes_the_same_bytes(tmp_path: Path,
         found.append(table_bytes(tmp_path / str(count)))
         assert len(list((tmp_path / str(count) / ".journal").glob("*.npz"))) == 1
     assert found[0] == found[1]
+
+
+@needs_own_blas
+def test_weights_are_kept_in_one_file_a_stack(tmp_path: Path) -> None:
+    flags = {
+        "activation": ["relu"],
+        "depth": [2],
+        "width": 16,
+        "seeds": 3,
+        "workers": 2,
+        "save_weights": True,
+    }
+    execute(plan_of(tmp_path / "out", **flags))
+    assert [path.name.partition("-")[2] for path in (tmp_path / "out" / "weights").iterdir()] == [
+        "0-2.safetensors"
+    ]
+    assert execute(plan_of(tmp_path / "out", **flags)).cached
