@@ -13,6 +13,8 @@ from gradlab.cli.flags import ConfigFile, Sets, Trust, collect_flags, make_plan,
 from gradlab.cli.options import AsJson, Quiet
 from gradlab.cli.output import emit, say
 from gradlab.cli.reporting import Reported, with_report, without_records
+from gradlab.lab.cost import WORTH_WORKERS, least_seconds
+from gradlab.lab.worker_server import prepare
 
 
 @with_keys
@@ -34,6 +36,8 @@ def run(
     request, problems = collect_flags(context, flags, config, set_, trust=trust, lists=False)
     warn(request, quiet)
     problems += without_records(request, {"--report": report, "--fix": fix})
+    if not problems and request.base.run.seeds > 1 and least_seconds(request.base) >= WORTH_WORKERS:
+        prepare(request.base.run)
     outcome = execute_plan(make_plan(request, problems, quiet=quiet), quiet=quiet, profile=profile)
     if outcome.failed:
         raise GradlabError(

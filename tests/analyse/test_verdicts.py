@@ -307,6 +307,28 @@ def test_a_loss_that_blows_up_is_divergence(cell, losses, learns, expected, whol
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "last", "expected"),
+    [
+        (None, 5.0, "diverged"),
+        (512, 5.0, "healthy"),  # twice the loss, of other rows
+        (512, 10.0, "diverged"),
+        (12_000, 5.0, "diverged"),  # of the same rows
+    ],
+)
+def test_other_validation_rows_at_the_last_record_are_no_divergence(cell, rows, last, expected) -> None:  # type: ignore[no-untyped-def]
+    """Batches that scatter around 2.3, and a loss of the whole split that is above its part's from the start."""
+
+    def shape(layers, steps):  # type: ignore[no-untyped-def]
+        final = steps["step"] == steps["step"].max()
+        steps["train_loss"] = np.where(steps["step"] < 200, 2.3, 7.0)
+        steps["val_loss"] = np.where(final, last, 2.3)
+        if rows is not None:
+            steps["eval_rows"] = np.where(final, 12_000, rows)
+
+    assert verdicts(cell(change=shape)) == (expected,)
+
+
 @pytest.mark.parametrize(("start", "end"), [(-5.0, -5.6), (0.0, 0.0), (-0.1, -3.0)])
 def test_of_a_loss_below_0_nothing_is_a_multiple(cell, start, end) -> None:  # type: ignore[no-untyped-def]
     """A likelihood's, or one that is 0 from the start."""
