@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
@@ -33,6 +33,8 @@ class Finding:
     layer:    number of the first layer at which it shows in that seed, `name` its name; None where it has no layer
     evidence: the reason in words and numbers
     severity: what it does to the net: "stops learning", "slows learning", "stands out"; "" where nobody says
+    budget:   of a gradient that changes on its way down, the decades that each part loses (below 0) or gains: weights,
+              slopes, norms, rest (skip connections, pooling ...), unknown; empty where nobody knows
     """
 
     verdict: str
@@ -46,6 +48,7 @@ class Finding:
     evidence: str
     rule: str = ""
     severity: str = ""
+    budget: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> str:

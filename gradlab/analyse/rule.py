@@ -147,4 +147,5 @@ def _finding(facts: Facts, name: str, of_seeds: Sequence[Fault | None]) -> Findi
         name=called,
         evidence=describe(facts, verdict, [*agreeing], faults),
         severity=verdict.severity or "",
+        budget=verdict.budget(facts, [*agreeing], faults),
     )

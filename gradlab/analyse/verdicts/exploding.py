@@ -8,9 +8,10 @@ import numpy as np
 
 from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.budget import budget, decades, norm_cures, spent_words, weights_reason
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
-from gradlab.analyse.evidence import gradient_words, predicted_decay
+from gradlab.analyse.evidence import predicted_decay
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, lasting
 from gradlab.analyse.gradient import absent, crossing
@@ -70,9 +71,12 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
-    yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
+    found = budget(facts, seeds, faults)
+    yield from norm_cures(facts, found)
+    yield cure.initial_weights(weights_reason(found))
     yield cure.clip("no update can be longer than the rate then")
-    yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
+    if found.leader != "norms":
+        yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
 
 
 VERDICT = Verdict(
@@ -83,7 +87,8 @@ VERDICT = Verdict(
     style=BAD,
     reads=("z_std",),
     judge=judge,
-    evidence=gradient_words,
+    evidence=spent_words,
+    budget=decades,
     predicted=predicted_decay,
     remedies=remedies,
     cures=cures,

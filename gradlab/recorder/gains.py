@@ -1,0 +1,162 @@
+"""By what factor weights, activations and norms change the gradient on its way down, in any model.
+
+A row's gains lead from the delta of the row that takes its output to its own delta: through that row's weights (or
+norm), then whatever lies between, the activation, and whatever else the row's z goes into. They are given together
+where the graph of the forward pass says that the one row takes the other's output, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import sqrt
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradlab.nn import statistics as st
+from gradlab.nn.statistics import Numbers
+from gradlab.nn.workspace import Workspace
+from gradlab.recorder.ledger import Key, Record
+from gradlab.recorder.passes import Call, ForwardPass
+from gradlab.recorder.units import real
+from gradlab.recorder.way_down import Operand, Share, is_from, operands_at, part_of, place_of, watch
+from gradlab.sensors import metrics as mt
+
+Parts = Mapping[Key, Sequence[tuple[ForwardPass, Call]]]
+"""Each row's calls in the passes of a step."""
+
+
+class GainMeter:
+    """Measures the gradient at the points between rows.
+
+    space: what reduces; handles: where the hooks' handles go; told: called with the seconds that each hook takes
+    """
+
+    def __init__(
+        self, space: Workspace, handles: list[RemovableHandle], told: Callable[[float], None]
+    ) -> None:
+        self.space, self.handles, self.told = space, handles, told
+
+    def takes(self, forward: ForwardPass, call: Call, z: Tensor, module: nn.Module, args: Any) -> None:
+        """A module has made z of its arguments: watch what it gives them, if they come from the row before."""
+        before, call.before = call.before, None
+        if forward.replica:  # its graph goes on in other threads, where nodes have the same numbers
+            return
+        call.way.end, part = place_of(z), part_of(module)
+        if not part or before is None or before.key not in forward.calls:
+            return
+        if call.way.end is None or before.way.end is None:
+            return
+        x = args[0] if args else None
+        if not isinstance(x, Tensor) or (taken := place_of(x)) is None or not is_from(x, before.way.end):
+            return
+        if operands := operands_at(z.grad_fn, taken):
+            before.way.taker, before.way.part, before.way.activated = call.key, part, before.activated
+            self._watch(forward, operands, before.way.by_map)
+
+    def activates(self, call: Call, h: Tensor) -> None:
+        """The call's activation has made h of the tensor at `way.of_phi`."""
+        way, forward = call.way, None if call.forward is None else call.forward()
+        if forward is None or forward.replica:
+            return
+        way.end = place_of(h)
+        operands = operands_at(h.grad_fn, way.of_phi) if way.end and way.of_phi else []
+        if operands:
+            self._watch(forward, operands, way.by_phi)
+            hook = partial(self._measure, forward, way.by_h)
+            self.handles.append(h.register_hook(hook))  # type: ignore[no-untyped-call]
+
+    def _watch(self, forward: ForwardPass, operands: Sequence[Operand], share: Share) -> None:
+        self.handles += watch(operands, partial(self._measure, forward, share))
+
+    def _measure(self, forward: ForwardPass, share: Share, gradient: Tensor) -> None:
+        """Keep a gradient's norm, of the backward pass that delta is taken from."""
+        started = perf_counter()
+        task = torch._C._current_graph_task_id()
+        if share.task is None and forward.learning(task) is not False:
+            gradient = real(gradient.detach())
+            share.norm, share.entries = self.norm(forward, gradient), self.space.entries(gradient)
+            share.task = None if torch.is_grad_enabled() else task
+        self.told(perf_counter() - started)
+
+    def norm(self, forward: ForwardPass, gradient: Tensor) -> Numbers:
+        """L2 norm of a gradient, which often is the very one that was measured just before."""
+        if forward.measured is None or not _same(*forward.measured[:2], gradient):
+            forward.measured = gradient, gradient._version, self.space.norm(gradient)
+        return forward.measured[2]
+
+
+def put_gains(calls: Parts, record: Record, samples: Callable[[ForwardPass], float]) -> None:
+    """Put the gains of the rows whose parts are all known into the record, those of alike rows together.
+
+    samples: what turns a pass's gradient into one sample's own
+    """
+    alike: dict[tuple[str, ...], list[tuple[Key, list[Numbers]]]] = {}
+    for key, parts in calls.items():
+        own = [call for _, call in parts]
+        taker, part = own[0].way.taker, own[0].way.part
+        applied = any(call.activation for call in own)
+        if (
+            taker is None
+            or taker not in calls
+            or any(
+                (call.way.taker, call.way.part, call.way.activated) != (taker, part, applied) for call in own
+            )
+        ):
+            continue
+        above = [call for _, call in calls[taker]]
+        points = [("", [_delta(call) for call in above]), (part, [call.way.by_map for call in own])]
+        if applied:
+            points.append(("other_gain", [call.way.by_h for call in own]))
+            points.append(("slope_gain", [call.way.by_phi for call in own]))
+        points.append(("other_gain", [_delta(call) for call in own]))
+        if len(above) == len(own) and all(share.norm is not None for _, some in points for share in some):
+            factors = [samples(forward) for forward, _ in parts]
+            numbers = [_root_mean_square(some, factors) for _, some in points]
+            alike.setdefault(tuple(column for column, _ in points[1:]), []).append((key, numbers))
+    for columns, rows in alike.items():
+        start, *behind = map(_joined, zip(*(numbers for _, numbers in rows), strict=True))
+        record.put([key for key, _ in rows], mt.gains(start, list(zip(columns, behind, strict=True))))
+
+
+def _same(one: Tensor, version: int, other: Tensor) -> bool:
+    """Whether a tensor has the very entries in memory that another had at some version of it, in whatever shape."""
+    return (
+        one.data_ptr() == other.data_ptr()
+        and one._version == version
+        and one.numel() == other.numel()
+        and one.dtype == other.dtype
+        and (one.stride() == other.stride() or (one.is_contiguous() and other.is_contiguous()))
+    )
+
+
+def _delta(call: Call) -> Share:
+    """Of the call's first output; nothing where another one's is recorded, or that of several backward passes."""
+    numbers = call.numbers
+    if numbers.delta_of != 0 or numbers.several or numbers.delta_norm is None:
+        return Share()
+    norm = numbers.delta_norm
+    return Share(norm if isinstance(norm, Tensor) else [norm], numbers.delta_entries)
+
+
+def _root_mean_square(some: Sequence[Share], factors: Sequence[float]) -> Numbers:
+    """Of the gradient at one point, in all passes."""
+    norms = [share.norm for share in some if share.norm is not None]
+    if len(norms) == 1:  # factors cancel
+        root = sqrt(some[0].entries)
+        return st.each(lambda norm: norm / root, norms[0])
+    numbers = [norm if isinstance(norm, Tensor) else norm[0] for norm in norms]
+    entries = sum(share.entries for share in some)
+    return mt.delta_of_passes(numbers, factors, entries, None)["delta_rms"]
+
+
+def _joined(numbers: Sequence[Numbers]) -> Numbers:
+    """[row * replica]"""
+    lists = [each for each in numbers if isinstance(each, list)]
+    if len(lists) == len(numbers):
+        return [number for each in lists for number in each]
+    return torch.cat([st.as_tensor(each).reshape(-1) for each in numbers])
