@@ -46,10 +46,14 @@ class SameShape:
 class ParameterMeter:
     """The parameters of each watched module, its biases apart from the rest.
 
+    registered: the paths that the model knows of: one in a plain list is reached by no `model.parameters()`
     stacked: every parameter carries the replica axis; metrics: "gradients", "standard" or "full"
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], *, stacked: bool, metrics: str) -> None:
+    def __init__(
+        self, modules: Mapping[str, nn.Module], registered: Collection[str], *, stacked: bool, metrics: str
+    ) -> None:
+        self._registered = registered
         self.stacked, self.metrics, self.full = stacked, metrics, metrics == "full"
         self._workspace = Workspace()
         self.weights: dict[Key, list[nn.Parameter]] = {}
@@ -87,12 +91,15 @@ class ParameterMeter:
         found = {}
         for key, weights in self.weights.items():
             own = [each for each in (*weights, *self.biases[key]) if each.requires_grad]
-            if not own:
+            known, without = key[0] in self._registered, all(each.grad is None for each in own)
+            if not own or (
+                without and not known
+            ):  # such as a teacher that is kept out of the parameters on purpose
                 state = "frozen"
-            elif all(each.grad is None for each in own):
+            elif without:
                 state = "no gradient"
             elif updated and not any(id(each) in updated for each in own):
-                state = "not in the optimizer"
+                state = "not in the optimizer" if known else "not registered"
             else:
                 state = "yes"
             found[key] = TRAINS.index(state)

@@ -42,7 +42,7 @@ from gradlab.recorder.tap import Tap
 from gradlab.recorder.taps import Taps
 from gradlab.recorder.task import Criterion, Facts, Task
 from gradlab.recorder.turns import Turns
-from gradlab.recorder.units import call, fans, own_parameters
+from gradlab.recorder.units import call, every_module, fans, own_parameters
 from gradlab.sensors import own_columns
 from gradlab.tables.spec import names
 from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
@@ -127,7 +127,7 @@ class Recorder(Recorded):
         problems += problems_with(schedule, steps, first_step, loss_reduction, accumulation, batch_dim)
         task = attempt(problems, lambda: Task(probe, targets, criterion))
         if not problems:
-            chosen(self._parametrised(), layers, level, problems)
+            chosen(self._parametrised()[0], layers, level, problems)
         if problems:
             raise ConfigError(problems)
         replicas = self.model.linears[0].weight.shape[0] if isinstance(self.model, StackedMLP) else 1
@@ -270,17 +270,18 @@ class Recorder(Recorded):
 
     # -- the model -------------------------------------------------------------------------------------------
 
-    def _parametrised(self) -> dict[str, nn.Module]:
-        """The modules with parameters of their own, by path."""
-        named = self.model.named_modules()
-        return {plain_name(name): module for name, module in named if own_parameters(module)}
+    def _parametrised(self) -> tuple[dict[str, nn.Module], set[str]]:
+        """The modules with parameters of their own, by path, and the paths of those that the model knows of."""
+        every, registered = every_module(self.model)
+        own = {plain_name(name): module for name, module in every.items() if own_parameters(module)}
+        return own, {plain_name(name) for name in registered}
 
     def _look(self) -> None:
         """Watch the model's modules and parameters as they are now."""
-        every = self._parametrised()
+        every, registered = self._parametrised()
         modules = chosen(every, self._layers, self._metrics, [])
         stacked = isinstance(self.model, StackedMLP)
-        self._parameters = ParameterMeter(modules, stacked=stacked, metrics=self._metrics)
+        self._parameters = ParameterMeter(modules, registered, stacked=stacked, metrics=self._metrics)
         self._taps = Taps(self.model, every, modules, self._meter, self._batch_dim)
         self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
         self._built = _built(self.model)

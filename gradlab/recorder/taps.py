@@ -25,7 +25,7 @@ from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
-from gradlab.recorder.units import axis_in_view, batch_size, tensors, unit_axis
+from gradlab.recorder.units import axis_in_view, batch_size, every_module, tensors, unit_axis
 from gradlab.recorder.whole_activations import WholeShapes
 
 
@@ -57,6 +57,7 @@ class Taps:
         self.learning: list[Tensor] = []  # the model's parameters outside of any pass
         self.versions: list[int] = []  # how often each of them was written to before the last backward pass
         self._shapes = WholeShapes()
+        self._every = tuple(every_module(root)[0].values())
         self._running: set[int] = set()  # backward passes that bring gradients and go on
         self._going = 0  # forward passes that go on, in all threads
 
@@ -86,7 +87,7 @@ class Taps:
             if module is self.root or isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 continue
             add(module.register_forward_hook(Tap(self._named(name))))
-        for module in self.root.modules():
+        for module in self._every:
             if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
                 add(module.register_forward_pre_hook(Tap(self._before_prelu)))
                 add(module.register_forward_hook(Tap(self._after_prelu)))

@@ -7,7 +7,7 @@ the last axis, or on axis 1 (channels) where its output has four axes or more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from math import prod
 from typing import Any
@@ -74,6 +74,44 @@ def batch_size(values: object, batch_dim: int) -> int | None:
     if isinstance(values, tuple | list):
         return next((n for part in values if (n := batch_size(part, batch_dim)) is not None), None)
     return None
+
+
+def every_module(model: nn.Module) -> tuple[dict[str, nn.Module], frozenset[str]]:
+    """The model's modules by path, as `named_modules` gives them, then those it does not know because they stand in
+    a plain list, tuple or dict of a module (`layers[0]`); and the paths of the former."""
+    found = dict(model.named_modules())
+    registered = frozenset(found)
+    seen = {id(module) for module in found.values()}
+    todo = list(found.items())
+    for path, module in todo:  # which grows
+        for name, value in vars(module).items():
+            for place, each in _in_containers(f"{path}.{name}" if path else name, value):
+                for inner, part in each.named_modules(prefix=place):
+                    if id(part) not in seen:
+                        seen.add(id(part))
+                        found[inner] = part
+                        todo.append((inner, part))
+    return found, registered
+
+
+def _in_containers(place: str, value: object) -> Iterator[tuple[str, nn.Module]]:
+    """The modules in a list, tuple or dict, at any depth, each with where it stands."""
+    todo: list[tuple[str, object]] = [(place, value)]
+    seen: set[int] = set()
+    for place, value in todo:  # which grows
+        if type(value) not in (list, tuple, dict) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        members = value.items() if isinstance(value, dict) else enumerate(value)  # type: ignore[arg-type]
+        for key, each in members:
+            if isinstance(each, nn.Module):
+                yield _inside(place, key), each
+            elif isinstance(each, list | tuple | dict):
+                todo.append((_inside(place, key), each))
+
+
+def _inside(place: str, key: object) -> str:
+    return f"{place}[{key if isinstance(key, int) else repr(str(key))}]"
 
 
 def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -221,14 +221,14 @@ def trains(word, *numbers, steps=None):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("numbers", [(1,), (1, 2), (3,), (1, 2, 3, 4, 5)])
-@pytest.mark.parametrize("word", ["no gradient", "not in the optimizer"])
+@pytest.mark.parametrize("word", ["no gradient", "not in the optimizer", "not registered"])
 def test_parameters_that_nothing_reaches_are_named(own, word, numbers) -> None:  # type: ignore[no-untyped-def]
     tables = own(change=trains(word, *numbers), end=1.0)
     if numbers == (1, 2, 3, 4, 5) and word == "no gradient":
         tables[0].loc[:, "delta_rms"] = 0.1  # a table without any delta cannot be judged at all
     found = finding(tables, "no-gradient")
     assert found.at_birth and found.step == 0
-    if word == "not in the optimizer" or len(numbers) < READOUT:
+    if word != "no gradient" or len(numbers) < READOUT:
         assert f"{len(numbers)} of {READOUT} modules" in found.evidence
         assert all(str(2 * (number - 1)) in found.evidence for number in numbers[:4])
     assert ("backward was not called" in found.evidence) == (
@@ -947,6 +947,7 @@ def ill(own):  # type: ignore[no-untyped-def]
     yield own(facts={"target_spread": 0.00317, "output_rms": 0.731}, **FAILS)
     yield own(change=trains("no gradient", 1, 2))
     yield own(change=trains("not in the optimizer", 3))
+    yield own(change=trains("not registered", 1, 3))
     yield own(facts={"output_spread": 0.00317, "output_rms": 0.731}, **FAILS)
     yield own(change=ratio(0.371), **FAILS)
     yield own(change=ratio(0.000137), **FAILS)

@@ -604,6 +604,64 @@ def test_an_optimiser_that_lacks_a_layer() -> None:
     assert "every parameter" in recorder.diagnose().advice
 
 
+class Listed(nn.Module):
+    """Layers in a plain list and a dict of lists, which the model does not know, and one that it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = [nn.Linear(5, 6), nn.Sequential(nn.Linear(6, 6), nn.Tanh())]
+        self.more = {"a": (nn.Linear(6, 6), self.layers)}
+        self.out = nn.Linear(6, 3)
+        self.own = [self.out]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (*self.layers, self.more["a"][0]):
+            x = layer(x).tanh()  # type: ignore[operator]
+        return self.out(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_layers_in_a_plain_list_are_recorded_and_named(given: bool) -> None:
+    model = Listed()
+    hidden = [*model.layers, model.more["a"][0]]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    if given:
+        for layer in hidden:
+            optimizer.add_param_group({"params": layer.parameters()})  # type: ignore[union-attr]
+    with Recorder(model, probe=X.float(), targets=CLASSES, criterion=F.cross_entropy) as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(X.float()), CLASSES)
+            loss.backward()
+            recorder.step(loss=loss, optimizer=optimizer)
+            optimizer.step()
+    rows = recorder.to_frame().query("step == 0").set_index("name")
+    state = "yes" if given else "not registered"
+    assert rows["trains"].to_dict() == {
+        "layers[0]": state,
+        "layers[1].0": state,
+        "more['a'][0]": state,
+        "out": "yes",
+    }
+    assert rows["delta_rms"].gt(0).all()
+    faults = {each.verdict: each.evidence for each in recorder.diagnose().findings}
+    assert ("no-gradient" in faults) == (not given)
+    if not given:
+        assert "3 of 4 modules" in faults["no-gradient"] and "plain list" in faults["no-gradient"]
+        assert "ModuleList" in recorder.diagnose().advice
+
+
+def test_a_teacher_kept_in_a_list_is_no_fault() -> None:
+    model, teacher = net(), net()
+    model.teacher = [teacher]  # type: ignore[assignment]
+    with torch.no_grad():
+        wanted = teacher(X)
+    recorder = trained(model, F.mse_loss, wanted, steps=130, schedule="log")
+    assert recorder.to_frame().query("name.str.startswith('teacher')")["trains"].eq("frozen").all()
+    assert "no-gradient" not in {each.verdict for each in recorder.diagnose().findings}
+
+
 def test_detach_in_the_middle_is_found_and_named() -> None:
     torch.manual_seed(0)
     model = Parts(cut=True).to(F64)

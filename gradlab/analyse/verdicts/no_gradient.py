@@ -54,7 +54,7 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
     state = records.parameters["trains"][seed][facts.counts[seed]]
     size = records.parameters["weight_grad_norm"][seed][facts.counts[seed]]
     there = ~np.isnan(state)
-    for word in ("no gradient", "not in the optimizer"):
+    for word in ("no gradient", "not registered", "not in the optimizer"):
         code = TRAINS.index(word)
         always = there.any(0) & ((state == code) | ~there).all(0)
         if always.any():
@@ -73,6 +73,11 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
 def _why_none(owners: Sequence[str], rows: Sequence[int], word: str) -> str:
     names = ", ".join(owners[row] for row in rows[:NAMED]) + (", ..." if len(rows) > NAMED else "")
     many = f"{len(rows)} of {len(owners)} modules"
+    if word == "not registered":
+        return (
+            f"{many} get gradients and are never updated: they stand in a plain list or dict, where model.parameters() "
+            f"does not find them ({names})"
+        )
     if word == "not in the optimizer":
         return f"{many} get gradients and are in no optimizer that was given: {names}"
     if len(rows) == len(owners):
@@ -130,6 +135,10 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
     if gap.kind == "not in the optimizer":
         yield cure.code(
             "optimizer = torch.optim.Adam(model.parameters())", "give the optimizer every parameter"
+        )
+    elif gap.kind == "not registered":
+        yield cure.code(
+            "self.layers = torch.nn.ModuleList(layers)", "keep the modules where the model finds them"
         )
     elif gap.kind in ("no gradient", UNUSED):
         yield cure.code(

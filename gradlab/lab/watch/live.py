@@ -13,6 +13,7 @@ from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.rule import judge
 from gradlab.base.errors import DataError
 from gradlab.recorder.saving import size_of
+from gradlab.recorder.units import every_module
 from gradlab.tables.table import Table, join
 
 Newest = tuple[int, list[str], Mapping[str, Any]]
@@ -96,7 +97,7 @@ def newest_delta(layers: Table, model: nn.Module) -> tuple[list[str], np.ndarray
     step = layers.columns["step"]
     there = (step == step.max()) & layers.applies["delta_rms"]
     paths = [str(name) for name in layers.columns["name"][there]]
-    modules = dict(model.named_modules())
+    modules, _ = every_module(model)
     kinds = [
         type(modules[base]).__name__ if (base := path.partition("#")[0]) in modules else "" for path in paths
     ]
