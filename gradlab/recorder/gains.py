@@ -23,9 +23,10 @@ from gradlab.nn.workspace import Workspace
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.units import real
-from gradlab.recorder.way_down import Operand, Share, is_from, operands_at, part_of, place_of, watch
+from gradlab.recorder.way_down import Operand, Share, Way, is_from, operands_at, part_of, place_of, watch
 from gradlab.sensors import metrics as mt
 
+Gradients = Sequence[Tensor | None]
 Parts = Mapping[Key, Sequence[tuple[ForwardPass, Call]]]
 """Each row's calls in the passes of a step."""
 
@@ -63,22 +64,39 @@ class GainMeter:
         way, forward = call.way, None if call.forward is None else call.forward()
         if forward is None or forward.replica:
             return
-        way.end = place_of(h)
-        operands = operands_at(h.grad_fn, way.of_phi) if way.end and way.of_phi else []
-        if operands:
+        way.end, node = place_of(h), h.grad_fn
+        operands = operands_at(node, way.of_phi) if way.end and way.of_phi else []
+        if len(operands) == 1 and operands[0][0] is node:  # one hook sees both
+            hook = partial(self._through, forward, way, h.output_nr, operands[0][1])
+            self.handles.append(node.register_hook(hook))
+        elif operands:
             self._watch(forward, operands, way.by_phi)
-            hook = partial(self._measure, forward, way.by_h)
-            self.handles.append(h.register_hook(hook))  # type: ignore[no-untyped-call]
+            whole = partial(self._measure, forward, way.by_h)
+            self.handles.append(h.register_hook(whole))  # type: ignore[no-untyped-call]
 
     def _watch(self, forward: ForwardPass, operands: Sequence[Operand], share: Share) -> None:
         self.handles += watch(operands, partial(self._measure, forward, share))
+
+    def _through(
+        self,
+        forward: ForwardPass,
+        way: Way,
+        output: int,
+        operand: int,
+        of_operands: Gradients,
+        of_outputs: Gradients,
+    ) -> None:
+        """A node has taken the gradient of its output to that of its operand."""
+        for share, gradient in ((way.by_h, of_outputs[output]), (way.by_phi, of_operands[operand])):
+            if gradient is not None:
+                self._measure(forward, share, gradient)
 
     def _measure(self, forward: ForwardPass, share: Share, gradient: Tensor) -> None:
         """Keep a gradient's norm, of the backward pass that delta is taken from."""
         started = perf_counter()
         task = torch._C._current_graph_task_id()
         if share.task is None and forward.learning(task) is not False:
-            gradient = real(gradient.detach())
+            gradient = real(gradient.detach() if gradient.requires_grad else gradient)
             share.norm, share.entries = self.norm(forward, gradient), self.space.entries(gradient)
             share.task = None if torch.is_grad_enabled() else task
         self.told(perf_counter() - started)
@@ -145,10 +163,15 @@ def _delta(call: Call) -> Share:
 
 def _root_mean_square(some: Sequence[Share], factors: Sequence[float]) -> Numbers:
     """Of the gradient at one point, in all passes."""
+    if len(some) == 1:  # the factor is that of every other point, too
+        norm, root = some[0].norm, sqrt(some[0].entries)
+        assert norm is not None
+        return (
+            [norm[0] / root]
+            if isinstance(norm, list) and len(norm) == 1
+            else st.each(lambda x: x / root, norm)
+        )
     norms = [share.norm for share in some if share.norm is not None]
-    if len(norms) == 1:  # factors cancel
-        root = sqrt(some[0].entries)
-        return st.each(lambda norm: norm / root, norms[0])
     numbers = [norm if isinstance(norm, Tensor) else norm[0] for norm in norms]
     entries = sum(share.entries for share in some)
     return mt.delta_of_passes(numbers, factors, entries, None)["delta_rms"]
