@@ -47,13 +47,14 @@ class GainMeter:
         before, call.before = call.before, None
         if forward.replica:  # its graph goes on in other threads, where nodes have the same numbers
             return
-        call.way.end, part = place_of(z), part_of(module)
-        if not part or before is None or before.key not in forward.calls:
+        call.way.end = place_of(z)
+        if before is None or before.key not in forward.calls or not (part := part_of(module)):
             return
         if call.way.end is None or before.way.end is None:
             return
         x = args[0] if args else None
-        if not isinstance(x, Tensor) or (taken := place_of(x)) is None or not is_from(x, before.way.end):
+        taken = place_of(x) if isinstance(x, Tensor) else None
+        if x is None or taken is None or not (taken == before.way.end or is_from(x, before.way.end)):
             return
         if operands := operands_at(z.grad_fn, taken):
             before.way.taker, before.way.part, before.way.activated = call.key, part, before.activated
@@ -87,19 +88,38 @@ class GainMeter:
         of_outputs: Gradients,
     ) -> None:
         """A node has taken the gradient of its output to that of its operand."""
-        for share, gradient in ((way.by_h, of_outputs[output]), (way.by_phi, of_operands[operand])):
-            if gradient is not None:
-                self._measure(forward, share, gradient)
+        started = perf_counter()
+        if (task := self._task(forward, way.by_phi)) is not None:
+            above, below = of_outputs[output], of_operands[operand]
+            if above is not None and below is not None:
+                self._put(forward, way.by_h, above, task)
+                self._put(forward, way.by_phi, below, task)
+        self.told(perf_counter() - started)
 
     def _measure(self, forward: ForwardPass, share: Share, gradient: Tensor) -> None:
-        """Keep a gradient's norm, of the backward pass that delta is taken from."""
         started = perf_counter()
-        task = torch._C._current_graph_task_id()
-        if share.task is None and forward.learning(task) is not False:
-            gradient = real(gradient.detach() if gradient.requires_grad else gradient)
-            share.norm, share.entries = self.norm(forward, gradient), self.space.entries(gradient)
-            share.task = None if torch.is_grad_enabled() else task
+        if (task := self._task(forward, share)) is not None:
+            self._put(forward, share, gradient, task)
         self.told(perf_counter() - started)
+
+    @staticmethod
+    def _task(forward: ForwardPass, share: Share) -> int | None:
+        """The backward pass that goes on, 0 for one with a graph; None where delta is not taken from it."""
+        if share.task:
+            return None
+        task = torch._C._current_graph_task_id()
+        if forward.learning(task) is False:
+            return None
+        return 0 if torch.is_grad_enabled() else task + 1
+
+    def _put(self, forward: ForwardPass, share: Share, gradient: Tensor, task: int) -> None:
+        """Keep a gradient's norm."""
+        gradient = real(gradient.detach() if gradient.requires_grad else gradient)
+        share.norm, share.entries, share.task = (
+            self.norm(forward, gradient),
+            self.space.entries(gradient),
+            task,
+        )
 
     def norm(self, forward: ForwardPass, gradient: Tensor) -> Numbers:
         """L2 norm of a gradient, which often is the very one that was measured just before."""
@@ -143,13 +163,10 @@ def put_gains(calls: Parts, record: Record, samples: Callable[[ForwardPass], flo
 
 def _same(one: Tensor, version: int, other: Tensor) -> bool:
     """Whether a tensor has the very entries in memory that another had at some version of it, in whatever shape."""
-    return (
-        one.data_ptr() == other.data_ptr()
-        and one._version == version
-        and one.numel() == other.numel()
-        and one.dtype == other.dtype
-        and (one.stride() == other.stride() or (one.is_contiguous() and other.is_contiguous()))
-    )
+    if one.data_ptr() != other.data_ptr():
+        return False
+    laid = one.stride() == other.stride() or (one.is_contiguous() and other.is_contiguous())
+    return laid and one._version == version and one.numel() == other.numel() and one.dtype == other.dtype
 
 
 def _delta(call: Call) -> Share:

@@ -43,11 +43,11 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Share:
-    """A gradient's L2 norm and entries (a replica); task: the backward pass it is from, None for one with a graph."""
+    """A gradient's L2 norm and entries (a replica); task: its backward pass, counted from 1, 0 for one with a graph."""
 
     norm: Numbers | None = None
     entries: int = 0
-    task: int | None = None
+    task: int = 0
 
 
 @dataclass(slots=True)
