@@ -35,7 +35,7 @@ def is_centred(activation: str) -> bool:
 
 def is_homogeneous(activation: str) -> bool:
     """Whether phi(a z) = a phi(z) for a > 0, so that larger weights leave its slopes as they are."""
-    known = _activation(activation)
+    known = registered(activation)
     if known is None or known.phi is None:
         return False
     z = np.array([-3.0, -1.0, 1.0, 3.0])

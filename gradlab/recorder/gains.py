@@ -23,7 +23,17 @@ from gradlab.nn.workspace import Workspace
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.units import real
-from gradlab.recorder.way_down import Operand, Share, Way, is_from, operands_at, part_of, place_of, watch
+from gradlab.recorder.way_down import (
+    Operand,
+    Point,
+    Share,
+    Way,
+    is_from,
+    operands_at,
+    part_of,
+    place_of,
+    watch,
+)
 from gradlab.sensors import metrics as mt
 
 Gradients = Sequence[Tensor | None]
@@ -115,11 +125,7 @@ class GainMeter:
     def _put(self, forward: ForwardPass, share: Share, gradient: Tensor, task: int) -> None:
         """Keep a gradient's norm."""
         gradient = real(gradient.detach() if gradient.requires_grad else gradient)
-        share.norm, share.entries, share.task = (
-            self.norm(forward, gradient),
-            self.space.entries(gradient),
-            task,
-        )
+        share.point, share.task = (self.norm(forward, gradient), self.space.entries(gradient)), task
 
     def norm(self, forward: ForwardPass, gradient: Tensor) -> Numbers:
         """L2 norm of a gradient, which often is the very one that was measured just before."""
@@ -135,63 +141,66 @@ def put_gains(calls: Parts, record: Record, samples: Callable[[ForwardPass], flo
     """
     alike: dict[tuple[str, ...], list[tuple[Key, list[Numbers]]]] = {}
     for key, parts in calls.items():
-        own = [call for _, call in parts]
-        taker, part = own[0].way.taker, own[0].way.part
-        applied = any(call.activation for call in own)
-        if (
-            taker is None
-            or taker not in calls
-            or any(
-                (call.way.taker, call.way.part, call.way.activated) != (taker, part, applied) for call in own
-            )
-        ):
+        above = calls.get(parts[0][1].way.taker, ())  # type: ignore[arg-type]
+        if len(above) != len(parts):
             continue
-        above = [call for _, call in calls[taker]]
-        points = [("", [_delta(call) for call in above]), (part, [call.way.by_map for call in own])]
-        if applied:
-            points.append(("other_gain", [call.way.by_h for call in own]))
-            points.append(("slope_gain", [call.way.by_phi for call in own]))
-        points.append(("other_gain", [_delta(call) for call in own]))
-        if len(above) == len(own) and all(share.norm is not None for _, some in points for share in some):
-            factors = [samples(forward) for forward, _ in parts]
-            numbers = [_root_mean_square(some, factors) for _, some in points]
-            alike.setdefault(tuple(column for column, _ in points[1:]), []).append((key, numbers))
+        ways = [_points(call, taker) for (_, call), (_, taker) in zip(parts, above, strict=True)]
+        columns = ways[0][0]
+        if columns and all(each == columns for each, _ in ways):
+            if len(ways) == 1:  # what makes the gradient one sample's is the same at every point
+                numbers = [_over_root(norm, entries) for norm, entries in ways[0][1]]
+            else:
+                factors = [samples(forward) for forward, _ in parts]
+                points = zip(*(points for _, points in ways), strict=True)
+                numbers = [_of_passes(point, factors) for point in points]
+            alike.setdefault(columns, []).append((key, numbers))
     for columns, rows in alike.items():
         start, *behind = map(_joined, zip(*(numbers for _, numbers in rows), strict=True))
         record.put([key for key, _ in rows], mt.gains(start, list(zip(columns, behind, strict=True))))
 
 
+def _points(call: Call, above: Call) -> tuple[tuple[str, ...], list[Point]]:
+    """The columns of what lies between two calls' z, top down, and the gradient above it and behind each: nothing where
+    `above` does not take what `call` gives, or a gradient is not known."""
+    way, applied = call.way, bool(call.activation)
+    if way.taker != above.key or way.activated != applied:
+        return (), []
+    columns = (way.part, "other_gain", "slope_gain", "other_gain") if applied else (way.part, "other_gain")
+    between = (way.by_map.point, way.by_h.point, way.by_phi.point) if applied else (way.by_map.point,)
+    points = [_delta(above), *between, _delta(call)]
+    return (columns, points) if all(norm is not None for norm, _ in points) else ((), [])
+
+
 def _same(one: Tensor, version: int, other: Tensor) -> bool:
     """Whether a tensor has the very entries in memory that another had at some version of it, in whatever shape."""
+    if one is other:
+        return one._version == version
     if one.data_ptr() != other.data_ptr():
         return False
     laid = one.stride() == other.stride() or (one.is_contiguous() and other.is_contiguous())
     return laid and one._version == version and one.numel() == other.numel() and one.dtype == other.dtype
 
 
-def _delta(call: Call) -> Share:
+def _delta(call: Call) -> Point:
     """Of the call's first output; nothing where another one's is recorded, or that of several backward passes."""
     numbers = call.numbers
-    if numbers.delta_of != 0 or numbers.several or numbers.delta_norm is None:
-        return Share()
-    norm = numbers.delta_norm
-    return Share(norm if isinstance(norm, Tensor) else [norm], numbers.delta_entries)
+    norm = None if numbers.delta_of != 0 or numbers.several else numbers.delta_norm
+    return [norm] if isinstance(norm, float) else norm, numbers.delta_entries
 
 
-def _root_mean_square(some: Sequence[Share], factors: Sequence[float]) -> Numbers:
-    """Of the gradient at one point, in all passes."""
-    if len(some) == 1:  # the factor is that of every other point, too
-        norm, root = some[0].norm, sqrt(some[0].entries)
-        assert norm is not None
-        return (
-            [norm[0] / root]
-            if isinstance(norm, list) and len(norm) == 1
-            else st.each(lambda x: x / root, norm)
-        )
-    norms = [share.norm for share in some if share.norm is not None]
-    numbers = [norm if isinstance(norm, Tensor) else norm[0] for norm in norms]
-    entries = sum(share.entries for share in some)
-    return mt.delta_of_passes(numbers, factors, entries, None)["delta_rms"]
+def _over_root(norm: Numbers | None, entries: int) -> Numbers:
+    """Root mean square of the gradient at one point."""
+    assert norm is not None
+    root = sqrt(entries)
+    return (
+        [norm[0] / root] if isinstance(norm, list) and len(norm) == 1 else st.each(lambda x: x / root, norm)
+    )
+
+
+def _of_passes(points: Sequence[Point], factors: Sequence[float]) -> Numbers:
+    """The same of several passes; factors: what makes the gradient of each one sample's own."""
+    norms = [norm if isinstance(norm, Tensor) else norm[0] for norm, _ in points if norm is not None]
+    return mt.delta_of_passes(norms, factors, sum(entries for _, entries in points), None)["delta_rms"]
 
 
 def _joined(numbers: Sequence[Numbers]) -> Numbers:

@@ -32,6 +32,9 @@ MOST_NODES = 64
 MAPS = (nn.Linear, _ConvNd, StackedLinear)
 NORMS = (_NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, Norm)
 
+Point = tuple[Numbers | None, int]
+"""The L2 norm of the gradient at a point between two rows, None where it is not known, and its entries (a replica)."""
+
 
 class Place(NamedTuple):
     """A tensor's place in the graph of its forward pass: the node that made it, by its sequence number in its thread,
@@ -43,10 +46,9 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Share:
-    """A gradient's L2 norm and entries (a replica); task: its backward pass, counted from 1, 0 for one with a graph."""
+    """A gradient; task: its backward pass, counted from 1, 0 for one with a graph."""
 
-    norm: Numbers | None = None
-    entries: int = 0
+    point: Point = (None, 0)
     task: int = 0
 
 
@@ -87,17 +89,19 @@ def operands_at(top: Node, place: Place) -> list[Operand]:
     there are more nodes between than one can look through.
 
     A node's operands were made before it and have lower sequence numbers, so that no other part of the graph is
-    looked at.
+    looked at; those that collect a parameter's gradient have the highest number of all.
     """
     found: list[Operand] = []
-    waiting, seen = [top], {top._sequence_nr()}
+    lowest, wanted = place
+    highest = top._sequence_nr()
+    waiting, seen = [top], {highest}
     while waiting:
         node = waiting.pop()
         for operand, (below, output) in enumerate(node.next_functions):
-            if below is None or (number := below._sequence_nr()) < place.node:
+            if below is None or not lowest <= (number := below._sequence_nr()) < highest:
                 continue
-            if number == place.node:
-                if output == place.output:
+            if number == lowest:
+                if output == wanted:
                     found.append((node, operand))
             elif number not in seen:
                 if len(seen) == MOST_NODES:

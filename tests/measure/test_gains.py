@@ -23,7 +23,7 @@ NORMS = ["none", "batch", "layer", "rms", "batch:position=post", "layer:position
 
 
 def net(activation: str, norm: str, residual: str) -> StackedMLP:
-    known = activations.get(activation)
+    known = activations.get(activation, own=True)
     mlp = build_mlp(
         activation=known, init=inits.get("gaussian:sigma_w=1.3:sigma_b=0.2", known), norm=norms.get(norm),
         residual=residuals.get(residual, DEPTH), depth=DEPTH, width=WIDTH, features=7, outputs=3,
@@ -54,7 +54,7 @@ def recorded(mlp: StackedMLP, activation: str) -> dict[str, np.ndarray]:
     x, y = batch()
     names = (*(str(layer) for layer in range(DEPTH)), "output")
     sensor = LayerSensor(
-        Observed(mlp, activations.get(activation), x[0], names, BATCH), own_columns.get("standard")
+        Observed(mlp, activations.get(activation, own=True), x[0], names, BATCH), own_columns.get("standard")
     )
     sensor.begin(None)
     with sensor.watching():
