@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
@@ -34,6 +34,8 @@ class Finding:
     evidence: the reason in words and numbers
     severity: what it does to the net: "stops learning", "slows learning", "stands out"; "" where nobody says
     where:    the recurrent layer in whose steps it shows; "" for a fault of layers
+    budget:   of a gradient that changes on its way down, the decades that each part loses (below 0) or gains: weights,
+              slopes, norms, rest (skip connections, pooling ...), unknown; empty where nobody knows
     """
 
     verdict: str
@@ -48,6 +50,7 @@ class Finding:
     rule: str = ""
     severity: str = ""
     where: str = ""
+    budget: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
+from gradlab.analyse.budget import words_of_row
 from gradlab.base import atomic
 from gradlab.base.places import resolved
 from gradlab.report import distributions, page_data, selections
@@ -179,6 +180,8 @@ def statement(data: Tables) -> list[str]:
                 + ("." if np.isnan(decay) else f", a factor of {decay:.3g} a layer")
                 + _theory(row)
             )
+            if spent := words_of_row(row):
+                said.append(f"On its way down {spent}.")
         if isinstance(row["advice"], str) and row["advice"]:
             said.append(f"Advice: {row['advice']}.")
         return said
@@ -195,7 +198,8 @@ def statement(data: Tables) -> list[str]:
     elif not np.isnan(lowest["attenuation_mean"]):
         said.append(
             f"Weakest gradient in the first layer: {names[lowest['cell']]}, "
-            f"attenuation {lowest['attenuation_mean']:.1f} decades at step 0."
+            f"attenuation {lowest['attenuation_mean']:.1f} decades at step 0"
+            + (f": {spent}." if (spent := words_of_row(lowest)) else ".")
         )
     return said
 

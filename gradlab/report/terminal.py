@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradlab.analyse.budget import words_of_row
 from gradlab.analyse.origin import is_users
 from gradlab.analyse.verdicts import WORDS
 from gradlab.config.files import trust_flag
@@ -111,6 +112,7 @@ def print_compare(outcome: Shown, console: Console) -> None:
             glyphs,
             "Verdicts: " + "; ".join(f"{n} {v}" for v, n in counts.items()).replace(",", " + "),
         )
+        _line(console, glyphs, _spent_line(ranked))
     _print_failures(outcome, console, glyphs)
     _print_files(outcome, console, glyphs)
     _print_next(next_command(outcome), console, glyphs)
@@ -178,6 +180,8 @@ def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> Non
             if not np.isnan(predicted := float(row["decay_per_layer_predicted"])):
                 text += f" (theory: {predicted:.3g})"
         _line(console, glyphs, text)
+        if spent := words_of_row(row):
+            _line(console, glyphs, f"on the way down {spent}")
     if isinstance(row.get("advice"), str) and row["advice"]:
         _line(console, glyphs, f"advice: {row['advice']}")
 
@@ -259,6 +263,17 @@ def _ranking_line(ranked: pd.DataFrame) -> str:
         means = score.means(ranked).groupby(ranked["activation"]).mean().sort_values(ascending=False)
         text += ". Mean over its cells: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
     return text
+
+
+def _spent_line(ranked: pd.DataFrame) -> str:
+    """Who loses or gains the gradient in the cell where it changes most at birth."""
+    known = ranked[np.isfinite(ranked["attenuation_mean"])]
+    if not len(known):
+        return ""
+    row = selections.rows_of(known.loc[[known["attenuation_mean"].abs().idxmax()]])[0]
+    name = selections.name_cell(row, selections.varying(ranked) or ["activation"])
+    spent = words_of_row(row)
+    return f"Largest change of the gradient at birth: {name}, where {spent}" if spent else ""
 
 
 # ---- the closing lines
