@@ -151,6 +151,24 @@ def strip(
     return drawing
 
 
+def tolerance_strip(
+    values: tuple[float, float, float], target: float, allowed: tuple[float, float]
+) -> Drawing:
+    """A measured number with its interval on the band of its tolerance. values: value, low, high, NaN without one."""
+    width, height, middle = 220.0, 20.0, 10.0
+    drawing = Drawing(width, height, "", 0, "small")
+    known = [v for v in (*values, *allowed, target) if np.isfinite(v)]
+    x = _scale(min(known), max(known), 8.0, width - 8)
+    drawing.rect(x(allowed[0]), middle - 6, x(allowed[1]) - x(allowed[0]), 12, "tol")
+    if np.isfinite(target):
+        drawing.path([(x(target), 1), (x(target), height - 1)], "ref")
+    if np.isfinite(values[1]) and np.isfinite(values[2]):
+        drawing.path([(x(values[1]), middle), (x(values[2]), middle)], "ln")
+    if np.isfinite(values[0]):
+        drawing.mark(x(values[0]), middle, 4.0)
+    return drawing
+
+
 def shape(
     curves: tuple[Array, Array, Array], density: tuple[Array, Array] | None, look: int, name: str, wide: bool
 ) -> Drawing:

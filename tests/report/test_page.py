@@ -153,7 +153,7 @@ def test_verdict_comes_first_then_ranking_then_cells() -> None:
     ]
     assert order == sorted(order)
     assert "1 vanishing" in page and "3 healthy" in page
-    assert "<h1 id=\"verdict-head\">sigmoid vanishes from depth 20; relu survives to depth 20</h1>" in page
+    assert '<h1 id="verdict-head">sigmoid vanishes from depth 20; relu survives to depth 20</h1>' in page
 
 
 @pytest.mark.slow
