@@ -12,7 +12,7 @@ import numpy as np
 
 from gradlab.analyse.decay import fit_line
 from gradlab.report import selections
-from gradlab.report.distributions import pooled
+from gradlab.report.distributions import COUNTS
 from gradlab.report.selections import Array, Frames
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def z_density(data: Frames) -> tuple[Array, Array, str] | None:
     if frame is not None:
         own = frame[(frame["quantity"] == "z") & frame["layer"].isin(rows["layer"].unique())]
         own = own[own["step"] == own["step"].min()]
-        found = pooled(own) if len(own) else None
-        if found is not None and found.shares.size and found.high > found.low:
-            return np.repeat(found.edges, 2)[1:-1], np.repeat(found.shares, 2), "histograms of z"
+        found = _spread(own)
+        if found is not None:
+            return *found, "histograms of z"
     if not {"z_mean", "z_std"} <= set(rows.columns):
         return None
     means, deviations = (rows[name].to_numpy(np.float64) for name in ("z_mean", "z_std"))
@@ -128,6 +128,22 @@ def z_density(data: Frames) -> tuple[Array, Array, str] | None:
     at = np.linspace(-6.0, 6.0, DENSITY_POINTS)
     each = np.exp(-0.5 * ((at[:, None] - means) / deviations) ** 2) / (deviations * np.sqrt(2 * np.pi))
     return at, each.mean(1), "a normal of each layer's mean and deviation"
+
+
+def _spread(histograms: pd.DataFrame) -> tuple[Array, Array] | None:
+    """The histograms of several layers and seeds on common fine bins: each bin's entries are spread evenly over it."""
+    edges = np.linspace(-6.0, 6.0, DENSITY_POINTS)
+    total, entries = np.zeros(DENSITY_POINTS - 1), 0.0
+    counts = histograms[COUNTS].to_numpy(np.float64)
+    ends = histograms[["bin_low", "bin_high"]].to_numpy(np.float64)
+    for (low, high), own in zip(ends, counts, strict=True):
+        if np.isfinite([low, high]).all() and low < high:
+            below = np.concatenate([[0.0], own.cumsum()])
+            total += np.diff(np.interp(edges, np.linspace(low, high, len(own) + 1), below))
+            entries += float(own.sum())
+    if not total.any():
+        return None
+    return (edges[:-1] + edges[1:]) / 2, total / entries / (edges[1] - edges[0])
 
 
 def attenuations(rows: pd.DataFrame) -> Array:

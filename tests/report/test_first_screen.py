@@ -121,7 +121,7 @@ def test_a_first_screen_of_many_answers_its_five_questions() -> None:
     assert screen.headline == "sigmoid vanishes from depth 20; relu and tanh survive to depth 20"
     assert [fact.name for fact in screen.facts][:3] == ["Compared", "How sure", "Why"]
     assert screen.command.startswith("gradlab run --activation ") and "--depth 20" in screen.command
-    assert [line["name"] for line in screen.matrix["rows"]][0] == "sigmoid", "the weakest first"
+    assert screen.matrix["rows"][0]["name"] == "sigmoid", "the weakest first"
     shown = selections.labels(made.summary)
     assert len(screen.matrix["rows"]) * len(screen.matrix["depths"]) == len(shown)
 
