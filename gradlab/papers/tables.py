@@ -18,12 +18,20 @@ STYLES = {"pass": "green", "fail": "bold red", "not asserted": "dim"}
 
 
 def print_reproduction(found: Reproduction, console: Console) -> None:
-    """The rows of one reproduction, then its verdicts."""
+    """What one reproduction says first: the verdicts on its claims and what fails; then its rows."""
     glyphs = Glyphs.of(console)
     console.print(
         Text(glyphs.text(f"{found.paper.name}: {found.paper.title}"), style="bold"), highlight=False
     )
     console.print(Text(glyphs.text(found.paper.citation), style="dim"), highlight=False)
+    for verdict in found.verdicts:
+        console.print(Text(glyphs.text(f"{verdict.claim}. {verdict.statement}")), highlight=False)
+        text = f"   {verdict.verdict}: {verdict.because}"
+        console.print(Text(glyphs.text(text), style="bold"), highlight=False)
+    for timed in found.rows:
+        if timed.row.outcome == "fail":
+            text = f"FAILED {timed.row.row}: {timed.row.statement}; allowed {timed.row.tolerance}"
+            console.print(Text(glyphs.text(text), style="red"), highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("row", "published", "measured", "tolerance", "outcome", "s"):
         table.add_column(name, justify="right" if name in ("measured", "s") else "left")
@@ -38,14 +46,6 @@ def print_reproduction(found: Reproduction, console: Console) -> None:
             )
         )
     console.print(table, highlight=False)
-    for verdict in found.verdicts:
-        console.print(Text(glyphs.text(f"{verdict.claim}. {verdict.statement}")), highlight=False)
-        text = f"   {verdict.verdict}: {verdict.because}"
-        console.print(Text(glyphs.text(text), style="bold"), highlight=False)
-    for timed in found.rows:
-        if timed.row.outcome == "fail":
-            text = f"FAILED {timed.row.row}: {timed.row.statement}; allowed {timed.row.tolerance}"
-            console.print(Text(glyphs.text(text), style="red"), highlight=False)
     console.print()
 
 
