@@ -17,6 +17,7 @@ _HOME = {
     "rank": "ranking",
     "remedies": "advice",
     "Remedy": "remedy",
+    "headline": "headline",
 }
 
 __all__ = [*_HOME]

@@ -56,21 +56,27 @@ class Word:
     """What a cell can be called.
 
     summary: one sentence of what it means; severity: what it does to the net, None for nothing
+    headline: what happened, in words that need no knowledge of the field: the start of a sentence without its full
+        stop (`analyse/headline.py` adds the numbers); of one that has none the summary is taken
     """
 
     name: str
     summary: str
     style: Style
+    headline: str = ""
     severity: Severity | None = None
 
 
 HEALTHY = Word(
-    name="healthy", summary="the net learns, and no fault was seen in half of the seeds or more", style=GOOD
+    name="healthy",
+    summary="the net learns, and no fault was seen in half of the seeds or more",
+    style=GOOD,
+    headline="The gradient survives",
 )
 UNDECIDED = Word(
     name="undecided", summary="no fault was seen, and whether the net learns is not known", style=Style(
         "undecided", "cyan", ("#3d4a57", "#e6ebf0"), ("#b9c6d3", "#2a333c")
-    ),
+    ), headline="No fault is seen, and whether the net learns is not known yet",
 )  # fmt: skip
 
 

@@ -63,6 +63,7 @@ VERDICT = Verdict(
     name="unstable",
     order=65,
     summary="the net learned and lost it again, or some of three or more seeds learn and others do not",
+    headline="The training is unstable",
     severity="slows learning",
     style=POOR,
     reads=("learning_rate",),
