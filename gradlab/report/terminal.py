@@ -16,6 +16,7 @@ from rich.text import Text
 
 from gradlab.analyse.advice import in_parts
 from gradlab.analyse.findings import seeds_once
+from gradlab.analyse.headline import headline
 from gradlab.analyse.origin import is_users
 from gradlab.analyse.verdicts import WORDS
 from gradlab.base.places import short_path
@@ -87,7 +88,7 @@ def print_run(outcome: Shown, console: Console) -> None:
         _line(console, glyphs, note, "dim")
     console.print()
     _line(console, glyphs, _learning_line(outcome.steps, row))
-    _print_verdict(row, console, glyphs)
+    _print_verdict(outcome, row, console, glyphs)
     _print_failures(outcome, console, glyphs)
     _print_files(outcome, console, glyphs)
     _print_advice(row, outcome.out, console, glyphs)
@@ -100,7 +101,8 @@ def print_compare(outcome: Shown, console: Console) -> None:
     summary = outcome.summary
     if len(summary):
         ranked = selections.ranking(summary)
-        _line(console, glyphs, _grid_headline(summary, outcome), "bold")
+        _line(console, glyphs, f"{headline(summary)}.", "bold")
+        _line(console, glyphs, _grid_headline(summary, outcome))
         against = selections.against_best(outcome)
         table = _cell_table(ranked, against, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
@@ -108,7 +110,8 @@ def print_compare(outcome: Shown, console: Console) -> None:
             _line(
                 console,
                 glyphs,
-                "=: these seeds do not tell it from the best (paired t test, Holm's correction)",
+                f"=: not distinguishable from the best with {_count(summary['seeds'].max(), 'seed')} "
+                "(paired t test, Holm's correction)",
                 "dim",
             )
         if len(ranked) > MOST_CELLS:
@@ -194,9 +197,10 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     return text
 
 
-def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
+def _print_verdict(outcome: Shown, row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
+    _line(console, glyphs, f"{headline(outcome.summary)}.", "bold")
     console.print(verdict_line("verdict: ", selections.verdicts(row), glyphs), highlight=False)
     attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):

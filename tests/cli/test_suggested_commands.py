@@ -14,7 +14,6 @@ from gradlab.cli.main import COMMANDS, main
 SMALL = {
     "GRADLAB_TRAINING__STEPS": "12",
     "GRADLAB_RUN__SEEDS": "2",
-    "GRADLAB_RECORDING__PROBE": "64",
 }
 """What every command trains that does not say otherwise: enough to have a verdict."""
 
