@@ -108,7 +108,7 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     bare = {each.lstrip("-"): each for each in reversed(known)}
     typed = name.lstrip("-")
     longer = [each for each in bare if len(typed) > 2 and each.startswith(typed)]
-    close = difflib.get_close_matches(typed, bare, n=1, cutoff=0.7) or longer[-1:]
+    close = difflib.get_close_matches(typed, bare, n=1, cutoff=0.65) or longer[-1:]
     return f"did you mean {bare[close[0]]!r}?" if close else None
 
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from gradlab.analyse.diagnosis import EVERY
 from gradlab.analyse.findings import GRADLAB
+from gradlab.analyse.results import diagnose_saved, read_saved
 from gradlab.cli import completion
 from gradlab.cli.fix_option import repair_document, repair_saved, repair_text
 from gradlab.cli.options import AsJson, Quiet
@@ -65,9 +67,6 @@ def diagnose(
     gradlab diagnose results/FOLDER --try --cell "sigmoid, depth 20"
     gradlab diagnose results/FOLDER --ruleset all
     """
-    from gradlab.analyse.diagnosis import EVERY
-    from gradlab.analyse.results import diagnose_saved, read_saved
-
     saved = read_saved(results)
     for text in () if quiet else saved.unknown:
         tell(f"{saved.path}: {text}")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.text import Text
+
 from gradlab.base.places import short_path
 from gradlab.cli.output import tell
 from gradlab.report.console import PlainConsole
@@ -26,7 +28,7 @@ def drawing_shown(quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda name: None
     else:
         with console.status("drawing") as status:
-            yield lambda name: status.update(f"drawing {name}")
+            yield lambda name: status.update(Text(f"drawing {name}"))
 
 
 def open_page(files: Sequence[Path]) -> None:

@@ -12,8 +12,9 @@ from gradlab.cli import completion
 from gradlab.cli.options import AsJson, Opened, Quiet
 from gradlab.cli.output import console, emit, tell
 from gradlab.cli.pages import drawing_shown, open_page
+from gradlab.report.glyphs import Glyphs
 
-Results = Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="One or several results folders.")]
+Results = Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="One or several results folders.")]
 Formats = Annotated[
     str,
     typer.Option(
@@ -59,7 +60,6 @@ def report(
     if json:
         emit({"out": built.out, "files": list(built.files)})
         return 0
-    from gradlab.report.glyphs import Glyphs
     from gradlab.report.terminal import path_text
 
     screen = console()

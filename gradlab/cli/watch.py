@@ -12,6 +12,7 @@ from gradlab.cli.flags import ConfigFile, Sets, Trust, collect_flags, warn, with
 from gradlab.cli.options import AsJson, Opened, Quiet
 from gradlab.cli.output import console, emit, tell
 from gradlab.cli.pages import open_page
+from gradlab.cli.reading import reading_shown
 from gradlab.cli.reporting import Reported, drawn
 from gradlab.cli.try_option import show_tried, try_on
 from gradlab.config import KEYS
@@ -65,7 +66,6 @@ def watch(
     if problems:
         raise ConfigError(problems)
     warn(request, quiet)
-    from gradlab.cli.reading import reading_shown
     from gradlab.lab.watch.execute import watch as execute
     from gradlab.report.progress import Progress
 

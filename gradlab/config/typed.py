@@ -11,7 +11,6 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from gradlab.config.keys import KEYS
 
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

@@ -74,12 +74,7 @@ STARTS = [
         for kind in ("activations", "inits", "norms", "residuals", "datasets", "papers", "configs")
     ),
 ]
-REFUSED = [
-    "gradlab diagnose results/grid --try",
-    "gradlab run --depht 5",
-    "gradlab list nets",
-    "gradlab watch mymodel:make --fix",
-]
+REFUSED = ["gradlab diagnose results/grid --try", "gradlab run --frobnicate 5"]
 """Commands whose errors name a command."""
 
 SLOW_PAPERS = re.compile(r"gradlab reproduce (?!glorot-2010 --quick|.*--list).*")
