@@ -1,4 +1,4 @@
-"""Run the notebooks and keep what they show: `python docs/notebooks/execute.py` (nbclient comes with the extra `test`)."""
+"""Run the notebooks and keep what they show: `python docs/notebooks/execute.py` (needs the extra `test`)."""
 
 from __future__ import annotations
 
