@@ -17,7 +17,6 @@ _HOME = {
     "rank": "ranking",
     "remedies": "advice",
     "Remedy": "remedy",
-    "headline": "headline",
 }
 
 __all__ = [*_HOME]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradlab.analyse import thresholds as at
@@ -66,7 +66,8 @@ class Finding:
 class Diagnosis:
     """What one ruleset says about one cell.
 
-    findings:       the faults that hold in at least half of the seeds, first cause first
+    findings:       the faults that hold in at least half of the seeds, first cause first; of three or more seeds that
+                    disagree also `unstable`, in however few
     minority:       those that hold in fewer
     notes:          what else is worth knowing: the numbers of a healthy net, a single seed, a fault that was outgrown
     not_applicable: rules that these records cannot express
@@ -147,10 +148,20 @@ def verdicts_text(verdicts: Sequence[str], seeds: str) -> str:
     return ", ".join(f"{verdict} ({count} seeds)" if count else verdict for verdict, count in pairs)
 
 
-def by_majority(findings: Iterable[Finding], seeds: int) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """The findings that hold in enough of the seeds to be the cell's, and the others."""
+def by_majority(
+    findings: Iterable[Finding], seeds: int, of_few: Collection[str] = ()
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """The findings that hold in enough of the seeds to be the cell's, and the others.
+
+    of_few: verdicts that are the cell's in however few of at.SEVERAL seeds or more
+    """
     every = tuple(findings)
-    holding = tuple(finding for finding in every if finding.agree >= at.MAJORITY * seeds)
+    several = seeds >= at.SEVERAL
+    holding = tuple(
+        finding
+        for finding in every
+        if finding.agree >= at.MAJORITY * seeds or (several and finding.verdict in of_few)
+    )
     return holding, tuple(finding for finding in every if finding not in holding)
 
 

@@ -105,6 +105,7 @@ class Verdict(Word):
     remedies:  changes of a configuration that has this fault, the likeliest and smallest first
     cures:     the same for a training of one's own, from what was recorded of it; given what `evidence` is given
     overflows: it leaves numbers that are not finite, so that where it holds a missing delta is no gap in the records
+    of_few_seeds: it says that seeds disagree, so that it is the cell's in however few of three or more it holds
     """
 
     order: int
@@ -116,6 +117,7 @@ class Verdict(Word):
     reads: tuple[str, ...] = ()
     phase: Phase = Phase.FAULT
     overflows: bool = False
+    of_few_seeds: bool = False
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

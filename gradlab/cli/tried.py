@@ -53,7 +53,7 @@ def tried_text(tried: Tried, width: int, folder: Path | None) -> str:
         for note in _notes(tried, best):
             lines += wrapped(note, width, "  ", "  ")
         flags = _flags(tried.setting, best.setting)
-        if flags and (command := again(tried.sick.cell, folder, (), flags)):
+        if flags and (command := again(tried.sick.cell, folder, flags)):
             lines += [f"with gradlab watch{_without(best.setting)}:", f"  {command}"]
     if not best.good:
         lines += _left_to_you(tried, width)

@@ -32,15 +32,12 @@ def diagnoses_text(found: Sequence[Diagnosis], width: int, folder: Path | None =
     if len(names) > 1 and (shared := _named({k: v for k, v in found[0].cell.items() if k not in differ})):
         lines += [*wrapped(f"{len(found)} cells; all: {shared}", width), ""]
     blocks = [
-        "\n".join(_block(each, names.get(_id(each)) or cell_text(each), width, differ, folder))
-        for each in found
+        "\n".join(_block(each, names.get(_id(each)) or cell_text(each), width, folder)) for each in found
     ]
     return "\n".join([*lines, "\n\n".join(blocks)])
 
 
-def _block(
-    diagnosis: Diagnosis, name: str, width: int, differ: Sequence[str], folder: Path | None
-) -> list[str]:
+def _block(diagnosis: Diagnosis, name: str, width: int, folder: Path | None) -> list[str]:
     """The verdicts of one cell with their evidence, what else is worth knowing, and what to try."""
 
     def indented(text: str) -> list[str]:
@@ -56,7 +53,7 @@ def _block(
         lines += indented(note)
     for reason in diagnosis.not_applicable:
         lines += indented(f"not applicable: {reason}")
-    if command := advised(diagnosis.advice, diagnosis.cell, folder, differ):
+    if command := advised(diagnosis.advice, diagnosis.cell, folder):
         lines += [f"  try: {command}", *wrapped(in_parts(diagnosis.advice)[1], width, "      ", "      ")]
     elif diagnosis.advice:
         lines += indented(f"advice: {diagnosis.advice}")

@@ -216,7 +216,7 @@ def _print_advice(row: dict[str, Any], folder: Path, console: Console, glyphs: G
     """The advice as a command with its reason; as the sentence it is where no command follows it."""
     if not isinstance(row.get("advice"), str) or not row["advice"]:
         return
-    command = advised(row["advice"], row, folder, ())
+    command = advised(row["advice"], row, folder)
     if not command:
         _line(console, glyphs, f"advice: {row['advice']}")
         return

@@ -131,4 +131,4 @@ def test_every_command_that_is_suggested_works_when_it_is_pasted(call) -> None: 
             outputs.append((new, text))
     assert any("--try --cell" in command for command in done)
     assert any("gradlab watch" in command and "--config" in command for command in done)
-    assert any(command.startswith("gradlab run --config results/grid") for command in done)
+    assert any(command.startswith("gradlab run --activation relu --depth 8") for command in done)
