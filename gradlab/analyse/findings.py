@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradlab.analyse import thresholds as at
@@ -132,6 +132,23 @@ class Diagnosis:
             "advice": self.advice,
             "cures": [vars(cure) for cure in self.cures],
         }
+
+
+def seeds_once(verdicts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Verdicts with the seeds they hold in; where these are the same for all, they stand behind the last one alone."""
+    found = list(verdicts)
+    if len({seeds for _, seeds in found}) > 1:
+        return found
+    return [(name, seeds if nth == len(found) else "") for nth, (name, seeds) in enumerate(found, start=1)]
+
+
+def verdicts_text(verdicts: Sequence[str], seeds: str) -> str:
+    """`vanishing, not-learning (3/3 seeds)`, or `vanishing (2/3 seeds), not-learning (3/3 seeds)`.
+
+    seeds: as `seeds_text` gives them, one for each verdict behind a comma
+    """
+    pairs = seeds_once(zip(verdicts, seeds.split(","), strict=False))
+    return ", ".join(f"{verdict} ({count} seeds)" if count else verdict for verdict, count in pairs)
 
 
 def by_majority(
