@@ -14,6 +14,8 @@ import pytest
 from sweep.commands import kill, members, start, wait_for_stacks
 from sweep.small_plans import table_bytes
 
+from gradlab.base import blas
+
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
 
 
@@ -80,10 +82,12 @@ def test_ctrl_c_twice_stops_at_once(tmp_path: Path, undisturbed: tuple[dict[str,
     assert table_bytes(out) == undisturbed[0]
 
 
-def killed_and_continued(out: Path, chosen: random.Random, seconds: float) -> tuple[str, dict[str, bytes]]:
+def killed_and_continued(
+    out: Path, chosen: random.Random, seconds: float, *more: str
+) -> tuple[str, dict[str, bytes]]:
     """Kill something at a random moment, continue to the end, here or in workers; what was killed, and the tables."""
     whom = chosen.choice(["process", "worker", "both"])
-    process = start(out, "--workers", "2")
+    process = start(out, "--workers", "2", *more)
     while not (out / ".journal").is_dir():
         time.sleep(0.005)
     time.sleep(chosen.uniform(0, seconds))
@@ -95,21 +99,56 @@ def killed_and_continued(out: Path, chosen: random.Random, seconds: float) -> tu
     code, _, err = process.finish()
     assert code in (0, -signal.SIGKILL), err
     assert (code == 0) or whom != "worker"
-    code, _, err = start(out, "--workers", chosen.choice(["1", "2"])).finish()
+    code, _, err = start(out, "--workers", chosen.choice(["1", "2"]), *more).finish()
     assert code == 0, err
     return whom, table_bytes(out)
 
 
-def check_kills(tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], seeds: range) -> None:
+def check_kills(
+    tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], seeds: range, *more: str
+) -> None:
     expected, seconds = undisturbed
     for seed in seeds:
-        whom, found = killed_and_continued(tmp_path / str(seed), random.Random(seed), seconds)
+        whom, found = killed_and_continued(tmp_path / str(seed), random.Random(seed), seconds, *more)
         assert found == expected, f"seed {seed}: {whom} killed"
         assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
 
 
 def test_kill_9_changes_no_byte(tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]) -> None:
     check_kills(tmp_path, undisturbed, range(2))
+
+
+ONE_CELL = ["--activation", "relu", "--depth", "2", "--width", "16", "--seeds", "4", "--steps", "1500"]
+
+
+@pytest.mark.skipif(blas.own() is None, reason="without gradlab's own BLAS no stack is divided")
+def test_a_cell_divided_among_workers_goes_on_with_its_parts(tmp_path: Path) -> None:
+    """Killed when one of its two parts is finished; then with one worker, which trains the other part alone."""
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    code, _, err = start(whole, *ONE_CELL, "--workers", "1").finish()
+    assert code == 0, err
+    process = start(out, *ONE_CELL, "--workers", "2")
+    wait_for_stacks(out, 1, process)
+    kill([process.pid])
+    process.finish()
+    kept = {path.name for path in (out / ".journal").glob("*.npz")}
+    code, _, err = start(out, *ONE_CELL, "--workers", "1").finish()
+    assert code == 0, err
+    assert table_bytes(out) == table_bytes(whole)
+    left = [path.name for path in (out / ".journal").iterdir() if path.suffix in (".npz", ".checkpoint")]
+    assert len(left) == 1 and left[0].endswith("-0-3.npz")
+    assert len(kept) == 1 and next(iter(kept)).endswith(("-0-1.npz", "-2-3.npz", "-0-3.npz"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(blas.own() is None, reason="without gradlab's own BLAS no stack is divided")
+def test_kill_9_while_a_cell_is_divided_changes_no_byte(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    began = time.monotonic()
+    code, _, err = start(whole, *ONE_CELL, "--workers", "1").finish()
+    assert code == 0, err
+    expected = table_bytes(whole), time.monotonic() - began
+    check_kills(tmp_path / "killed", expected, range(8), *ONE_CELL)
 
 
 @pytest.mark.slow
