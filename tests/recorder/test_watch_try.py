@@ -154,15 +154,15 @@ def test_a_rate_is_tried_as_the_flag_would_train_it(here, capsys) -> None:  # ty
     assert best["val_accuracy_mean"] == pytest.approx(last(here / "again", "val_accuracy").mean())
 
 
-def test_the_text_has_a_table_the_code_and_the_flags(here, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_text_has_a_table_the_code_and_the_command(here, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main([*FAST, "--out", "o", "--try"]) == 0
     said = capsys.readouterr().out
-    table = said[said.index("cures for rate-too-high") :].splitlines()
-    assert table[1].split() == ["changed", "verdict", "(seeds)", "validation", "accuracy", "change"]
-    assert table[2].startswith("*  1  lr ") and "healthy (2/2)" in table[2] and "±" in table[2]
-    assert table[3].split()[:2] == ["-", "nothing"]
+    table = said[said.index("changed ") :].splitlines()
+    assert table[0].split() == ["changed", "verdict", "validation", "accuracy", "change"]
+    assert table[1].startswith("* 1 lr ") and "healthy (2/2 seeds)" in table[1] and "±" in table[1]
+    assert table[2].split()[:2] == ["-", "nothing"]
     assert '  for group in optimizer.param_groups: group["lr"] = ' in said
-    assert "with gradlab watch: --lr " in said
+    assert "with gradlab watch:\n  gradlab watch try_nets:" in said and "--config o/config.toml --lr " in said
 
 
 def test_initial_weights_are_of_unit_variance_on_the_probe(here, capsys) -> None:  # type: ignore[no-untyped-def]
