@@ -31,7 +31,7 @@ def draw(result: Any) -> Any:
         )
         lost = float(np.log10(delta.median[0] / delta.median[-2]))
         got = f"layer 1 gets {times(lost)} times {'less' if lost < 0 else 'more'} than layer {DEPTH}"
-        place = (10, 1e-2) if nth else (16, 1e-9)
+        place = (10, 1e-2) if nth else (14.7, 1e-10)
         panel.text(*place, f"{label}\n{got}", color=colour, ha="center", va="top", fontsize=10)
     axes.dress(panel, x="layer: the gradient enters at 20 and has to reach 1", y="delta (rms)")
     panel.set_yscale("log")

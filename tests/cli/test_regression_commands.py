@@ -63,7 +63,7 @@ def test_a_run_writes_and_says_r2(here: Path, capsys: pytest.CaptureFixture[str]
 def test_cells_are_ranked_by_r2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["compare", *SMALL, "--target", "price", "--loss", "mse", "--activation", "tanh"]
     assert main([*grid, "--lr", "1e-5,0.05", "--out", "o", "--report"]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     means = pd.read_csv(here / "o" / "summary.csv").set_index("lr")["val_r2_mean"]
     assert means[0.05] > max(means[1e-5], 0.5) and f"validation R^2 {means[0.05]:.3f}" in said
     assert "acc." not in said and "R^2" in (here / "o" / "report.html").read_text()

@@ -128,7 +128,8 @@ def test_every_command_that_is_suggested_works_when_it_is_pasted(call) -> None: 
                 continue
             code, text = call(new)
             assert code == 0, f"{command}\nsuggests {new}\n{text}"
-            outputs.append((new, text))
+            if not new.endswith("--help"):  # its examples name folders that only their reader has
+                outputs.append((new, text))
     assert any("--try --cell" in command for command in done)
     assert any("gradlab watch" in command and "--config" in command for command in done)
     assert any(command.startswith("gradlab run --activation relu --depth 8") for command in done)

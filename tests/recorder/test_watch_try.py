@@ -175,15 +175,15 @@ def test_a_rate_is_tried_as_the_flag_would_train_it(tried, capsys) -> None:  # t
     assert best["val_accuracy_mean"] == pytest.approx(last(tried / "again", "val_accuracy").mean())
 
 
-def test_the_text_has_a_table_the_code_and_the_flags(tried, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_text_has_a_table_the_code_and_the_command(tried, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main([*FAST, "--out", "o", "--try"]) == 0
     said = capsys.readouterr().out
-    table = said[said.index("cures for rate-too-high") :].splitlines()
-    assert table[1].split() == ["changed", "verdict", "(seeds)", "validation", "accuracy", "change"]
-    assert table[2].startswith("*  1  lr ") and "healthy (2/2)" in table[2] and "±" in table[2]
-    assert table[3].split()[:2] == ["-", "nothing"]
+    table = said[said.index("changed ") :].splitlines()
+    assert table[0].split() == ["changed", "verdict", "validation", "accuracy", "change"]
+    assert table[1].startswith("* 1 lr ") and "healthy (2/2 seeds)" in table[1] and "±" in table[1]
+    assert table[2].split()[:2] == ["-", "nothing"]
     assert '  for group in optimizer.param_groups: group["lr"] = ' in said
-    assert "with gradlab watch: --lr " in said
+    assert "with gradlab watch:\n  gradlab watch try_nets:" in said and "--config o/config.toml --lr " in said
 
 
 def test_initial_weights_are_of_unit_variance_on_the_probe(here, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -296,7 +296,7 @@ def test_a_cure_that_cannot_be_tried_is_passed_over_with_its_reason(here, capsys
 def test_what_only_the_author_can_change_is_said_and_nothing_else_advised(here, capsys) -> None:  # type: ignore[no-untyped-def]
     sick = ["watch", "try_nets:softmax", "--lr", "1", *SHORT, "--out", "o", "--try"]
     assert main(sick) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "no cure could be tried without a change of your code" in said
     assert "what only you can change:" in said and "leave the nn.Softmax out" in said
     assert not (here / "o" / "remedies").exists()
@@ -431,7 +431,7 @@ def test_what_came_out_best_by_chance_is_no_advice(here, capsys) -> None:  # typ
     assert main(["watch", "try_nets:two", "--batches", "try_nets:noise", *flags]) == 0
     capsys.readouterr()
     assert main(["diagnose", "o", "--try", "--trust", "--quiet"]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "not-learning" in said and "not known to be better than it was" in said
     assert "in your own code" not in said and "with gradlab watch" not in said
 
