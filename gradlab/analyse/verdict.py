@@ -84,6 +84,10 @@ def nothing(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     return ""
 
 
+def no_budget(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Mapping[str, float]:
+    return {}
+
+
 def no_remedies(network: Network, training: Training) -> Iterator[Remedy]:
     """Of a fault that gradlab's own nets cannot have."""
     yield from ()
@@ -102,6 +106,7 @@ class Verdict(Word):
     judge:     of each seed the fault it has, or None
     evidence:  why, in words and numbers, given the seeds (indices) that agree and the fault of each
     predicted: what theory says of it, given the same; "" where it says nothing
+    budget:    which parts of the net lose or gain the gradient, in decades, given the same
     remedies:  changes of a configuration that has this fault, the likeliest and smallest first
     cures:     the same for a training of one's own, from what was recorded of it; given what `evidence` is given
     overflows: it leaves numbers that are not finite, so that where it holds a missing delta is no gap in the records
@@ -114,6 +119,7 @@ class Verdict(Word):
     remedies: Callable[[Network, Training], Iterator[Remedy]]
     cures: Callable[[Facts, Sequence[int], Sequence[Fault]], Iterator[Cure]] = no_cures
     predicted: Callable[[Facts, Sequence[int], Sequence[Fault]], str] = nothing
+    budget: Callable[[Facts, Sequence[int], Sequence[Fault]], Mapping[str, float]] = no_budget
     reads: tuple[str, ...] = ()
     phase: Phase = Phase.FAULT
     overflows: bool = False

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from gradlab.analyse.advice import in_parts
 from gradlab.analyse.origin import is_users
 from gradlab.base.grammar import format_number
 from gradlab.config.keys import KEYS, Key
@@ -24,9 +25,9 @@ ALWAYS = ("network.activation", "network.depth")
 def advised(row: Mapping[str, Any], config: str) -> tuple[str, str]:
     """(the command that the advice of a row of summary.csv comes to, why); the advice itself where it is no command."""
     text = row["advice"] if isinstance(row.get("advice"), str) else ""
-    head, _, reason = text.partition(": ")
-    if head.startswith("try --") and not is_users(row):
-        return command(row, config, head.removeprefix("try ")), reason
+    flags, reason = in_parts(text)
+    if flags and not is_users(row):
+        return command(row, config, flags), reason
     reason, _, code = text.rpartition(": ")
     return (code, reason) if reason else ("", text)
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from base64 import b64decode
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -136,7 +137,10 @@ def test_text_of_the_user_is_escaped_everywhere() -> None:
     assert [tag for tag, _ in tags_of(page)].count("script") == 3
 
 
-def test_a_report_imports_nothing_that_a_table_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_imports_nothing_that_a_table_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_only: Callable[..., None]
+) -> None:
+    draw_only("by_depth", "activations", "phase")  # those that ask what an activation is
     (tmp_path / "trap.py").write_text(
         "from pathlib import Path\nPath('sprung').touch()\ndef phi(z): return z\n"
     )
