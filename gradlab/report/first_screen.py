@@ -9,6 +9,7 @@ from math import isfinite, isnan
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup, escape
 
 from gradlab import activations
@@ -323,9 +324,7 @@ def _lead(rows: Sequence[dict[str, Any]]) -> str:
     return head + (text if head else text[0].upper() + text[1:]) + "."
 
 
-def _frame(rows: Sequence[dict[str, Any]]) -> Any:
-    import pandas as pd
-
+def _frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
+from gradlab.report.palette import LIGHT
+
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ROUND_MARKS = 10
 Point = tuple[float, float]
@@ -78,8 +80,6 @@ class Drawing:
 
 def colour(look: int) -> str:
     """The style sheet's name of a look's colour."""
-    from gradlab.report.palette import LIGHT
-
     return f"var(--s{look % len(LIGHT.series)})"
 
 

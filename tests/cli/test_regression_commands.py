@@ -53,7 +53,7 @@ def test_a_run_writes_and_says_r2(here: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert f"→ {last.mean():.3f}" in said and "validation R^2" in said and "accuracy" not in said
     page = (here / "o" / "report.html").read_text()
-    assert f"Validation R^2 {last.mean():.3f}" in page
+    assert f"validation R^2 {last.mean():.3f}" in page
     assert json.loads((here / "o" / "manifest.json").read_text())["chance"] == {}
     assert main(["run", "--config", "o/config.toml", "--out", "again", "--quiet"]) == 0
     assert (here / "o" / "steps.csv").read_bytes() == (here / "again" / "steps.csv").read_bytes()
