@@ -7,6 +7,7 @@ A file may be somebody else's. So what it names is imported where the user says 
 from __future__ import annotations
 
 from gradlab import data
+from gradlab.activations.registry import SHAPED
 from gradlab.base.errors import Problem
 from gradlab.base.grammar import names_attribute
 from gradlab.config.keys import PARTS
@@ -44,4 +45,5 @@ def _started(path: str, value: object) -> list[str]:
     if path == "recording.metrics":
         return [part.strip() for part in value.split(",") if is_own(part)]
     of_parts = path in PARTS and getattr(REGISTRIES[PARTS[path]](), "own", False)
-    return [value] if of_parts and names_attribute(value) else []
+    shaped = path == "network.activation" and value.split(":")[0] in SHAPED
+    return [value] if of_parts and names_attribute(value) and not shaped else []

@@ -4,9 +4,9 @@ A recurrent tanh layer with inputs of variance R settles at q = sigma_w^2 E[phi^
 gradient by chi = sigma_w^2 E[phi'^2] a step: critical where chi = 1, which fixes both scales for every q. An orthogonal
 matrix then keeps the Jacobian of many steps near an isometry; a Gaussian one does not.
 
-The minimalRNN h <- u h + (1 - u) x with the gate u = sigmoid(V h + W x + b) has
-chi = E[u^2] + sigma_v^2 E[u'^2] (Q + R), Q = E[u^2] Q + E[(1 - u)^2] R the state's variance: a bias of the gate brings chi
-near 1 for a wide range of weights.
+The minimalRNN h <- u h + (1 - u) x with the gate u = sigmoid(V h + W x + b) has chi = E[u^2] + sigma_v^2 E[u'^2] (Q +
+R), Q = E[u^2] Q + E[(1 - u)^2] R the state's variance: a bias of the gate brings chi near 1 for a wide range of
+weights.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def _isometry(nets: int, units: int, sigma_w: float, input_sq: float) -> Iterato
             statement=f"variance over squared mean of the squared singular values over {steps} critical steps",
             published=expected,
             measured=mean_of(spread),
-            tolerance=relative(expected, 0.35, "as in Pennington et al. 2017: steps / width and tied weights"),
+            tolerance=relative(
+                expected, 0.35, "as in Pennington et al. 2017: steps / width and tied weights"
+            ),
             source=f"{SOURCE}, section 3.4; L (mu_2 / mu_1^2 - 1 - s_1) of Pennington et al. 2017",
             provenance="D",
         )
@@ -167,7 +169,9 @@ def _gated(nets: int, units: int) -> Iterator[Finding]:
             statement=f"variance of h, settled, {weights} (width {units})",
             published=state,
             measured=mean_of(q.numpy()),
-            tolerance=relative(state, 4 * sqrt(8 / units / nets), "4 standard errors: steps are not independent")
+            tolerance=relative(
+                state, 4 * sqrt(8 / units / nets), "4 standard errors: steps are not independent"
+            )
             if holds
             else None,
             source=f"{SOURCE}, section 4: minimalRNN",

@@ -1,9 +1,10 @@
-"""Batch norm keeps the rank of what a deep random net makes of a batch (Daneshmand, Kohler, Bach, Hofmann & Lucchi 2020).
+"""Batch norm keeps the rank of what a deep random net makes of a batch (Daneshmand, Kohler, Bach, Hofmann & Lucchi
+2020).
 
-Products of random matrices become rank one: the ratio of the second to the first singular value of a product of l Gaussian
-N x N matrices falls as exp(-l (mu_1 - mu_2)) with the Lyapunov exponents mu_i = (digamma((N - i + 1) / 2) + log(2 / N)) / 2
-(Newman 1986). With batch norm the stable rank tr(M)^2 / ||M||_F^2 of the samples' Gram matrix, a lower bound of the rank,
-stays of order sqrt(N) at least.
+Products of random matrices become rank one: the ratio of the second to the first singular value of a product of l
+Gaussian N x N matrices falls as exp(-l (mu_1 - mu_2)) with the Lyapunov exponents mu_i = (digamma((N - i + 1) / 2) +
+log(2 / N)) / 2 (Newman 1986). With batch norm the stable rank tr(M)^2 / ||M||_F^2 of the samples' Gram matrix, a
+lower bound of the rank, stays of order sqrt(N) at least.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from scipy.special import digamma
 
 from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import Array, last_activations, many_nets, noise
-from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, at_least, at_most, exactly, mean_of, relative
+from gradlab.papers.rows import (
+    Finding,
+    Panel,
+    Row,
+    Series,
+    absolute,
+    at_least,
+    at_most,
+    exactly,
+    mean_of,
+)
 
 PAPER = Paper(
     name="daneshmand-2020",
@@ -56,7 +67,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=gap,
         measured=mean_of((early - late) / depth),
         tolerance=absolute(
-            gap, noise_of_walk, f"4 standard errors of {nets} differences of walks, each with variance trigamma / 4"
+            gap,
+            noise_of_walk,
+            f"4 standard errors of {nets} differences of walks, each with variance trigamma / 4",
         ),
         source=f"{SOURCE}, section 3; Lyapunov exponents of Newman 1986",
         provenance="D",
@@ -66,14 +79,18 @@ def reproduce(quick: bool) -> Iterator[Finding]:
     for activation in ("linear", "relu"):
         collapsed = stable_rank(spectra(activation, "none", width=width, depth=25 * width, nets=8))
         ranks = [stable_rank(spectra(activation, "batch", width=n, depth=60, nets=4)) for n in widths]
-        lines.append(Series(f"{activation}, batch norm", list(widths), [float(r.mean()) for r in ranks], "points"))
+        lines.append(
+            Series(f"{activation}, batch norm", list(widths), [float(r.mean()) for r in ranks], "points")
+        )
         lines.append(Series(f"{activation}, no norm", [width], [float(collapsed.mean())], "points"))
         yield Row(
             row=f"rank without norm, {activation}",
             statement=f"stable rank of the features after {25 * width} layers of {width} units",
             published=1.0,
             measured=mean_of(collapsed),
-            tolerance=at_most(1.1, "s_2 / s_1 is about exp(-13 +- 5) for linear nets; ReLU's mean adds to it"),
+            tolerance=at_most(
+                1.1, "s_2 / s_1 is about exp(-13 +- 5) for linear nets; ReLU's mean adds to it"
+            ),
             source=f"{SOURCE}, abstract: the rank collapses quickly with depth",
             provenance="P",
         )
@@ -93,14 +110,18 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=0.5,
             measured=exactly(slope),
             # the theorem is of linear nets; that ReLU nets keep a rank is an observation, without an exponent
-            tolerance=at_least(0.5 - 0.1, "a lower bound, less the noise of 4 nets over a decade or less of widths")
+            tolerance=at_least(
+                0.5 - 0.1, "a lower bound, less the noise of 4 nets over a decade or less of widths"
+            )
             if activation == "linear"
             else None,
             source=f"{SOURCE}, theorem 1 (linear nets)",
             provenance="P",
         )
     lines.append(Series("sqrt(width)", list(widths), [n**0.5 for n in widths]))
-    yield Panel("Stable rank of a batch as large as the width", "width", "stable rank", lines, log_x=True, log_y=True)
+    yield Panel(
+        "Stable rank of a batch as large as the width", "width", "stable rank", lines, log_x=True, log_y=True
+    )
 
 
 def _two(width: int, nets: int, depth: int) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """Attention alone loses rank doubly exponentially with depth (Dong, Cordonnier & Loukas 2021).
 
-res(X) is what is left of the tokens X without their mean. Of scores only the part that depends on both tokens moves the
-tokens apart, so it is of second order in res(X), and what attention leaves is of third: |res(f(X))| ~ |res(X)|^3. The log of
-the residual triples at each layer. A skip connection keeps the residual itself.
+res(X) is what is left of the tokens X without their mean. Of scores only the part that depends on both tokens moves
+the tokens apart, so it is of second order in res(X), and what attention leaves is of third: |res(f(X))| ~ |res(X)|^3.
+The log of the residual triples at each layer. A skip connection keeps the residual itself.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ SOURCE = "Dong, Cordonnier & Loukas 2021"
 
 def residual(x: Tensor) -> Tensor:
     """Norm of what is left without the tokens' mean, [net]."""
-    return torch.linalg.matrix_norm(x - x.mean(dim=1, keepdim=True))
+    left: Tensor = torch.linalg.matrix_norm(x - x.mean(dim=1, keepdim=True))
+    return left
 
 
 def layer(x: Tensor, nth: int, *, skip: bool = False) -> Tensor:
     nets, _, units = x.shape
-    query, key, value = (drawn(f"attention {nth} {name}", nets, units, units) for name in ("query", "key", "value"))
+    query, key, value = (
+        drawn(f"attention {nth} {name}", nets, units, units) for name in ("query", "key", "value")
+    )
     mixed = attention(x, query, key) @ (x @ value)
     return x + mixed if skip else mixed
 
@@ -51,7 +54,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         statement="exponent of the residual after attention in the residual before it",
         published=3.0,
         measured=mean_of(found),
-        tolerance=absolute(3.0, 0.05, "corrections are of the order of the residual, 0.003 times a few units' norms"),
+        tolerance=absolute(
+            3.0, 0.05, "corrections are of the order of the residual, 0.003 times a few units' norms"
+        ),
         source=f"{SOURCE}, theorem: |res(f(X))| is bounded by |res(X)|^3",
         provenance="D",
     )
@@ -68,7 +73,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=3.0,
         measured=mean_of((steps[:, 1] / steps[:, 0]).numpy()),
         tolerance=absolute(
-            3.0, 1.0, "the constants of two layers differ by their weights, of order 1 against steps of order log 50"
+            3.0,
+            1.0,
+            "the constants of two layers differ by their weights, of order 1 against steps of order log 50",
         ),
         source=f"{SOURCE}, abstract: converges doubly exponentially to a rank-1 matrix",
         provenance="P",
@@ -83,7 +90,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         statement="log of the residual after 12 layers with skip connections over the first",
         published=0.0,
         measured=mean_of((skips[:, -1] - skips[:, 0]).numpy()),
-        tolerance=absolute(0.0, 1e-3, "the path of length 0 keeps the residual; what attention adds is of third order"),
+        tolerance=absolute(
+            0.0, 1e-3, "the path of length 0 keeps the residual; what attention adds is of third order"
+        ),
         source=f"{SOURCE}, abstract: skip connections stop the output from degeneration",
         provenance="P",
     )
@@ -92,7 +101,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         statement="log10 of the residual after 3 layers without skip connections over the first",
         published="rank collapse",
         measured=mean_of(-(logs[:, -1] - logs[:, 0]).numpy() / log(10)),
-        tolerance=at_least(6.0, "0.02^(27) is below float64; three triplings of log 50 are more than 6 decades"),
+        tolerance=at_least(
+            6.0, "0.02^(27) is below float64; three triplings of log 50 are more than 6 decades"
+        ),
         source=f"{SOURCE}, abstract",
         provenance="P",
     )

@@ -1,9 +1,9 @@
 """Layer norm before the activation and skip connections: critical for any initialisation (Doshi, He & Gromov 2023).
 
-The averaged partial Jacobian norm J from layer k to layer l grows by chi = 1 + sigma_w^2 E[phi'^2] / K at a block
-x + W phi(LN(x)), where K = sigma_w^2 (m + (l - 1) E[phi^2]) is the stream's variance: sigma_w cancels, and the product over
-layers is a power of l with the exponent E[phi'^2] / E[phi^2]. Without the norm it is exponential in sigma_w^2, without the
-skip exponential in E[phi'^2] / E[phi^2].
+The averaged partial Jacobian norm J from layer k to layer l grows by chi = 1 + sigma_w^2 E[phi'^2] / K at a block x +
+W phi(LN(x)), where K = sigma_w^2 (m + (l - 1) E[phi^2]) is the stream's variance: sigma_w cancels, and the product
+over layers is a power of l with the exponent E[phi'^2] / E[phi^2]. Without the norm it is exponential in sigma_w^2,
+without the skip exponential in E[phi'^2] / E[phi^2].
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, mean_of
 PAPER = Paper(
     name="doshi-2023",
     title="layer norm and skip connections are critical for any initialisation",
-    citation="Doshi, He & Gromov 2023, Critical initialization of wide and deep neural networks using partial Jacobians",
+    citation="Doshi, He & Gromov 2023, Critical initialization of wide and deep neural networks",
     order=33,
 )
 
@@ -48,7 +48,9 @@ def growth(activation: str, sigma_w: float, *, width: int, norm: str, residual: 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
     width = 150 if quick else 400
-    why = "3 standard errors of 4 nets whose log ||delta||^2 varies by 5 / width a layer at most, and its shift"
+    why = (
+        "3 standard errors of 4 nets whose log ||delta||^2 varies by 5 / width a layer at most, and its shift"
+    )
     lines = []
     for activation in ("relu", "tanh"):
         square, slope = moments(activation)
@@ -58,7 +60,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         noise = log_noise(branch / (1 + branch), width=width, nets=4)
         for sigma_w in SCALES:
             found = growth(activation, sigma_w, width=width, norm="layer", residual="pre")
-            lines.append(Series(f"{activation}, sigma_w = {sigma_w:g}", list(range(1, DEPTH + 1)), list(found.mean(0))))
+            lines.append(
+                Series(f"{activation}, sigma_w = {sigma_w:g}", list(range(1, DEPTH + 1)), list(found.mean(0)))
+            )
             yield Row(
                 row=f"both, {activation}, sigma_w = {sigma_w:g}",
                 statement=f"log of the partial Jacobian norm from layer 2 to {DEPTH}: the same for every sigma_w",

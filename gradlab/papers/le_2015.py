@@ -1,10 +1,10 @@
 """A recurrent layer of rectifiers that starts as the identity (Le, Jaitly & Hinton 2015).
 
-With W = 1 and no bias a unit that stays active adds up its inputs, and its gradient comes back through time as it went in:
-factor 1 at every step. An inactive step cuts it to exactly 0. For symmetric independent inputs h is a random walk that
-is reflected at 0, of which the theorems of Sparre Andersen (1953) and Spitzer (1956) say everything: from h = 0 a unit
-stays active for k steps with probability C(2k, k) / 4^k, whatever the inputs' distribution, and E h_T is the sum over k of
-E max(S_k, 0) / k.
+With W = 1 and no bias a unit that stays active adds up its inputs, and its gradient comes back through time as it
+went in: factor 1 at every step. An inactive step cuts it to exactly 0. For symmetric independent inputs h is a random
+walk that is reflected at 0, of which the theorems of Sparre Andersen (1953) and Spitzer (1956) say everything: from h
+= 0 a unit stays active for k steps with probability C(2k, k) / 4^k, whatever the inputs' distribution, and E h_T is
+the sum over k of E max(S_k, 0) / k.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LATER = (10, 100)
 
 def survival(steps: int) -> float:
     """P(S_1 > 0, ..., S_k > 0) of a walk with symmetric continuous steps."""
-    return comb(2 * steps, steps) / 4**steps
+    return float(comb(2 * steps, steps) / 4**steps)
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
@@ -98,7 +98,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=expected,
         measured=mean_of(means[:, -1].numpy()),
         tolerance=absolute(
-            expected, 4 * sqrt(steps * (1 - 2 / pi) / (nets * units)), "4 standard errors: h is about sqrt(t) |x|"
+            expected,
+            4 * sqrt(steps * (1 - 2 / pi) / (nets * units)),
+            "4 standard errors: h is about sqrt(t) |x|",
         ),
         source=f"{SOURCE}, section 2; Spitzer 1956",
         provenance="D",
@@ -115,4 +117,6 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         log_x=True,
         log_y=True,
     )
-    yield Panel("State of symmetric inputs", "step", "mean h", [Series("nets", times, means.mean(dim=0).tolist())])
+    yield Panel(
+        "State of symmetric inputs", "step", "mean h", [Series("nets", times, means.mean(dim=0).tolist())]
+    )

@@ -1,10 +1,10 @@
 """What rank collapse does to the gradient, and which branch scale prevents it (Noci et al. 2022).
 
 Where all tokens are equal, the attention matrix multiplies equal values: queries and keys change nothing and get no
-gradient. Near there both factors that make their gradients, the differences of values and of keys or queries, are of the
-order of the tokens' distance, so it falls as its square. With even attention two tokens of correlation rho and n tokens in
-all go, at a block x + a F(x) of attention and a linear map, to (rho + a^2 m) / (1 + a^2 m), m = (1 + (n - 1) rho) / n:
-rho runs to 1 with a = 1 and stays below 1 with a = 1 / sqrt(L).
+gradient. Near there both factors that make their gradients, the differences of values and of keys or queries, are of
+the order of the tokens' distance, so it falls as its square. With even attention two tokens of correlation rho and n
+tokens in all go, at a block x + a F(x) of attention and a linear map, to (rho + a^2 m) / (1 + a^2 m), m = (1 + (n -
+1) rho) / n: rho runs to 1 with a = 1 and stays below 1 with a = 1 / sqrt(L).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gradlab.papers.transformers import attention
 PAPER = Paper(
     name="noci-2022",
     title="equal tokens leave queries and keys without gradient; branches of 1 / sqrt(L) keep tokens apart",
-    citation="Noci et al. 2022, Signal propagation in transformers: theoretical perspectives and the role of rank collapse",
+    citation="Noci et al. 2022, Signal propagation in transformers",
     order=38,
 )
 
@@ -73,7 +73,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             statement=f"exponent of the {name} weights' gradient in the distance of the tokens",
             published=order,
             measured=mean_of(found),
-            tolerance=absolute(order, 0.1, "corrections are of the order of the distance, 0.01 times a norm of units"),
+            tolerance=absolute(
+                order, 0.1, "corrections are of the order of the distance, 0.01 times a norm of units"
+            ),
             source=f"{SOURCE}, abstract; derived from the softmax",
             provenance="D",
         )
@@ -87,7 +89,9 @@ def _correlations(nets: int, units: int) -> Iterator[Finding]:
         x = noise("tokens", nets, tokens, units)
         courses = [_alike(x)]
         for block in range(depth):
-            value, linear = (drawn(f"block {block} {kind}", nets, units, units) for kind in ("value", "linear"))
+            value, linear = (
+                drawn(f"block {block} {kind}", nets, units, units) for kind in ("value", "linear")
+            )
             x = x + scale * (x.mean(dim=1, keepdim=True) @ value)
             x = x + scale * (x @ linear)
             courses.append(_alike(x))
@@ -95,7 +99,9 @@ def _correlations(nets: int, units: int) -> Iterator[Finding]:
         expected = alike(depth, scale, tokens)
         lines += [
             Series(f"branches times {name}, theory", list(range(depth + 1)), expected),
-            Series(f"branches times {name}, nets", list(range(depth + 1)), course.mean(dim=0).tolist(), "points"),
+            Series(
+                f"branches times {name}, nets", list(range(depth + 1)), course.mean(dim=0).tolist(), "points"
+            ),
         ]
         # a branch's product with the stream, and its own length, vary by 4 a^2 / units and less than 5 a^4 / units
         walk = 3 * sqrt(2 * depth * 5 * scale**2 / units / nets)
@@ -109,7 +115,9 @@ def _correlations(nets: int, units: int) -> Iterator[Finding]:
             tolerance=absolute(log(apart), walk, f"3 standard errors of {nets} nets: 5 / units a branch")
             if far
             else absolute(
-                expected[-1], walk * expected[-1] * apart + first, f"3 standard errors of {nets} nets: 5 a^2 / units"
+                expected[-1],
+                walk * expected[-1] * apart + first,
+                f"3 standard errors of {nets} nets: 5 a^2 / units",
             ),
             source=f"{SOURCE}, abstract: depth-dependent scaling of the residual branches",
             provenance="D",

@@ -1,25 +1,34 @@
 """Why recurrent gradients vanish or explode, and what clipping does (Hochreiter 1991; Bengio, Simard & Frasconi 1994;
 Pascanu, Mikolov & Bengio 2013).
 
-From one step to the one before it the gradient passes W^T diag(phi'), whose norm is at most lambda gamma: lambda is the
-largest singular value of W, gamma the largest slope of phi (1 for tanh, 1/4 for sigmoid). lambda < 1 / gamma is enough for
-vanishing; lambda > 1 / gamma is needed for exploding, but not enough. Clipping scales a gradient to a norm and keeps its
-direction.
+From one step to the one before it the gradient passes W^T diag(phi'), whose norm is at most lambda gamma: lambda is
+the largest singular value of W, gamma the largest slope of phi (1 for tanh, 1/4 for sigmoid). lambda < 1 / gamma is
+enough for vanishing; lambda > 1 / gamma is needed for exploding, but not enough. Clipping scales a gradient to a norm
+and keeps its direction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import sqrt
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import drawn, noise
 from gradlab.papers.recurrent_nets import ThroughTime, through_time
-from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, at_least, at_most, exactly, mean_of, relative
+from gradlab.papers.rows import (
+    Finding,
+    Panel,
+    Row,
+    Series,
+    absolute,
+    at_least,
+    at_most,
+    exactly,
+    mean_of,
+    relative,
+)
 from gradlab.train.clipping import clip, gradient_norms
 
 PAPER = Paper(
@@ -103,7 +112,9 @@ def _not_enough(nets: int, units: int) -> Iterator[Finding]:
         statement=f"and yet no gradient explodes: norm of d h_T / d h_(T-{STEPS}) at h = 0",
         published="no explosion",
         measured=mean_of(gain.numpy()),
-        tolerance=at_most(1e-6, "the spectral radius is 0.6: 0.6^50 = 8e-12, times a transient of order sqrt(N)"),
+        tolerance=at_most(
+            1e-6, "the spectral radius is 0.6: 0.6^50 = 8e-12, times a transient of order sqrt(N)"
+        ),
         source=f"{SOURCE}, section 2.1: necessary for exploding",
         provenance="D",
     )

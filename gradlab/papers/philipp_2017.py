@@ -1,9 +1,9 @@
 """Which deep nets have exploding gradients when the signal's own scale is divided out (Philipp, Song & Carbonell 2017).
 
-The gradient scale coefficient of layer k with respect to layer l is GSC = ||J||_qm |f_k| / |f_l|, with J = d f_l / d f_k
-and ||J||_qm the root mean square of its singular values: how much a relative change of f_k changes f_l, relatively. No
-rescaling of weights or loss changes it. In a wide net a layer multiplies its square by chi q_l / q_(l+1), with norms by
-E[phi'^2] over the mean square (layer norm) or the variance (batch norm) of phi at N(0, 1).
+The gradient scale coefficient of layer k with respect to layer l is GSC = ||J||_qm |f_k| / |f_l|, with J = d f_l / d
+f_k and ||J||_qm the root mean square of its singular values: how much a relative change of f_k changes f_l,
+relatively. No rescaling of weights or loss changes it. In a wide net a layer multiplies its square by chi q_l /
+q_(l+1), with norms by E[phi'^2] over the mean square (layer norm) or the variance (batch norm) of phi at N(0, 1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ DEPTH, FIRST = 50, 10  # the first layers, where inputs are not yet as batch nor
 BATCH, NETS = 128, 3
 
 
-def coefficients(activation: str, init: str, *, width: int, norm: str = "none", residual: str = "none") -> Array:
+def coefficients(
+    activation: str, init: str, *, width: int, norm: str = "none", residual: str = "none"
+) -> Array:
     """GSC of each layer with respect to the output, [net, layer].
 
     ||J||_qm by an independent cotangent v of the output: E |J^T v|^2 = ||J||_F^2.
@@ -54,9 +56,23 @@ def reproduce(quick: bool) -> Iterator[Finding]:
     cases = (
         ("ReLU", "relu", "he", "none", 1.0, "a ReLU layer is as steep as it is long: no explosion"),
         ("layer ReLU", "relu", "he", "layer", normed_growth("relu", batch=False), "nor with layer norm"),
-        ("layer tanh", "tanh", "lecun", "layer", normed_growth("tanh", batch=False), "layer norm holds tanh off 0"),
+        (
+            "layer tanh",
+            "tanh",
+            "lecun",
+            "layer",
+            normed_growth("tanh", batch=False),
+            "layer norm holds tanh off 0",
+        ),
         ("SELU", "selu", "lecun", "none", sqrt(1.07157499), "SELU explodes by sqrt(E phi'^2)"),
-        ("batch tanh", "tanh", "lecun", "batch", normed_growth("tanh", batch=True), "batch norm explodes with tanh"),
+        (
+            "batch tanh",
+            "tanh",
+            "lecun",
+            "batch",
+            normed_growth("tanh", batch=True),
+            "batch norm explodes with tanh",
+        ),
         ("batch ReLU", "relu", "he", "batch", sqrt(pi / (pi - 1)), "batch norm explodes most with ReLU"),
     )
     lines, whole = [], {}
@@ -89,7 +105,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
     plain = coefficients("relu", "he", width=width, norm="batch")
     skips = coefficients("relu", "he", width=width, norm="batch", residual="pre")
     shrunk = np.log(plain[:, 0]) / np.log(skips[:, 0])
-    lines.append(Series("batch ReLU with skips", list(range(1, DEPTH + 1)), list(np.exp(np.log(skips).mean(axis=0)))))
+    lines.append(
+        Series("batch ReLU with skips", list(range(1, DEPTH + 1)), list(np.exp(np.log(skips).mean(axis=0))))
+    )
     yield Row(
         row="skip connections",
         statement="ResNets have significantly lower gradients: log GSC of batch ReLU over that with skip connections",

@@ -1,9 +1,9 @@
 """PyTorch's gain for SELU, 3/4: what it does to a deep net, beside 1 and the gain that keeps the gradient.
 
-Klambauer et al. 2017 derive gain 1: the signal stays at variance 1, and the gradient grows by 1.0716 in square at each
-layer. PyTorch recommends 3/4 and says why: "sacrifices the normalization effect for more stable gradient flow". Its fixed
-point has a smaller variance, and its gradient a factor nearer to 1 but above it. Below 0.6905, where SELU is critical
-without biases, the signal dies out.
+Klambauer et al. 2017 derive gain 1: the signal stays at variance 1, and the gradient grows by 1.0716 in square at
+each layer. PyTorch recommends 3/4 and says why: "sacrifices the normalization effect for more stable gradient flow".
+Its fixed point has a smaller variance, and its gradient a factor nearer to 1 but above it. Below 0.6905, where SELU
+is critical without biases, the signal dies out.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def _nets(width: int) -> Iterator[Finding]:
         attenuation[name] = float(decades.mean())
         expected = float(np.log10(predicted.chi[: DEPTH - 1]).sum() / 2)
         variance = found.z_sq()[:, DEPTH - 1]
-        lines.append(Series(f"gain {name}", list(range(1, DEPTH + 1)), list(found.z_sq()[:, :DEPTH].mean(axis=0))))
+        lines.append(
+            Series(f"gain {name}", list(range(1, DEPTH + 1)), list(found.z_sq()[:, :DEPTH].mean(axis=0)))
+        )
         yield Row(
             row=f"gradient over fifty layers, gain {name}",
             statement=f"log10 of ||delta|| of layer 1 over layer 50's (width {width})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def many_nets(
 def drawn(
     purpose: str, nets: int, fan_in: int, fan_out: int, *, sigma_w: float = 1.0, orthogonal: bool = False
 ) -> Tensor:
-    """Weights for what is no MLP: float64 [nets, fan_in, fan_out] of variance sigma_w^2 / fan_in, one draw a purpose."""
+    """Weights for what is no MLP: float64 [nets, fan_in, fan_out], variance sigma_w^2 / fan_in, one draw a purpose."""
     text = f"orthogonal:gain={sigma_w!r}" if orthogonal else f"gaussian:sigma_w={sigma_w!r}"
     init = inits.get(text, activations.get("linear"))
     return weights_from(init, generator(0, purpose), fan_in, fan_out, (nets,))
@@ -145,18 +146,18 @@ def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Fo
     return ForwardBackward([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :])
 
 
-def log_noise(shares: Sequence[float] | Array, *, width: int, nets: int) -> float:
+def log_noise(shares: Sequence[float] | Array, *, width: int, nets: int, spread: float = 5.0) -> float:
     """How far the mean over nets of log ||delta||^2 may be from the log of the mean field's factor over some layers.
 
     shares: of each layer the share of ||delta||^2 that comes through its weights, 1 without a skip connection
+    spread: 3 E[phi'^4] / E[phi'^2]^2 - 1, over width the variance of a layer's factor: 2 for linear, 5 for ReLU
 
-    Three standard errors and the shift of a log's mean. A He-ReLU layer, the widest of the usual ones, multiplies
-    ||delta||^2 by a number of variance 5 / width (Hanin & Nica 2019); beside a skip connection a branch of share r adds
-    4 r (1 - r) / width for its product with the stream.
+    Three standard errors and the shift of a log's mean (Hanin & Nica 2019 for ReLU, the most of the usual ones).
+    Beside a skip connection a branch of share r adds 4 r (1 - r) / width for its product with the stream.
     """
     r = np.asarray(shares)
-    variance = float((4 * r * (1 - r) + 5 * r**2).sum() / width)
-    return 3 * (variance / nets) ** 0.5 + variance / 2
+    variance = float((4 * r * (1 - r) + spread * r**2).sum() / width)
+    return 3 * sqrt(variance / nets) + variance / 2
 
 
 def last_activations(mlp: StackedMLP, x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Pre-norm and the 1 / sqrt(l) scale of its norms, at birth (Sun et al. 2025, the curse of depth).
 
-A block x + F(LN(x)) of He-like feed-forward layers adds 1/2 to the stream's variance, so that it grows linearly: the lower
-end of the range Theta(L) to Theta(exp(L)) that the paper gives for pre-norm. LayerNorm scaling multiplies the norm's output
-by 1 / sqrt(l); the variance then grows as the harmonic sum H_L / 2, a logarithm. A block's Jacobian differs from the identity
-by sqrt(1 / (2 q)), q the stream's variance, with the scaling by another 1 / sqrt(l).
+A block x + F(LN(x)) of He-like feed-forward layers adds 1/2 to the stream's variance, so that it grows linearly: the
+lower end of the range Theta(L) to Theta(exp(L)) that the paper gives for pre-norm. LayerNorm scaling multiplies the
+norm's output by 1 / sqrt(l); the variance then grows as the harmonic sum H_L / 2, a logarithm. A block's Jacobian
+differs from the identity by sqrt(1 / (2 q)), q the stream's variance, with the scaling by another 1 / sqrt(l).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEPTH = 64
 
 
 def course(nets: int, units: int, *, scaled: bool) -> tuple[Tensor, Tensor]:
-    """Variance of the stream, [net, block + 1], and rms of (J - 1) v / |v| of each block for a random v, [net, block]."""
+    """Variance of the stream, [net, block + 1], and rms of (J - 1) v / |v| for a random v, [net, block]."""
     x = normed(noise("tokens", nets, 8, units))
     variance, distance = [x.square().mean(dim=(1, 2))], []
     for block in range(1, DEPTH + 1):
@@ -39,11 +39,13 @@ def course(nets: int, units: int, *, scaled: bool) -> tuple[Tensor, Tensor]:
         second = drawn(f"block {block} second", nets, units, units)
         factor = block**-0.5 if scaled else 1.0
 
-        def branch(x: Tensor, first: Tensor = first, second: Tensor = second, factor: float = factor) -> Tensor:
+        def branch(
+            x: Tensor, first: Tensor = first, second: Tensor = second, factor: float = factor
+        ) -> Tensor:
             return torch.relu(factor * normed(x) @ first) @ second
 
         direction = noise(f"direction {block}", *x.shape)
-        added, change = torch.func.jvp(branch, (x,), (direction,))
+        added, change = torch.func.jvp(branch, (x,), (direction,))[:2]
         distance.append((change.square().mean(dim=(1, 2)) / direction.square().mean(dim=(1, 2))).sqrt())
         x = x + added
         variance.append(x.square().mean(dim=(1, 2)))
@@ -72,8 +74,10 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             Series(f"{name}, mean field", list(range(DEPTH + 1)), q),
         ]
         adds = [(1 / block if scaled else 1.0) / 2 for block in range(1, DEPTH + 1)]
-        # products of the stream with what a block adds: variance 4 q add / units; the added length's own: 5 add^2 / units
-        spread = 4 * sqrt(sum(4 * a * b + 5 * a * a for a, b in zip(adds, q, strict=False)) / units / nets) / q[-1]
+        # The stream's product with what a block adds varies by 4 q add / units, the added length by 5 add^2 / units.
+        spread = (
+            4 * sqrt(sum(4 * a * b + 5 * a * a for a, b in zip(adds, q, strict=False)) / units / nets) / q[-1]
+        )
         for blocks in (16, DEPTH):
             yield Row(
                 row=f"variance after {blocks} blocks, {name}",
@@ -92,7 +96,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=distances[scaled][-1],
             measured=mean_of(distance[:, -1].numpy()),
             tolerance=relative(
-                distances[scaled][-1], spread / 2 + 4 * sqrt(5 / units / nets) / 2, f"4 standard errors of {nets} nets"
+                distances[scaled][-1],
+                spread / 2 + 4 * sqrt(5 / units / nets) / 2,
+                f"4 standard errors of {nets} nets",
             ),
             source=f"{SOURCE}, abstract: deep blocks become the identity; closed form at birth",
             provenance="D",

@@ -1,9 +1,10 @@
 """The log of the gradient's norm walks at random from layer to layer, and one gain makes it unbiased (Sussillo & Abbott
 2014).
 
-A layer of N units multiplies the squared norm of delta by g^2 chi^2_N / N when it is linear, and by g^2 chi^2_M / N with
-M of N units active when it is ReLU. E log of that is below log E, so that the usual gains (1 and sqrt(2)) let the typical
-gradient fade; g = exp(-E log / 2) does not. The walk's variance is that of log chi^2, about 1 / (2 N) a layer.
+A layer of N units multiplies the squared norm of delta by g^2 chi^2_N / N when it is linear, and by g^2 chi^2_M / N
+with M of N units active when it is ReLU. E log of that is below log E, so that the usual gains (1 and sqrt(2)) let
+the typical gradient fade; g = exp(-E log / 2) does not. The walk's variance is that of log chi^2, about 1 / (2 N) a
+layer.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=printed_gain("linear", units),
             measured=exactly(exp(-mean)),
             tolerance=relative(
-                printed_gain("linear", units), 1 / (3 * units**2), "twice the expansion's next term, 1 / (6 N^2)"
+                printed_gain("linear", units),
+                1 / (3 * units**2),
+                "twice the expansion's next term, 1 / (6 N^2)",
             ),
             source=f"{SOURCE}, {PRINTED}",
             provenance="P",
@@ -133,7 +136,11 @@ def _variance(nets: int) -> Iterator[Finding]:
         "variance of log ||delta||",
         [
             Series("nets", list(widths), spreads, "points"),
-            Series("trigamma(N / 2) / 4 a layer", list(widths), [depth * log_step("linear", n)[1] for n in widths]),
+            Series(
+                "trigamma(N / 2) / 4 a layer",
+                list(widths),
+                [depth * log_step("linear", n)[1] for n in widths],
+            ),
         ],
         log_x=True,
         log_y=True,

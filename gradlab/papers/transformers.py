@@ -63,7 +63,11 @@ def streams(order: Order, x: Tensor, every: Sequence[Block], *, alpha: float = 1
     found = [x]
     for block in every:
         for sub_layer in SUB_LAYERS:
-            x = normed(alpha * x + sub_layer(x, block)) if order == "post" else x + sub_layer(normed(x), block)
+            x = (
+                normed(alpha * x + sub_layer(x, block))
+                if order == "post"
+                else x + sub_layer(normed(x), block)
+            )
         found.append(x)
     return found
 

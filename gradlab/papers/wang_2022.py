@@ -1,8 +1,9 @@
 """DeepNorm: post-norm blocks whose updates do not grow with depth (Wang et al. 2022, DeepNet).
 
-x <- LN(alpha x + F(x)) with alpha = (2 N)^(1/4) for N blocks and the weights of F scaled by beta = (8 N)^(-1/4). A weight's
-step moves the output by about (v^2 + w^2) / alpha^2 with v = w = beta, and over 2 N sub-layers these add up to 1 for every N.
-Without both (alpha = beta = 1) they add up to 4 N: the output's move grows in proportion to the depth.
+x <- LN(alpha x + F(x)) with alpha = (2 N)^(1/4) for N blocks and the weights of F scaled by beta = (8 N)^(-1/4). A
+weight's step moves the output by about (v^2 + w^2) / alpha^2 with v = w = beta, and over 2 N sub-layers these add up
+to 1 for every N. Without both (alpha = beta = 1) they add up to 4 N: the output's move grows in proportion to the
+depth.
 """
 
 from __future__ import annotations
@@ -99,4 +100,6 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         source=f"{SOURCE}, theorem on the model's update with v = w = alpha = 1",
         provenance="D",
     )
-    yield Panel("Change of the output in one step", "blocks", "rms change / rate", lines, log_x=True, log_y=True)
+    yield Panel(
+        "Change of the output in one step", "blocks", "rms change / rate", lines, log_x=True, log_y=True
+    )

@@ -1,9 +1,9 @@
 """Where layer norm stands in a transformer decides how large the last layers' gradients are (Xiong et al. 2020).
 
-At birth, with even attention and d-dimensional square weights: before its last norm a post-norm block's stream has
-E |x|^2 = 3 d / 2 at every depth; a pre-norm stream grows, (1 + l/2) d <= E |x_l|^2 <= (1 + 3 l/2) d, where the upper bound
-holds for equal tokens. The norm behind the stream divides the gradient by its length: for the last feed-forward weights it
-does not depend on the depth L with post-norm, and falls as 1 / sqrt(L) with pre-norm.
+At birth, with even attention and d-dimensional square weights: before its last norm a post-norm block's stream has E
+|x|^2 = 3 d / 2 at every depth; a pre-norm stream grows, (1 + l/2) d <= E |x_l|^2 <= (1 + 3 l/2) d, where the upper
+bound holds for equal tokens. The norm behind the stream divides the gradient by its length: for the last feed-forward
+weights it does not depend on the depth L with post-norm, and falls as 1 / sqrt(L) with pre-norm.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def last_gradients(order: Order, layers: int, *, nets: int, units: int) -> Tenso
         x = x + even_attention(normed(x), last)
         output = normed(x + torch.relu(normed(x) @ last.first) @ second)
     (gradient,) = torch.autograd.grad(output, second, noise("cotangent", nets, TOKENS, units))
-    return torch.linalg.matrix_norm(gradient)
+    norms: Tensor = torch.linalg.matrix_norm(gradient)
+    return norms
 
 
 def reproduce(quick: bool) -> Iterator[Finding]:
@@ -65,8 +66,13 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         provenance="D",
     )
     lines = []
-    for name, start in (("independent tokens", tokens), ("equal tokens", tokens[:, :1].expand(-1, TOKENS, -1))):
-        lengths = torch.stack([each.square().mean(dim=(1, 2)) for each in streams("pre", start, every)], dim=1)
+    for name, start in (
+        ("independent tokens", tokens),
+        ("equal tokens", tokens[:, :1].expand(-1, TOKENS, -1)),
+    ):
+        lengths = torch.stack(
+            [each.square().mean(dim=(1, 2)) for each in streams("pre", start, every)], dim=1
+        )
         lines.append(Series(f"pre-norm, {name}", list(range(depth + 1)), lengths.mean(dim=0).tolist()))
         for layer in (8, depth):
             low, high = 1 + layer / 2, 1 + 1.5 * layer
@@ -90,7 +96,11 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         found = {layers: last_gradients(order, layers, nets=nets, units=units) for layers in (few, many)}
         ratios[order] = torch.log(found[many] / found[few]).numpy()
         lines.append(
-            Series(f"{order}-norm, gradient of the last layer", list(found), [float(v.mean()) for v in found.values()])
+            Series(
+                f"{order}-norm, gradient of the last layer",
+                list(found),
+                [float(v.mean()) for v in found.values()],
+            )
         )
     yield Row(
         row="post-norm, exponent of the last gradient",

@@ -1,9 +1,9 @@
 """Skip connections turn exponentials into powers and stretched exponentials (Yang & Schoenholz 2017).
 
-For x_l = x_(l-1) + W phi(x_(l-1)) without biases the variance p grows by sigma_w^2 E[phi(x)^2] and the squared gradient,
-going down, by 1 + sigma_w^2 E[phi'(x)^2] at each block. tanh saturates, so p ~ sigma_w^2 l; then E[phi'^2] falls as
-(4 / 3) / sqrt(2 pi p), and log of the squared gradient's growth is A sqrt(l) with A = (4 / 3) sqrt(2 / pi) sigma_w. ReLU
-stays exponential: (1 + sigma_w^2 / 2)^l. A power a < 1 of ReLU gives p ~ l^(1 / (1 - a)).
+For x_l = x_(l-1) + W phi(x_(l-1)) without biases the variance p grows by sigma_w^2 E[phi(x)^2] and the squared
+gradient, going down, by 1 + sigma_w^2 E[phi'(x)^2] at each block. tanh saturates, so p ~ sigma_w^2 l; then E[phi'^2]
+falls as (4 / 3) / sqrt(2 pi p), and log of the squared gradient's growth is A sqrt(l) with A = (4 / 3) sqrt(2 / pi)
+sigma_w. ReLU stays exponential: (1 + sigma_w^2 / 2)^l. A power a < 1 of ReLU gives p ~ l^(1 / (1 - a)).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from math import log, pi, sqrt
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gradlab import theory
 from gradlab.papers.paper import Paper
@@ -63,7 +64,8 @@ def rectified_power(power: float, depth: int) -> Array:
     return p
 
 
-def slope_between(x: Array, y: Array, low: int, high: int) -> float:
+def slope_between(x: ArrayLike, y: ArrayLike, low: int, high: int) -> float:
+    x, y = np.asarray(x), np.asarray(y)
     return float((y[high] - y[low]) / (x[high] - x[low]))
 
 
@@ -108,10 +110,10 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             row=f"ReLU^{power:g}, exponent of p",
             statement="the stream of the power a of ReLU grows as l^(1 / (1 - a))",
             published=expected,
-            measured=exactly(
-                slope_between(np.log(np.maximum(layers, 1)), np.log(grown), depth // 4, depth)
+            measured=exactly(slope_between(np.log(np.maximum(layers, 1)), np.log(grown), depth // 4, depth)),
+            tolerance=relative(
+                expected, 40 / depth, "p^(1 - a) is linear from p_0 = 1: the share of p_0 is of order 10 / l"
             ),
-            tolerance=relative(expected, 40 / depth, "p^(1 - a) is linear from p_0 = 1: the share of p_0 is of order 10 / l"),
             source=f"{SOURCE}, abstract: powers of the ReLU; p' = sigma_w^2 E[z^2a] / 2",
             provenance="D",
         )
@@ -136,9 +138,11 @@ def _nets(width: int) -> Iterator[Finding]:
     init = f"gaussian:sigma_w={SIGMA_W!r}"
     for activation in ("tanh", "relu"):
         mlp = random_nets(activation, init, depth=depth, width=width, seeds=4, residual="pre")
-        found = forward_backward(mlp, unit_inputs(mlp, 16, mean_square=1 / SIGMA_W**2))  # the stem's variance is 1
+        found = forward_backward(
+            mlp, unit_inputs(mlp, 16, mean_square=1 / SIGMA_W**2)
+        )  # the stem's variance is 1
         growth = 2 * np.log(found.delta_rms()[:, 1] / found.delta_rms()[:, depth - 1])
-        p, expected = stream(activation, SIGMA_W, depth)
+        _, expected = stream(activation, SIGMA_W, depth)
         # delta of a block's W is the stream's gradient above it: between layers 2 and 64 lie blocks 3 to 64
         between = float(expected[depth - 1] - expected[1])
         noise = log_noise(-np.expm1(-np.diff(expected[1:depth])), width=width, nets=4)
@@ -147,7 +151,9 @@ def _nets(width: int) -> Iterator[Finding]:
             statement=f"log of the squared gradient's growth from layer {depth} to 2 in nets of width {width}",
             published=between,
             measured=mean_of(growth),
-            tolerance=absolute(between, noise, "3 standard errors of 4 nets: log varies by 5 / width a layer at most"),
+            tolerance=absolute(
+                between, noise, "3 standard errors of 4 nets: log varies by 5 / width a layer at most"
+            ),
             source=f"{SOURCE}; mean field of this order of operations",
             provenance="D",
         )
