@@ -190,11 +190,14 @@ def _solved(kernel: Kernel, errors: Callable[[Shaped], Array], *, unknowns: int)
     def at(point: Array) -> Shaped:
         return kernel.shaped(*(float(each) for each in point))
 
+    def errors_at(point: Array) -> Array:
+        return errors(at(point))
+
     lifts: list[tuple[float, ...]] = [()] if unknowns == 2 else [(0.0,), (1.0,), (-1.0,)]
     for start in [(*first, *lift) for first in STARTS for lift in lifts]:
         try:
             with np.errstate(all="ignore"):
-                found = root(lambda point: errors(at(point)), np.array(start), tol=1e-13)
+                found = root(errors_at, np.array(start), tol=1e-13)
                 shaped = at(found.x)
                 close = np.abs(errors(shaped)).max() < 1e-9
         except (ZeroDivisionError, OverflowError, ValueError):  # it left the region where phi varies

@@ -1,23 +1,24 @@
 """The coordinate check: how far one step moves a layer, against the width (Yang & Hu 2021; Yang et al. 2022).
 
-With weights of variance 1 / fan_in and one rate for all of them, Adam's first step changes every weight by the rate with the
-sign of its gradient. The gradient's rank is that of the batch, so that a hidden layer's z moves by the sum over fan_in of
-|h|: in proportion to the width, and the output's as well. The maximal update parametrisation divides the rate of weights
-whose fan_in grows by fan_in, and the variance of the output's weights by fan_in once more: every layer then moves by an
-amount that does not depend on the width.
+With weights of variance 1 / fan_in and one rate for all of them, Adam's first step changes every weight by the rate
+with the sign of its gradient. The gradient's rank is that of the batch, so that a hidden layer's z moves by the sum
+over fan_in of |h|: in proportion to the width n. The output moves by n directly, and by n^(3/2) through the hidden
+layer, whose moves have the signs of the output's weights. The maximal update parametrisation divides the rate of
+weights whose fan_in grows by fan_in, and the variance of the output's weights by fan_in once more: every layer then
+moves by an amount that does not depend on the width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log, sqrt
+from math import log, pi, sqrt
 
 import torch
 from torch import Tensor
 
 from gradlab.papers.paper import Paper
 from gradlab.papers.random_nets import drawn, noise
-from gradlab.papers.rows import Finding, Panel, Row, Series, absolute, mean_of
+from gradlab.papers.rows import Finding, Panel, Row, Series, between, mean_of
 
 PAPER = Paper(
     name="yang-hu-2021",
@@ -46,8 +47,12 @@ def moves(width: int, *, nets: int, maximal: bool) -> Tensor:
     before = _passed(x, weights)
     gradients = torch.autograd.grad((before[-1] - y).square().sum(), weights)
     with torch.no_grad():  # the first step of Adam, whose two moments are then those of one gradient
-        after = _passed(x, [w - rate * g.sign() for w, rate, g in zip(weights, rates, gradients, strict=True)])
-    return torch.stack([(b - a).square().mean(dim=(1, 2)).sqrt() for a, b in zip(before, after, strict=True)], dim=1)
+        after = _passed(
+            x, [w - rate * g.sign() for w, rate, g in zip(weights, rates, gradients, strict=True)]
+        )
+    return torch.stack(
+        [(b - a).square().mean(dim=(1, 2)).sqrt() for a, b in zip(before, after, strict=True)], dim=1
+    )
 
 
 def _passed(x: Tensor, weights: list[Tensor]) -> list[Tensor]:
@@ -63,21 +68,24 @@ def reproduce(quick: bool) -> Iterator[Finding]:
     widths = (64, 128, 256, 512) if quick else (64, 128, 256, 512, 1024, 2048)
     low, high = 0, len(widths) - 1
     lines = []
-    for name, maximal, slopes in (("standard", False, (0.0, 1.0, 1.0)), ("maximal update", True, (0.0, 0.0, 0.0))):
+    for name, maximal, slopes in (
+        ("standard", False, ((0.0, 0.0), (1.0, 1.0), (1.0, 1.5))),
+        ("maximal update", True, ((0.0, 0.0),) * 3),
+    ):
         found = torch.stack([moves(width, nets=nets, maximal=maximal) for width in widths], dim=2)
-        for at, (layer, expected) in enumerate(zip(LAYERS, slopes, strict=True)):
+        for at, (layer, (least, most)) in enumerate(zip(LAYERS, slopes, strict=True)):
             exponents = torch.log(found[:, at, high] / found[:, at, low]) / log(widths[high] / widths[low])
             lines.append(Series(f"{name}, {layer}", list(widths), found[:, at].mean(dim=0).tolist()))
-            # a move is a mean over the width of products with signs: of order 1 / sqrt(width) at each of two widths, and
-            # about one half of it over four inputs, which the nets average
-            spread = 4 * sqrt(2) * 0.5 / sqrt(nets) / log(widths[high] / widths[low])
+            spread = 4 * sqrt(2 * (pi / 2 - 1) / FEATURES / nets) / log(widths[high] / widths[low])
             yield Row(
                 row=f"{name}, {layer}",
                 statement=f"exponent in the width ({widths[low]} to {widths[high]}) of the change of z in one step of Adam",
-                published=expected,
+                published=least if least == most else f"{least:g} to {most:g}",
                 measured=mean_of(exponents.detach().numpy()),
-                tolerance=absolute(
-                    expected, spread, f"4 standard errors of {nets} nets whose moves differ by a half at each width"
+                tolerance=between(
+                    least - spread,
+                    most + spread,
+                    f"4 standard errors of {nets} nets at two widths: a mean of |x| over {FEATURES} features",
                 ),
                 source=f"{SOURCE}; table of Yang et al. 2022 for Adam, derived from the sign of the gradient",
                 provenance="D",

@@ -555,3 +555,27 @@ def shaped_beside_the_target(patch: pytest.MonkeyPatch) -> None:
 
     original = shaping.normal_mean
     patch.setattr(shaping, "normal_mean", lambda function, kink: 1.01 * original(function, kink))
+
+
+@mutation
+def swapped_rates(patch: pytest.MonkeyPatch) -> None:
+    """The standard parametrisation is taken for the maximal one."""
+    from gradlab.papers import yang_hu_2021
+
+    original = yang_hu_2021.moves
+    patch.setattr(
+        yang_hu_2021, "moves", lambda width, nets, maximal: original(width, nets=nets, maximal=not maximal)
+    )
+
+
+@mutation
+def lengths_for_means(patch: pytest.MonkeyPatch) -> None:
+    """A layer's move is its length, not its root mean square."""
+    from gradlab.papers import yang_hu_2021
+
+    original = yang_hu_2021.moves
+    patch.setattr(
+        yang_hu_2021,
+        "moves",
+        lambda width, nets, maximal: width**0.5 * original(width, nets=nets, maximal=maximal),
+    )
