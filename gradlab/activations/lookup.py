@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from gradlab.activations.custom import load_custom
-from gradlab.activations.registry import REGISTRY, SHAPED
+from gradlab.activations.registry import REGISTRY
 from gradlab.activations.shaping import Unreachable
 from gradlab.activations.spec import USUAL_INIT, Activation, Definition
 from gradlab.base.errors import ConfigError, Problem
@@ -31,8 +31,10 @@ def get(text: str, where: str = "activation", *, own: bool = False) -> Activatio
     unknown or out-of-range parameter, or a user's own that cannot be imported or is no function of a tensor.
     """
     item = parse_item(text, where)
-    if item.attribute is not None and item.name in SHAPED:
-        item = Item(item.name, given={"phi": item.attribute, **item.given})
+    if item.attribute is not None and item.name in REGISTRY and (short := REGISTRY[item.name].short):
+        if short in item.given:
+            raise ConfigError(Problem(where, f"{short!r} is given twice in {text!r}"))
+        item = Item(item.name, given={short: item.attribute, **item.given})
     if own and item.attribute is not None:
         return load_custom(item, where)
     chosen = REGISTRY.choose(item, where)

@@ -411,6 +411,7 @@ def _shaped(
         family="other",
         summary=summary,
         usual_init="lecun",
+        short="phi",
         phi=phi,
         slope=slope,
         slope_sup=slope_sup,
@@ -475,8 +476,5 @@ _ENTRIES |= {
         },
     ),
 }
-
-SHAPED = ("dks", "tat")
-"""What may be written with a registered activation behind it, `dks:relu`; no module of these names is imported."""
 
 REGISTRY = Registry("activation", _ENTRIES, own=True)

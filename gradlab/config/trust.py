@@ -7,7 +7,6 @@ A file may be somebody else's. So what it names is imported where the user says 
 from __future__ import annotations
 
 from gradlab import data
-from gradlab.activations.registry import SHAPED
 from gradlab.base.errors import Problem
 from gradlab.base.grammar import names_attribute
 from gradlab.config.keys import PARTS
@@ -44,6 +43,10 @@ def _started(path: str, value: object) -> list[str]:
         return [value] if data.is_code(value) else []
     if path == "recording.metrics":
         return [part.strip() for part in value.split(",") if is_own(part)]
-    of_parts = path in PARTS and getattr(REGISTRIES[PARTS[path]](), "own", False)
-    shaped = path == "network.activation" and value.split(":")[0] in SHAPED
-    return [value] if of_parts and names_attribute(value) and not shaped else []
+    if path not in PARTS or not names_attribute(value):
+        return []
+    registry = REGISTRIES[PARTS[path]]()
+    registered = getattr(
+        registry.get(value.split(":")[0]), "short", ""
+    )  # `dks:relu` names an entry, not a module
+    return [value] if getattr(registry, "own", False) and not registered else []

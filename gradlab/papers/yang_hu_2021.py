@@ -79,7 +79,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             spread = 4 * sqrt(2 * (pi / 2 - 1) / FEATURES / nets) / log(widths[high] / widths[low])
             yield Row(
                 row=f"{name}, {layer}",
-                statement=f"exponent in the width ({widths[low]} to {widths[high]}) of the change of z in one step of Adam",
+                statement=f"exponent in the width ({widths[low]} to {widths[high]}) of z's change in a step of Adam",
                 published=least if least == most else f"{least:g} to {most:g}",
                 measured=mean_of(exponents.detach().numpy()),
                 tolerance=between(

@@ -579,3 +579,34 @@ def lengths_for_means(patch: pytest.MonkeyPatch) -> None:
         "moves",
         lambda width, nets, maximal: width**0.5 * original(width, nets=nets, maximal=maximal),
     )
+
+
+@mutation
+def tenfold_sharpness(patch: pytest.MonkeyPatch) -> None:
+    """The Hessian's eigenvalues are ten times too large."""
+    from gradlab.papers import cohen_2021
+
+    original = cohen_2021.sharpness
+    patch.setattr(cohen_2021, "sharpness", lambda *args: 10 * original(*args))
+
+
+@mutation
+def slow_ascent(patch: pytest.MonkeyPatch) -> None:
+    """Descent goes up, a thousandth as fast."""
+    from gradlab.papers import cohen_2021
+
+    original = cohen_2021.descent
+    patch.setattr(
+        cohen_2021,
+        "descent",
+        lambda seed, rate, steps, **options: original(seed, -rate / 1000, steps, **options),
+    )
+
+
+@mutation
+def start_sharp(patch: pytest.MonkeyPatch) -> None:
+    """Descent starts where the loss is sharper than it can hold."""
+    from gradlab.papers import cohen_2021
+
+    original = cohen_2021.start
+    patch.setattr(cohen_2021, "start", lambda seed: [3 * weight for weight in original(seed)])

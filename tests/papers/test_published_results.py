@@ -54,6 +54,7 @@ CATCHES = {
     "sun-2025": ["wrong_gain", "no_norm"],
     "martens-2021": ["one_more_block", "shaped_beside_the_target", "wrong_gain"],
     "zhang-2022": ["one_more_block", "density_too_large", "positive_weights"],
+    "cohen-2021": ["tenfold_sharpness", "slow_ascent", "start_sharp"],
     "yang-hu-2021": ["swapped_rates", "lengths_for_means"],
     "activations-article": [
         "wrong_gain",
