@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 
+from PIL import Image
+
 from gradlab.base import atomic
 from gradlab.papers.paper import Paper
 from gradlab.papers.registry import PAPERS
@@ -90,8 +92,6 @@ def _short(text: str) -> str:
 
 
 def write(results: Path, docs: Path) -> None:
-    from PIL import Image
-
     found = read(results)
     atomic.write_text(docs / "gallery.md", page(found))
     (docs / "gallery").mkdir(exist_ok=True)

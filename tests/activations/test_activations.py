@@ -22,9 +22,9 @@ VARIANTS = [
     "thresholded_relu:theta=0.3",
     "dks:relu",
     "dks:leaky_relu:depth=50",
-    "dks:softplus:zeta=1.1",
-    "tat:tanh:depth=100",
-    "tat:softplus:tau=0.1",
+    "dks:erf:zeta=3",
+    "tat:tanh:depth=10",
+    "tat:erf:tau=1",
 ]
 ELEMENTWISE = [text for text in VARIANTS if activations.get(text).elementwise]
 GRID = np.linspace(-9, 9, 7201) + 1e-4  # off every kink
