@@ -66,7 +66,12 @@ def _with_time(records: Records, time: pd.DataFrame) -> Records:
     """The records of a cell with what its recurrent layers do in time. Raises DataError for a table without the columns
     that this needs."""
     if missing := [name for name in TIME.every if name not in time.columns]:
-        raise DataError([Problem("time", f"no column {name!r}") for name in missing])
+        raise DataError(
+            [
+                Problem("time", f"no column {name!r}", "the columns of gradlab list metrics")
+                for name in missing
+            ]
+        )
     if "cell" in time.columns and "cell" in records.cell:
         time = time[time["cell"] == records.cell["cell"]]
     return replace(records, in_time=in_time(time, records.seeds, records.steps))
@@ -91,7 +96,9 @@ def _rows(
     shared = [key for key in keys if steps is not None and key in steps.columns]
     if steps is not None and len(parts) > 1 and shared != keys:
         lost = ", ".join(key for key in keys if key not in shared)
-        raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
+        raise DataError(
+            Problem("steps", f"no column {lost}, which tells the cells of layers apart", "the same column")
+        )
     of_steps = rows_of_cells(steps, shared) if steps is not None else {}
     return [(rows, of_steps.get(key if shared else ())) for key, rows in parts.items()]
 
@@ -159,7 +166,13 @@ class _Layers(NamedTuple):
 def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
     readout = rows.readout
     if readout.all():
-        raise DataError(Problem("layers", f"cell {cell.get('cell', '')}: no hidden layer, only the readout"))
+        raise DataError(
+            Problem(
+                "layers",
+                f"cell {cell.get('cell', '')}: no hidden layer, only the readout",
+                "rows of hidden layers",
+            )
+        )
     seeds, seed_at = np.unique(rows.seed, return_inverse=True)
     steps = np.unique(rows.step if own is None else np.concatenate([rows.step, own.step]))
     step_at = np.searchsorted(steps, rows.step)
@@ -184,7 +197,7 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         own = own.at(np.flatnonzero(np.isin(own.seed, seeds)))
         where = np.searchsorted(seeds, own.seed) * len(steps) + np.searchsorted(steps, own.step)
         if len(np.unique(where)) != len(where):
-            raise DataError(Problem("steps", "several rows for the same seed and step"))
+            raise DataError(Problem("steps", "several rows for the same seed and step", "one row for each"))
         in_steps.ravel()[where] = True
         run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
         words = {name: SEVERAL.join(dict.fromkeys(filter(None, texts))) for name, texts in own.words.items()}
@@ -236,7 +249,11 @@ def _with_delta(
             return np.ones(len(has) - 1, dtype=bool)
         message = f"cell {cell['cell']}: " if "cell" in cell else ""
         raise DataError(
-            Problem("layers: delta_rms", f"{message}no row of a hidden layer has a value to judge")
+            Problem(
+                "layers: delta_rms",
+                f"{message}no row of a hidden layer has a value to judge",
+                "numbers in some rows",
+            )
         )
     uncounted = np.asarray((there & (True if counts is None else np.isnan(counts))).any((0, 1)))
     kept: NDArray[np.bool_] = (has | lost | uncounted)[:-1]
