@@ -178,6 +178,23 @@ def test_an_activation_of_several_operations_and_a_z_that_is_used_twice() -> Non
     holds(rows)
 
 
+def test_a_gradient_that_a_hook_changes_in_place_is_measured_again() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.low, self.high = nn.Linear(6, 9), nn.Linear(9, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.sigmoid(self.low(x))
+            h.register_hook(lambda gradient: gradient.mul_(2))
+            return self.high(h)
+
+    torch.manual_seed(0)
+    rows = rows_of(Scaled().to(F64), torch.randn(10, 6, dtype=F64))
+    assert rows.loc["low", "other_gain"] == pytest.approx(2, rel=1e-12)
+    holds(rows)
+
+
 def test_two_passes_are_one_batch() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 9), nn.Sigmoid(), nn.Linear(9, 4)).to(F64)
