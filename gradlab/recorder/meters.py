@@ -9,20 +9,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
 from time import perf_counter
+from typing import Any
 from warnings import warn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import slope_of
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import OneModel, Workspace
+from gradlab.recorder.gains import GainMeter, put_gains
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import Call, CallNumbers, ForwardPass
 from gradlab.recorder.torch_activations import Shape
 from gradlab.recorder.units import dense_values, real
+from gradlab.recorder.way_down import place_of
 from gradlab.sensors import metrics as mt
 from gradlab.sensors.own_columns import Metrics
 
@@ -82,11 +85,15 @@ class BatchMeter:
         self.view, self.reduction, self.accumulation = View(stacked), reduction, accumulation
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
+        self._gains = GainMeter(self.view.space, self._handles, self._took)
         self._warned = False
 
-    def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
+    def output(
+        self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
+    ) -> None:
         call.numbers.nonfinite = mt.nonfinite(dense_values(outputs[0].detach()), self.view.space)
         self.recomputed(forward, call, outputs)
+        self._gains.takes(forward, call, outputs[0], module, args)
 
     def recomputed(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
         for place, tensor in enumerate(outputs):
@@ -137,14 +144,14 @@ class BatchMeter:
         # for a gradient penalty: the training loss's pass comes after it
         with_graph = torch.is_grad_enabled()
         if place < known or numbers.delta_from is None:
-            self._measure_delta(numbers, real(gradient.detach()))
+            self._measure_delta(forward, numbers, real(gradient.detach()))
             numbers.delta_of, numbers.delta_from = place, None if with_graph else task
         elif not with_graph and numbers.delta_from != task:
             numbers.several = True
         self.seconds += perf_counter() - started
 
-    def _measure_delta(self, numbers: CallNumbers, gradient: Tensor) -> None:
-        norm, alone = self.view.space.norm(gradient), not self.view.stacked
+    def _measure_delta(self, forward: ForwardPass, numbers: CallNumbers, gradient: Tensor) -> None:
+        norm, alone = self._gains.norm(forward, gradient), not self.view.stacked
         sound = alone and isinstance(norm, list) and isfinite(norm[0])
         numbers.delta_norm = norm[0] if alone and isinstance(norm, list) else st.as_tensor(norm)
         numbers.delta_nonfinite = {} if sound else mt.nonfinite(gradient, self.view.space)
@@ -153,6 +160,7 @@ class BatchMeter:
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         if z.numel() == 0:  # an expert that no token was sent to
             return
+        call.way.of_phi = place_of(z)
         numbers = call.numbers
         numbers.inactive, numbers.samples = self.view.inactive(z.detach(), shape, call)
         numbers.rectified = shape.rectifies
@@ -163,6 +171,10 @@ class BatchMeter:
         if h.numel() and not call.numbers.rectified:
             call.numbers.nonzeros = self.view.space.nonzeros(h.detach())
             call.numbers.h_entries = self.view.space.entries(h)
+        self._gains.activates(call, h)
+
+    def _took(self, seconds: float) -> None:
+        self.seconds += seconds
 
     def rest(self) -> None:
         """Give back the memory that is kept from record to record."""
@@ -172,7 +184,7 @@ class BatchMeter:
         """Take the hooks off the step's tensors."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles.clear()
 
     def commit(self, passes: list[ForwardPass], record: Record, scale: Tensor | None) -> None:
         """Put the step's numbers into the record: the samples of its forward passes taken together.
@@ -207,6 +219,7 @@ class BatchMeter:
                 record.put((key,), mt.zeros(_total(nonzeros), sum(each.h_entries for each in numbers)))
             record.put((key,), next(filter(None, (each.alpha for each in numbers)), {}))
         record.put_zero([*calls], mt.NONFINITE)
+        put_gains(calls, record, lambda forward: self.samples(forward, whole))
         for (samples, rectified, _), found in inactive.items():
             together = torch.stack([count for _, count in found])
             record.put([key for key, _ in found], mt.dead_on_batch(together, samples, rectified))
@@ -257,7 +270,9 @@ class ProbeMeter:
         self._units: list[tuple[Key, int, Tensor, bool]] = []
         self._samples: list[tuple[Key, Tensor]] = []  # those of h that are compared, [replica, sample, entry]
 
-    def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
+    def output(
+        self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
+    ) -> None:
         if outputs[0].numel():
             self._put(call, mt.signal(outputs[0].detach(), self.view.space))
 

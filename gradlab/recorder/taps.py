@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -263,15 +264,16 @@ class Taps:
         forward.counts[name] = number = forward.counts.get(name, 0) + 1
         axis = unit_axis(module, z)
         units, stride = (z.shape[axis], z.stride(axis)) if z.dim() else (1, 1)
+        watched = name in self.chosen
         call = Call(
-            (name, number), axis, z.dim(), units, stride, z.numel(), activated=name not in self.chosen
+            (name, number), axis, z.dim(), units, stride, z.numel(), not watched, forward=ref(forward)
         )
-        forward.latest = call
+        call.before, forward.latest = forward.latest, call
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
-        if name in self.chosen:
+        if watched:
             forward.calls[call.key] = call
-            self.meter.output(forward, call, outputs)
+            self.meter.output(forward, call, outputs, module, args)
 
     def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
         """A checkpointed segment runs again in the backward pass. A reentrant one makes the tensors that the gradients

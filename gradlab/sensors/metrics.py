@@ -10,7 +10,7 @@ points counts as a sample.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import hypot, inf, sqrt
+from math import hypot, inf, nan, sqrt
 from numbers import Real
 from operator import mul
 
@@ -34,6 +34,7 @@ LARGEST_INVERSE = 1e30  # of a length, with which float32 can be multiplied safe
 NONFINITE = "nonfinite"
 GRADIENT_NORMS = ("weight_grad_norm", "bias_grad_norm")
 UPDATE = ("update_ratio", "update_mean_abs")
+GAINS = ("weight_gain", "slope_gain", "norm_gain", "other_gain")
 
 Found = dict[str, Numbers]
 
@@ -240,6 +241,41 @@ def delta_of_passes(
     for more, other in zip(samples[1:], norms[1:], strict=True):
         norm = torch.hypot(norm, torch.as_tensor(other) * (more / first))
     return {"delta_rms": st.as_tensor(unscaled(norm, scale)) * (first / sqrt(entries))}
+
+
+def gains(start: Numbers, way: Sequence[tuple[str, Numbers]]) -> Found:
+    """weight_gain, slope_gain, norm_gain, other_gain: by what factor each part changes the gradient's root mean square
+    on its way from one layer's z down to the z of the layer below.
+
+    start: delta_rms of the layer above; way: the root mean square behind each part, top down, named by the part's
+    column. The last one is the lower layer's delta_rms, so that the product of all gains is the ratio of the two.
+    A part that is passed twice counts with the product of both. Where nothing comes in, a gain does not exist: NaN; nor
+    does other_gain where it is exactly 1, for nothing else lies on the way then.
+    """
+    found: Found = {}
+    before = start
+    for column, after in way:
+        factor = _factor(before, after)
+        found[column] = _product(found[column], factor) if column in found else factor
+        before = after
+    if (rest := found.get("other_gain")) is not None:
+        found["other_gain"] = (
+            rest.where(rest != 1, nan) if isinstance(rest, Tensor) else [nan if x == 1 else x for x in rest]
+        )
+    return found
+
+
+def _factor(before: Numbers, after: Numbers) -> Numbers:
+    if isinstance(before, list) and isinstance(after, list):
+        return [b / a if a > 0 else nan for a, b in zip(before, after, strict=True)]
+    before, after = st.as_tensor(before), st.as_tensor(after)
+    return torch.where(before > 0, after / before, torch.nan)
+
+
+def _product(one: Numbers, other: Numbers) -> Numbers:
+    if isinstance(one, list) and isinstance(other, list):
+        return [a * b for a, b in zip(one, other, strict=True)]
+    return st.as_tensor(one) * st.as_tensor(other)
 
 
 def weight_gradient(

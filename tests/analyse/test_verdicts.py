@@ -28,7 +28,7 @@ def hidden(frame: pd.DataFrame) -> pd.Series:
 def test_an_even_profile_that_learns_is_healthy(cell) -> None:  # type: ignore[no-untyped-def]
     (diagnosis,) = diagnose(*cell())
     assert diagnosis.verdicts == ("healthy",) and diagnosis.seeds_text == "3/3" and diagnosis.advice == ""
-    assert "keeps its size" in diagnosis.notes[0] and "it learns" in diagnosis.notes[1]
+    assert "changes little" in diagnosis.notes[0] and "it learns" in diagnosis.notes[1]
 
 
 def test_deep_sigmoid_vanishes_with_the_evidence_in_numbers(cell) -> None:  # type: ignore[no-untyped-def]
@@ -309,6 +309,28 @@ def test_a_loss_that_blows_up_is_divergence(cell, losses, learns, expected, whol
     assert found == (
         (expected,) if whole or expected != "diverged" else ("healthy" if learns else "not-learning",)
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "last", "expected"),
+    [
+        (None, 5.0, "diverged"),
+        (512, 5.0, "healthy"),  # twice the loss, of other rows
+        (512, 10.0, "diverged"),
+        (12_000, 5.0, "diverged"),  # of the same rows
+    ],
+)
+def test_other_validation_rows_at_the_last_record_are_no_divergence(cell, rows, last, expected) -> None:  # type: ignore[no-untyped-def]
+    """Batches that scatter around 2.3, and a loss of the whole split that is above its part's from the start."""
+
+    def shape(layers, steps):  # type: ignore[no-untyped-def]
+        final = steps["step"] == steps["step"].max()
+        steps["train_loss"] = np.where(steps["step"] < 200, 2.3, 7.0)
+        steps["val_loss"] = np.where(final, last, 2.3)
+        if rows is not None:
+            steps["eval_rows"] = np.where(final, 12_000, rows)
+
+    assert verdicts(cell(change=shape)) == (expected,)
 
 
 @pytest.mark.parametrize(("start", "end"), [(-5.0, -5.6), (0.0, 0.0), (-0.1, -3.0)])

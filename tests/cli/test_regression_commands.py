@@ -40,6 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("two_figures")
 def test_a_run_writes_and_says_r2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *SMALL, "--target", "price", "--loss", "huber", "--out", "o", "--report"]) == 0
     steps, summary = (pd.read_csv(here / "o" / f"{table}.csv") for table in ("steps", "summary"))
@@ -58,6 +59,7 @@ def test_a_run_writes_and_says_r2(here: Path, capsys: pytest.CaptureFixture[str]
     assert (here / "o" / "steps.csv").read_bytes() == (here / "again" / "steps.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("two_figures")
 def test_cells_are_ranked_by_r2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = ["compare", *SMALL, "--target", "price", "--loss", "mse", "--activation", "tanh"]
     assert main([*grid, "--lr", "1e-5,0.05", "--out", "o", "--report"]) == 0

@@ -95,6 +95,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "training.stack_size": ("2", 2),
     "recording.record": ("every:5", "every:5"),
     "recording.probe": ("all", "all"),
+    "recording.eval_rows": ("100", "100"),
     "recording.metrics": ("full", "full"),
     "recording.jacobian": ("true", True),
     "recording.histograms": ("true", True),

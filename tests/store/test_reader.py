@@ -98,6 +98,7 @@ def alone(folder: Path, *names: str) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("two_figures")
 def test_tables_without_a_manifest_are_read_and_what_is_unknown_is_said(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +216,7 @@ def test_a_data_file_named_like_a_formula(tmp_path: Path, monkeypatch: pytest.Mo
     assert execute(plan, Notes()).summary["dataset"].tolist() == ["=cmd().csv"]
 
 
+@pytest.mark.usefixtures("two_figures")
 def test_figures_follow_no_planted_link(folder: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("years of work")

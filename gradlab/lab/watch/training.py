@@ -17,6 +17,7 @@ from gradlab.base.own import Own, users_code
 from gradlab.config.bound import BoundRecording, BoundTraining, Where, flag_of
 from gradlab.data import Dataset
 from gradlab.data.dataset import AUTO
+from gradlab.data.part import validation_part
 from gradlab.lab.watch import prepared
 from gradlab.lab.watch.criterion import Objective
 from gradlab.lab.watch.live import Live
@@ -131,7 +132,7 @@ class _Loop:
         inputs, targets = next(self.batches)
         self.optimizer.zero_grad()
         if recorded := self.recorder.recording:
-            self.recorder.add(**self._evaluate())
+            self.recorder.add(**self._evaluate(whole=step == last))
         outputs = self._outputs(inputs)
         loss = self.objective.loss(outputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -208,13 +209,15 @@ class _Loop:
         return _first(call(self.model, inputs))
 
     @torch.no_grad()
-    def _evaluate(self) -> dict[str, float | Tensor]:
-        """Loss on the whole validation split, with accuracy or R^2; nothing where the batches are the user's."""
+    def _evaluate(self, whole: bool) -> dict[str, float | Tensor]:
+        """Loss on the whole validation split or the fixed part of it, with accuracy or R^2; nothing where the batches
+        are the user's."""
         dataset = self.job.dataset
         if dataset is None:
             return {}
-        x = torch.as_tensor(dataset.x_val).to(self.job.device, self.job.dtype)
-        y = targets_tensor(dataset.y_val, self.job.device, self.job.dtype)
+        rows = validation_part(dataset, None if whole else self.job.recording.eval_rows)
+        x = torch.as_tensor(dataset.x_val[rows]).to(self.job.device, self.job.dtype)
+        y = targets_tensor(dataset.y_val[rows], self.job.device, self.job.dtype)
         loss, right = 0.0, 0.0
         explained = Explained(y) if dataset.task == "regression" else None
         with evaluation(self.model):
@@ -226,7 +229,7 @@ class _Loop:
                     self.objective.explain(explained, outputs, targets)
                 elif (accuracy := self.objective.accuracy(outputs, targets)) is not None:
                     right += float(accuracy) * len(targets)
-        found: dict[str, float | Tensor] = {"val_loss": loss / len(y)}
+        found: dict[str, float | Tensor] = {"val_loss": loss / len(y), "eval_rows": float(len(y))}
         if explained is not None:
             return found | ({"val_r2": explained.share()} if explained.defined else {})
         return found | ({"val_accuracy": right / len(y)} if dataset.task == "classification" else {})
