@@ -210,7 +210,12 @@ OPENS = re.compile(
 )
 OWN_FILES = {
     *("base/user_file.py", "base/machine.py", "base/blas.py"),  # the reader itself; what the kernel tells
-    *("data/registry.py", "papers/registry.py", "report/html.py"),  # the package's own tables and templates
+    *(
+        "data/registry.py",
+        "papers/registry.py",
+        "report/resources.py",
+        "config/shipped.py",
+    ),  # the package's own tables and templates
 }
 
 
