@@ -11,6 +11,7 @@ from gradlab.analyse.advice import in_parts
 from gradlab.analyse.origin import is_users, is_watched
 from gradlab.base.errors import UserError
 from gradlab.base.places import short_path
+from gradlab.base.user_file import read_text
 from gradlab.config.files import trust_flag
 from gradlab.report import try_command
 from gradlab.store.results import CONFIG
@@ -31,7 +32,7 @@ def again(cell: Mapping[str, object], folder: Path | None, flags: str) -> str:
         return ""
     path = folder / CONFIG
     if not is_users(cell):
-        return try_command.command(cell, path.read_text(encoding="utf-8"), flags)
+        return try_command.command(cell, read_text(path), flags)
     if not is_watched(cell) or not (model := _model(cell, path)):
         return ""
     return f"gradlab {model} --config {quote(short_path(path))} {flags}{trust_flag(path)}"

@@ -1,10 +1,14 @@
 """gradlab's own verdicts on tables whose fault is known because the table was built with it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from gradlab.analyse.diagnosis import diagnose
+from gradlab.analyse.evidence import learning_words
+from gradlab.analyse.learning import Learning
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.tables.layers import LAYERS_FULL
 from gradlab.tables.steps import STEPS
@@ -597,3 +601,18 @@ def test_a_users_table_without_cell_columns_is_one_cell(cell) -> None:  # type: 
 def test_an_unknown_ruleset_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'smdebug'"):
         diagnose(pd.DataFrame(), ruleset="smdebg")
+
+
+@pytest.mark.parametrize(
+    ("ends", "says", "value"),
+    [
+        ((0.2, 0.4, 0.9), "median seed", "0.4"),
+        ((0.2, 0.4, 0.6, 0.9), "lower of the two middle seeds", "0.4"),
+    ],
+)
+def test_an_even_count_has_no_median_seed(ends: tuple[float, ...], says: str, value: str) -> None:
+    learning = {
+        seed: Learning(True, 0.1, end, "validation accuracy", end, 100) for seed, end in enumerate(ends)
+    }
+    text = learning_words(SimpleNamespace(learning=learning), range(len(ends)))  # type: ignore[arg-type]
+    assert f"({says}; all 0.2 to 0.9" in text and value in text.partition("(")[0]

@@ -126,7 +126,16 @@ def npz_file(r: Random) -> tuple[str, bytes]:
     rows = r.choice([ROWS, ROWS, ROWS, 8, 1, 0])
     arrays: dict[str, Any] = {"x": generator.normal(size=(rows, 2)), "y": target_of(r, generator, rows)}
     if r.random() < 0.5:
-        arrays[r.choice(["x", "y", "z", r.choice(TEXTS[1:]).replace("\0", "0")[:100] or "w"])] = r.choice(
+        arrays[
+            r.choice(
+                [
+                    "x",
+                    "y",
+                    "z",
+                    r.choice(TEXTS[1:]).encode("utf-8", "replace").decode().replace("\0", "0")[:100] or "w",
+                ]
+            )
+        ] = r.choice(
             [
                 generator.normal(size=(rows, 2, 2)),
                 generator.normal(size=rows).astype(np.float16),
