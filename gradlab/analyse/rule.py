@@ -39,7 +39,7 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
         (_finding(facts, name, found[name]) for name in VERDICTS if any(_counted(found[name]))),
         key=_cause_first,
     )
-    holding, minority = by_majority(findings, count)
+    holding, minority = by_majority(findings, count, [n for n, each in VERDICTS.items() if each.of_few_seeds])
     named = {finding.verdict for finding in holding}
     notes = [] if holding else healthy_notes(facts)
     for name, verdict in VERDICTS.items():

@@ -56,21 +56,27 @@ class Word:
     """What a cell can be called.
 
     summary: one sentence of what it means; severity: what it does to the net, None for nothing
+    headline: what happened, in words that need no knowledge of the field: the start of a sentence without its full
+        stop (`analyse/headline.py` adds the numbers); of one that has none the summary is taken
     """
 
     name: str
     summary: str
     style: Style
+    headline: str = ""
     severity: Severity | None = None
 
 
 HEALTHY = Word(
-    name="healthy", summary="the net learns, and no fault was seen in half of the seeds or more", style=GOOD
+    name="healthy",
+    summary="the net learns, and no fault was seen in half of the seeds or more",
+    style=GOOD,
+    headline="The gradient survives",
 )
 UNDECIDED = Word(
     name="undecided", summary="no fault was seen, and whether the net learns is not known", style=Style(
         "undecided", "cyan", ("#3d4a57", "#e6ebf0"), ("#b9c6d3", "#2a333c")
-    ),
+    ), headline="No fault is seen, and whether the net learns is not known yet",
 )  # fmt: skip
 
 
@@ -104,6 +110,7 @@ class Verdict(Word):
     remedies:  changes of a configuration that has this fault, the likeliest and smallest first
     cures:     the same for a training of one's own, from what was recorded of it; given what `evidence` is given
     overflows: it leaves numbers that are not finite, so that where it holds a missing delta is no gap in the records
+    of_few_seeds: it says that seeds disagree, so that it is the cell's in however few of three or more it holds
     """
 
     order: int
@@ -116,6 +123,7 @@ class Verdict(Word):
     reads: tuple[str, ...] = ()
     phase: Phase = Phase.FAULT
     overflows: bool = False
+    of_few_seeds: bool = False
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

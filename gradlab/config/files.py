@@ -9,6 +9,7 @@ from typing import Any
 
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.base.user_file import read_bytes
+from gradlab.config import shipped
 from gradlab.config.keys import BY_FLAG, KEYS, find, section_names
 from gradlab.config.settings import Setting, several, single
 from gradlab.config.trust import TRUST, untrusted
@@ -53,8 +54,8 @@ def _load(path: Path) -> dict[str, Any]:
         text = read_bytes(path).decode("utf-8-sig")
         return tomllib.loads(text)
     except FileNotFoundError:
-        beside = [other.name for other in path.parent.glob("*.toml")]
-        raise ConfigError(Problem(name, "no such file", "a TOML file", nearest(path.name, beside))) from None
+        beside = [*(other.stem for other in path.parent.glob("*.toml")), *shipped.names()]
+        raise ConfigError(Problem(name, "no such file", "a TOML file", nearest(path.stem, beside))) from None
     except IsADirectoryError:
         raise ConfigError(Problem(name, "is a folder", "a TOML file")) from None
     except OSError as error:

@@ -558,6 +558,29 @@ def test_seeds_that_differ_are_unstable_from_three_on(own, seeds, failed, expect
         assert "1 of 3 seeds learn" in finding(tables, "unstable").evidence
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.28, 0.75, 0.78), ("unstable", "1/3")),  # a gain of 0.18 where the median seed gains 0.65
+        ((0.45, 0.75, 0.78), ("healthy", "3/3")),  # 0.35, more than half of it
+        ((0.1, 0.75, 0.78), ("unstable", "1/3")),
+        ((0.28, 0.3, 0.33), ("healthy", "3/3")),  # all learn alike, and little
+        ((0.28, 0.78), ("healthy", "2/2")),  # two seeds cannot disagree
+    ],
+)
+def test_a_seed_that_ends_far_behind_the_others_makes_the_cell_unstable(cell, ends, said) -> None:  # type: ignore[no-untyped-def]
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        for seed, end in enumerate(ends):
+            steps.loc[(steps["seed"] == seed) & (steps["step"] >= 250), "val_accuracy"] = end
+        steps["val_accuracy"] = steps["val_accuracy"].where(steps["step"] >= 250, 0.1)
+        steps["train_loss"] = 2.0  # so that accuracy alone tells who learned
+
+    found = diagnose(*cell(seeds=len(ends), change=change), chance=0.1)[0]
+    assert (",".join(found.verdicts), found.seeds_text) == said
+    if said[0] == "unstable" and min(ends) > 0.2:
+        assert "0.28, 0.75, 0.78" in found.findings[0].evidence
+
+
 # -- dead, saturated, vanishing, exploding: each row by itself -----------------------------------------------
 
 

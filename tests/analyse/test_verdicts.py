@@ -24,7 +24,7 @@ def hidden(frame: pd.DataFrame) -> pd.Series:
 def test_an_even_profile_that_learns_is_healthy(cell) -> None:  # type: ignore[no-untyped-def]
     (diagnosis,) = diagnose(*cell())
     assert diagnosis.verdicts == ("healthy",) and diagnosis.seeds_text == "3/3" and diagnosis.advice == ""
-    assert "keeps its size" in diagnosis.notes[0] and "it learns" in diagnosis.notes[1]
+    assert "changes little" in diagnosis.notes[0] and "it learns" in diagnosis.notes[1]
 
 
 def test_deep_sigmoid_vanishes_with_the_evidence_in_numbers(cell) -> None:  # type: ignore[no-untyped-def]

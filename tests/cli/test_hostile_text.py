@@ -160,7 +160,9 @@ def test_names_of_modules_and_files_are_themselves_on_a_terminal(tmp_path: Path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     shown = COLOUR.sub("", (done.stdout + done.stderr).decode())
-    assert not CONTROL.search(re.sub(r"\x1b\[(\?25[lh]|[0-9]*[AKG])|\r", "", shown)), shown
+    assert not CONTROL.search(re.sub(r"\x1b\[(\?25[lh]|[0-9]*[AKG])|\x1b\]8;[!-~]*\x1b\\|\r", "", shown)), (
+        shown
+    )
     assert all(name in shown for name in ("enc[a]", "q[/a]", "\\u202e")) and "\nnext: rm" not in shown
     assert "q[/a].csv" in shown and "b[red]$x^.csv" in shown
 

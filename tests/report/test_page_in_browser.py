@@ -259,7 +259,7 @@ def test_long_names_in_a_legend_do_not_squeeze_the_plot(browser: Any, tmp_path: 
     for width in (360, 1440):
         show(browser, page, width)
         script = "return document.getElementById(arguments[0])._fullLayout._size.h"
-        for plot in ("plot-accuracy-depth", "plot-profiles", "plot-phi"):
+        for plot in ("plot-accuracy-depth", "plot-profiles"):
             assert browser.execute_script(script, plot) > 110
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 

@@ -55,6 +55,7 @@ VERDICT = Verdict(
     name="bad-targets",
     order=1,
     summary="the targets are constant or not finite, or are none that the criterion takes",
+    headline="These targets cannot be learned",
     severity="stops learning",
     style=BAD,
     judge=judge,

@@ -146,6 +146,7 @@ VERDICT = Verdict(
     name="diverged",
     order=60,
     summary="the loss or a tensor is no longer finite, or the loss blew up and stayed high",
+    headline="The training blew up",
     severity="stops learning",
     style=BAD,
     reads=("nonfinite", "eval_rows"),

@@ -89,6 +89,7 @@ VERDICT = Verdict(
     order=30,
     summary="delta grows 100 times or more from the top hidden layer to layer 1 or through the steps of an RNN, or the "
     "signal on its way up",
+    headline="The gradient explodes",
     severity="stops learning",
     style=BAD,
     reads=("z_std",),

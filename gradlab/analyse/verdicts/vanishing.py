@@ -86,6 +86,7 @@ VERDICT = Verdict(
     name="vanishing",
     order=40,
     summary="delta shrinks 100 times or more from the top hidden layer to layer 1, or through the steps of an RNN",
+    headline="The gradient dies",
     severity="slows learning",
     style=POOR,
     judge=judge,
