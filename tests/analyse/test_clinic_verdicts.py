@@ -54,7 +54,7 @@ ONE_COLUMN = {"output_shape": "64 x 1", "target_shape": "64 x 1", "output_units"
         ({"target_distinct": 1, "target_shape": "15 x 3", "output_shape": "15 x 3"}, False),
         ({"target_distinct": 2, "target_shape": "16 x 3", "output_shape": "16 x 3"}, False),
         (ONE_COLUMN | {"target_min": 0, "target_max": 1, "target_distinct": 2, "criterion": "soft_margin_loss"}, True),
-        (ONE_COLUMN | {"target_min": -1, "target_max": 1, "target_distinct": 2, "criterion": "soft_margin_loss"}, False),
+        (ONE_COLUMN | {"target_min": -1, "target_max": 1, "target_distinct": 2, "criterion": "soft_margin_loss"}, 0),
         (ONE_COLUMN | {"target_min": 0, "target_max": 1, "target_distinct": 3, "criterion": "soft_margin_loss"}, False),
         (CLASSES | {"target_min": 0, "target_max": 3}, True),
         (CLASSES | {"target_min": 0, "target_max": 2}, False),
