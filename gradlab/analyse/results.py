@@ -14,6 +14,7 @@ from gradlab.analyse.findings import Diagnosis
 from gradlab.analyse.summary import summarise
 from gradlab.base.errors import DataError, Problem, nearest
 from gradlab.store.results import Results, read_folder, read_layers
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.checks import cell_columns_of
 from gradlab.tables.spec import names
 from gradlab.tables.steps import STEPS
@@ -51,7 +52,8 @@ def read_whole(folder: Path) -> Results:
 def diagnose_saved(saved: Results, ruleset: str = "gradlab") -> list[Diagnosis]:
     """`diagnose` on saved tables; a problem with them names the file. Raises DataError and ConfigError."""
     try:
-        return diagnose(saved.layers, saved.steps, ruleset, saved.chance, time=saved.table(TIME.name))
+        time, attention = (saved.table(spec.name) for spec in (TIME, ATTENTION))
+        return diagnose(saved.layers, saved.steps, ruleset, saved.chance, time=time, attention=attention)
     except DataError as error:
         raise DataError([_located(problem, saved.sources) for problem in error.problems]) from None
 

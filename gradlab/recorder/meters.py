@@ -5,7 +5,7 @@ The numbers are those of `sensors.metrics`, [replica]; a model that is no stack 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from time import perf_counter
@@ -54,6 +54,12 @@ class View:
         if self.stacked:
             return h
         return (h.movedim(self.batch_dim, 0) if h.dim() > self.batch_dim else h.reshape(1, -1)).unsqueeze(0)
+
+    def by_position(self, h: Tensor, call: Call) -> Tensor | None:
+        """h as [sample, position, unit], where it has these three axes and the units are the last."""
+        if self.stacked or h.dim() != 3 or call.axis != 2 or call.axes != 3 or self.batch_dim > 1:
+            return None
+        return h.movedim(self.batch_dim, 0) if h.shape[1 - self.batch_dim] > 1 and h.numel() else None
 
     def inactive(self, z: Tensor, shape: Shape, call: Call) -> tuple[Tensor, int]:
         """On how many samples phi is flat for each unit, [unit] or [replica, unit], and how many samples there are."""
@@ -268,13 +274,25 @@ class ProbeMeter:
         self.record: Record | None = None
         # samples, on how many of them phi is flat for each unit [replica, unit], line
         self._units: list[tuple[Key, int, Tensor, bool]] = []
-        self._samples: list[tuple[Key, Tensor]] = []  # those of h that are compared, [replica, sample, entry]
+        self._samples: dict[Key, Tensor] = {}  # those of h that are compared, [replica, sample, entry]
+        # of each call's h, of z where no activation follows: [sample, position, unit], and [replica, row, unit]
+        self._positions: dict[Key, Tensor] = {}
+        self._rows: dict[Key, Tensor] = {}
 
     def output(
         self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
     ) -> None:
         if outputs[0].numel():
             self._put(call, mt.signal(outputs[0].detach(), self.view.space))
+            if not self.view.stacked:
+                self._keep(call, outputs[0].detach())
+
+    def _keep(self, call: Call, h: Tensor) -> None:
+        """A copy of the parts of h that are measured once the probe went through."""
+        if (tokens := self.view.by_position(h, call)) is not None:
+            self._positions[call.key] = mt.first_positions(tokens)
+        if self.metrics.full:
+            self._rows[call.key] = mt.some_rows(self.view.by_unit(h, call))
 
     def recomputed(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
         """A model may differentiate itself in its forward pass: no part of the probe's signals."""
@@ -291,7 +309,8 @@ class ProbeMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
-            self._samples.append((call.key, mt.first_samples(self.view.by_sample(h.detach()))))
+            self._samples[call.key] = mt.first_samples(self.view.by_sample(h.detach()))
+            self._keep(call, h.detach())
             if own := self.metrics.own:
                 found |= mt.users(own, self.view.by_unit(h, call))
             self._put(call, found)
@@ -311,12 +330,22 @@ class ProbeMeter:
             dead, shares = mt.dead_units(inactive, samples)
             record.put(keys, shares)
             self._changes(record, keys, dead)
-        of_one_shape: dict[tuple[torch.Size, torch.device], list[tuple[Key, Tensor]]] = {}
-        for key, few in self._samples:
-            of_one_shape.setdefault((few.shape, few.device), []).append((key, few))
-        for found_alike in of_one_shape.values():
-            record.put([key for key, _ in found_alike], mt.alike(torch.cat([few for _, few in found_alike])))
+        self._together(record, self._samples, mt.alike, torch.cat)
+        self._together(record, self._positions, mt.tokens_alike, torch.stack)
+        self._together(record, self._rows, mt.effective_rank, torch.cat)
         self.forget()
+
+    @staticmethod
+    def _together(
+        record: Record, parts: Mapping[Key, Tensor], of: Callable[[Tensor], mt.Found],
+        joined: Callable[[list[Tensor]], Tensor],
+    ) -> None:  # fmt: skip
+        """What is taken of calls of one shape together."""
+        alike: dict[object, list[Key]] = {}
+        for key, part in parts.items():
+            alike.setdefault((part.shape, part.dtype, part.device), []).append(key)
+        for keys in alike.values():
+            record.put(keys, of(joined([parts[key] for key in keys])))
 
     def _changes(self, record: Record, keys: Sequence[Key], dead: Tensor) -> None:
         """Units that died and revived since the last record."""
@@ -333,7 +362,7 @@ class ProbeMeter:
         self.dead.update(zip(keys, dead.unbind(), strict=True))
 
     def forget(self) -> None:
-        self._units, self._samples = [], []
+        self._units, self._samples, self._positions, self._rows = [], {}, {}, {}
         self.view.space.clear()
 
     def _put(self, call: Call, found: mt.Found) -> None:

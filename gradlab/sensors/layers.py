@@ -67,6 +67,7 @@ class LayerSensor(Sensor):
         self._rows: dict[str, list[st.Numbers]] = {}  # of the probe, layer by layer
         self._inside: list[Tensor] = []
         self._samples: list[Tensor] = []  # of each layer's h on the probe, those that are compared
+        self._ranked: list[Tensor] = []  # rows of each layer's h on the probe, for its rank
         self._z: list[Tensor] = []
         self._phi_inputs: list[Tensor] = []
         self._h: list[Tensor] = []
@@ -154,7 +155,7 @@ class LayerSensor(Sensor):
 
         buffered: a pass of the same stack that tells what goes by; without it, hooks do
         """
-        self._taken, self._inside, self._rows, self._samples = {}, [], {}, []
+        self._taken, self._inside, self._rows, self._samples, self._ranked = {}, [], {}, [], []
         every = range(len(self.linears))
         self._put(every, {mt.NONFINITE: torch.zeros(len(every), self.replicas, device=self.probe.device)})
         x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
@@ -176,6 +177,10 @@ class LayerSensor(Sensor):
             range(len(self._samples)), mt.alike(torch.cat(self._samples))
         )  # the layers are of one width
         self._samples = []
+        if self._ranked:
+            found = [st.as_tensor(mt.effective_rank(rows)["effective_rank"]) for rows in self._ranked]
+            self._put(range(len(found)), {"effective_rank": torch.stack(found)})
+            self._ranked = []
         if self._inside:
             inside, pieces = torch.stack(self._inside), self.activation.pieces
             self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
@@ -205,6 +210,8 @@ class LayerSensor(Sensor):
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
         self._samples.append(mt.first_samples(h))
+        if self.metrics.full:
+            self._ranked.append(mt.some_rows(h))
         self._add(mt.activation(h, self._space, self.metrics.full) | mt.users(self.metrics.own, h))
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:

@@ -94,6 +94,12 @@ LAYERS = TableSpec(
             "",
             "mean cosine between the activations of two samples, of the first 64 of the probe",
         ),
+        _signed(
+            "token_correlation",
+            "",
+            "mean cosine between the activations at two positions of one sample, where h is [sample, position, unit], "
+            "of the first 64 positions of the probe's first samples",
+        ),
         _compared("zero_fraction", "share of (sample, unit) outputs of the batch that are exactly 0"),
         _compared("saturated_fraction", "share of (sample, unit) of the probe with |phi'| < 0.05 sup|phi'|"),
         _compared("slope_sq", "mean of phi'^2 over samples and units, on the probe"),
@@ -123,6 +129,11 @@ FULL: tuple[Column, ...] = (
     *floats(
         ("h_p95_abs", "h", "95th percentile of |h| over samples and units, on the probe"),
         ("update_mean_abs", "weight", "mean absolute entry of the update made at this step"),
+        (
+            "effective_rank",
+            "",
+            "exp of the entropy of the singular values of h, of 128 rows spread over the probe",
+        ),
     ),
 )
 """What `--metrics full` adds: the columns that published rules ask for."""

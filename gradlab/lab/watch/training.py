@@ -241,7 +241,10 @@ class _Loop:
 
     def _tables(self) -> RecordTables:
         """The rows so far."""
-        return RecordTables(self.recorder.table(), self.recorder.steps_table(), self.recorder.time_table())
+        recorder = self.recorder
+        return RecordTables(
+            recorder.table(), recorder.steps_table(), recorder.time_table(), recorder.attention_table()
+        )
 
 
 class _Criterion:
