@@ -33,7 +33,13 @@ def get(text: str, where: str = "activation", *, own: bool = False) -> Activatio
     item = parse_item(text, where)
     if item.attribute is not None and item.name in REGISTRY and (short := REGISTRY[item.name].short):
         if short in item.given:
-            raise ConfigError(Problem(where, f"{short!r} is given twice in {text!r}"))
+            raise ConfigError(
+                Problem(
+                    where,
+                    f"{short!r} is given twice in {text!r}",
+                    f"one of {item.name}:NAME and {short}=NAME",
+                )
+            )
         item = Item(item.name, given={short: item.attribute, **item.given})
     if own and item.attribute is not None:
         return load_custom(item, where)

@@ -5,12 +5,15 @@ Every mean over seeds of a factor is the mean of its logarithm, so that totals a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradlab.analyse.budget import COLUMNS
 from gradlab.analyse.decay import fit_line
+from gradlab.analyse.known_parts import has_skips
 from gradlab.report import selections
 from gradlab.report.distributions import COUNTS
 from gradlab.report.selections import Array, Frames
@@ -23,28 +26,26 @@ DENSITY_POINTS = 241
 
 @dataclass(frozen=True)
 class Budget:
-    """How the decades from the top hidden layer down to layer 1 come about, at the first record, in log10.
+    """What each part of a net changes of delta from the top hidden layer down to layer 1, in log10, at the first
+    record: mean over seeds, as summary.csv has it.
 
-    delta_l = phi'(z_l) W_(l+1)^T delta_(l+1): the slopes of layers 1 to L - 1 and the weights of layers 2 to L. For
-    weights that know nothing of delta, E delta^2 a unit of layer l is E[phi'^2] |W|_F^2 / fan_in times the one above;
-    `rest` is what the real ones do beside that.
-
-    total: slopes + weights + rest; steps: L - 1, the layers that are passed
+    parts: of `analyse.budget.COLUMNS` those that the net has; total: all that delta changes; steps: the layers passed
+    skips: whether the rest is that of skip connections
     """
 
-    slopes: float
-    weights: float
+    parts: Mapping[str, float]
     total: float
     steps: int
+    skips: bool
 
-    @property
-    def rest(self) -> float:
-        return self.total - self.slopes - self.weights
+    def part(self, name: str) -> float:
+        """0 where the net has no such part."""
+        return self.parts.get(name, 0.0)
 
     @property
     def slope(self) -> float:
-        """The geometric mean of a layer's rms slope."""
-        return float(10.0 ** (self.slopes / self.steps))
+        """The geometric mean of what a layer's slopes leave of delta."""
+        return float(10.0 ** (self.part("slopes") / self.steps))
 
 
 def hidden_of(data: Frames) -> pd.DataFrame:
@@ -77,28 +78,14 @@ def factor_a_layer(rows: pd.DataFrame) -> tuple[float, float, float]:
 
 
 def budget_of(data: Frames) -> Budget | None:
-    """Of a single cell; None for a net with norms or skips, and where slopes or weights were not recorded."""
+    """Of a single cell; None where no part was recorded, or delta is not known all the way."""
     row = selections.rows_of(data.summary)[0]
-    if (str(row.get("norm")), str(row.get("residual"))) != ("none", "none") or not selections.has_readout(
-        data
-    ):
+    parts = {part: float(row.get(f"attenuation_{part}_mean", np.nan)) for part in COLUMNS}
+    known = {part: decades for part, decades in parts.items() if not np.isnan(decades)}
+    total, steps = float(row["attenuation_mean"]), int(row["depth"]) - 1
+    if not known or steps < 1 or not np.isfinite([total, *known.values()]).all():
         return None
-    rows = first_record(hidden_of(data))
-    if not {"slope_sq", "weight_norm", "fan_in"} <= set(rows.columns):
-        return None
-    delta, slope_sq, norms, fans = (
-        seeds_by_layer(rows, name) for name in ("delta_rms", "slope_sq", "weight_norm", "fan_in")
-    )
-    if delta.shape[1] < 2:
-        return None
-    slopes = 0.5 * selections.log10(slope_sq[:, :-1]).sum(1).mean()
-    weights = (selections.log10(norms[:, 1:]) - 0.5 * selections.log10(fans[:, 1:])).sum(1).mean()
-    logs = selections.log10(delta)
-    with np.errstate(invalid="ignore"):
-        total = (logs[:, 0] - logs[:, -1]).mean()
-    if not np.isfinite([slopes, weights, total]).all():
-        return None
-    return Budget(float(slopes), float(weights), float(total), delta.shape[1] - 1)
+    return Budget(known, total, steps, has_skips(str(row.get("residual", "none"))))
 
 
 def z_density(data: Frames) -> tuple[Array, Array, str] | None:

@@ -40,8 +40,8 @@ def _known() -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for name in REGISTRY:
         activation = registered(name)
-        if activation is None or not activation.elementwise:
-            continue
+        if activation is None or not activation.elementwise or REGISTRY[name].short:
+            continue  # short: another activation shaped, with constants that depend on the depth
         critical = theory.critical(activation).sigma_w
         found.append(
             {

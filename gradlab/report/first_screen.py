@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from gradlab import activations
+from gradlab.analyse.budget import in_words
 from gradlab.analyse.diagnosis import diagnose
 from gradlab.analyse.findings import Diagnosis
 from gradlab.analyse.headline import SURVIVE, decades_of, fate, headline, times
@@ -202,23 +203,27 @@ def why_of_cell(data: Tables, row: dict[str, Any], found: Sequence[Diagnosis]) -
 
 
 def budget_words(budget: Budget, name: str) -> str:
-    """Where the decades go, in two sentences."""
+    """Where the decades go, in two sentences; with norms or skips, which share the work, in a list."""
+    slopes = budget.part("slopes")
+    if budget.skips or "norms" in budget.parts or "slopes" not in budget.parts:
+        said = in_words(budget.parts, budget.skips)
+        return f"On the way down {said}." if said else "On the way down no part loses or gains."
     activation = activations.registered(name)
     sup = activation.slope_sup if activation else None
     least = f", never more than {sup:.3g}" if sup is not None else ""
     said = f"Each layer multiplies the gradient by {name}’s slope, here {budget.slope:.3g} (rms){least}"
-    if abs(budget.slopes) < BALANCED:
+    if abs(slopes) < BALANCED:
         said += ": that costs nothing"
     else:
-        said += f"; {budget.steps} such step{'' if budget.steps == 1 else 's'} leave 10^{budget.slopes:.1f}"
-    more = budget.weights + budget.rest
+        said += f"; {budget.steps} such step{'' if budget.steps == 1 else 's'} leave 10^{slopes:.1f}"
+    more = budget.part("weights") + budget.part("rest")
     if abs(more) < BALANCED:
         return (
             said + "; the weights give nothing back."
-            if budget.slopes < -BALANCED
+            if slopes < -BALANCED
             else said + ", nor do the weights."
         )
-    if budget.slopes < 0 < more:
+    if slopes < 0 < more:
         even = abs(budget.total) < BALANCED
         return said + f"; the weights give 10^{more:.1f} back" + (": they balance." if even else ".")
     return said + f"; the weights multiply it by 10^{more:.1f} more."
@@ -531,6 +536,7 @@ def _diagnoses(data: Tables, chances: Any) -> list[Diagnosis]:
             chance=chance,
             cell_columns=columns,
             time=selections.optional_table(data, "time"),
+            attention=selections.optional_table(data, "attention"),
         )
     except GradlabError:
         return []

@@ -236,10 +236,13 @@ def _name_curves(
 
 def budget(parts: Budget, look: int, wide: bool) -> Drawing:
     """Where the decades go, one bar a cause, each from where the last one ended."""
-    rows = [
-        (f"slopes φ′, {parts.steps} layers", parts.slopes), (f"weights, {parts.steps} matrices", parts.weights),
-        ("the rest", parts.rest),
-    ]  # fmt: skip
+    called = {
+        "slopes": f"slopes φ′, {parts.steps} layers",
+        "weights": f"weights, {parts.steps} matrices",
+        "norms": "norms",
+        "rest": "skip connections" if parts.skips else "the rest",
+    }
+    rows = [(name, parts.parts[part]) for part, name in called.items() if part in parts.parts]
     width, each = (540.0 if wide else 330.0), 42.0
     height = each * len(rows) + 44
     label = "Decades from the top layer down to layer 1: " + ", ".join(

@@ -2,7 +2,7 @@
 
 import shlex
 import tomllib
-from math import log10, sqrt
+from math import log10
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +42,23 @@ def test_the_headlines_factor_the_way_down_and_the_factor_a_layer_are_one_kind_o
     assert geometric < per_seed.mean() - 0.3, "the mean of factors says something else"
 
 
-def test_the_budget_adds_up_to_the_attenuation() -> None:
+def test_the_budget_is_the_summarys_and_adds_up_to_the_attenuation() -> None:
     made = make(("tanh",), (4,))
-    layers = made.layers
-    layers["slope_sq"] = 0.36
-    layers["weight_norm"] = 4.0
+    spent = {"weights": 3 * log10(0.7 / 0.6), "slopes": 3 * log10(0.6), "norms": np.nan, "rest": np.nan}
+    for part, decades in spent.items():
+        made.summary[f"attenuation_{part}_mean"] = decades
+    found = explained.budget_of(tables(made))
+    assert found is not None and set(found.parts) == {"weights", "slopes"}
+    assert found.slope == pytest.approx(0.6) and found.steps == 3
+    assert sum(found.parts.values()) == pytest.approx(3 * log10(0.7)) == pytest.approx(found.total)
+    said = first_screen.budget_words(found, "tanh")
+    assert "here 0.6 (rms)" in said and "3 such steps leave 10^-0.7" in said
+    made.summary["attenuation_norms_mean"] = 0.4
     found = explained.budget_of(tables(made))
     assert found is not None
-    assert found.slopes == pytest.approx(3 * log10(0.6)) and found.slope == pytest.approx(0.6)
-    assert found.weights == pytest.approx(3 * log10(4 / sqrt(64)))
-    assert found.slopes + found.weights + found.rest == pytest.approx(3 * log10(0.7))
+    assert first_screen.budget_words(found, "tanh").endswith(
+        "slopes lose 0.7 decades, norms gain 0.4, weights 0.2."
+    )
 
 
 def test_z_lies_where_the_layers_say() -> None:
