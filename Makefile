@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/gradlab run --activation sigmoid --depth 20 --report
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Style, types and which package may import which; needs the `dev` extra: pip install -c constraints.txt -e ".[dev]"
 check:

@@ -10,10 +10,13 @@ from gradlab.base.gc_tuning import collect_rarely, keep_for_good
 def console() -> int:
     """The command in a process of its own."""
     collect_rarely()
-    from gradlab.cli.main import main
-
     try:
+        from gradlab.cli.main import main
+
         return main()
+    except KeyboardInterrupt:  # before `main` was there to catch it
+        print("error: interrupted", file=sys.stderr)
+        return 130
     finally:
         keep_for_good()
 

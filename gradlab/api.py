@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from gradlab import sensors
+from gradlab.analyse.headline import headline
 from gradlab.base.errors import GradlabError
 from gradlab.config import resolve
 from gradlab.config.plan import MOST_CELLS, make
+from gradlab.config.typed import GridSettings, Settings, with_keywords
 from gradlab.lab import experiment
 from gradlab.lab.observe import Observer
 from gradlab.lab.worker_server import prepare
-from gradlab.report import figures
+from gradlab.report import figures, selections
+from gradlab.report.card import card, row_verdict
+from gradlab.report.notebook import of_notebook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +34,7 @@ class Result:
     summary: one row per cell
     A table that is written when asked for (`jacobian`, `histograms`) is None unless it was.
     out:     the results folder; files: what it holds
+    A notebook shows it as a card: what happened, the verdict, a picture and the numbers.
     """
 
     layers: pd.DataFrame
@@ -42,6 +48,27 @@ class Result:
         for name in sensors.tables():
             setattr(self, name, outcome.table(name))  # now: the folder may be gone when they are looked at
 
+    @property
+    def headline(self) -> str:
+        """What happened, in one sentence."""
+        return headline(self.summary)
+
+    @property
+    def verdict(self) -> str:
+        """The verdicts with their seeds, `vanishing, not-learning (3/3 seeds)`; of several cells a line each."""
+        found = {str(row["cell"]): row_verdict(row) for row in selections.rows_of(self.summary)}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        return "\n".join(f"{name}: {found[cell]}" for cell, name in selections.labels(self.summary).items())
+
+    def report(self, formats: str = "html,png") -> Path:
+        """Draw the page and the figures beside the tables, as `gradlab report` does; gives back the page, or the folder
+        where `formats` has no html. Raises ConfigError for an unknown format."""
+        from gradlab.report.build import build, parse_formats
+
+        files = build([self.out], parse_formats(formats, "formats")).files
+        return next((file for file in files if file.suffix == ".html"), self.out)
+
     def plot(self, name: str = "", cell: str = "") -> Figure:
         """One figure: of one cell its overview, of several accuracy and attenuation against depth, or `name`.
 
@@ -51,31 +78,33 @@ class Result:
         return figures.plot(self, name, cell)
 
     def __repr__(self) -> str:
-        shown = [f"{row.activation} depth {row.depth}: {row.verdict}" for row in self.summary.itertuples()]
-        return "\n".join([f"gradlab results in {self.out}", *shown])
+        return f"{self.headline}.\n{self.verdict}\ngradlab results in {self.out}"
 
     def _repr_html_(self) -> str:
-        table: str = self.summary.to_html(index=False)  # escapes what came from the user
-        return table
+        return card(self)
 
 
+@with_keywords
 def run(
     *,
     config: str | Path | None = None,
     trust: bool = False,
     observer: Observer | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> Result:
-    """Train one cell, several seeds. `settings` are the flags of `gradlab run` with underscores.
+    """Train one cell, several seeds.
 
-    trust: whether the file `config` may name code, `package.module:Attr`, which is then imported.
+    config: a TOML file, or the name of one that comes with gradlab; what is given here goes before it
+    trust: whether that file may name code, `package.module:Attr`, which is then imported.
+    observer: is told how far it is; in a notebook bars show that, unless another is given
 
-    Results are written as by the command, and read back when they are there already. Raises UserError with every
-    problem of the configuration; GradlabError when a stack fails.
+    Results are written as by the command `gradlab run`, and read back when they are there already. Raises UserError
+    with every problem of the configuration; GradlabError when a stack fails.
     """
     return _execute(config, trust, settings, observer, best_over=None, lists=False)
 
 
+@with_keywords
 def compare(
     *,
     config: str | Path | None = None,
@@ -83,10 +112,11 @@ def compare(
     best_over: str | None = None,
     yes: bool = False,
     observer: Observer | None = None,
-    **settings: Any,
+    **settings: Unpack[GridSettings],
 ) -> Result:
     """Train a grid of cells; any setting of the network, the training or `data` may be a list. See `run`.
 
+    best_over: of the values of this key, keep the one with the best mean validation accuracy
     yes: train a grid of more than 10,000 cells, too
     """
     return _execute(config, trust, settings, observer, best_over=best_over, lists=True, yes=yes)
@@ -95,7 +125,7 @@ def compare(
 def _execute(
     config: str | Path | None,
     trust: bool,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     observer: Observer | None,
     *,
     best_over: str | None,
@@ -114,9 +144,8 @@ def _execute(
         warnings.warn(warning, stacklevel=3)
     if lists:
         prepare(request.base.run)
-    outcome = experiment.execute(
-        make(request, best_over=best_over, most=None if yes else MOST_CELLS), observer
-    )
+    plan = make(request, best_over=best_over, most=None if yes else MOST_CELLS)
+    outcome = experiment.execute(plan, observer or of_notebook())
     if outcome.failed:
         raise GradlabError("; ".join(f"{f.cell.network.activation}: {f.message}" for f in outcome.failed))
     return Result(outcome)

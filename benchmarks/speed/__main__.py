@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed [GROUP ...] [--pairs N]
 
-Groups: start, overhead, limit, jax, grid, growth, memory; all without a name. The table goes to the terminal, to
+Groups: start, overhead, limit, jax, grid, mnist, growth, memory; all without a name. The table goes to the terminal, to
 benchmarks/speed/figures.csv and into docs/speed.md, where the groups that were not measured keep their last figures.
 JAX comes with the extra `bench`. Nothing else should run on the machine meanwhile.
 """

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy.optimize import curve_fit
 
+from benchmarks.speed.large_data import mnist
 from benchmarks.speed.pairs import ROOT, Figure, command, ratios, seconds
 from gradlab.base import blas
 from gradlab.base.allocator import keep_freed_memory
@@ -316,6 +317,7 @@ GROUPS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "limit": limit,
     "jax": jax,
     "grid": grid,
+    "mnist": mnist,
     "growth": growth,
     "memory": memory,
 }

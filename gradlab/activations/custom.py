@@ -81,7 +81,9 @@ def load_custom(item: Item, where: str) -> Activation:
         with users_code(where, f"{own.text} has no derivative"):
             slopes = np.abs(slope(np.linspace(-20, 20, 40001)))
         if np.isnan(slopes).all():
-            raise own.refused("has a slope that is no number everywhere in [-20, 20]")
+            raise own.refused(
+                "has a slope that is no number everywhere in [-20, 20]", "a function with a derivative"
+            )
         steepest = float(np.nanmax(slopes))
     return Activation(
         text=own.text,

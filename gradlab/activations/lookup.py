@@ -7,9 +7,10 @@ from functools import partial
 
 from gradlab.activations.custom import load_custom
 from gradlab.activations.registry import REGISTRY
+from gradlab.activations.shaping import Unreachable
 from gradlab.activations.spec import USUAL_INIT, Activation, Definition
-from gradlab.base.errors import ConfigError
-from gradlab.base.grammar import Value, parse_item
+from gradlab.base.errors import ConfigError, Problem
+from gradlab.base.grammar import Item, Value, parse_item
 from gradlab.base.registry import Chosen
 
 
@@ -21,6 +22,8 @@ def names() -> list[str]:
 def get(text: str, where: str = "activation", *, own: bool = False) -> Activation:
     """The activation written as `text`.
 
+    `dks:NAME` and `tat:NAME` are short for `dks:phi=NAME` and `tat:phi=NAME`.
+
     where: what to call the place in an error, such as `--activation`
     own:   whether it may be a user's own, which is then imported
 
@@ -28,9 +31,24 @@ def get(text: str, where: str = "activation", *, own: bool = False) -> Activatio
     unknown or out-of-range parameter, or a user's own that cannot be imported or is no function of a tensor.
     """
     item = parse_item(text, where)
+    if item.attribute is not None and item.name in REGISTRY and (short := REGISTRY[item.name].short):
+        if short in item.given:
+            raise ConfigError(
+                Problem(
+                    where,
+                    f"{short!r} is given twice in {text!r}",
+                    f"one of {item.name}:NAME and {short}=NAME",
+                )
+            )
+        item = Item(item.name, given={short: item.attribute, **item.given})
     if own and item.attribute is not None:
         return load_custom(item, where)
-    return _bound(REGISTRY.choose(item, where))
+    chosen = REGISTRY.choose(item, where)
+    try:
+        return _bound(chosen)
+    except Unreachable:
+        message = f"no shift and scale of {chosen.values['phi']} make {chosen.text}"
+        raise ConfigError(Problem(where, message, "a larger depth, or a smaller zeta, eta or tau")) from None
 
 
 def registered(text: str) -> Activation | None:

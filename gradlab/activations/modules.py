@@ -72,7 +72,8 @@ class UsersCall:
         if not isinstance(image, Tensor) or image.shape != z.shape:
             made = [*image.shape] if isinstance(image, Tensor) else type(image).__name__
             raise self.own.refused(
-                f"does not map a tensor to one of the same shape: it made {made} of {[*z.shape]}"
+                f"does not map a tensor to one of the same shape: it made {made} of {[*z.shape]}",
+                "one output for each number",
             )
         if image.layout != torch.strided or image.device != z.device:
             kind = f"a {str(image.layout).removeprefix('torch.')} tensor on {image.device}"

@@ -6,11 +6,14 @@ kernel beside them. At a kink phi' is the value torch's backward pass uses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from math import inf, sqrt
 from types import ModuleType
 
 import numpy as np
 
+from gradlab.activations import shaping
 from gradlab.activations.spec import Array, Definition, Interval, Kernel, Parameters
 from gradlab.base.grammar import Parameter
 from gradlab.base.registry import Registry
@@ -322,6 +325,155 @@ _ENTRIES: dict[str, Definition] = {
         kernel=lambda torch, _: torch.nn.functional.hardswish,
         kinks=lambda _: (-3.0, 3.0),
         flats=lambda _: _flat_below(-3.0),
+    ),
+}
+
+
+def _kernel_of(name: str, negative_slope: float = 0.0) -> shaping.Kernel:
+    """What the shaping of a registered activation needs."""
+    entry, parameters = _ENTRIES[name], {"negative_slope": negative_slope}
+    phi, slope = entry.phi, entry.slope
+    assert phi is not None and slope is not None
+    return shaping.Kernel(
+        lambda z: phi(z, parameters), lambda z: slope(z, parameters), bool(entry.kinks(parameters))
+    )
+
+
+@lru_cache(maxsize=64)
+def dks(name: str, slope: float) -> shaping.Shaped:
+    """Deep Kernel Shaping of a registered activation, C'(1) = slope at each layer."""
+    if name == "relu":
+        return shaping.dks_relu(_kernel_of(name), slope)
+    if name == "leaky_relu":
+        return shaping.dks_leaky(lambda negative: _kernel_of(name, negative), slope)
+    return shaping.dks(_kernel_of(name), slope)
+
+
+@lru_cache(maxsize=64)
+def tat(name: str, curve: float) -> shaping.Shaped:
+    """The tailored transformation of a smooth registered activation, C''(1) = curve at each layer."""
+    return shaping.tat(_kernel_of(name), curve)
+
+
+def _dks_of(p: Parameters) -> shaping.Shaped:
+    return dks(str(p["phi"]), number(p, "zeta") ** (1 / number(p, "depth")))
+
+
+def _tat_of(p: Parameters) -> shaping.Shaped:
+    depth = number(p, "depth")
+    if p["phi"] == "leaky_relu":
+        return shaping.tat_leaky(shaping.slope_of_depth(int(depth), number(p, "eta")))
+    return tat(str(p["phi"]), number(p, "tau") / depth)
+
+
+def _shaped(
+    of: Callable[[Parameters], shaping.Shaped], summary: str, parameters: dict[str, Parameter]
+) -> Definition:
+    """output_scale (phi(input_scale z + input_shift) + output_shift), each number solved for by `of`."""
+
+    def inner(p: Parameters) -> tuple[shaping.Shaped, Definition, Parameters]:
+        at = of(p)
+        return at, _ENTRIES[str(p["phi"])], {"alpha": 1.0, "negative_slope": at.negative_slope}
+
+    def phi(z: Array, p: Parameters) -> Array:
+        at, entry, own = inner(p)
+        assert entry.phi is not None
+        return at.output_scale * (entry.phi(at.input_scale * z + at.input_shift, own) + at.output_shift)
+
+    def slope(z: Array, p: Parameters) -> Array:
+        at, entry, own = inner(p)
+        assert entry.slope is not None
+        return at.output_scale * at.input_scale * entry.slope(at.input_scale * z + at.input_shift, own)
+
+    def slope_sup(p: Parameters) -> float:
+        at, entry, own = inner(p)
+        assert entry.slope_sup is not None
+        return at.output_scale * at.input_scale * entry.slope_sup(own)
+
+    def kernel(torch: ModuleType, p: Parameters) -> Kernel:
+        at, entry, own = inner(p)
+        assert entry.kernel is not None
+        base = entry.kernel(torch, own)
+        return lambda z: at.output_scale * (base(at.input_scale * z + at.input_shift) + at.output_shift)
+
+    def before(points: tuple[float, ...], at: shaping.Shaped) -> tuple[float, ...]:
+        return tuple((point - at.input_shift) / at.input_scale for point in points)
+
+    def kinks(p: Parameters) -> tuple[float, ...]:
+        at, entry, own = inner(p)
+        return before(entry.kinks(own), at)
+
+    def flats(p: Parameters) -> tuple[Interval, ...]:
+        at, entry, own = inner(p)
+        return tuple((low, high) for low, high in (before(each, at) for each in entry.flats(own)))
+
+    return Definition(
+        family="other",
+        summary=summary,
+        usual_init="lecun",
+        short="phi",
+        phi=phi,
+        slope=slope,
+        slope_sup=slope_sup,
+        kernel=kernel,
+        kinks=kinks,
+        flats=flats,
+        parameters=parameters,
+    )
+
+
+DEPTH = {
+    "depth": Parameter(
+        default=20, low=1, high=10_000, integer=True, meaning="hidden layers of the net that it is made for"
+    )
+}
+SMOOTH = ("tanh", "softplus", "gelu", "silu", "erf")
+
+_ENTRIES |= {
+    "dks": _shaped(
+        _dks_of,
+        "phi shifted and scaled to keep inputs apart through `depth` layers (Martens et al. 2021): dks:relu",
+        {
+            "phi": Parameter(
+                default="tanh",
+                choices=("relu", "leaky_relu", *SMOOTH),
+                meaning="what is shaped; dks:NAME is short",
+            ),
+            **DEPTH,
+            "zeta": Parameter(
+                default=1.5,
+                low=1,
+                open_low=True,
+                high=100,
+                meaning="slope at 1 of the net's map of correlations",
+            ),
+        },
+    ),
+    "tat": _shaped(
+        _tat_of,
+        "phi tailored to `depth` layers (Zhang et al. 2022): tat:leaky_relu by eta, smooth ones by tau",
+        {
+            "phi": Parameter(
+                default="leaky_relu",
+                choices=("leaky_relu", *SMOOTH),
+                meaning="what is tailored; tat:NAME is short",
+            ),
+            **DEPTH,
+            "eta": Parameter(
+                default=0.9,
+                low=0,
+                open_low=True,
+                high=0.999,
+                meaning="leaky_relu: what the net makes of correlation 0",
+            ),
+            "tau": Parameter(
+                default=0.3,
+                low=0,
+                open_low=True,
+                high=10,
+                meaning="smooth phi: curvature at 1 of the net's map",
+            ),
+        },
     ),
 }
 

@@ -95,7 +95,7 @@ class Definition:
     """One registered activation; every callable takes the bound parameters last.
 
     `kernel(torch, parameters)` receives the torch module, so that stating it costs no import. `usual_init` is that of
-    the family unless it is given.
+    the family unless it is given. `short` is the parameter whose value may stand alone behind the name: `dks:relu`.
     """
 
     family: Family
@@ -111,6 +111,7 @@ class Definition:
     he_slope: Callable[[Parameters], float] = lambda _: 0.0
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     learned: bool = False
+    short: str = ""
 
     @property
     def listed(self) -> Mapping[str, str]:

@@ -68,6 +68,16 @@ def advice_for(
     return f"try {flags}: {found[0].reason}"
 
 
+def in_parts(advice: str) -> tuple[str, str]:
+    """The flags that an advice of summary.csv names, and its reason: `try --init he: ...` as `advice_for` writes it, or
+    `...: --lr 0.01` as a cure of `gradlab watch`. An advice without flags is all reason."""
+    head, _, tail = advice.partition(": ")
+    if head.startswith("try --"):
+        return head.removeprefix("try "), tail
+    head, _, tail = advice.rpartition(": ")
+    return (tail, head) if head and tail.startswith("--") else ("", advice)
+
+
 def sections_of(cell: Mapping[str, object]) -> Sections:
     """The sections as far as the cell columns tell them; what they do not tell keeps its default."""
 

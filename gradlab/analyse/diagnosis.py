@@ -27,6 +27,7 @@ def diagnose(
     chance: Chance = None,
     cell_columns: Sequence[str] | None = None,
     time: pd.DataFrame | None = None,
+    attention: pd.DataFrame | None = None,
 ) -> list[Diagnosis]:
     """One `Diagnosis` per cell, in the order of the table.
 
@@ -38,13 +39,14 @@ def diagnose(
     chance: validation accuracy of always guessing the commonest class, one number or one by cell id. Without it the
         level to beat is that of the untrained net.
     cell_columns: what tells the cells apart; by default every column left of `seed`
-    time: rows as in time.csv; without them nothing is said about the steps of recurrent layers
+    time, attention: rows as in time.csv and attention.csv; without them nothing is said about the steps of recurrent
+        layers, and about attention
 
     Raises DataError for a table that cannot be judged (empty, columns missing or not numeric, rows that repeat) and
     ConfigError for an unknown ruleset, and for a user's own that fails.
     """
     wanted = _chosen(ruleset)
-    cells = split_cells(layers, steps, cell_columns, time)
+    cells = split_cells(layers, steps, cell_columns, time, attention)
     if isinstance(wanted, Own):
         frames = frames_of_cells(layers, steps, cell_columns)
         return [

@@ -68,7 +68,7 @@ def gradient_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) 
     total = float(decades.mean()) if len(decades) else np.nan
     word = "grows" if total > 0 else "shrinks"
     if abs(total) < at.STEADY_DECADES:
-        word = "keeps its size,"
+        word = "changes little,"
     spread = f" ({factors.min():.3g} to {factors.max():.3g})" if len(factors) > 1 else ""
     straight = float(np.nanmean(line.r_squared)) if np.isfinite(line.r_squared).any() else 1.0
     text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} {_way(facts, places)}"

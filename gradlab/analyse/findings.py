@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
@@ -34,6 +34,8 @@ class Finding:
     evidence: the reason in words and numbers
     severity: what it does to the net: "stops learning", "slows learning", "stands out"; "" where nobody says
     where:    the recurrent layer in whose steps it shows; "" for a fault of layers
+    budget:   of a gradient that changes on its way down, the decades that each part loses (below 0) or gains: weights,
+              slopes, norms, rest (skip connections, pooling ...), unknown; empty where nobody knows
     """
 
     verdict: str
@@ -48,6 +50,7 @@ class Finding:
     rule: str = ""
     severity: str = ""
     where: str = ""
+    budget: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -66,7 +69,8 @@ class Finding:
 class Diagnosis:
     """What one ruleset says about one cell.
 
-    findings:       the faults that hold in at least half of the seeds, first cause first
+    findings:       the faults that hold in at least half of the seeds, first cause first; of three or more seeds that
+                    disagree also `unstable`, in however few
     minority:       those that hold in fewer
     notes:          what else is worth knowing: the numbers of a healthy net, a single seed, a fault that was outgrown
     not_applicable: rules that these records cannot express
@@ -130,10 +134,37 @@ class Diagnosis:
         }
 
 
-def by_majority(findings: Iterable[Finding], seeds: int) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """The findings that hold in enough of the seeds to be the cell's, and the others."""
+def seeds_once(verdicts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Verdicts with the seeds they hold in; where these are the same for all, they stand behind the last one alone."""
+    found = list(verdicts)
+    if len({seeds for _, seeds in found}) > 1:
+        return found
+    return [(name, seeds if nth == len(found) else "") for nth, (name, seeds) in enumerate(found, start=1)]
+
+
+def verdicts_text(verdicts: Sequence[str], seeds: str) -> str:
+    """`vanishing, not-learning (3/3 seeds)`, or `vanishing (2/3 seeds), not-learning (3/3 seeds)`.
+
+    seeds: as `seeds_text` gives them, one for each verdict behind a comma
+    """
+    pairs = seeds_once(zip(verdicts, seeds.split(","), strict=False))
+    return ", ".join(f"{verdict} ({count} seeds)" if count else verdict for verdict, count in pairs)
+
+
+def by_majority(
+    findings: Iterable[Finding], seeds: int, of_few: Collection[str] = ()
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """The findings that hold in enough of the seeds to be the cell's, and the others.
+
+    of_few: verdicts that are the cell's in however few of at.SEVERAL seeds or more
+    """
     every = tuple(findings)
-    holding = tuple(finding for finding in every if finding.agree >= at.MAJORITY * seeds)
+    several = seeds >= at.SEVERAL
+    holding = tuple(
+        finding
+        for finding in every
+        if finding.agree >= at.MAJORITY * seeds or (several and finding.verdict in of_few)
+    )
     return holding, tuple(finding for finding in every if finding not in holding)
 
 

@@ -33,6 +33,15 @@ def is_centred(activation: str) -> bool:
     return known is None or (known.phi is not None and float(known.phi(ZERO)) == 0)
 
 
+def is_homogeneous(activation: str) -> bool:
+    """Whether phi(a z) = a phi(z) for a > 0, so that larger weights leave its slopes as they are."""
+    known = registered(activation)
+    if known is None or known.phi is None:
+        return False
+    z = np.array([-3.0, -1.0, 1.0, 3.0])
+    return bool(np.allclose(known.phi(7 * z), 7 * known.phi(z)))
+
+
 def slope_at_0_is_1(activation: str) -> bool:
     """Whether phi'(0) = 1, so that sigma_w = 1 is the edge of chaos of an S-shape."""
     known = registered(activation)

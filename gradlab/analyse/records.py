@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlab.analyse.attending import Attending
 from gradlab.analyse.in_time import InTime
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ class Records:
     words:  column of steps.csv -> its text
     parameters: of every row with parameters, also those that are no layer [S, T, R]: columns of layers.csv, and
             `trains` as places in TRAINS; owners: [R], their names
-    in_time: the recurrent layers by name, step by step in time
+    in_time: the recurrent layers by name, step by step in time; attention: what attends, by name
     """
 
     cell: Mapping[str, object]
@@ -54,6 +55,7 @@ class Records:
     parameters: Mapping[str, Array] = field(default_factory=dict)
     owners: tuple[str, ...] = ()
     in_time: Mapping[str, InTime] = field(default_factory=dict)
+    attention: Mapping[str, Attending] = field(default_factory=dict)
 
     def first(self, column: str) -> Array:
         """[S, L]: the column at each seed's first record."""

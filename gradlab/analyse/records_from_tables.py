@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlab.analyse.attending import attending
 from gradlab.analyse.in_time import in_time
 from gradlab.analyse.records import OF_PARAMETERS, SEVERAL, Array, Ints, Records
 from gradlab.base.errors import DataError, Problem
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.checks import (
     INDEX,
     LAYER_COLUMNS,
@@ -23,6 +25,7 @@ from gradlab.tables.checks import (
     check_table,
 )
 from gradlab.tables.layers import TRAINS
+from gradlab.tables.spec import TableSpec
 from gradlab.tables.time import TIME
 
 UNMEASURED = ("fan_in", "fan_out", "outputs", "batch", "nonfinite", "delta_rms_predicted")
@@ -34,17 +37,18 @@ def split_cells(
     steps: pd.DataFrame | None = None,
     cell_columns: Sequence[str] | None = None,
     time: pd.DataFrame | None = None,
+    attention: pd.DataFrame | None = None,
 ) -> list[Records]:
     """One `Records` per cell, in the order in which the cells first appear in `layers`.
 
-    layers, steps, time: tables as in layers.csv, steps.csv and time.csv. cell_columns: what identifies a cell; by
+    layers, steps, time, attention: tables as in the CSV files of these names. cell_columns: what identifies a cell; by
     default every column left of `seed`. A layer that never has a delta_rms, though nothing in it is not finite, is left
     out: it has parameters and no output of its own.
     Raises DataError for an empty table, a missing column, a column that is not numeric, seeds, steps and layers that
     are no whole numbers, several rows for the same seed, step and layer, a cell of which nothing was measured, and a
     `steps` table without the columns that tell the cells apart.
     """
-    for name, frame in (("layers", layers), ("steps", steps), ("time", time)):
+    for name, frame in (("layers", layers), ("steps", steps), ("time", time), ("attention", attention)):
         if not (isinstance(frame, pd.DataFrame) or (frame is None and name != "layers")):
             hint = "gradlab diagnose reads files and folders"
             raise DataError(Problem(name, f"it is a {type(frame).__name__}", "a pandas DataFrame", hint))
@@ -59,17 +63,27 @@ def split_cells(
     for place, (rows, own) in enumerate(parts):
         cell = {column: values[place] for column, values in first.items()}
         found.append(_arrays(cell, table.at(rows), None if run is None or own is None else run.at(own)))
-    return found if time is None or not len(time) else [_with_time(records, time) for records in found]
+    return [_with_beside(records, time, attention) for records in found]
 
 
-def _with_time(records: Records, time: pd.DataFrame) -> Records:
-    """The records of a cell with what its recurrent layers do in time. Raises DataError for a table without the columns
-    that this needs."""
-    if missing := [name for name in TIME.every if name not in time.columns]:
-        raise DataError([Problem("time", f"no column {name!r}") for name in missing])
-    if "cell" in time.columns and "cell" in records.cell:
-        time = time[time["cell"] == records.cell["cell"]]
-    return replace(records, in_time=in_time(time, records.seeds, records.steps))
+def _with_beside(records: Records, time: pd.DataFrame | None, attention: pd.DataFrame | None) -> Records:
+    """The records of a cell with what its recurrent layers do in time and its heads attend to. Raises DataError for a
+    table without the columns that this needs."""
+    if (own := _of_cell(records, time, TIME)) is not None:
+        records = replace(records, in_time=in_time(own, records.seeds, records.steps))
+    if (own := _of_cell(records, attention, ATTENTION)) is not None:
+        records = replace(records, attention=attending(own, records.seeds, records.steps))
+    return records
+
+
+def _of_cell(records: Records, table: pd.DataFrame | None, spec: TableSpec) -> pd.DataFrame | None:
+    if table is None or not len(table):
+        return None
+    if missing := [name for name in spec.every if name not in table.columns]:
+        allowed = "the columns of gradlab list metrics"
+        raise DataError([Problem(spec.name, f"no column {name!r}", allowed) for name in missing])
+    own = "cell" in table.columns and "cell" in records.cell
+    return table[table["cell"] == records.cell["cell"]] if own else table
 
 
 def frames_of_cells(
@@ -91,7 +105,9 @@ def _rows(
     shared = [key for key in keys if steps is not None and key in steps.columns]
     if steps is not None and len(parts) > 1 and shared != keys:
         lost = ", ".join(key for key in keys if key not in shared)
-        raise DataError(Problem("steps", f"no column {lost}, which tells the cells of layers apart"))
+        raise DataError(
+            Problem("steps", f"no column {lost}, which tells the cells of layers apart", "the same column")
+        )
     of_steps = rows_of_cells(steps, shared) if steps is not None else {}
     return [(rows, of_steps.get(key if shared else ())) for key, rows in parts.items()]
 
@@ -159,7 +175,13 @@ class _Layers(NamedTuple):
 def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
     readout = rows.readout
     if readout.all():
-        raise DataError(Problem("layers", f"cell {cell.get('cell', '')}: no hidden layer, only the readout"))
+        raise DataError(
+            Problem(
+                "layers",
+                f"cell {cell.get('cell', '')}: no hidden layer, only the readout",
+                "rows of hidden layers",
+            )
+        )
     seeds, seed_at = np.unique(rows.seed, return_inverse=True)
     steps = np.unique(rows.step if own is None else np.concatenate([rows.step, own.step]))
     step_at = np.searchsorted(steps, rows.step)
@@ -184,7 +206,7 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         own = own.at(np.flatnonzero(np.isin(own.seed, seeds)))
         where = np.searchsorted(seeds, own.seed) * len(steps) + np.searchsorted(steps, own.step)
         if len(np.unique(where)) != len(where):
-            raise DataError(Problem("steps", "several rows for the same seed and step"))
+            raise DataError(Problem("steps", "several rows for the same seed and step", "one row for each"))
         in_steps.ravel()[where] = True
         run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
         words = {name: SEVERAL.join(dict.fromkeys(filter(None, texts))) for name, texts in own.words.items()}
@@ -236,7 +258,11 @@ def _with_delta(
             return np.ones(len(has) - 1, dtype=bool)
         message = f"cell {cell['cell']}: " if "cell" in cell else ""
         raise DataError(
-            Problem("layers: delta_rms", f"{message}no row of a hidden layer has a value to judge")
+            Problem(
+                "layers: delta_rms",
+                f"{message}no row of a hidden layer has a value to judge",
+                "numbers in some rows",
+            )
         )
     uncounted = np.asarray((there & (True if counts is None else np.isnan(counts))).any((0, 1)))
     kept: NDArray[np.bool_] = (has | lost | uncounted)[:-1]

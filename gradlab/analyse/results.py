@@ -14,6 +14,7 @@ from gradlab.analyse.findings import Diagnosis
 from gradlab.analyse.summary import summarise
 from gradlab.base.errors import DataError, Problem, nearest
 from gradlab.store.results import Results, read_folder, read_layers
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.checks import cell_columns_of
 from gradlab.tables.spec import names
 from gradlab.tables.steps import STEPS
@@ -51,7 +52,8 @@ def read_whole(folder: Path) -> Results:
 def diagnose_saved(saved: Results, ruleset: str = "gradlab") -> list[Diagnosis]:
     """`diagnose` on saved tables; a problem with them names the file. Raises DataError and ConfigError."""
     try:
-        return diagnose(saved.layers, saved.steps, ruleset, saved.chance, time=saved.table(TIME.name))
+        time, attention = (saved.table(spec.name) for spec in (TIME, ATTENTION))
+        return diagnose(saved.layers, saved.steps, ruleset, saved.chance, time=time, attention=attention)
     except DataError as error:
         raise DataError([_located(problem, saved.sources) for problem in error.problems]) from None
 
@@ -62,11 +64,12 @@ def _located(problem: Problem, files: Mapping[str, Path]) -> Problem:
 
 
 def _is_layers(frame: pd.DataFrame, path: Path) -> None:
-    """Another of our tables is a likely slip; say which it is."""
+    """Another of our tables is a likely slip; say which it is. One of another version has most of the columns."""
     if {"layer", "delta_rms"} & set(frame.columns):
         return
     for table in (SUMMARY, STEPS):
-        if set(table.every) <= set(frame.columns):
+        own = set(names(table.columns))
+        if 2 * len(own & set(frame.columns)) > len(own):
             message = f"this is a {table.name} table, which has no layers"
             raise DataError(Problem(str(path), message, "layers.csv or its folder"))
     close = [

@@ -39,7 +39,7 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
         (_finding(facts, name, found[name]) for name in VERDICTS if any(_counted(found[name]))),
         key=_cause_first,
     )
-    holding, minority = by_majority(findings, count)
+    holding, minority = by_majority(findings, count, [n for n, each in VERDICTS.items() if each.of_few_seeds])
     named = {finding.verdict for finding in holding}
     notes = [] if holding else healthy_notes(facts)
     for name, verdict in VERDICTS.items():
@@ -151,4 +151,5 @@ def _finding(facts: Facts, name: str, of_seeds: Sequence[Fault | None]) -> Findi
         evidence=describe(facts, verdict, [*agreeing], faults),
         severity=verdict.severity or "",
         where=first.where,
+        budget=verdict.budget(facts, [*agreeing], faults),
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.analyse.advice import Sections
+from gradlab.analyse.budget import of_first
 from gradlab.analyse.decay import attenuation, decay_per_layer
 from gradlab.analyse.records import Records, worst
 from gradlab.analyse.records_from_tables import split_cells
@@ -60,6 +61,7 @@ def summary_row(
         "attenuation_mean": float(total.mean),
         "attenuation_ci95": float(total.half_width),
         "attenuation_last_mean": float(mean_interval(attenuation(last)).mean),
+        **{f"attenuation_{part}_mean": decades for part, decades in of_first(records).items()},
         "decay_per_layer_mean": float(decay.mean),
         "decay_per_layer_ci95": float(decay.half_width),
         "decay_per_layer_predicted": float(mean_interval(decay_per_layer(predicted)).mean),

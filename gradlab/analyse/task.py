@@ -9,6 +9,11 @@ import numpy as np
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 
+SIGN_LOSSES = frozenset(
+    {"soft_margin_loss", "hinge_embedding_loss", "margin_ranking_loss", "cosine_embedding_loss"}
+)
+"""Criteria whose targets are -1 and 1."""
+
 PROBABILITY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss", "multi_margin_loss"})
 DISTANCES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})

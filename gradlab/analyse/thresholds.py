@@ -59,6 +59,9 @@ MAJORITY = 0.5
 """A verdict is the cell's when it holds in at least this share of its seeds (one of two is a warning worth giving);
 in fewer it is told, not given."""
 
+SEVERAL = 3
+"""Seeds from which one that learns and one that does not are a fact about the net, and no single accident."""
+
 UNEVEN = 0.9
 """R^2 below which a profile is no straight line, so that its largest single step is named: a step in the middle of
 the net has 0.75, an even decay over 0.99."""

@@ -7,6 +7,7 @@ a task asks for the last inputs alone, nothing is lost with the first. So of a n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from gradlab.analyse.facts import Bools, Facts
 from gradlab.analyse.fault import Fault, over_records
 from gradlab.analyse.in_time import Array, InTime
 
+T = TypeVar("T")
+Told = Callable[[Facts, Sequence[int], Sequence[Fault]], T]
+"""Something about a fault, given the seeds (indices) that agree on it and the fault of each."""
 Holds = Callable[[InTime, float], Bools]
 """Where a symptom is there in a layer, [S, T], given how many decades count."""
 
@@ -87,6 +91,15 @@ def _named(layers: Sequence[InTime], seed: int, record: int, together: bool) -> 
     """The layer that speaks for its module: that which reaches farthest where all lose, that which grows most."""
     values = [(layer.reach if together else layer.largest)[seed, record] for layer in layers]
     return layers[int(np.nanargmax(np.nan_to_num(values, nan=-1.0)))].name
+
+
+def or_layers(in_time: Told[T], of_layers: Told[T]) -> Told[T]:
+    """What is told of a fault: the one of a fault through time, the other of a fault of layers."""
+
+    def told(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> T:
+        return (in_time if faults[0].where else of_layers)(facts, seeds, faults)
+
+    return told
 
 
 def words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:

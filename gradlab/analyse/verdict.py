@@ -56,26 +56,36 @@ class Word:
     """What a cell can be called.
 
     summary: one sentence of what it means; severity: what it does to the net, None for nothing
+    headline: what happened, in words that need no knowledge of the field: the start of a sentence without its full
+        stop (`analyse/headline.py` adds the numbers); of one that has none the summary is taken
     """
 
     name: str
     summary: str
     style: Style
+    headline: str = ""
     severity: Severity | None = None
 
 
 HEALTHY = Word(
-    name="healthy", summary="the net learns, and no fault was seen in half of the seeds or more", style=GOOD
+    name="healthy",
+    summary="the net learns, and no fault was seen in half of the seeds or more",
+    style=GOOD,
+    headline="The gradient survives",
 )
 UNDECIDED = Word(
     name="undecided", summary="no fault was seen, and whether the net learns is not known", style=Style(
         "undecided", "cyan", ("#3d4a57", "#e6ebf0"), ("#b9c6d3", "#2a333c")
-    ),
+    ), headline="No fault is seen, and whether the net learns is not known yet",
 )  # fmt: skip
 
 
 def nothing(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     return ""
+
+
+def no_budget(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Mapping[str, float]:
+    return {}
 
 
 def no_remedies(network: Network, training: Training) -> Iterator[Remedy]:
@@ -96,9 +106,11 @@ class Verdict(Word):
     judge:     of each seed the fault it has, or None
     evidence:  why, in words and numbers, given the seeds (indices) that agree and the fault of each
     predicted: what theory says of it, given the same; "" where it says nothing
+    budget:    which parts of the net lose or gain the gradient, in decades, given the same
     remedies:  changes of a configuration that has this fault, the likeliest and smallest first
     cures:     the same for a training of one's own, from what was recorded of it; given what `evidence` is given
     overflows: it leaves numbers that are not finite, so that where it holds a missing delta is no gap in the records
+    of_few_seeds: it says that seeds disagree, so that it is the cell's in however few of three or more it holds
     """
 
     order: int
@@ -107,9 +119,11 @@ class Verdict(Word):
     remedies: Callable[[Network, Training], Iterator[Remedy]]
     cures: Callable[[Facts, Sequence[int], Sequence[Fault]], Iterator[Cure]] = no_cures
     predicted: Callable[[Facts, Sequence[int], Sequence[Fault]], str] = nothing
+    budget: Callable[[Facts, Sequence[int], Sequence[Fault]], Mapping[str, float]] = no_budget
     reads: tuple[str, ...] = ()
     phase: Phase = Phase.FAULT
     overflows: bool = False
+    of_few_seeds: bool = False
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -81,7 +81,7 @@ class UserError(GradlabError, ValueError):
     exit_code = 2
 
     def __init__(self, problems: Problem | Iterable[Problem], message: str | None = None) -> None:
-        found = [problems] if isinstance(problems, Problem) else list(problems)
+        found = [problems] if isinstance(problems, Problem) else [*dict.fromkeys(problems)]
         assert found, "a UserError needs at least one problem"
         super().__init__(message or "\n".join(str(problem) for problem in found))
         self._problems = found
@@ -100,9 +100,16 @@ class DataError(UserError):
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """`did you mean X?` for the known name closest to a typo, or None when nothing is close."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else None
+    """`did you mean X?` for the known name closest to a typo, or None when nothing is near.
+
+    Near is a name that goes on as the typo begins (`--batch`), or has most letters in its order. The dashes of a flag
+    are none of them.
+    """
+    bare = {each.lstrip("-"): each for each in reversed(known)}
+    typed = name.lstrip("-")
+    longer = [each for each in bare if len(typed) > 2 and each.startswith(typed)]
+    close = difflib.get_close_matches(typed, bare, n=1, cutoff=0.65) or longer[-1:]
+    return f"did you mean {bare[close[0]]!r}?" if close else None
 
 
 def unknown(where: str, kind: str, name: str, known: Sequence[str], allowed: str | None = None) -> Problem:

@@ -126,7 +126,7 @@ def parse_item(text: str, where: str) -> Item:
         if not (key and equals and value):
             raise ConfigError(Problem(where, f"{part!r} in {text!r} is not key=value", "NAME:key=value"))
         if key in given:
-            raise ConfigError(Problem(where, f"{key!r} is given twice in {text!r}"))
+            raise ConfigError(Problem(where, f"{key!r} is given twice in {text!r}", "each once"))
         given[key] = value
     return Item(name, attribute, given)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from hashlib import file_digest, sha256
+from math import inf
 from pathlib import Path
+
+from gradlab.base.user_file import open_file
 
 
 def identity_of(value: object) -> str:
@@ -18,5 +21,5 @@ def identity_of(value: object) -> str:
 
 def digest_of_file(path: Path) -> str:
     """sha256 of a file's bytes, in hex. Raises OSError."""
-    with path.open("rb") as handle:
-        return file_digest(handle, "sha256").hexdigest()
+    with open_file(path, inf) as stream:
+        return file_digest(stream, "sha256").hexdigest()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from gradlab.base.user_file import open_file
+
 
 class Held(Exception):
     """Somebody else holds the lock; `holder` says who, as far as is known."""
@@ -50,7 +52,7 @@ def _write_holder(file: int) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_file(path) as file:
             file.seek(1)
             note = json.loads(file.read())
         return f"process {note['pid']} on {note['host']}"

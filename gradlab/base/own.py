@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradlab.base.errors import ConfigError, GradlabError, Problem, in_words, nearest
+from gradlab.base.errors import DEBUG, ConfigError, GradlabError, Problem, in_words, nearest
 from gradlab.base.grammar import Item, Parameter, Value, bind, reads_as_number, write_item
 from gradlab.base.places import working_directory
 from gradlab.base.user_file import read_text
@@ -101,7 +101,9 @@ def import_attribute(item: Item, where: str) -> Any:
         for part in item.attribute.split("."):
             if not hasattr(found, part):
                 message = f"module {item.name!r} has no attribute {item.attribute!r}"
-                raise ConfigError(Problem(where, message, hint=nearest(part, dir(found))))
+                raise ConfigError(
+                    Problem(where, message, "a class or a function that is there", nearest(part, dir(found)))
+                )
             found = getattr(found, part)
     if not callable(found):
         raise ConfigError(Problem(where, f"{name} cannot be called", "a class or a function"))
@@ -128,7 +130,8 @@ def users_code(where: str, failed: str, allowed: str | None = None) -> Iterator[
     except (KeyboardInterrupt, MemoryError, GradlabError):
         raise
     except BaseException as error:  # a user's code may also call sys.exit
-        raise ConfigError(Problem(where, f"{failed}: {in_words(error)}", allowed)) from error
+        hint = None if allowed else f"{DEBUG}=1 shows where in your code"
+        raise ConfigError(Problem(where, f"{failed}: {in_words(error)}", allowed, hint)) from error
 
 
 _seen: dict[str, tuple[object, str]] = {}

@@ -16,6 +16,15 @@ def working_directory() -> Path:
         raise ConfigError(Problem("working directory", message, hint=hint)) from None
 
 
+def short_path(path: Path) -> str:
+    """The path from the working directory where it lies below it."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed, and the path holds without it
+        return str(path)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
 def resolved(path: Path) -> Path:
     """The path without links. Raises ConfigError naming it where they lead in a circle."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -20,6 +21,21 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """As `printable`, newlines too: a name cannot look like a line of gradlab's own."""
     return "".join(map(_shown, text))
+
+
+def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """The text on lines of at most `width` characters, `first` before the first and `rest` before the others.
+
+    Lines are broken at blanks alone: a path, a name or a flag that is longer than a line stays whole, to be copied.
+    """
+    return textwrap.wrap(
+        text,
+        max(width, len(rest) + 10),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _shown(char: str) -> str:

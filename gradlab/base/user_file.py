@@ -16,6 +16,7 @@ from gradlab.base.machine import available_memory
 
 TEXT_BYTES = 16 << 20
 """Of a text that a person writes, such as a configuration; the longest are some kilobytes."""
+READABLE = "a file that you may read and that fits into memory"
 KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -34,11 +35,11 @@ class Unfit(OSError):
         return str(self.strerror)
 
 
-def open_file(path: Path, most: int | None = None) -> BufferedReader:
+def open_file(path: Path, most: float | None = None) -> BufferedReader:
     """The regular file at `path`, links followed, to be read in binary.
 
-    most: its bytes at most; where it is not given, as many as there is memory free. Raises Unfit for a pipe, a
-    device, a socket, and for a larger file; OSError where it cannot be opened.
+    most: its bytes at most; where it is not given, as many as there is memory free; `inf` for any number. Raises
+    Unfit for a pipe, a device, a socket, and for a larger file; OSError where it cannot be opened.
     """
     waits = getattr(os, "O_NONBLOCK", 0)  # to open a pipe would wait for its writer
     handle = os.open(path, os.O_RDONLY | waits | getattr(os, "O_BINARY", 0))
@@ -52,20 +53,20 @@ def open_file(path: Path, most: int | None = None) -> BufferedReader:
         if most is None:
             check_room(state.st_size, "it holds")
         elif state.st_size > most:
-            raise Unfit(f"it holds {in_bytes(state.st_size)}, and {in_bytes(most)} are read at most")
+            raise Unfit(f"it holds {in_bytes(state.st_size)}, and {in_bytes(int(most))} are read at most")
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
 
 
-def read_bytes(path: Path, most: int | None = TEXT_BYTES) -> bytes:
+def read_bytes(path: Path, most: float | None = TEXT_BYTES) -> bytes:
     """All bytes of a file. Raises as `open_file` does."""
     with open_file(path, most) as stream:
         return stream.read()
 
 
-def read_text(path: Path, most: int | None = TEXT_BYTES, errors: str = "strict") -> str:
+def read_text(path: Path, most: float | None = TEXT_BYTES, errors: str = "strict") -> str:
     """A file as UTF-8. Raises as `open_file` does, and UnicodeDecodeError."""
     return read_bytes(path, most).decode("utf-8", errors)
 

@@ -53,7 +53,8 @@ def _known(error: BaseException) -> GradlabError:
         return ConfigError(_usage(error))
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return GradlabError(f"{where}{error.strerror or error}")
+        hint = "is it there, may it be written, and is there room?"
+        return GradlabError(f"{where}{error.strerror or error}", hint)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return GradlabError(
             "out of memory", "a smaller --stack-size (seeds trained together), --width or --batch-size"

@@ -35,6 +35,8 @@ def show(
     request, problems = collect_flags(
         context, flags, config, set_, trust=True, lists=True, default_grid=False
     )
+    if toml and json:
+        problems.append(Problem("--toml", "--json prints JSON alone", "one of them"))
     if problems:
         raise ConfigError(problems)
     warn(request, quiet=False)
@@ -101,7 +103,9 @@ def init(
     except FileExistsError:
         raise ConfigError(Problem(str(file), "exists already", hint="choose another name")) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise ConfigError(Problem(str(file), f"there is no folder {str(file.parent)!r}")) from None
+        raise ConfigError(
+            Problem(str(file), f"there is no folder {str(file.parent)!r}", "a folder that exists")
+        ) from None
     tell(f"wrote {file}\nnext: gradlab run --config {quote(str(file))}")
     return 0
 

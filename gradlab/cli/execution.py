@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.base.allocator import keep_freed_memory
+from gradlab.cli.options import RARE
 from gradlab.cli.output import console, tell
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from gradlab.lab.experiment import Outcome
 
 Profiled = Annotated[
-    bool, typer.Option("--profile", help="Print on stderr where the time went, phase by phase.")
+    bool,
+    typer.Option(
+        "--profile", help="Print on stderr where the time went, phase by phase.", rich_help_panel=RARE
+    ),
 ]
 PHASES = {
     "data": "drawing batches",

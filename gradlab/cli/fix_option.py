@@ -7,8 +7,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from gradlab import config
-from gradlab.analyse.findings import NO_FAULT
-from gradlab.base.errors import ConfigError, DataError, Problem, unknown
+from gradlab.analyse.findings import NO_FAULT, verdicts_text
+from gradlab.base.errors import ConfigError, DataError, Problem
+from gradlab.base.places import short_path
+from gradlab.base.text import wrapped
+from gradlab.cli.cells import FLAG, cell_flag, find_cell
 from gradlab.config.files import trust_flag
 
 if TYPE_CHECKING:
@@ -25,8 +28,8 @@ def repair_saved(
 ) -> Repair | None:
     """Try remedies on the sick cell of a results folder; None where every cell is healthy.
 
-    wanted: the id of the cell to repair, needed where several are sick; trust: whether the code that its configuration
-    names is imported. Raises UserError where there is no configuration beside the tables, or no such cell.
+    wanted: the cell to repair, by its id or its name, needed where several are sick; trust: whether the code that its
+    configuration names is imported. Raises UserError where no configuration is beside the tables, or no such cell.
     """
     from gradlab.config import plan
     from gradlab.lab import changes, repair
@@ -37,18 +40,26 @@ def repair_saved(
                 str(saved.path), "remedies need the configuration that made these results", "a results folder"
             )
         )
-    sick = {str(d.cell["cell"]): d for d in found if d.findings and wanted in (None, str(d.cell["cell"]))}
-    if wanted is not None and not sick:
-        ill = [str(d.cell["cell"]) for d in found if d.findings]
-        if any(str(d.cell["cell"]) == wanted for d in found):
-            raise ConfigError(Problem("--cell", f"cell {wanted} has no fault", ", ".join(ill)))
-        raise ConfigError(unknown("--cell", "cell", wanted, ill))
+    if any("cell" not in d.cell for d in found):
+        message = "it has no column 'cell', which says what to repair"
+        raise DataError(Problem(str(saved.sources["layers"]), message, "a table that gradlab wrote"))
+    sick = {str(d.cell["cell"]): d for d in found if d.findings}
+    commands = [
+        f"gradlab diagnose {quote(str(saved.path))} --try{cell_flag(d, found)}" for d in sick.values()
+    ]
+    if wanted is not None:
+        chosen = find_cell(wanted, found)
+        if chosen not in sick:
+            hint = commands[0] if commands else "no cell has one: there is nothing to mend"
+            raise ConfigError(Problem(FLAG, f"{wanted!r} has no fault", hint=hint))
+        sick = {chosen: sick[chosen]}
     if not sick:
         return None
     if len(sick) > 1:
-        raise ConfigError(
-            Problem("--try", f"{len(sick)} cells have faults", "one of them", f"--cell {next(iter(sick))}")
-        )
+        trust_it = trust_flag(saved.folder / "config.toml")
+        hint = commands[0] + trust_it
+        names = "; ".join(cell_flag(d, found).removeprefix(f" {FLAG} ") for d in sick.values())
+        raise ConfigError(Problem(FLAG, f"{len(sick)} cells have faults", f"one of {names}", hint))
     ((name, diagnosis),) = sick.items()
     request = config.resolve(file=saved.folder / "config.toml", trusted=trust, lists=True)
     cells = {cell.id: cell for cell in plan.make(request).cells}
@@ -85,30 +96,34 @@ def repair_outcome(outcome: Outcome, observer: Observer) -> Repair | None:
     )
 
 
-def repair_text(repair: Repair) -> str:
-    """A line for each attempt with its paired effects, and where the repaired configuration is."""
+def repair_text(repair: Repair, width: int) -> str:
+    """A few lines for each attempt with its paired effects, and where the repaired configuration is."""
     sick = ", ".join(repair.verdicts)
     pairs = max((attempt.gain.pairs for attempt in repair.attempts), default=0)
     how = (
         "a single seed: no interval" if pairs == 1 else "differences are paired by seed, with 95 % intervals"
     )
-    lines = [f"remedies for {sick}, on the same seeds ({how}):"]
+    lines = wrapped(f"remedies for {sick}, on the same seeds ({how}):", width)
     for number, attempt in enumerate(repair.attempts, start=1):
         changes = " ".join(f"{key}={value}" for key, value in attempt.changes.items())
-        lines += [
-            f"{number}. {changes}: {', '.join(attempt.verdicts)} ({attempt.verdict_seeds})",
-            f"   {attempt.remedy.reason} ({attempt.remedy.source})",
-            f"   {attempt.score.name} {attempt.value:.3f}, change {difference_text(attempt.gain)}",
-            f"   decay per layer {difference_text(attempt.decay)}, dead share {difference_text(attempt.dead)}",
-        ]
-    if repair.best is None:
+        verdicts = verdicts_text(attempt.verdicts, attempt.verdict_seeds)
+        for nth, text in enumerate(
+            (
+                f"{changes}: {verdicts}",
+                f"{attempt.remedy.reason} ({attempt.remedy.source})",
+                f"{attempt.score.name} {attempt.value:.3f}, change {difference_text(attempt.gain)}",
+                f"decay per layer {difference_text(attempt.decay)}, dead share {difference_text(attempt.dead)}",
+            )
+        ):
+            lines += wrapped(text, width, "   " if nth else f"{number}. ", "   ")
+    if repair.best is None or repair.file is None:
         return "\n".join([*lines, "no remedy could be run"])
     number = repair.attempts.index(repair.best) + 1
     end = "healthy, and it learns" if repair.repaired else "the best that was found, not yet a good net"
     lines += [
         f"attempt {number}: {end}",
-        f"written to {repair.file}",
-        f"next: gradlab run --config {quote(str(repair.file))}{trust_flag(repair.file)}",
+        *wrapped(f"written to {short_path(repair.file)}", width),
+        f"next: gradlab run --config {quote(short_path(repair.file))}{trust_flag(repair.file)}",
     ]
     return "\n".join(lines)
 

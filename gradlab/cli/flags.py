@@ -11,37 +11,75 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradlab.base.errors import ConfigError, Problem, UserError, nearest
+from gradlab.cli import completion
 from gradlab.cli.boundary import options_of
+from gradlab.cli.options import RARE
 from gradlab.cli.output import tell
 from gradlab.config import KEYS, Key, Request, collect
 
 if TYPE_CHECKING:
     from gradlab.config.plan import Plan
 
+ON_CLUSTERS = (
+    "training.stack_size",
+    "run.workers",
+    "run.executor",
+    "run.ray_address",
+    "run.gpus_per_stack",
+    "run.on_error",
+    "run.checkpoint",
+    "run.save_weights",
+)
+"""Keys that a first run does not need, in a panel of their own."""
+
 ConfigFile = Annotated[
     str | None,
     typer.Option(
-        "--config", metavar="FILE", help="A TOML file (gradlab config init writes one to start from)."
+        "--config",
+        metavar="FILE",
+        autocompletion=completion.files,
+        help="A TOML file, or the name of a shipped one (gradlab list configs).",
     ),
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Import the code that the file of --config names, package.module:Attr."),
+    typer.Option(
+        "--trust",
+        help="Import the code that the file of --config names, package.module:Attr.",
+        rich_help_panel=RARE,
+    ),
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any key; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Any key; may be repeated.",
+        autocompletion=completion.settings,
+        rich_help_panel=RARE,
+    ),
 ]
 
 
 def with_keys(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command with `**flags` one flag for each configuration key, in a panel for each section."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    parameters = [parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD]
-    signature = inspect.Signature([*parameters, *map(_flag, KEYS.values())])
+    """Give a command with `**flags` one flag for each configuration key, in a panel for each section; those of the
+    command's own that have a panel stand behind them."""
+    every = inspect.signature(command, eval_str=True).parameters.values()
+    own = [parameter for parameter in every if parameter.kind is not parameter.VAR_KEYWORD]
+    first = [parameter for parameter in own if not _panel(parameter)]
+    last = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own if _panel(parameter)]
+    ordered = sorted(KEYS.values(), key=lambda key: key.path in ON_CLUSTERS)
+    signature = inspect.Signature([*first, *map(_flag, ordered), *last])
     command.__signature__ = signature  # type: ignore[attr-defined]
     # Unknown flags are collected, not refused at the first, so that all problems are reported at once.
     command.context_settings = {"ignore_unknown_options": True, "allow_extra_args": True}  # type: ignore[attr-defined]
     return command
+
+
+def _panel(parameter: inspect.Parameter) -> str | None:
+    """The panel that a command's own flag asks for."""
+    found = getattr(parameter.annotation, "__metadata__", ())
+    return next((each.rich_help_panel for each in found if hasattr(each, "rich_help_panel")), None)
 
 
 def _flag(key: Key) -> inspect.Parameter:
@@ -51,7 +89,8 @@ def _flag(key: Key) -> inspect.Parameter:
         key.option,
         metavar=None if key.is_switch else _metavar(key),
         help=f"{key.meaning}{words}{default}",
-        rich_help_panel=key.section.capitalize(),
+        rich_help_panel="Workers, Ray, checkpoints" if key.path in ON_CLUSTERS else key.section.capitalize(),
+        autocompletion=None if key.is_switch or key.is_number else completion.of_key(key),
         show_default=False,
     )
     kind: Any = Annotated[bool | None, option] if key.is_switch else Annotated[str | None, option]

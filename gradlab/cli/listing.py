@@ -10,8 +10,11 @@ import typer
 
 from gradlab.base.errors import ConfigError, unknown
 from gradlab.base.grammar import Parameter, format_number
+from gradlab.base.text import wrapped
+from gradlab.cli import completion
 from gradlab.cli.options import AsJson
-from gradlab.cli.output import emit, say
+from gradlab.cli.output import emit, line_width, say, tell
+from gradlab.config import shipped
 from gradlab.data import OTHERS
 from gradlab.papers.registry import PAPERS
 from gradlab.parts.registries import REGISTRIES
@@ -84,6 +87,10 @@ def _figures() -> Rows:
     return [{"name": each.name, "summary": each.summary, "of": each.of} for each in FIGURES.values()]
 
 
+def _configs() -> Rows:
+    return [{"name": name, "summary": shipped.summary(name)} for name in shipped.names()]
+
+
 KINDS: dict[str, Callable[[], Rows]] = {
     **{kind: partial(_parts, kind) for kind in REGISTRIES},
     "datasets": _datasets,
@@ -91,25 +98,51 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "verdicts": _verdicts,
     "rulesets": _rulesets,
     "papers": _papers,
+    "configs": _configs,
     "figures": _figures,
 }
 
 
+NEXT = {
+    "activations": "gradlab theory --activation tanh",
+    "inits": "gradlab compare --activation tanh --init glorot,he --depth 20",
+    "norms": "gradlab compare --activation sigmoid --norm none,batch --depth 20",
+    "residuals": "gradlab compare --activation relu --residual none,scaled --depth 50",
+    "datasets": "gradlab run --data moons --activation relu --depth 10",
+    "papers": "gradlab reproduce glorot-2010 --quick",
+    "configs": "gradlab compare --config init-matters",
+}
+"""A command that uses an entry of the list."""
+
+
 def listing(
-    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", autocompletion=completion.one_of(lambda: KINDS), help=", ".join(KINDS)
+        ),
+    ],
     json: AsJson = False,
 ) -> int:
-    """List what can be chosen, with its parameters; `metrics` are the columns of the tables."""
+    """List what can be chosen, with its parameters; `metrics` are the columns of the tables.
+
+    gradlab list activations
+    gradlab list metrics
+    gradlab list configs
+    """
     if kind not in KINDS:
         raise ConfigError(unknown("gradlab list", "list", kind, list(KINDS)))
     rows = KINDS[kind]()
     if json:
         emit(rows)
         return 0
-    width = max(len(row["name"]) for row in rows)
+    width, wide = max(len(row["name"]) for row in rows), line_width()
     for row in rows:
-        say(f"{row['name']:<{width}}  {row['summary']}")
         others = [f"{key}: {text}" for key, text in row.items() if key not in ("name", "summary") and text]
-        if others:
-            say(f"{' ' * width}   {', '.join(others)}")
+        for text, indent in ((row["summary"], 2), (", ".join(others), 3)):
+            head = row["name"] if indent == 2 else ""
+            for line in wrapped(text, wide, f"{head:<{width}}".ljust(width + indent), " " * (width + indent)):
+                say(line)
+    if kind in NEXT:
+        tell(f"next: {NEXT[kind]}")
     return 0

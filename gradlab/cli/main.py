@@ -20,25 +20,36 @@ from gradlab.cli.boundary import outcome_of
 from gradlab.cli.output import alone_on_stdout, say
 
 COMMANDS = {
-    "run": ("gradlab.cli.run:run", "Train one configuration, several seeds, and record its gradients."),
-    "compare": ("gradlab.cli.compare:compare", "Train a grid of configurations and rank them."),
-    "theory": ("gradlab.cli.theory:theory", "Predict without training: mean-field theory."),
+    "run": ("gradlab.cli.run:run", "One configuration, several seeds: what happens in it?"),
+    "compare": ("gradlab.cli.compare:compare", "A grid of configurations, ranked: which survive?"),
+    "theory": ("gradlab.cli.theory:theory", "What should happen, without training: mean-field theory."),
     "reproduce": ("gradlab.cli.reproduce:reproduce", "Published results, measured."),
     "diagnose": ("gradlab.cli.diagnose:diagnose", "Verdicts with evidence, from saved results."),
     "report": ("gradlab.cli.report:report", "Draw saved results: page, figures, tables."),
     "merge": ("gradlab.cli.merge:merge", "Join results folders of different cells or seeds."),
     "watch": ("gradlab.cli.watch:watch", "Train and record a model of your own."),
-    "list": (
-        "gradlab.cli.listing:listing",
-        "List activations, inits, data sets, metrics and other components.",
-    ),
+    "list": ("gradlab.cli.listing:listing", "What can be chosen: activations, inits, data sets ..."),
     "config": ("gradlab.cli.config:app", "Show, validate or start a configuration file."),
     "cache": ("gradlab.cli.cache:cache", "What is kept of large data files; --clear removes it."),
     "env": ("gradlab.cli.env:env", "Versions, devices and paths: what a bug report needs."),
 }
 """name -> where the command is (module:attribute, a function or a Typer app) and what it does, in one line"""
 
+COMPLETING, OF_THE_SHELL = "_GRADLAB_COMPLETE", ("--install-completion", "--show-completion")
+"""How a shell asks for completions, and is told how to ask: Typer answers, and leaves by a SystemExit."""
+
 HELP = {"help_option_names": ["-h", "--help"]}
+
+
+ABOUT = """Does the gradient survive in your deep network? Measure it, predict it, judge it.
+
+\b
+gradlab run --activation sigmoid --depth 20   why does this net not learn?
+gradlab compare                               which activations survive?
+gradlab compare --config init-matters         is it the initialiser?
+gradlab theory --activation tanh              what should happen?
+gradlab COMMAND --help                        examples and flags of a command
+"""
 
 
 class LazyGroup(TyperGroup):
@@ -46,6 +57,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name = args[0]
+        if name not in COMMANDS and ctx.resilient_parsing:  # a shell that completes asks no questions
+            return None, None, args[1:]
         if name not in COMMANDS:
             message = f"unknown flag {name!r}" if name.startswith("-") else f"unknown command {name!r}"
             raise ConfigError(Problem("gradlab", message, ", ".join(COMMANDS), nearest(name, list(COMMANDS))))
@@ -64,14 +77,23 @@ def load(name: str) -> Any:
 
 
 def _prepared(command: Any) -> Any:
-    """Square brackets in help texts are themselves, not markup; stdout is the command's alone."""
+    """Square brackets in help texts are themselves, not markup; a switch takes no value that had a type to show, and an
+    argument's name says it; stdout is the command's alone."""
     if command.callback is not None:
         command.callback = alone_on_stdout(command.callback)
+    of_command = command.get_params
+    command.get_params = lambda context: [*map(_without_type, of_command(context))]
     for each in (command, *command.params):
         each.help = each.help and each.help.replace("[", r"\[")
     for inner in getattr(command, "commands", {}).values():
         _prepared(inner)
     return command
+
+
+def _without_type(parameter: Any) -> Any:
+    if getattr(parameter, "is_flag", parameter.param_type_name == "argument"):
+        parameter.display_type_rich = lambda ctx: None
+    return parameter
 
 
 def _version(wanted: bool) -> None:
@@ -82,18 +104,17 @@ def _version(wanted: bool) -> None:
 
 app = typer.Typer(
     cls=LazyGroup,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings=HELP,
-    help="Does the gradient survive in your deep network? Measure it, predict it, judge it.",
-    epilog="Start with: gradlab run --activation sigmoid --depth 20",
+    help=ABOUT,
 )
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-v", callback=_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """What every command shares."""
@@ -127,6 +148,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def call() -> object:
         _check_encoding(arguments)
-        return get_command(app).main(arguments or ["--help"], prog_name="gradlab", standalone_mode=False)
+        try:
+            return get_command(app).main(arguments or ["--help"], prog_name="gradlab", standalone_mode=False)
+        except SystemExit as end:
+            if COMPLETING not in os.environ and arguments[0].partition("=")[0] not in OF_THE_SHELL:
+                raise  # from the user's own code
+            return end.code
 
     return outcome_of(call, as_json="--json" in arguments)

@@ -13,15 +13,15 @@ from gradlab.cli.output import emit, say, tell
 
 
 def merge(
-    results: Annotated[list[Path], typer.Argument(help="Two or more results folders.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write: empty or new.")],
+    results: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Two or more results folders.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder to write: empty or new.")],
     force: Annotated[bool, typer.Option("--force", help="Replace the results in --out.")] = False,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Join results folders of different cells, or of different seeds of the same cells.
 
-    gradlab merge results/on-a results/on-b --out results/both
+    gradlab merge results/ON-A results/ON-B --out results/both
     """
     from gradlab.lab.merge import merge as join
 

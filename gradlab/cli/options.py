@@ -4,5 +4,16 @@ from typing import Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on stderr but errors.")]
+RARE = "Output and more"
+"""The panel of what a first run does not need."""
+
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout and nothing else.", rich_help_panel=RARE),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", rich_help_panel=RARE)
+]
+Opened = Annotated[
+    bool, typer.Option("--open", help="Show the page in a browser, drawn where it is not there yet.")
+]

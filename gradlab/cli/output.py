@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -70,6 +71,12 @@ def console() -> PlainConsole:
     from gradlab.report.console import PlainConsole
 
     return PlainConsole(_out())
+
+
+def line_width() -> int:
+    """Characters a line where lists are folded: the terminal's; of a pipe, whose reader may look for lines, no end."""
+    screen = console()
+    return screen.width if screen.is_terminal or "COLUMNS" in os.environ else sys.maxsize
 
 
 def _encodable(text: str, stream: TextIO) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradlab.base.errors import Problem
+from gradlab.cli.pages import PAGE, drawing_shown
 from gradlab.config import Request
 
 if TYPE_CHECKING:
@@ -25,16 +26,19 @@ def without_records(request: Request, asked: Mapping[str, bool]) -> list[Problem
     return [Problem(flag, message, allowed) for flag, given in asked.items() if off and given]
 
 
-def with_report(outcome: Outcome, wanted: bool) -> Outcome:
-    """The outcome with the report's files among its own. A report of this very result is not drawn again."""
+def with_report(outcome: Outcome, wanted: bool, quiet: bool) -> Outcome:
+    """The outcome with the report's files among its own."""
     if not wanted or not len(outcome.summary):
         return outcome
-    drawn = outcome.out / "report.html"
-    files: Sequence[Path]
-    if outcome.cached and drawn.exists():
-        files = [drawn, *sorted((outcome.out / "figures").glob("*"))]
-    else:
-        from gradlab.report.build import build
+    files = [*outcome.files, *drawn(outcome.out, outcome.cached, quiet)]
+    return replace(outcome, files=tuple(dict.fromkeys(files)))
 
-        files = build([outcome.out]).files
-    return replace(outcome, files=tuple(dict.fromkeys([*outcome.files, *files])))
+
+def drawn(out: Path, cached: bool, quiet: bool) -> list[Path]:
+    """The page and the figures of a results folder. Those of a result that was there before are not drawn again."""
+    if cached and (out / PAGE).exists():
+        return [out / PAGE, *sorted((out / "figures").glob("*"))]
+    from gradlab.report.build import build
+
+    with drawing_shown(quiet) as say:
+        return [*build([out], say=say).files]

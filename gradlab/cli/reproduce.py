@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from gradlab.base.errors import ConfigError, Problem
-from gradlab.cli.options import AsJson, Quiet
-from gradlab.cli.output import console, emit, say, tell
+from gradlab.base.text import wrapped
+from gradlab.cli import completion
+from gradlab.cli.options import AsJson, Opened, Quiet
+from gradlab.cli.output import console, emit, line_width, say, tell
+from gradlab.cli.pages import open_page
 from gradlab.papers import registry
 
 FOLDER = Path("results") / "reproduce"
@@ -18,7 +21,12 @@ FAILED = 1
 
 def reproduce(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Results: gradlab reproduce --list.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...",
+            autocompletion=completion.one_of(lambda: registry.PAPERS),
+            help="Results: gradlab reproduce --list.",
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the results and measure nothing.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Every result: some minutes.")] = False,
@@ -26,23 +34,31 @@ def reproduce(
         bool, typer.Option("--quick", help="Reduced sizes; without names, every result in about a minute.")
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="Write a self-contained page as well.")] = False,
+    open_: Opened = False,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> int:
     """Measure what papers printed, and say where it agrees.
 
-    Writes results/reproduce/NAME.csv and NAME.png. Ends with 1 when an asserted row fails.
-
+    gradlab reproduce --list
     gradlab reproduce lu-2019
+    gradlab reproduce --quick --open
+
+    Writes results/reproduce/NAME.csv and NAME.png. Ends with 1 when an asserted row fails.
     """
     every = list(registry.PAPERS.values())
     if list_:
         if json:
             emit([{"name": each.name, "title": each.title, "citation": each.citation} for each in every])
         else:
-            width = max(len(each.name) for each in every)
+            width, wide = max(len(each.name) for each in every) + 2, line_width()
             for each in every:
-                say(f"{each.name:<{width}}  {each.title} ({each.citation})")
+                for line in wrapped(
+                    f"{each.title} ({each.citation})", wide, each.name.ljust(width), " " * width
+                ):
+                    say(line)
+            if not quiet:
+                tell(f"next: gradlab reproduce {every[0].name} --quick --report")
         return 0
     if not names and not (all_ or small):
         message = "no result is named"
@@ -63,7 +79,7 @@ def reproduce(
         files += paper_figures.save(result, FOLDER)
         if not json:
             paper_tables.print_reproduction(result, console())
-    if report:
+    if report or open_:
         files.append(paper_page.write(found, FOLDER))
     failed = sum(result.count("fail") for result in found)
     if json:
@@ -76,5 +92,7 @@ def reproduce(
             }
         )
     else:
-        paper_tables.print_total(found, files, console())
+        paper_tables.print_total(found, files, small, console())
+    if open_:
+        open_page(files)
     return FAILED if failed else 0

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gradlab.base.errors import ConfigError, Problem
+from gradlab.cli import completion
 from gradlab.cli.options import AsJson
 from gradlab.cli.output import console, emit, say, tell
 
@@ -16,13 +17,23 @@ Text = str | None
 
 def theory(
     activation: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Activations: gradlab list activations.")
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            autocompletion=completion.activations,
+            help="Activations: gradlab list activations.",
+        ),
     ],
     sigma_w: Annotated[
         Text, typer.Option(metavar="X,...", help="Weights have variance X^2 / fan_in.")
     ] = None,
     sigma_b: Annotated[Text, typer.Option(metavar="X,...", help="Standard deviation of biases [0].")] = None,
-    init: Annotated[Text, typer.Option(metavar="NAME,...", help="Both from an initialiser [auto].")] = None,
+    init: Annotated[
+        Text,
+        typer.Option(
+            metavar="NAME,...", autocompletion=completion.inits, help="Both from an initialiser [auto]."
+        ),
+    ] = None,
     depth: Annotated[Text, typer.Option(metavar="N,...", help="Hidden layers [20].")] = None,
     width: Annotated[Text, typer.Option(metavar="N,...", help="Adds the finite-width band.")] = None,
     q0: Annotated[Text, typer.Option(metavar="X,...", help="Mean square of the input [1].")] = None,
@@ -33,7 +44,12 @@ def theory(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the CSV there too.")] = None,
     json: AsJson = False,
 ) -> int:
-    """Predict without training: fixed points, depth scales, the critical init and delta of every layer."""
+    """Predict without training: fixed points, depth scales, the critical init and delta of every layer.
+
+    gradlab theory --activation sigmoid --depth 20
+    gradlab theory --activation tanh --sigma-w 1.5 --sigma-b 0.2 --depth 50
+    gradlab theory --activation tanh --phase-diagram
+    """
     from gradlab.lab.theory_sweep import descriptions, diagrams, next_command, read_flags, rows_to_csv, to_csv
 
     if json and csv:
@@ -60,7 +76,9 @@ def theory(
         try:
             out.write_text(table, encoding="utf-8")
         except OSError as error:
-            raise ConfigError(Problem("--out", f"cannot write {str(out)!r}: {error.strerror}")) from None
+            raise ConfigError(
+                Problem("--out", f"cannot write {str(out)!r}: {error.strerror}", "another file")
+            ) from None
         tell(f"wrote {out}")
     if json:
         emit(documents[0] if len(documents) == 1 else documents)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from io import StringIO
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
+from gradlab.analyse.findings import verdicts_text
 from gradlab.analyse.seeds import mean_interval
+from gradlab.base.places import short_path
+from gradlab.base.text import wrapped
 from gradlab.cli.fix_option import difference_text
+from gradlab.report.commands import again
+from gradlab.report.console import PlainConsole
 
 if TYPE_CHECKING:
     from gradlab.analyse.cure import Cure
@@ -22,29 +31,33 @@ DONE = {
 BEST, SICK = "*", "-"
 
 
-def tried_text(tried: Tried) -> str:
-    """A table of what was tried, the best first; what to write into one's own code, and the flags that do the same."""
-    lines = (
-        [f"cures for {', '.join(tried.sick.verdicts)}, on the same seeds{_how(tried)}:"]
-        if tried.attempts
-        else []
-    )
-    lines += _table(tried)
-    lines += [f"not tried: {_do(cure)}: {reason}" for cure, reason in dict.fromkeys(tried.skipped)]
+def tried_text(tried: Tried, width: int, folder: Path | None) -> str:
+    """A table of what was tried, the best first; what to write into one's own code, and the command that does the same.
+
+    width: characters a line, but for code and commands; folder: the sick training's results
+    """
+    lines = []
+    if tried.attempts:
+        lines = wrapped(f"cures for {', '.join(tried.sick.verdicts)}, on the same seeds{_how(tried)}:", width)
+    lines += _table(tried, width)
+    for cure, reason in dict.fromkeys(tried.skipped):
+        lines += wrapped(f"not tried: {_do(cure)}: {reason}", width, rest="  ")
     if tried.interrupted:
         lines += ["interrupted: the attempts so far are whole"]
     best = tried.best
     if best is None:
-        return "\n".join([*lines, *([] if tried.interrupted else _left_to_you(tried, nothing=True))])
-    lines += ["", _outcome(tried, best)]
+        return "\n".join([*lines, *([] if tried.interrupted else _left_to_you(tried, width, nothing=True))])
+    lines += ["", *wrapped(_outcome(tried, best), width)]
     if best.good or _better(tried, best):  # what came out best by chance is no advice
         lines += ["in your own code:", *(f"  {_line(cure)}" for cure in best.cures)]
-        lines += [f"  {note}" for note in _notes(tried, best)]
-        if flags := _flags(tried.setting, best.setting):
-            lines += [f"with gradlab watch: {flags}{_without(best.setting)}"]
+        for note in _notes(tried, best):
+            lines += wrapped(note, width, "  ", "  ")
+        flags = _flags(tried.setting, best.setting)
+        if flags and (command := again(tried.sick.cell, folder, flags)):
+            lines += [f"with gradlab watch{_without(best.setting)}:", f"  {command}"]
     if not best.good:
-        lines += _left_to_you(tried)
-    return "\n".join([*lines, f"next: gradlab report {quote(str(best.out))}"])
+        lines += _left_to_you(tried, width)
+    return "\n".join([*lines, f"next: gradlab report {quote(short_path(best.out))}"])
 
 
 def tried_document(tried: Tried) -> dict[str, Any]:
@@ -84,30 +97,46 @@ def tried_document(tried: Tried) -> dict[str, Any]:
     }
 
 
-def _table(tried: Tried) -> list[str]:
-    """The best first, marked, and what it was last."""
+NARROW = 70
+"""Characters a line below which what was tried is a list and no table."""
+
+
+def _table(tried: Tried, width: int) -> list[str]:
+    """The best first, marked, and what it was last; words are folded where the line is short, numbers never."""
     if not tried.attempts:
         return []
-    measure = tried.measure
-    rows = [("", "", "changed", "verdict (seeds)", measure.name, "change")]
-    for attempt in tried.ranked:
-        gain = tried.gain(attempt)
-        rows.append(
-            (
-                BEST if attempt is tried.best else "",
-                str(attempt.number),
-                " + ".join(_words(tried.setting, attempt.setting)),
-                f"{', '.join(attempt.diagnosis.verdicts)} ({attempt.diagnosis.seeds_text})",
-                _value(measure.of(attempt.records)),
-                "other units" if gain is None else difference_text(gain),
-            )
-        )
-    as_it_was = f"{', '.join(tried.sick.verdicts)} ({tried.sick.seeds_text})"
-    rows.append(("", SICK, "nothing", as_it_was, _value(measure.of(tried.records)), ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    rows = [*(_row(tried, attempt) for attempt in tried.ranked), _row(tried, None)]
+    if width < NARROW:
+        texts = ([each for each in row[2:] if each] for row in rows)
+        return [
+            line
+            for row, text in zip(rows, texts, strict=True)
+            for line in wrapped("; ".join(text), width, f"{row[0]:1} {row[1]} ", "    ")
+        ]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_edge=False)
+    for name in ("", "", "changed", "verdict", tried.measure.name, "change"):
+        table.add_column(name, no_wrap=name in (tried.measure.name, "change"))
+    for row in rows:
+        table.add_row(*row)
+    drawn = StringIO()
+    PlainConsole(drawn, width=width).print(table)
+    return [line.rstrip() for line in drawn.getvalue().splitlines()]
+
+
+def _row(tried: Tried, attempt: Attempt | None) -> tuple[str, ...]:
+    """Of an attempt, or of the training as it was."""
+    if attempt is None:
+        verdicts = verdicts_text(tried.sick.verdicts, tried.sick.seeds_text)
+        return "", SICK, "nothing", verdicts, _value(tried.measure.of(tried.records)), ""
+    gain, found = tried.gain(attempt), attempt.diagnosis
+    return (
+        BEST if attempt is tried.best else "",
+        str(attempt.number),
+        " + ".join(_words(tried.setting, attempt.setting)),
+        verdicts_text(found.verdicts, found.seeds_text),
+        _value(tried.measure.of(attempt.records)),
+        "other units" if gain is None else difference_text(gain),
+    )
 
 
 def _how(tried: Tried) -> str:
@@ -159,11 +188,14 @@ def _notes(tried: Tried, best: Attempt) -> list[str]:
     return notes
 
 
-def _left_to_you(tried: Tried, nothing: bool = False) -> list[str]:
+def _left_to_you(tried: Tried, width: int, nothing: bool = False) -> list[str]:
     """The cures that change the model's code or the loop's."""
     left = [cure for cure in tried.sick.cures if not cure.mechanical]
-    head = ["no cure could be tried without a change of your code"] if nothing else []
-    return head + (["what only you can change:", *(f"  {cure}" for cure in left)] if left else [])
+    lines = ["no cure could be tried without a change of your code"] if nothing else []
+    lines += ["what only you can change:"] if left else []
+    for cure in left:
+        lines += wrapped(str(cure), width, "  ", "    ")
+    return lines
 
 
 def _do(cure: Cure) -> str:

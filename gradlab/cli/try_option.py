@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from gradlab import config
 from gradlab.analyse.origin import is_users, is_watched
-from gradlab.base.errors import ConfigError, DataError, Problem, UserError, unknown
-from gradlab.cli.output import emit, say, tell
+from gradlab.base.errors import ConfigError, DataError, Problem, UserError
+from gradlab.cli.cells import cell_flag, find_cell
+from gradlab.cli.output import console, emit, say, tell
 from gradlab.config.files import trust_flag
 from gradlab.config.trust import TRUST
 from gradlab.lab.interrupt import Interrupted
@@ -32,7 +34,7 @@ def next_command(saved: Results, found: list[Diagnosis]) -> str:
     sick = [diagnosis for diagnosis in found if diagnosis.findings and _can_be_tried(saved, diagnosis)]
     if not sick:
         return f"gradlab report {folder}"
-    which = f" --cell {sick[0].cell['cell']}" if sum(bool(each.findings) for each in found) > 1 else ""
+    which = cell_flag(sick[0], found) if sum(bool(each.findings) for each in found) > 1 else ""
     trust = f" {TRUST}" if is_users(sick[0].cell) else trust_flag(saved.folder / CONFIG)
     return f"gradlab diagnose {folder} --try{which}{trust}"
 
@@ -40,7 +42,7 @@ def next_command(saved: Results, found: list[Diagnosis]) -> str:
 def _can_be_tried(saved: Results, diagnosis: Diagnosis) -> bool:
     """Of a user's model: whether `watch` trained it, and a cure is there that it can follow."""
 
-    if not saved.config or saved.folder is None:
+    if not saved.config or saved.folder is None or "cell" not in diagnosis.cell:
         return False
     if not is_users(diagnosis.cell):
         return True
@@ -63,9 +65,8 @@ def is_of_users_model(saved: Results, found: list[Diagnosis], wanted: str | None
     """
     if not any(is_users(diagnosis.cell) and "cell" in diagnosis.cell for diagnosis in found):
         return False
-    cells = [str(diagnosis.cell["cell"]) for diagnosis in found]
-    if wanted not in (None, *cells):
-        raise ConfigError(unknown("--cell", "cell", str(wanted), cells))
+    if wanted is not None:
+        find_cell(wanted, found)
     if saved.folder is None or not saved.config or not all(is_watched(each.cell) for each in found):
         cures = [cure for each in found for cure in each.cures]
         hint = f"try it there: {cures[0]}" if cures else None
@@ -110,13 +111,13 @@ def try_on(planned: Planned, results: Results, progress: Progress, *, quiet: boo
         progress.end()
 
 
-def show_tried(tried: Tried | None, document: dict[str, Any] | None) -> None:
-    """Print what was tried: as text, or in a document of JSON. Raises Interrupted where the user stopped it, after the
-    text."""
+def show_tried(tried: Tried | None, document: dict[str, Any] | None, folder: Path | None) -> None:
+    """Print what was tried on a training with these results: as text, or in a document of JSON. Raises Interrupted
+    where the user stopped it, after the text."""
     from gradlab.cli.tried import tried_document, tried_text
 
     if document is None:
-        say("\n" + (NO_FAULT if tried is None else tried_text(tried)))
+        say("\n" + (NO_FAULT if tried is None else tried_text(tried, console().width, folder)))
     if tried is not None and tried.interrupted:
         raise Interrupted
     if document is not None:

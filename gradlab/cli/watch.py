@@ -9,8 +9,11 @@ import typer
 
 from gradlab.base.errors import ConfigError
 from gradlab.cli.flags import ConfigFile, Sets, Trust, collect_flags, warn, with_keys
-from gradlab.cli.options import AsJson, Quiet
+from gradlab.cli.options import AsJson, Opened, Quiet
 from gradlab.cli.output import console, emit, tell
+from gradlab.cli.pages import open_page
+from gradlab.cli.reading import reading_shown
+from gradlab.cli.reporting import Reported, drawn
 from gradlab.cli.try_option import show_tried, try_on
 from gradlab.config import KEYS
 from gradlab.lab.watch.keys import OF_GRADLABS_NETS, means_something
@@ -38,9 +41,8 @@ def watch(
     config: ConfigFile = None,
     trust: Trust = False,
     set_: Sets = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Also draw the HTML page and the figures.")
-    ] = False,
+    report: Reported = False,
+    open_: Opened = False,
     try_: Annotated[
         bool,
         typer.Option(
@@ -52,14 +54,18 @@ def watch(
     quiet: Quiet = False,
     **flags: str | None,
 ) -> int:
-    """Train a model of your own with several seeds and record its gradients, layer by layer."""
+    """Train a model of your own with several seeds and record its gradients, layer by layer.
+
+    gradlab watch mypackage.models:make_net --data digits
+    gradlab watch mypackage.models:make_net --data train.csv --target y --open
+    gradlab watch mypackage.models:Net --batches mypackage.data:batches --optimizer adam --try
+    """
     request, problems = collect_flags(
         context, flags, config, set_, trust=trust, lists=False, elsewhere=ELSEWHERE
     )
     if problems:
         raise ConfigError(problems)
     warn(request, quiet)
-    from gradlab.cli.reading import reading_shown
     from gradlab.lab.watch.execute import watch as execute
     from gradlab.report.progress import Progress
 
@@ -72,17 +78,17 @@ def watch(
     finally:
         screen.end()
     files = [*outcome.files]
-    if report:
-        from gradlab.report.build import build
-
-        files += build([outcome.out]).files
+    if report or open_:
+        files = [*dict.fromkeys([*files, *drawn(outcome.out, outcome.cached, quiet)])]
     document = {"out": outcome.out, "files": files, "summary": outcome.summary.to_dict("records")[0]}
     if not json:
         from gradlab.report.terminal import print_run
 
         print_run(outcome, console())
+    if open_:
+        open_page(files)
     if try_:
-        show_tried(try_on(planned, outcome, screen, quiet=quiet), document if json else None)
+        show_tried(try_on(planned, outcome, screen, quiet=quiet), document if json else None, outcome.out)
     elif json:
         emit(document)
     return 0

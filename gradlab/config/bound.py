@@ -47,11 +47,13 @@ class BoundTraining:
 
 @dataclass(frozen=True)
 class BoundRecording:
-    """The parts of [recording]. schedule: None where no layers are recorded; probe: its rows, None for all."""
+    """The parts of [recording]. schedule: None where no layers are recorded; probe: its rows, None for all;
+    eval_rows: of the validation split at a record, None for all."""
 
     section: Recording
     schedule: Schedule | None
     probe: int | None
+    eval_rows: int | None
     metrics: Metrics
 
     @property
@@ -156,7 +158,8 @@ def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecordi
     """The parts of [recording]. Raises UserError with every problem."""
     problems: list[Problem] = []
     schedule = attempt(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
-    probe = attempt(problems, lambda: parse_probe(recording.probe, where("recording.probe")))
+    probe = attempt(problems, lambda: parse_rows(recording.probe, where("recording.probe")))
+    eval_rows = attempt(problems, lambda: parse_rows(recording.eval_rows, where("recording.eval_rows")))
     flags = [key.flag for key in KEYS.values()]  # a key that varies is a column of every table
     metrics = attempt(
         problems, lambda: own_columns.get(recording.metrics, where("recording.metrics"), taken=flags)
@@ -169,11 +172,12 @@ def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecordi
             )
     if problems:
         raise UserError(problems)
-    return BoundRecording(recording.model_copy(update={"metrics": metrics.text}), schedule, probe, metrics)
+    section = recording.model_copy(update={"metrics": metrics.text})
+    return BoundRecording(section, schedule, probe, eval_rows, metrics)
 
 
-def parse_probe(text: str, where: str = "probe") -> int | None:
-    """Rows of the probe; None for all of them. Raises ConfigError naming `where`."""
+def parse_rows(text: str, where: str) -> int | None:
+    """A number of rows; None for all of them. Raises ConfigError naming `where`."""
     if text == "all":
         return None
     if rows := whole_number(text):

@@ -9,11 +9,13 @@ from typing import Any
 
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.base.user_file import read_bytes
+from gradlab.config import shipped
 from gradlab.config.keys import BY_FLAG, KEYS, find, section_names
 from gradlab.config.settings import Setting, several, single
 from gradlab.config.trust import TRUST, untrusted
 
 GRID = "grid"
+STARTER = "gradlab config init prints one to start from"
 
 
 def read_file(path: Path, trusted: bool = False) -> tuple[list[Setting], list[Problem]]:
@@ -52,21 +54,21 @@ def _load(path: Path) -> dict[str, Any]:
         text = read_bytes(path).decode("utf-8-sig")
         return tomllib.loads(text)
     except FileNotFoundError:
-        beside = [other.stem for other in path.parent.glob("*.toml")]
-        raise ConfigError(Problem(name, "no such file", hint=nearest(path.stem, beside))) from None
+        beside = [*(other.stem for other in path.parent.glob("*.toml")), *shipped.names()]
+        raise ConfigError(Problem(name, "no such file", "a TOML file", nearest(path.stem, beside))) from None
     except IsADirectoryError:
         raise ConfigError(Problem(name, "is a folder", "a TOML file")) from None
     except OSError as error:
-        raise ConfigError(Problem(name, f"cannot be read: {error.strerror}")) from None
+        raise ConfigError(Problem(name, f"cannot be read: {error.strerror}", "a TOML file")) from None
     except UnicodeDecodeError as error:
         raise ConfigError(Problem(name, f"is not UTF-8 text (byte {error.start})", "a TOML file")) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(Problem(name, f"is not TOML: {error}")) from None
+        raise ConfigError(Problem(name, f"is not TOML: {error}", hint=STARTER)) from None
     except ValueError:  # Python reads no whole number of more than some thousand digits
         hint = "find it and write a number that its key allows"
         raise ConfigError(Problem(name, "holds a whole number of too many digits", hint=hint)) from None
     except RecursionError:
-        raise ConfigError(Problem(name, "is nested too deeply to be read")) from None
+        raise ConfigError(Problem(name, "is nested too deeply to be read", hint=STARTER)) from None
 
 
 def _section(path: Path, section: str, table: object) -> Iterator[Setting | Problem]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gradlab.base.errors import DEBUG, ConfigError, Problem, nearest
+from gradlab.config import shipped
 from gradlab.config.files import read_file
 from gradlab.config.keys import BY_FLAG, KEYS, Scalar, find
 from gradlab.config.request import Request
@@ -47,7 +48,8 @@ def resolve(
 ) -> Request:
     """The configuration that a file, the environment, flags and `--set` ask for.
 
-    file:        a TOML file; trusted: whether it may name code, which is then imported (`gradlab.config.trust`)
+    file:        a TOML file, or the name of one that comes with gradlab
+    trusted:     whether the file may name code, which is then imported (`gradlab.config.trust`)
     environment: variables by name; only GRADLAB_SECTION__KEY count
     flags:       the flag's name with underscores -> text, typed value or list; None means not given
     sets:        texts `section.key=value`
@@ -79,7 +81,7 @@ def collect(
     nobody gave a list stays a single cell.
     """
     problems: list[Problem] = []
-    from_file, file_problems = read_file(file, trusted) if file is not None else ([], [])
+    from_file, file_problems = read_file(shipped.found(file), trusted) if file is not None else ([], [])
     problems += file_problems
     warnings = _unknown_variables(environment or {})
     layers: list[Layer] = [
@@ -126,7 +128,9 @@ def _command(flags: Mapping[str, object], sets: Sequence[str]) -> Iterator[Setti
             continue
         where = "--" + flag.replace("_", "-")
         if flag not in BY_FLAG:
-            yield Problem(where, "there is no such flag", hint=nearest(flag, list(BY_FLAG)))
+            yield Problem(
+                where, "there is no such flag", hint=nearest(flag, list(BY_FLAG)) or "see gradlab run --help"
+            )
             continue
         try:
             yield from_text(BY_FLAG[flag], value, f"flag {where}", where)

@@ -86,6 +86,8 @@ class RecordingBase(Section):
     """when to record"""
     probe: str = "512"
     """training rows held for dead units and signal statistics: a number, or all"""
+    eval_rows: str = "512"
+    """validation rows behind the loss and score of a record: a number, or all; the last record takes all"""
     metrics: str = "standard"
     """standard, or full (with what published rules ask for); behind a comma your own package.module:function"""
 

@@ -43,5 +43,10 @@ def _started(path: str, value: object) -> list[str]:
         return [value] if data.is_code(value) else []
     if path == "recording.metrics":
         return [part.strip() for part in value.split(",") if is_own(part)]
-    of_parts = path in PARTS and getattr(REGISTRIES[PARTS[path]](), "own", False)
-    return [value] if of_parts and names_attribute(value) else []
+    if path not in PARTS or not names_attribute(value):
+        return []
+    registry = REGISTRIES[PARTS[path]]()
+    registered = getattr(
+        registry.get(value.split(":")[0]), "short", ""
+    )  # `dks:relu` names an entry, not a module
+    return [value] if getattr(registry, "own", False) and not registered else []

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from gradlab.base import atomic
+from gradlab.base.user_file import open_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +131,7 @@ def entries() -> list[Entry]:
     for path in _files():
         with suppress(OSError, ValueError, KeyError, TypeError):
             state = path.stat()
-            with path.open("rb") as handle:
+            with open_file(path, inf) as handle:
                 described = _described(handle)
             (rows, columns), (more, _) = (described["arrays"][name]["shape"] for name in ("x_train", "x_val"))
             name = str(described["facts"]["name"])
@@ -217,7 +219,7 @@ def _read(path: Path) -> Kept | None:
     import numpy as np
 
     try:
-        with path.open("rb") as handle:
+        with open_file(path, inf) as handle:
             described = _described(handle)
             for array in described["arrays"].values():
                 left = int(np.prod(array["shape"])) * np.dtype(array["dtype"]).itemsize

@@ -56,9 +56,8 @@ def numbers(frame: pd.DataFrame, source: str, place: Callable[[str], str] | None
         if bad.size:
             problems.append(_not_a_number(values, int(bad[0]), bad.size, where))
     if len(problems) > SHOWN:
-        rest = Problem(
-            source, f"and {len(problems) - SHOWN} more of its {frame.shape[1]} columns have such values"
-        )
+        message = f"and {len(problems) - SHOWN} more of its {frame.shape[1]} columns have such values"
+        rest = Problem(source, message, "numbers in every column but the target")
         problems = [*problems[:SHOWN], rest]
     if problems:
         raise DataError(problems)
@@ -282,8 +281,5 @@ def check_header(names: list[str], source: str) -> None:
         )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(
-            Problem(
-                source, f"more than one of its {len(names)} columns is called {', '.join(map(repr, twice))}"
-            )
-        )
+        message = f"more than one of its {len(names)} columns is called {', '.join(map(repr, twice))}"
+        raise DataError(Problem(source, message, "a name of its own for every column"))

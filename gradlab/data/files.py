@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from gradlab.base.errors import DataError, Problem
-from gradlab.base.user_file import Unfit, check_room, open_file
+from gradlab.base.user_file import READABLE, Unfit, check_room, open_file
 from gradlab.data.columns import SHOWN, check_header
 from gradlab.data.csv_file import load_csv
 from gradlab.data.dataset import AUTO, Samples
@@ -49,12 +49,13 @@ def load_file(
         check_header([str(name) for name in frame.columns], source)
         return table_from_frame(frame, target, source, task), digest
     except OSError as error:
-        raise DataError(Problem(source, f"it cannot be read: {error.strerror or error}")) from error
+        message = f"it cannot be read: {error.strerror or error}"
+        raise DataError(Problem(source, message, READABLE)) from error
     except DataError:
         raise
     except Exception as error:  # the readers raise many kinds over what no library of theirs wrote
         what = f"it is not a readable table: {type(error).__name__}: {_line(error)}"
-        raise DataError(Problem(source, what)) from error
+        raise DataError(Problem(source, what, "rows of numbers under named columns")) from error
 
 
 def read_parquet(stream: BufferedReader, target: str, source: str) -> pd.DataFrame:
@@ -82,7 +83,8 @@ def read_parquet(stream: BufferedReader, target: str, source: str) -> pd.DataFra
     except Unfit:
         raise
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(Problem(source, f"it is not a readable Parquet file: {_line(error)}")) from error
+        message = f"it is not a readable Parquet file: {_line(error)}"
+        raise DataError(Problem(source, message, "a whole Parquet file of numbers and texts")) from error
     return frame
 
 

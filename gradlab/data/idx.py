@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradlab.base.errors import DataError, Problem
-from gradlab.base.user_file import Unfit, check_room, open_file
+from gradlab.base.user_file import READABLE, Unfit, check_room, open_file
 from gradlab.data.columns import classes
 from gradlab.data.dataset import Samples
 
@@ -51,11 +51,14 @@ def load_folder(folder: Path, source: str) -> Samples:
     x_val, labels_val = _part(files, "t10k", source)
     where = f"{source}: {files['t10k-labels'].name}"
     if x_val.shape[1] != x.shape[1]:
-        raise DataError(Problem(source, f"train has {x.shape[1]} pixels an image, t10k {x_val.shape[1]}"))
+        message = f"train has {x.shape[1]} pixels an image, t10k {x_val.shape[1]}"
+        raise DataError(Problem(source, message, "as many in both"))
     known = {name: number for number, name in enumerate(class_names)}
     new = sorted({str(label) for label in labels_val} - set(known))
     if new:
-        raise DataError(Problem(where, f"class {', '.join(new)} is not in the training part"))
+        raise DataError(
+            Problem(where, f"class {', '.join(new)} is not in the training part", "classes that are")
+        )
     y_val = np.array([known[str(label)] for label in labels_val], dtype=np.int64)
     return Samples(x, y, class_names, held_out=(x_val, y_val))
 
@@ -96,7 +99,7 @@ def read_idx(path: Path, source: str) -> NDArray[Any]:
                 raise DataError(Problem(source, f"its header states {magic[3]} dimensions", "32 at most"))
             sizes = stream.read(4 * magic[3])
             if len(sizes) < 4 * magic[3]:
-                raise DataError(Problem(source, "the file ends inside its header"))
+                raise DataError(Problem(source, "the file ends inside its header", hint="download it again"))
             shape = [int(size) for size in np.frombuffer(sizes, dtype=">u4")]
             dtype = np.dtype(TYPES[magic[2]])
             expected = prod(shape) * dtype.itemsize
@@ -107,7 +110,7 @@ def read_idx(path: Path, source: str) -> NDArray[Any]:
             # one more than stated, and bit by bit: a damaged header may state any number
             values = _at_most(stream, expected + 1)
     except Unfit as error:
-        raise DataError(Problem(source, str(error))) from error
+        raise DataError(Problem(source, str(error), READABLE)) from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(Problem(source, f"it cannot be read: {error}", hint="download it again")) from error
     if len(values) != expected:
@@ -151,9 +154,6 @@ def _part(files: dict[str, Path], part: str, source: str) -> tuple[Floats, NDArr
     flat = x.reshape(len(x), -1).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(flat.sum(axis=1)))
     if bad.size:
-        raise DataError(
-            Problem(
-                f"{source}: {images.name}", f"image {bad[0] + 1} of {len(x)} has a pixel that is not finite"
-            )
-        )
+        message = f"image {bad[0] + 1} of {len(x)} has a pixel that is not finite"
+        raise DataError(Problem(f"{source}: {images.name}", message, "finite numbers"))
     return flat, y.astype(np.int64)

@@ -16,7 +16,7 @@ from gradlab.base.errors import ConfigError, DataError, Problem, nearest, unknow
 from gradlab.base.grammar import format_number, names_attribute, parse_item
 from gradlab.base.own import Own, load_own
 from gradlab.base.registry import OWN, Chosen
-from gradlab.base.user_file import open_file
+from gradlab.base.user_file import READABLE, open_file
 from gradlab.data import cache
 from gradlab.data.dataset import AUTO, Dataset, Samples
 from gradlab.data.dialect import Dialect, parse_dialect
@@ -185,7 +185,7 @@ def _reading(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(Problem(place, f"it cannot be read: {error.strerror or error}")) from error
+        raise DataError(Problem(place, f"it cannot be read: {error.strerror or error}", READABLE)) from error
 
 
 def check_batch(dataset: Dataset, batch_size: int, where: str = "--batch-size") -> None:
@@ -235,7 +235,7 @@ def _source(text: str, where: str) -> _Source:
         return _file_or_folder(text, where)
     except OSError as error:
         raise DataError(
-            Problem(f"{where} {text}", f"it cannot be read: {error.strerror or error}")
+            Problem(f"{where} {text}", f"it cannot be read: {error.strerror or error}", READABLE)
         ) from error
 
 

@@ -15,6 +15,7 @@ from gradlab.base.errors import ConfigError, Problem, UserError
 from gradlab.recorder.recorder import Recorder
 from gradlab.recorder.saving import RecordTables, save
 from gradlab.store.results import read_table
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.csv_text import unescaped
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.spec import TableSpec
@@ -37,7 +38,7 @@ class RecordFiles:
     def __init__(self, out: str | Path, recorder: Recorder) -> None:
         self.path = Path(out)
         self.is_file = self.path.suffix == ".csv"
-        self._layers = self._steps = self._time = None
+        self._layers = self._steps = self._time = self._attention = None
         if (first := recorder.next_step) > 0:
             layers = self.path if self.is_file else self.path / f"{LAYERS.name}.csv"
             self._layers = _before(first, layers, LAYERS, recorder.table())
@@ -46,6 +47,8 @@ class RecordFiles:
                 self._steps = _before(first, steps, STEPS_OF_ANY_MODEL, recorder.steps_table())
                 time = self.path / f"{TIME.name}.csv"
                 self._time = _before(first, time, TIME, recorder.time_table())
+                attention = self.path / f"{ATTENTION.name}.csv"
+                self._attention = _before(first, attention, ATTENTION, recorder.attention_table())
 
     def write(self, recorder: Recorder) -> None:
         """Raises OSError or GradlabError. Without a record nothing is written. Where the folder holds another model's
@@ -59,7 +62,8 @@ class RecordFiles:
             write_csv(self.path, layers)
             return
         steps, time = _joined(self._steps, recorder.steps_table()), _joined(self._time, recorder.time_table())
-        tables = RecordTables(layers, steps, time)
+        attention = _joined(self._attention, recorder.attention_table())
+        tables = RecordTables(layers, steps, time, attention)
         try:
             _save(self.path, recorder, tables)
         except UserError as error:

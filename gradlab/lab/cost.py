@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from gradlab import sensors
+from gradlab.base import blas
 from gradlab.base.errors import Problem, UserError
 from gradlab.base.machine import available_memory, cores
 from gradlab.config.bound import bind_recording, bind_training
-from gradlab.config.plan import Plan, Stack
-from gradlab.config.sections import Training
+from gradlab.config.plan import Stack, load_data
+from gradlab.config.sections import Config, Data, Network, Run, Training
 from gradlab.parts import record_schedule
 from gradlab.train import EVALUATION_ROWS
 
-LAYER_SECONDS = 60e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
-FLOPS = 2e10  # a core's float32 rate in products of matrices of this size
+LAYER_SECONDS = 10e-6  # what a layer costs a step however small it is: some twenty calls of small kernels
+FLOPS = (
+    1.5e11 if blas.own() else 8e10
+)  # a core's float32 rate in a step's products, by gradlab's own BLAS or torch
 UNSURE = 2.0  # `memory` may be too high by this factor
-WORTH_WORKERS = 5.0  # seconds of work below which worker processes start up for longer than they save
+WORTH_WORKERS = 1.5  # seconds of work below which worker processes start up for longer than they save
 
 
 def seconds(stack: Stack) -> float:
     """Roughly how long one core takes to train a stack, within a factor of three or so."""
-    network, training = stack.cell.network, stack.cell.training
-    weights = (network.depth + 1) * network.width**2
+    cell = stack.cell
+    return _seconds(cell.network, cell.training, len(stack.seeds), _ends(cell.data, cell.digest))
+
+
+def least_seconds(config: Config) -> float:
+    """As `seconds`, of all seeds of one cell whose data are not known yet: no less than this."""
+    return _seconds(config.network, config.training, config.run.seeds, 0)
+
+
+@cache
+def _ends(section: Data, digest: str) -> int:
+    """Inputs and outputs of a net on a data set; of more data sets than are held in memory each is looked at once."""
+    dataset = load_data(section, digest)
+    return dataset.features + dataset.outputs
+
+
+def _seconds(network: Network, training: Training, seeds: int, ends: int) -> float:
+    """ends: inputs and outputs"""
+    weights = ((network.depth - 1) * network.width + ends) * network.width
     # A product forward and two backward, a multiplication and an addition each.
-    work = 6 * len(stack.seeds) * training.batch_size * weights
-    return (training.steps + 1) * (network.depth * LAYER_SECONDS + work / FLOPS)
+    work = 6 * seeds * training.batch_size * weights
+    per_step = network.depth * LAYER_SECONDS + work / FLOPS
+    return (training.steps + 1) * per_step
 
 
 def memory(stack: Stack) -> int:
@@ -87,11 +108,9 @@ def largest_first(stacks: Sequence[Stack]) -> list[Stack]:
     return sorted(stacks, key=seconds, reverse=True)
 
 
-def worker_count(plan: Plan, stacks: Sequence[Stack]) -> int:
-    """How many processes train the stacks: as configured, else one a core where there is enough to do."""
-    wanted = plan.run.workers
-    if wanted is None:
-        on_cpu = all(stack.cell.device == "cpu" for stack in stacks)
-        short = sum(map(seconds, stacks)) < WORTH_WORKERS
-        wanted = cores() if on_cpu and not short else 1
-    return max(1, min(wanted, len(stacks)))
+def workers_wanted(run: Run, stacks: Sequence[Stack]) -> int:
+    """How many processes shall train the stacks: as configured, else one a core where there is enough to do."""
+    if run.workers is not None:
+        return run.workers
+    on_cpu = all(stack.cell.device == "cpu" for stack in stacks)
+    return cores() if on_cpu and sum(map(seconds, stacks)) >= WORTH_WORKERS else 1

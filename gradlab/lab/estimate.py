@@ -9,6 +9,7 @@ from time import perf_counter
 from gradlab.config.bound import bind_recording
 from gradlab.config.plan import Plan, Stack
 from gradlab.lab import cost
+from gradlab.lab.division import Division
 from gradlab.lab.job import work
 from gradlab.parts import record_schedule
 from gradlab.store.folder import Claim, ResultsFolder
@@ -46,7 +47,7 @@ def estimate(plan: Plan) -> Forecast:
     missing = stacks if state == "new" else [stack for stack in stacks if folder.finished(stack) is None]
     if not missing:
         return Forecast(len(stacks), len(stacks), 0, 0.0)
-    workers = cost.worker_count(plan, missing)
+    division, workers = Division.of(plan.run, missing, folder.begun())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -54,7 +55,7 @@ def estimate(plan: Plan) -> Forecast:
     finally:
         torch.set_num_threads(threads)
     total = scale * sum(map(cost.seconds, missing))
-    longest = scale * max(map(cost.seconds, missing))
+    longest = scale * max(map(cost.seconds, division.units))
     return Forecast(len(stacks), len(stacks) - len(missing), workers, max(total / workers, longest))
 
 

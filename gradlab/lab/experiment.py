@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradlab.base import atomic
+from gradlab.base.errors import UserError
 from gradlab.config import to_toml
 from gradlab.config.plan import Cell, Plan, Stack
 from gradlab.lab import sweep
-from gradlab.lab.cost import check_memory, worker_count
+from gradlab.lab.cost import check_memory
+from gradlab.lab.division import Division
 from gradlab.lab.interrupt import Interrupt, Interrupted
 from gradlab.lab.job import Keep
 from gradlab.lab.observe import Observer, Silent
 from gradlab.lab.summary_builder import Cells
 from gradlab.store.folder import Claim, ResultsFolder
 from gradlab.store.provenance import provenance
+from gradlab.store.stack_result import StackResult
 from gradlab.tables.cell import CELL, kinds_of
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.spec import TableSpec, names
@@ -103,7 +106,12 @@ def execute(plan: Plan, observer: Observer | None = None) -> Outcome:
     try:
         if not finished:
             folder.prepare()
-        return _Execution(plan, folder, observer, finished).run()
+        try:
+            return _Execution(plan, folder, observer, finished).run()
+        except UserError:  # such as Ray that is not installed: nothing was trained
+            if state == "new" and not any(folder.journal.glob("*.npz")):
+                folder.forget()
+            raise
     finally:
         observer.end()
         folder.close()
@@ -134,12 +142,18 @@ class _Execution:
                 self.folder.prepare()
                 return self.run()
             self._load_summary()
-        self.observer.begin(self.plan, sum(len(s.seeds) * s.cell.training.steps for s in missing))
+        division, workers = Division.of(self.plan.run, missing, self.folder.begun())
+        parts = [unit for unit in division.units if division.whole(unit) is not unit]
+        kept = {part.key: (part, result) for part in parts if (result := self.folder.finished(part))}
+        units = [unit for unit in division.units if unit.key not in kept]
+        self.observer.begin(self.plan, sum(len(u.seeds) * u.cell.training.steps for u in units))
         for cell, row in done:
             self.observer.cell_done(cell, row)
         with Interrupt() as interrupt:
             try:
-                self._train(missing, interrupt)
+                for part, result in kept.values():
+                    self._take(division, part, result)
+                self._train(division, units, min(workers, len(units)), interrupt)
             except Interrupted:
                 self._interrupted()
                 raise
@@ -151,13 +165,13 @@ class _Execution:
         for row in read_rows(self.folder.file(f"{SUMMARY.name}.{ending}"), kinds_of(SUMMARY)):
             self.cells.rows[row["cell"]] = row
 
-    def _train(self, stacks: Sequence[Stack], interrupt: Interrupt) -> None:
+    def _train(self, division: Division, units: Sequence[Stack], workers: int, interrupt: Interrupt) -> None:
         local = self.plan.run.executor == "local"
-        if local and (warning := check_memory(stacks)):
+        if local and (warning := check_memory(units)):
             self.observer.message(f"warning: {warning}")
-        workers = worker_count(self.plan, stacks)
+        failed: set[str] = set()
         trained = sweep.train(
-            stacks,
+            units,
             self.plan.run,
             workers=workers,
             watch=self._watch,
@@ -166,21 +180,32 @@ class _Execution:
             interrupt=interrupt,
         )
         with closing(trained):
-            for stack, result in trained:
-                if isinstance(result, str):
+            for unit, result in trained:
+                if not isinstance(result, str):
+                    self._take(division, unit, result)
+                    continue
+                stack = division.whole(unit)
+                if stack.key not in failed:  # whatever parts it was divided into
+                    failed.add(stack.key)
                     self.failed.append(Failure(stack.cell, result, stack.seeds))
                     self.observer.message(
                         f"cell {stack.cell.id}, seeds {_span(stack.seeds)} failed: {result}"
                     )
-                    if self.plan.run.on_error == "stop":
-                        break
-                    continue
-                self.folder.keep(stack, result)
-                row = self.cells.add(stack, result)
-                if row is not None:
-                    self.observer.cell_done(stack.cell, row)
-                if perf_counter() > self.summary_due:
-                    self._write_summary()
+                if self.plan.run.on_error == "stop":
+                    break
+
+    def _take(self, division: Division, unit: Stack, result: StackResult) -> None:
+        """Keep what a unit left behind, and count its stack in when that is whole."""
+        stack, whole = division.whole(unit), division.add(unit, result)
+        if whole is None:
+            self.folder.keep(unit, result)
+            return
+        self.folder.keep(stack, whole, division.parts(stack))
+        row = self.cells.add(stack, whole)
+        if row is not None:
+            self.observer.cell_done(stack.cell, row)
+        if perf_counter() > self.summary_due:
+            self._write_summary()
 
     def _keep(self) -> Keep:
         run, folder = self.plan.run, self.folder

@@ -63,7 +63,8 @@ def work(stack: Stack, watch: Watch, say: Say, keep: Keep | None = None) -> Stac
             weights = keep.weights_file(stack) if keep else None
             result = train_stack(stack, dataset, watched, checkpoint, weights)
         except OSError as error:
-            raise GradlabError(f"cannot write {error.filename or weights}: {error.strerror}") from error
+            message = f"cannot write {error.filename or weights}: {error.strerror}"
+            raise GradlabError(message, "make room there, or choose another --out") from error
     started = perf_counter()
     predict(stack, result, dataset)
     timings = {**result.timings, "prediction_seconds": perf_counter() - started}

@@ -22,6 +22,7 @@ from gradlab.analyse.summary import summary_row
 from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, DataError, Problem, UserError, attempt
 from gradlab.base.identity import digest_of_file
+from gradlab.base.user_file import read_bytes
 from gradlab.config import collect, to_toml
 from gradlab.config.plan import plan_id
 from gradlab.config.request import Request
@@ -133,12 +134,14 @@ def _read_one(folder: Path) -> Part:
         raise DataError(Problem(where, message, "a folder as gradlab left it"))
     if manifest["schema"] != SCHEMA_VERSION:
         message = f"it has schema version {manifest['schema']}, this gradlab writes {SCHEMA_VERSION}"
-        raise DataError(Problem(where, message))
+        raise DataError(Problem(where, message, hint="the command that made it, with --force, makes it anew"))
     sums = {folder / Path(name).name: value for name, value in manifest["sha256"].items()}
     sums |= {folder / WEIGHTS / Path(name).name: v for name, v in manifest.get("weights", {}).items()}
     for path, expected in sums.items():
         if not path.is_file() or digest_of_file(path) != expected:
-            raise DataError(Problem(str(path), "it is missing or not as gradlab left it"))
+            raise DataError(
+                Problem(str(path), "it is missing or not as gradlab left it", "a folder as gradlab left it")
+            )
     texts = {name: read_texts(path) for name, path in results.sources.items()}
     if (failures := folder / f"{FAILURES.name}.csv").is_file():
         texts[FAILURES.name] = read_texts(failures)
@@ -158,7 +161,7 @@ def _check_fit(parts: Sequence[Part]) -> None:
         for what, value in _stated(part).items():
             if value != stated.get(what, value) or (what not in stated and not what.startswith("data")):
                 message = f"{what} is {_shown(value)}, and {_shown(stated.get(what))} in {first.path}"
-                problems.append(Problem(str(part.path), message))
+                problems.append(Problem(str(part.path), message, "the same in all of them"))
         stated |= {what: value for what, value in _stated(part).items() if what.startswith("data")}
     if problems:
         raise DataError(problems)
@@ -291,12 +294,12 @@ def _copy_stacks(parts: Sequence[Part], folder: ResultsFolder, request: Request 
             covered = [seed for first, last in inside for seed in range(first, last + 1)]
             if len(paths) < 2 or covered != [*chunk] or not journal.join_stacks(paths, target):
                 for path in paths:
-                    atomic.write_bytes(folder.journal / path.name, path.read_bytes())
+                    atomic.write_bytes(folder.journal / path.name, read_bytes(path, most=None))
     for part in parts:
         for name, expected in part.manifest.get("weights", {}).items():
             path = part.path / WEIGHTS / Path(name).name
             folder.weights.mkdir(exist_ok=True)
-            atomic.write_bytes(folder.weights / path.name, path.read_bytes())
+            atomic.write_bytes(folder.weights / path.name, read_bytes(path, most=None))
             sums[path.name] = str(expected)
     return sums
 

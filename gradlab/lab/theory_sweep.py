@@ -171,5 +171,7 @@ def _moments_of(text: str, activation: Activation, width: int) -> tuple[float, f
     """(sigma_w, sigma_b, bias) of an init on square layers. Raises ConfigError where the theory has no say."""
     init = inits.get(text, activation, "--init", own=True)
     if init.sigma_w is None or not init.predicted:
-        raise ConfigError(Problem("--init", f"mean-field theory makes no prediction for {text!r}"))
+        raise ConfigError(
+            Problem("--init", f"mean-field theory makes no prediction for {text!r}", "another, or --sigma-w")
+        )
     return init.sigma_w(width, width), init.sigma_b(width, width), init.bias

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def prepare(run: Run) -> None:
-    """Start the server while a comparison is still being planned, if it will have workers."""
+    """Start the server while a comparison, or a long run, is still being planned, if it will have workers."""
     if run.executor == "local" and run.workers != 1 and cores() > 1:
         start_server()
 

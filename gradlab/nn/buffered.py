@@ -31,11 +31,11 @@ ALIGNED = 64  # every layer of a buffer begins at a multiple of so many entries
 
 
 class _Phi(Protocol):
-    """One layer's activation: h from z, and delta from the gradient of h, in place."""
+    """One layer's activation: h from z, and delta from the gradient of h, which may lie in the same memory."""
 
     def forward(self, z: Tensor) -> object: ...
 
-    def backward(self, gradient: Tensor) -> None: ...
+    def backward(self, gradient: Tensor, delta: Tensor) -> None: ...
 
     def apply(self, z: Tensor, spare: Tensor) -> None:
         """Write h over z of any batch; `spare`, of the same shape, may be written over. No backward pass follows."""
@@ -51,8 +51,8 @@ class _Elementwise:
         self.kernels.forward(z, self.h)
         return self.h
 
-    def backward(self, gradient: Tensor) -> None:
-        self.kernels.backward(gradient, self.kept, gradient)
+    def backward(self, gradient: Tensor, delta: Tensor) -> None:
+        self.kernels.backward(gradient, self.kept, delta)
 
     def apply(self, z: Tensor, spare: Tensor) -> None:
         self.kernels.forward(z, z)
@@ -72,11 +72,11 @@ class _PReLU:
         torch.gt(z, 0, out=self.above)
         return torch.where(self.above, z, self.scaled, out=self.h)
 
-    def backward(self, gradient: Tensor) -> None:
+    def backward(self, gradient: Tensor, delta: Tensor) -> None:
         below = torch.where(self.above, self.zero, gradient)
         torch.sum(torch.mul(below, self.z, out=self.scaled), self.axes, keepdim=True, out=self.slope)
-        torch.where(self.above, gradient, self.zero, out=gradient)
-        gradient.add_(torch.mul(below, self.alpha, out=self.scaled))
+        torch.where(self.above, gradient, self.zero, out=delta)
+        delta.add_(torch.mul(below, self.alpha, out=self.scaled))
 
     def apply(self, z: Tensor, spare: Tensor) -> None:
         torch.where(z > 0, z, torch.mul(self.alpha, z, out=spare), out=z)
@@ -92,16 +92,16 @@ class _PReLUOfOneSlope(_PReLU):
         self._leak(z, self.h)
         return self.h
 
-    def backward(self, gradient: Tensor) -> None:
+    def backward(self, gradient: Tensor, delta: Tensor) -> None:
         below = torch.clamp(self.z, max=0.0, out=self.scaled)
         torch.sum(torch.mul(below, gradient, out=self.scaled), self.axes, keepdim=True, out=self.slope)
         if not all(map(isfinite, (*self.numbers, self.slope.sum().item()))):
             # with entries that are not finite, only this order of products gives autograd's result
             torch.gt(self.z, 0, out=self.above)
-            super().backward(gradient)
+            super().backward(gradient, delta)
             return
-        for g, z, number in zip(gradient, self.z, self.numbers, strict=True):
-            aten.leaky_relu_backward.grad_input(g, z, number, False, grad_input=g)
+        for g, z, number, out in zip(gradient, self.z, self.numbers, delta, strict=True):
+            aten.leaky_relu_backward.grad_input(g, z, number, False, grad_input=out)
 
     def apply(self, z: Tensor, spare: Tensor) -> None:
         self.numbers = self.alpha.flatten().tolist()
@@ -115,8 +115,8 @@ class _PReLUOfOneSlope(_PReLU):
 class BufferedPass:
     """Forward and backward passes of one stack on batches of one size.
 
-    keep:      whether everything stays until the next pass, as `z`, `h` and `delta` of the hidden layers; otherwise
-               what is not needed any more is written over
+    keep:      whether everything stays until the next pass, as `z`, `h`, `by_h` (the gradient of h) and `delta` of the
+               hidden layers; otherwise what is not needed any more is written over
     gradients: of every parameter in the order of `mlp.parameters()`; the next pass writes over them. Given, they are
                another pass's
     """
@@ -156,6 +156,8 @@ class BufferedPass:
         # The gradient on its way down: two buffers in turn, since a product cannot write over its operand.
         self.delta = _layers(like, hidden if keep else min(hidden, 2), shape)
         self._down = [self.delta[layer % len(self.delta)] for layer in range(hidden)]
+        self.by_h = _layers(like, hidden, shape) if keep else self.delta
+        self._by_h = [self.by_h[layer % len(self.by_h)] for layer in range(hidden)]
         # Inputs and the top gradient are copied into buffers of their own, so that all products can be prepared now.
         self._x = like.new_empty(replicas, batch, weights[0].shape[1])
         self._top = like.new_empty(replicas, batch, outputs)
@@ -168,8 +170,8 @@ class BufferedPass:
             for h, delta, gradient in zip(inputs, deltas, self._weight_gradients, strict=True)
         ]
         self._delta_products = [
-            product(delta, weight.transpose(1, 2), below)
-            for delta, weight, below in zip(deltas[1:], self._weights[1:], self._down, strict=True)
+            product(delta, weight.transpose(1, 2), by_h)
+            for delta, weight, by_h in zip(deltas[1:], self._weights[1:], self._by_h, strict=True)
         ]
         self._deltas = deltas
         self._space = like.new_empty(2, 0)
@@ -204,7 +206,7 @@ class BufferedPass:
             self._weight_products[place]()
             if place:
                 self._delta_products[place - 1]()
-                self._phi[place - 1].backward(self._deltas[place - 1])
+                self._phi[place - 1].backward(self._by_h[place - 1], self._deltas[place - 1])
 
     @torch.no_grad()
     def infer(self, x: Tensor, linear: Told | None = None, activation: Told | None = None) -> Tensor:

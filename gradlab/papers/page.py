@@ -1,71 +1,205 @@
-"""The reproductions as one self-contained HTML page: tables, verdicts and figures, nothing loaded from elsewhere."""
+"""The reproductions as one self-contained HTML page in the design of a run's: what holds first, then a card a claim."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from math import floor, isfinite, isnan, log10
 from pathlib import Path
+
+import numpy as np
 
 from gradlab.base import atomic
 from gradlab.papers import figures as paper_figures
-from gradlab.papers.reproduction import VERDICT_COLUMNS, Reproduction, table, verdict_table
-from gradlab.papers.rows import COLUMNS, OUTCOMES
+from gradlab.papers.reproduction import Reproduction
+from gradlab.papers.rows import Row, Verdict
+from gradlab.report.html import page_environment, page_style
+from gradlab.report.pictures import tolerance_strip
+from gradlab.report.svg import Drawing
 
-SHOWN = [name for name in COLUMNS if name not in ("paper", "seconds")]
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; font-size: 13px; margin: 1rem 0 } td, th { padding: .2rem .6rem; text-align: left;
-vertical-align: top; border-bottom: 1px solid #ddd }
-.pass { color: #06703f } .fail { color: #b00020; font-weight: bold }
-img { max-width: 100% }
-"""
+HOLDS, FAILS, REPORTED = ("good", "holds"), ("wrong", "fails"), ("none", "measured")
+SIGNS = {
+    "supported": ("good", "holds"),
+    "refuted": ("wrong", "refuted"),
+    "it depends": ("mixed", "it depends"),
+}
+ORDER = ("wrong", "mixed", "good", "none")
+PROVENANCE = {
+    "P": "printed in the source",
+    "D": "derived from its equations and checked by simulation",
+    "R": "recalled, not looked up",
+}
+AT_ONCE = 3
+"""rows that a card shows before it is opened"""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a reproduction as the page says it."""
+
+    name: str
+    statement: str
+    published: str
+    measured: str
+    sign: tuple[str, str]
+    allowed: str
+    source: str
+    strip: Drawing | str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A paper, or a claim of one: its sign, what it says, why it is judged so, and its rows."""
+
+    ident: str
+    sign: tuple[str, str]
+    over: str
+    title: str
+    text: str
+    lines: Sequence[Line]
+    picture: str = ""
 
 
 def write(found: Sequence[Reproduction], folder: Path) -> Path:
     """Write report.html into the folder; returns its path."""
-    parts = [
-        f'<section id="{escape(each.paper.name)}"><h2>{escape(each.paper.name)}: {escape(each.paper.title)}</h2>'
-        f"<p>{escape(each.paper.citation)}</p>{_table(SHOWN, table(each))}{_verdicts(each)}{_figure(each)}</section>"
-        for each in found
-    ]
-    counts = ", ".join(f"{sum(r.count(o) for r in found)} {o}" for o in OUTCOMES)
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>gradlab reproduce</title>'
-        f"<style>{STYLE}</style></head><body><h1>Published results, measured</h1><p>Rows: {counts}</p>"
-        f"{''.join(parts)}</body></html>\n"
-    )
     path = folder / "report.html"
-    atomic.write_text(path, text)
+    atomic.write_text(path, page(found))
     return path
 
 
-def _verdicts(found: Reproduction) -> str:
-    rows = verdict_table(found)
-    return _table(VERDICT_COLUMNS, rows) if rows else ""
-
-
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{escape(_class(name, row))}">{escape(row[name])}</td>' for name in columns)
-        + "</tr>"
-        for row in rows
+def page(found: Sequence[Reproduction]) -> str:
+    """The page as text; every text is escaped by the template."""
+    claims = sorted(
+        (claim_card(each, verdict) for each in found for verdict in each.verdicts),
+        key=lambda card: ORDER.index(card.sign[0]),
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    papers = [paper_card(each) for each in found]
+    papers.sort(key=lambda card: ORDER.index(card.sign[0]) if card.sign != REPORTED else len(ORDER))
+    rows = [timed.row for each in found for timed in each.rows]
+    asserted = [row for row in rows if row.tolerance is not None]
+    failed = [row for row in asserted if row.outcome == "fail"]
+    text: str = page_environment().get_template("papers.html.j2").render(
+        headline=headline(found),
+        asserted=len(asserted),
+        held=len(asserted) - len(failed),
+        failing=sum(any(timed.row.outcome == "fail" for timed in each.rows) for each in found),
+        reported=len(rows) - len(asserted),
+        found=found,
+        claims=claims,
+        papers=papers,
+        refuted=sum(card.sign[1] == "refuted" for card in claims),
+        command=f"gradlab reproduce {found[0].paper.name}" if found else "gradlab reproduce --list",
+        outcomes={"pass": "holds", "fail": "fails", "not asserted": "is measured"},
+        at_once=AT_ONCE,
+        signs=ORDER,
+        style=page_style(),
+    )  # fmt: skip
+    return text
 
 
-def _class(name: str, row: Mapping[str, str]) -> str:
-    return row[name] if name == "outcome" and row[name] in ("pass", "fail") else ""
+def headline(found: Sequence[Reproduction]) -> str:
+    """`The numbers of 22 papers hold when measured again; of 13 claims 2 are refuted`."""
+    papers = [each for each in found if any(timed.row.tolerance is not None for timed in each.rows)]
+    bad = [each.paper.name for each in papers if each.count("fail")]
+    said = []
+    if papers and not bad:
+        many = f"{len(papers)} papers hold" if len(papers) > 1 else f"{papers[0].paper.name} hold"
+        said.append(f"The numbers of {many} when measured again")
+    elif bad:
+        shown = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        said.append(f"Numbers of {len(bad)} of {plural(len(papers), 'paper')} do not hold: {shown}")
+    verdicts = [verdict for each in found for verdict in each.verdicts]
+    refuted = sum(verdict.verdict == "refuted" for verdict in verdicts)
+    if verdicts:
+        count = plural(len(verdicts), "claim")
+        said.append(f"of {count} {refuted or 'none'} {'is' if refuted < 2 else 'are'} refuted")
+    text = "; ".join(said) or "Nothing was asserted"
+    return text[0].upper() + text[1:]
 
 
-def _figure(found: Reproduction) -> str:
+def claim_card(found: Reproduction, verdict: Verdict) -> Card:
+    rows = [timed.row for timed in found.rows if timed.row.row.startswith(f"{verdict.claim}. ")]
+    over = f"claim {verdict.claim} of {found.paper.name}"
+    sign = SIGNS.get(verdict.verdict, ("none", verdict.verdict))
+    return Card(
+        f"claim-{verdict.claim}", sign, over, verdict.statement, verdict.because, [line(row) for row in rows]
+    )
+
+
+def paper_card(found: Reproduction) -> Card:
+    outcomes = [timed.row.outcome for timed in found.rows]
+    sign = FAILS if "fail" in outcomes else HOLDS if "pass" in outcomes else REPORTED
+    held, failed = outcomes.count("pass"), outcomes.count("fail")
+    said = f"{held} of {plural(held + failed, 'asserted number')} inside the tolerance"
+    text = f"{said}; {found.paper.citation}."
+    claimed = {verdict.claim for verdict in found.verdicts}
+    rows = [timed.row for timed in found.rows if timed.row.row.partition(". ")[0] not in claimed]
+    rows.sort(key=lambda row: (row.outcome != "fail", row.tolerance is None))
+    return Card(
+        found.paper.name,
+        sign,
+        found.paper.name,
+        found.paper.title,
+        text,
+        [line(row) for row in rows],
+        _picture(found),
+    )
+
+
+def line(row: Row) -> Line:
+    measured = row.measured
+    published = row.published if isinstance(row.published, str) else rounded(row.published, row)
+    ends = "" if isnan(measured.low) else f" ({rounded(measured.low, row)} to {rounded(measured.high, row)})"
+    sign = {"pass": HOLDS, "fail": FAILS}.get(row.outcome, REPORTED)
+    allowed = "" if row.tolerance is None else f"{row.tolerance.limits(4)}: {row.tolerance.why}"
+    source = f"{row.source}: {PROVENANCE[row.provenance]}"
+    strip: Drawing | str = ""
+    if row.tolerance is not None and isfinite(row.tolerance.low) and isfinite(row.tolerance.high):
+        target = row.published if isinstance(row.published, float | int) else float("nan")
+        values = (measured.value, measured.low, measured.high)
+        strip = tolerance_strip(values, float(target), (row.tolerance.low, row.tolerance.high))
+    return Line(
+        row.row,
+        row.statement,
+        published,
+        f"{rounded(measured.value, row)}{ends}",
+        sign,
+        allowed,
+        source,
+        strip,
+    )
+
+
+def rounded(value: float, row: Row) -> str:
+    """A number with as many digits as its interval or its tolerance gives a meaning to: two of half their width; four
+    digits where there is neither."""
+    if isnan(value):
+        return "nan"
+    widths = [row.measured.high - row.measured.low]
+    if row.tolerance is not None:
+        widths.append(row.tolerance.high - row.tolerance.low)
+    known = [width / 2 for width in widths if isfinite(width) and width > 0]
+    if not known or not isfinite(value):
+        return f"{value:.4g}"
+    digits = 1 - floor(log10(min(known)))
+    whole = floor(log10(abs(value))) if value else 0
+    significant = min(max(whole + digits + 1, 1), 10)
+    if abs(value) >= 1e5 or 0 < abs(value) < 1e-4:
+        return f"{value:.{significant - 1}e}"
+    return f"{np.round(value, digits):.{max(min(digits, 10), 0)}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _picture(found: Reproduction) -> str:
+    """The figure as a data URL; "" without any."""
     drawn = paper_figures.figure(found)
     if drawn is None:
         return ""
     buffer = BytesIO()
     drawn.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    data = b64encode(buffer.getvalue()).decode()
-    return f'<img alt="Figure of {escape(found.paper.name)}" src="data:image/png;base64,{data}">'
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from gradlab import activations
 from gradlab.nn import statistics as st
-from gradlab.nn.draws import generator
+from gradlab.nn.draws import generator, weights_from
 from gradlab.nn.mlp import StackedMLP, build_ensemble, build_mlp
 from gradlab.parts import inits, norms, residuals
 
@@ -79,6 +80,20 @@ def many_nets(
     )
 
 
+def drawn(
+    purpose: str, nets: int, fan_in: int, fan_out: int, *, sigma_w: float = 1.0, orthogonal: bool = False
+) -> Tensor:
+    """Weights for what is no MLP: float64 [nets, fan_in, fan_out], variance sigma_w^2 / fan_in, one draw a purpose."""
+    text = f"orthogonal:gain={sigma_w!r}" if orthogonal else f"gaussian:sigma_w={sigma_w!r}"
+    init = inits.get(text, activations.get("linear"))
+    return weights_from(init, generator(0, purpose), fan_in, fan_out, (nets,))
+
+
+def noise(purpose: str, *shape: int) -> Tensor:
+    """Standard normal numbers, float64, one draw a purpose."""
+    return torch.randn(shape, generator=generator(0, purpose), dtype=torch.float64)
+
+
 def unit_inputs(mlp: StackedMLP, rows: int, *, mean_square: float = 1.0) -> Tensor:
     """Random inputs [replica, row, feature], each with exactly this mean square, as mean-field theory assumes."""
     weight = mlp.linears[0].weight
@@ -129,6 +144,20 @@ def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Fo
     cotangent = torch.randn(output.shape, generator=generator(0, "cotangent"), dtype=torch.float64)
     gradients = torch.autograd.grad(output, wanted, cotangent.to(output.dtype))
     return ForwardBackward([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :])
+
+
+def log_noise(shares: Sequence[float] | Array, *, width: int, nets: int, spread: float = 5.0) -> float:
+    """How far the mean over nets of log ||delta||^2 may be from the log of the mean field's factor over some layers.
+
+    shares: of each layer the share of ||delta||^2 that comes through its weights, 1 without a skip connection
+    spread: 3 E[phi'^4] / E[phi'^2]^2 - 1, over width the variance of a layer's factor: 2 for linear, 5 for ReLU
+
+    Three standard errors and the shift of a log's mean (Hanin & Nica 2019 for ReLU, the most of the usual ones).
+    Beside a skip connection a branch of share r adds 4 r (1 - r) / width for its product with the stream.
+    """
+    r = np.asarray(shares)
+    variance = float((4 * r * (1 - r) + spread * r**2).sum() / width)
+    return 3 * sqrt(variance / nets) + variance / 2
 
 
 def last_activations(mlp: StackedMLP, x: Tensor) -> Tensor:

@@ -62,7 +62,9 @@ class Init:
         with self.own.running():
             self.own.attribute(weight, **self.own.arguments)
         if weight.shape != shape:
-            raise self.own.refused(f"made {[*weight.shape]} of a weight {[*shape]}")
+            raise self.own.refused(
+                f"made {[*weight.shape]} of a weight {[*shape]}", "the same shape, filled in place"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -287,7 +287,7 @@ class _PerReplica:
             if loss.layout != torch.strided or loss.device != outputs.device:
                 raise self._own.refused(f"gave a number on {loss.device}", f"a dense one on {outputs.device}")
             if replica.requires_grad and not loss.requires_grad:
-                raise self._own.refused("gave a number without a gradient")
+                raise self._own.refused("gave a number without a gradient", "one made of the outputs")
             losses.append(loss.reshape(()))
         return torch.stack(losses)
 
@@ -344,7 +344,7 @@ class _PerReplica:
         if not isinstance(made, torch.nn.Module):
             raise own.refused(f"gave {type(made).__name__}", "a class of torch.nn.Module, or a function")
         if any(parameter.requires_grad for parameter in made.parameters()):
-            raise own.refused("has parameters of its own, which nothing would train")
+            raise own.refused("has parameters of its own, which nothing would train", "a loss without")
         return made.to(like)
 
 

@@ -127,8 +127,9 @@ def load_optimizer(
         closure = inspect.signature(own.attribute.step).parameters.get("closure")
     anything = any(each.kind is each.VAR_KEYWORD for each in taken.values())
     if "lr" in own.arguments or not (anything or "lr" in taken):
+        says = "says its" if "lr" in own.arguments else "takes no"
         raise own.refused(
-            f"{'says its' if 'lr' in own.arguments else 'takes no'} lr, which is set in every step"
+            f"{says} lr, which is set in every step", "a class that takes lr; its value is --lr"
         )
     options = {}
     for name, value in {"momentum": momentum, "weight_decay": weight_decay or None}.items():

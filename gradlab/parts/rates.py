@@ -62,5 +62,6 @@ def parse(text: str, lr: float, steps: int, where: str = "schedule") -> Rate:
     chosen = RATES.choose(text, where)
     warmup = int(chosen.values["warmup"])
     if warmup > steps:
-        raise ConfigError(Problem(where, f"a warm-up of {warmup} steps is longer than the run of {steps}"))
+        message = f"a warm-up of {warmup} steps is longer than the run of {steps}"
+        raise ConfigError(Problem(where, message, f"warmup <= {steps}, or more steps"))
     return Rate(chosen.text, chosen.entry, lr, steps, warmup)

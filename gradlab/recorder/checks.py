@@ -23,7 +23,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """The module inside torch.compile, DistributedDataParallel or DataParallel: its calls are the same, and it alone
     runs a probe without talking to other processes."""
     if not isinstance(model, nn.Module):
-        raise ConfigError(Problem("model", f"{type(model).__name__} is no torch.nn.Module"))
+        raise ConfigError(Problem("model", f"{type(model).__name__} is no torch.nn.Module", "a model"))
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
@@ -45,7 +45,7 @@ def problems_of(model: nn.Module, metrics: str) -> list[Problem]:
             hint = "move it to a device with model.to_empty and initialise it"
             problems.append(Problem("model", f"{name} is on the meta device and holds no numbers", hint=hint))
     if not parameters:
-        problems.append(Problem("model", "the model has no parameters, so no gradients"))
+        problems.append(Problem("model", "the model has no parameters, so no gradients", "one or more"))
     if metrics != WITHOUT_HOOKS and isinstance(model, torch.jit.ScriptModule):
         problems.append(_scripted("the model"))
     return problems
@@ -78,7 +78,9 @@ def chosen(
 ) -> dict[str, nn.Module]:
     """The modules that one of the paths or patterns names, in the model's order; what is wrong goes to `problems`."""
     if not modules:
-        problems.append(Problem("model", "it has no module with parameters besides its activations"))
+        problems.append(
+            Problem("model", "it has no module with parameters besides its activations", "a layer")
+        )
         return {}
     given = ["*"] if layers is None else [layers] if isinstance(layers, str) else layers
     if not (isinstance(given, Sequence) and given and all(isinstance(each, str) for each in given)):
@@ -111,7 +113,9 @@ def optimizers_of(given: Optimizer | Iterable[Optimizer] | None) -> list[Optimiz
         whole = isinstance(each, Optimizer) and hasattr(each, "_optimizer_step_post_hooks")
         inner = each if whole else getattr(each, "optimizer", None)
         if not isinstance(inner, Optimizer):
-            raise ConfigError(Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer"))
+            raise ConfigError(
+                Problem("optimizer", f"{type(each).__name__} is no torch.optim.Optimizer", "an optimiser")
+            )
         found.append(inner)
     return found
 

@@ -269,7 +269,10 @@ class Ledger:
             applies[name] = repeated(whole >= 0)
             full = whole if (whole >= 0).all() else np.where(whole >= 0, whole, np.nan)
             columns[name] = repeated(full)
-        for name in self.spec.recorded:
+        for column in self.spec.columns:
+            if column.sort == "place":
+                continue
+            name = column.name
             place = self._place.get(name)
             if place is None:
                 columns[name], applies[name] = (
@@ -278,7 +281,7 @@ class Ledger:
                 )
             else:
                 columns[name] = values[:, place].T.reshape(-1)
-                applies[name] = repeated(there[:, place])
+                applies[name] = ~np.isnan(columns[name]) if column.empty else repeated(there[:, place])
         return Table({name: columns[name] for name in self.spec.every}, applies, self.spec.kinds)
 
 

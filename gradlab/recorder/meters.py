@@ -5,24 +5,27 @@ The numbers are those of `sensors.metrics`, [replica]; a model that is no stack 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from time import perf_counter
+from typing import Any
 from warnings import warn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import slope_of
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import OneModel, Workspace
+from gradlab.recorder.gains import GainMeter, put_gains
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import Call, CallNumbers, ForwardPass
 from gradlab.recorder.torch_activations import Shape
 from gradlab.recorder.units import dense_values, real
+from gradlab.recorder.way_down import place_of
 from gradlab.sensors import metrics as mt
 from gradlab.sensors.own_columns import Metrics
 
@@ -51,6 +54,12 @@ class View:
         if self.stacked:
             return h
         return (h.movedim(self.batch_dim, 0) if h.dim() > self.batch_dim else h.reshape(1, -1)).unsqueeze(0)
+
+    def by_position(self, h: Tensor, call: Call) -> Tensor | None:
+        """h as [sample, position, unit], where it has these three axes and the units are the last."""
+        if self.stacked or h.dim() != 3 or call.axis != 2 or call.axes != 3 or self.batch_dim > 1:
+            return None
+        return h.movedim(self.batch_dim, 0) if h.shape[1 - self.batch_dim] > 1 and h.numel() else None
 
     def inactive(self, z: Tensor, shape: Shape, call: Call) -> tuple[Tensor, int]:
         """On how many samples phi is flat for each unit, [unit] or [replica, unit], and how many samples there are."""
@@ -82,11 +91,15 @@ class BatchMeter:
         self.view, self.reduction, self.accumulation = View(stacked), reduction, accumulation
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []
+        self._gains = GainMeter(self.view.space, self._handles, self._took)
         self._warned = False
 
-    def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
+    def output(
+        self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
+    ) -> None:
         call.numbers.nonfinite = mt.nonfinite(dense_values(outputs[0].detach()), self.view.space)
         self.recomputed(forward, call, outputs)
+        self._gains.takes(forward, call, outputs[0], module, args)
 
     def recomputed(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
         for place, tensor in enumerate(outputs):
@@ -137,14 +150,14 @@ class BatchMeter:
         # for a gradient penalty: the training loss's pass comes after it
         with_graph = torch.is_grad_enabled()
         if place < known or numbers.delta_from is None:
-            self._measure_delta(numbers, real(gradient.detach()))
+            self._measure_delta(forward, numbers, real(gradient.detach()))
             numbers.delta_of, numbers.delta_from = place, None if with_graph else task
         elif not with_graph and numbers.delta_from != task:
             numbers.several = True
         self.seconds += perf_counter() - started
 
-    def _measure_delta(self, numbers: CallNumbers, gradient: Tensor) -> None:
-        norm, alone = self.view.space.norm(gradient), not self.view.stacked
+    def _measure_delta(self, forward: ForwardPass, numbers: CallNumbers, gradient: Tensor) -> None:
+        norm, alone = self._gains.norm(forward, gradient), not self.view.stacked
         sound = alone and isinstance(norm, list) and isfinite(norm[0])
         numbers.delta_norm = norm[0] if alone and isinstance(norm, list) else st.as_tensor(norm)
         numbers.delta_nonfinite = {} if sound else mt.nonfinite(gradient, self.view.space)
@@ -153,6 +166,7 @@ class BatchMeter:
     def before(self, call: Call, z: Tensor, shape: Shape, phi: Callable[[Tensor], Tensor]) -> None:
         if z.numel() == 0:  # an expert that no token was sent to
             return
+        call.way.of_phi = place_of(z)
         numbers = call.numbers
         numbers.inactive, numbers.samples = self.view.inactive(z.detach(), shape, call)
         numbers.rectified = shape.rectifies
@@ -163,6 +177,10 @@ class BatchMeter:
         if h.numel() and not call.numbers.rectified:
             call.numbers.nonzeros = self.view.space.nonzeros(h.detach())
             call.numbers.h_entries = self.view.space.entries(h)
+        self._gains.activates(call, h)
+
+    def _took(self, seconds: float) -> None:
+        self.seconds += seconds
 
     def rest(self) -> None:
         """Give back the memory that is kept from record to record."""
@@ -172,7 +190,7 @@ class BatchMeter:
         """Take the hooks off the step's tensors."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles.clear()
 
     def commit(self, passes: list[ForwardPass], record: Record, scale: Tensor | None) -> None:
         """Put the step's numbers into the record: the samples of its forward passes taken together.
@@ -207,6 +225,7 @@ class BatchMeter:
                 record.put((key,), mt.zeros(_total(nonzeros), sum(each.h_entries for each in numbers)))
             record.put((key,), next(filter(None, (each.alpha for each in numbers)), {}))
         record.put_zero([*calls], mt.NONFINITE)
+        put_gains(calls, record, lambda forward: self.samples(forward, whole))
         for (samples, rectified, _), found in inactive.items():
             together = torch.stack([count for _, count in found])
             record.put([key for key, _ in found], mt.dead_on_batch(together, samples, rectified))
@@ -255,11 +274,25 @@ class ProbeMeter:
         self.record: Record | None = None
         # samples, on how many of them phi is flat for each unit [replica, unit], line
         self._units: list[tuple[Key, int, Tensor, bool]] = []
-        self._samples: list[tuple[Key, Tensor]] = []  # those of h that are compared, [replica, sample, entry]
+        self._samples: dict[Key, Tensor] = {}  # those of h that are compared, [replica, sample, entry]
+        # of each call's h, of z where no activation follows: [sample, position, unit], and [replica, row, unit]
+        self._positions: dict[Key, Tensor] = {}
+        self._rows: dict[Key, Tensor] = {}
 
-    def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
+    def output(
+        self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
+    ) -> None:
         if outputs[0].numel():
             self._put(call, mt.signal(outputs[0].detach(), self.view.space))
+            if not self.view.stacked:
+                self._keep(call, outputs[0].detach())
+
+    def _keep(self, call: Call, h: Tensor) -> None:
+        """A copy of the parts of h that are measured once the probe went through."""
+        if (tokens := self.view.by_position(h, call)) is not None:
+            self._positions[call.key] = mt.first_positions(tokens)
+        if self.metrics.full:
+            self._rows[call.key] = mt.some_rows(self.view.by_unit(h, call))
 
     def recomputed(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None:
         """A model may differentiate itself in its forward pass: no part of the probe's signals."""
@@ -276,7 +309,8 @@ class ProbeMeter:
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
-            self._samples.append((call.key, mt.first_samples(self.view.by_sample(h.detach()))))
+            self._samples[call.key] = mt.first_samples(self.view.by_sample(h.detach()))
+            self._keep(call, h.detach())
             if own := self.metrics.own:
                 found |= mt.users(own, self.view.by_unit(h, call))
             self._put(call, found)
@@ -296,12 +330,22 @@ class ProbeMeter:
             dead, shares = mt.dead_units(inactive, samples)
             record.put(keys, shares)
             self._changes(record, keys, dead)
-        of_one_shape: dict[tuple[torch.Size, torch.device], list[tuple[Key, Tensor]]] = {}
-        for key, few in self._samples:
-            of_one_shape.setdefault((few.shape, few.device), []).append((key, few))
-        for found_alike in of_one_shape.values():
-            record.put([key for key, _ in found_alike], mt.alike(torch.cat([few for _, few in found_alike])))
+        self._together(record, self._samples, mt.alike, torch.cat)
+        self._together(record, self._positions, mt.tokens_alike, torch.stack)
+        self._together(record, self._rows, mt.effective_rank, torch.cat)
         self.forget()
+
+    @staticmethod
+    def _together(
+        record: Record, parts: Mapping[Key, Tensor], of: Callable[[Tensor], mt.Found],
+        joined: Callable[[list[Tensor]], Tensor],
+    ) -> None:  # fmt: skip
+        """What is taken of calls of one shape together."""
+        alike: dict[object, list[Key]] = {}
+        for key, part in parts.items():
+            alike.setdefault((part.shape, part.dtype, part.device), []).append(key)
+        for keys in alike.values():
+            record.put(keys, of(joined([parts[key] for key in keys])))
 
     def _changes(self, record: Record, keys: Sequence[Key], dead: Tensor) -> None:
         """Units that died and revived since the last record."""
@@ -318,7 +362,7 @@ class ProbeMeter:
         self.dead.update(zip(keys, dead.unbind(), strict=True))
 
     def forget(self) -> None:
-        self._units, self._samples = [], []
+        self._units, self._samples, self._positions, self._rows = [], {}, {}, {}
         self.view.space.clear()
 
     def _put(self, call: Call, found: mt.Found) -> None:

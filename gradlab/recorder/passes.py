@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from weakref import ReferenceType
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
 from gradlab.recorder.recurrent_call import RecurrentCall
+from gradlab.recorder.way_down import Way
 from gradlab.sensors.metrics import Found
 
 
@@ -54,6 +56,7 @@ class Call:
     units:  how many units z has; stride: how far apart they are in memory
     entries: numbers in z (a replica)
     activated: its activation was found, or none is wanted; activation: what it is called
+    forward: the pass that it is part of; before: the call that ended before it there; way: down to its z
     """
 
     key: Key
@@ -65,6 +68,9 @@ class Call:
     activated: bool = False
     activation: str = ""
     numbers: CallNumbers = field(default_factory=CallNumbers)
+    forward: ReferenceType[ForwardPass] | None = None
+    before: Call | None = None
+    way: Way = field(default_factory=Way)
 
 
 @dataclass(eq=False)
@@ -79,6 +85,7 @@ class ForwardPass:
     replica: a copy that data parallelism made, which sees a part of the batch
     made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
              it, are still that call's. The weak reference keeps the memory's address from being given out again
+    measured: the newest gradient with its version and norm: the next tensor's gradient is often the same
     """
 
     begins: Callable[[int], None]
@@ -92,6 +99,7 @@ class ForwardPass:
     tasks: dict[int, bool | None] = field(default_factory=dict)
     made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
     latest: Call | None = None
+    measured: tuple[Tensor, int, Numbers] | None = None
 
     def learning(self, task: int) -> bool | None:
         """Whether the backward pass that goes on brings gradients to parameters; task: its number.

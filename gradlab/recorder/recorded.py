@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from gradlab.recorder.attention import Attention
 from gradlab.recorder.ledger import Ledger
 from gradlab.recorder.steps import StepLedger
 from gradlab.recorder.task import Task
@@ -35,6 +36,7 @@ class Recorded:
     _run: StepLedger
     _task: Task
     _time: ThroughTime
+    _attention: Attention
     _told: set[str]
 
     @property
@@ -54,6 +56,10 @@ class Recorded:
         """What the gradient does in each step of the recurrent layers: rows of `time.csv`, none without such layers."""
         self._ledger.flush()
         return self._time.table(self._ledger.order)
+
+    def attention_table(self) -> Table:
+        """How the attention heads share out their weights, on the probe: rows of `attention.csv`, none without any."""
+        return self._attention.table()
 
     @property
     def verdicts(self) -> tuple[str, ...]:
@@ -79,7 +85,7 @@ class Recorded:
         devices = {parameter.device.type for parameter in self.model.parameters()}
         timings = {"seconds": self.seconds, "recording_overhead": 1 + self.overhead}
         model = type(self.model).__qualname__
-        tables = RecordTables(self.table(), self.steps_table(), self.time_table())
+        tables = RecordTables(self.table(), self.steps_table(), self.time_table(), self.attention_table())
         return save(folder, tables, model, min(devices), timings, force)
 
     def diagnose(self, ruleset: str = "gradlab") -> Diagnosis:
@@ -94,7 +100,8 @@ class Recorded:
             hidden = int(frame["layer"].max()) - 1
             frame.insert(0, "depth", max(hidden, 1))
         steps, time = self.steps_table().frame(), self.time_table().frame()
-        return diagnose(frame, steps, ruleset=ruleset, cell_columns=(), time=time)[0]
+        attention = self.attention_table().frame()
+        return diagnose(frame, steps, ruleset=ruleset, cell_columns=(), time=time, attention=attention)[0]
 
     def report(self) -> str:
         """The verdict with its evidence, and the first and last record layer by layer, as text."""

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.base.errors import ConfigError, GradlabError, Problem, attempt, unknown
 from gradlab.nn.mlp import StackedMLP
 from gradlab.parts import record_schedule
+from gradlab.recorder.attention import Attention
 from gradlab.recorder.checks import (
     METRICS,
     WITHOUT_HOOKS,
@@ -147,7 +148,7 @@ class Recorder(Recorded):
         self._meter = BatchMeter(stacked, loss_reduction, accumulation)
         self._probe_meter = ProbeMeter(stacked, batch_dim, columns)
         self._ledger, self._run = Ledger(seeds, columns), StepLedger(seeds)
-        self._time = ThroughTime(seeds)
+        self._time, self._attention = ThroughTime(seeds), Attention(self.model, seeds)
         self._facts: Facts = {}  # of the record that is being taken
         self._turns, self._updated = Turns(), set[int]()
         self._gradients: dict[int, int] = {}  # versions of the gradients as they were left at the step before
@@ -285,7 +286,9 @@ class Recorder(Recorded):
         modules = chosen(every, self._layers, self._metrics, [])
         stacked = isinstance(self.model, StackedMLP)
         self._parameters = ParameterMeter(modules, registered, stacked=stacked, metrics=self._metrics)
-        self._taps = Taps(self.model, every, modules, self._meter, self._batch_dim, self._time)
+        self._taps = Taps(
+            self.model, every, modules, self._meter, self._batch_dim, self._time, self._attention
+        )
         self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
         self._built = _built(self.model)
 
@@ -399,6 +402,7 @@ class Recorder(Recorded):
                         record.saw([*forward.calls])
                         self._ledger.activations |= {k: c.activation for k, c in forward.calls.items()}
                     self._probe_meter.finish()
+                    self._attention.commit(record.step)
                 if not self._probe_meter.view.stacked:
                     self._facts |= self._task.of(outputs, watch)
         except GradlabError:
@@ -408,6 +412,7 @@ class Recorder(Recorded):
             raise
         finally:
             self._probe_meter.forget()
+            self._attention.forget()
             self._probe_meter.record = None
 
     def _after_update(self, which: int, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

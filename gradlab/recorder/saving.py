@@ -19,6 +19,7 @@ from gradlab.config.sections import Recording, Run
 from gradlab.store.folder import Claim, ResultsFolder
 from gradlab.store.provenance import provenance
 from gradlab.store.results import CONFIG, Results, read_folder
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.layers import LAYERS
 from gradlab.tables.steps import STEPS
 from gradlab.tables.summary import SUMMARY, summary_table
@@ -27,17 +28,18 @@ from gradlab.tables.time import TIME
 
 
 class RecordTables(NamedTuple):
-    """What a recorder has of one seed. time: of recurrent layers, without a row where there are none"""
+    """What a recorder has of one seed. time, attention: without a row where nothing is recurrent, or attends"""
 
     layers: Table
     steps: Table
     time: Table
+    attention: Table
 
 
 def records_of(tables: Sequence[RecordTables], cell: Mapping[str, Any]) -> Records:
     """The records of one cell, of one seed after another. Raises DataError where nothing was measured."""
-    layers, steps, time = (table.frame() for table in _of_cell(tables, cell))
-    (records,) = split_cells(layers, steps, [*cell], time)
+    layers, steps, time, attention = (table.frame() for table in _of_cell(tables, cell))
+    (records,) = split_cells(layers, steps, [*cell], time, attention)
     return records
 
 
@@ -99,10 +101,9 @@ def write(
     Raises GradlabError where it cannot be written, and DataError where nothing was measured.
     """
     summary = summary_table(of_rows([summary_row(records_of(parts, cell), chance)]))
-    layers, steps, time = _of_cell(parts, cell)
+    layers, steps, *beside = _of_cell(parts, cell)
     tables = {LAYERS.name: layers, STEPS.name: steps, SUMMARY.name: summary}
-    if len(time):
-        tables[TIME.name] = time
+    tables |= {spec.name: table for spec, table in zip((TIME, ATTENTION), beside, strict=True) if len(table)}
     written = [file for name, table in tables.items() for file in folder.write(name, [table], "csv")]
     manifest = {
         **provenance(devices),
@@ -131,7 +132,7 @@ def save(
     force: bool,
 ) -> Results:
     """One recorder's records as a results folder. Raises UserError where the folder holds something else."""
-    layers, steps, _ = tables
+    layers, steps, *_ = tables
     words = [text for text in steps.columns["optimizer_used"].tolist() if text]
     rates = steps.columns["learning_rate"]
     known = rates[np.isfinite(rates)]

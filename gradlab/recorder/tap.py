@@ -12,9 +12,12 @@ from gradlab.recorder.torch_activations import Shape
 
 
 class Meter(Protocol):
-    """What is measured at a call, its outputs (z is the first), the activation phi on it, and phi's result h."""
+    """What is measured at a call, its outputs (z is the first), what its module took, the activation phi on z, and
+    phi's result h."""
 
-    def output(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None: ...
+    def output(
+        self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
+    ) -> None: ...
 
     def recomputed(self, forward: ForwardPass, call: Call, outputs: list[Tensor]) -> None: ...
 

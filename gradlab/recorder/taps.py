@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from time import perf_counter
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradlab.activations.modules import StackedPReLU
+from gradlab.recorder.attention import Attention
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.through_time import ThroughTime, recurrent
@@ -35,6 +37,7 @@ class Taps:
     modules:   the modules to watch, by path, so that every activation finds the one it follows
     chosen:    the paths of those that are measured
     time:      what watches the recurrent ones among these
+    attention: what watches attention in a probe's pass
     no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
@@ -47,9 +50,10 @@ class Taps:
         meter: Meter,
         batch_dim: int,
         time: ThroughTime,
+        attention: Attention,
     ) -> None:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
-        self.time = time
+        self.time, self.attention = time, attention
         self._recurrent = recurrent({name: modules[name] for name in chosen if name in modules})
         self.batch_dim, self.no_grad = batch_dim, False
         self.passes: list[ForwardPass] = []
@@ -263,15 +267,16 @@ class Taps:
         forward.counts[name] = number = forward.counts.get(name, 0) + 1
         axis = unit_axis(module, z)
         units, stride = (z.shape[axis], z.stride(axis)) if z.dim() else (1, 1)
+        watched = name in self.chosen
         call = Call(
-            (name, number), axis, z.dim(), units, stride, z.numel(), activated=name not in self.chosen
+            (name, number), axis, z.dim(), units, stride, z.numel(), not watched, forward=ref(forward)
         )
-        forward.latest = call
+        call.before, forward.latest = forward.latest, call
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
-        if name in self.chosen:
+        if watched:
             forward.calls[call.key] = call
-            self.meter.output(forward, call, outputs)
+            self.meter.output(forward, call, outputs, module, args)
 
     def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
         """A checkpointed segment runs again in the backward pass. A reentrant one makes the tensors that the gradients
@@ -294,6 +299,15 @@ class Taps:
         if forward is not None and name in forward.counts:
             with torch._C.DisableTorchFunction():
                 self.time.call(forward, name, module, args, kwargs, output)
+        self.seconds += perf_counter() - started
+
+    # -- attention -------------------------------------------------------------------------------------------
+
+    def attention_of(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """In a probe's pass, after a call of a torch function."""
+        started = perf_counter()
+        forward = self._current()
+        self.attention.called(func, args, kwargs, out, None if forward is None else forward.batch)
         self.seconds += perf_counter() - started
 
     # -- activations -----------------------------------------------------------------------------------------
@@ -373,6 +387,12 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        h = self._called(func, args, kwargs)
+        if self.taps.no_grad and not (_elsewhere() or _in_backward()):
+            self.taps.attention_of(func, args, kwargs, h)
+        return h
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kind = FUNCTIONS.get(func)
         if kind is None or _elsewhere() or _in_backward():
             return func(*args, **kwargs)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gradlab.tables.score import Score
+
 COLOURS = palette.LIGHT.series
 MARKERS = tuple(palette.MARKERS)
 FONT = 8.0
@@ -182,6 +184,15 @@ def draw_profile(
     ax.plot(data.at, median, label=label, markevery=every, **look)
     if not np.array_equal(low, high, equal_nan=True):
         ax.fill_between(data.at, low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def error_ends(value: Array, half: Array, good: Score | None) -> Array:
+    """[2, n]: how far intervals reach below and above; those of a score end at what it can be."""
+    if good is None:
+        return np.stack([half, half])
+    ends = [good.interval(float(mean), float(width)) for mean, width in zip(value, half, strict=True)]
+    low, high = np.array(ends).T
+    return np.stack([np.maximum(value - low, 0.0), np.maximum(high - value, 0.0)])
 
 
 def draw_theory(ax: Axes, at: Array, places: Array, label: str) -> None:

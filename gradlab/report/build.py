@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -38,17 +38,23 @@ def parse_formats(text: str, where: str = "--format") -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def build(folders: Sequence[Path], formats: Sequence[str] = DEFAULT, out: Path | None = None) -> Built:
+def build(
+    folders: Sequence[Path],
+    formats: Sequence[str] = DEFAULT,
+    out: Path | None = None,
+    say: Callable[[str], None] = lambda name: None,
+) -> Built:
     """Write a report on one or several results folders.
 
     out: by default the results folder itself; for several, results/report-<hash of their paths>
+    say: is told the name of what is drawn next
     Raises DataError with the problems of every folder, GradlabError where nothing can be written.
     """
     results = _load_all(folders)
     target = out or (results[0].out if len(results) == 1 else _common(results))
     try:
         target.mkdir(parents=True, exist_ok=True)
-        return Built(target, tuple(_write(results, target, formats)))
+        return Built(target, tuple(_write(results, target, formats, say)))
     except OSError as error:
         raise GradlabError(
             f"cannot write to {target}: {error.strerror or error}", "choose another --out"
@@ -66,7 +72,13 @@ def _load_all(folders: Sequence[Path]) -> list[Results]:
                     Problem(str(folder), "no cell is finished", hint="the command that made it tries again")
                 )
             if not len(found.layers):
-                raise DataError(Problem(str(folder), "no layer was recorded, so there is nothing to draw"))
+                raise DataError(
+                    Problem(
+                        str(folder),
+                        "no layer was recorded, so there is nothing to draw",
+                        "a run with records",
+                    )
+                )
             results.append(found)
         except DataError as error:
             problems += error.problems
@@ -80,10 +92,13 @@ def _common(results: Sequence[Results]) -> Path:
     return Path("results") / f"report-{sha256(paths.encode()).hexdigest()[:8]}"
 
 
-def _write(results: Sequence[Results], target: Path, formats: Sequence[str]) -> list[Path]:
+def _write(
+    results: Sequence[Results], target: Path, formats: Sequence[str], say: Callable[[str], None]
+) -> list[Path]:
     data = html.combine(results)
     files = []
     if "html" in formats:
+        say("report.html")
         files.append(html.write(results, target / "report.html"))
     for name, kind, text in (("md", "md", tables.markdown), ("latex", "tex", tables.latex)):
         if name in formats:
@@ -92,5 +107,5 @@ def _write(results: Sequence[Results], target: Path, formats: Sequence[str]) -> 
             files.append(path)
     pictures = [kind for kind in PICTURES if kind in formats]
     if pictures:
-        files += figures.save_all(data, target / "figures", pictures)
+        files += figures.save_all(data, target / "figures", pictures, say)
     return files

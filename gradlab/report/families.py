@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradlab.report import selections
+from gradlab.report import palette, selections
 from gradlab.tables import score
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ def chosen(groups: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], in
     names = list(groups)
     kept = selections.thin(len(names), MOST_LINES)
     return {names[i]: groups[names[i]] for i in kept}, len(names) - len(kept)
+
+
+def looks_of(groups: dict[str, pd.DataFrame]) -> dict[str, int]:
+    """The place of each family's colour and marks: its activation's own."""
+    return palette.looks({name: str(group["activation"].iloc[0]) for name, group in groups.items()})
 
 
 def left_out_note(lines: int) -> str:

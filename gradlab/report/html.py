@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,19 +18,29 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
+from gradlab import activations
+from gradlab.analyse.origin import is_users
 from gradlab.base import atomic
+from gradlab.base.errors import GradlabError
 from gradlab.base.places import resolved
-from gradlab.report import distributions, page_data, selections
+from gradlab.parts import inits
+from gradlab.report import (
+    distributions,
+    explained,
+    first_screen,
+    page_data,
+    palette,
+    pictures,
+    selections,
+    svg,
+)
 from gradlab.report.badges import badge_styles
-from gradlab.report.families import chosen, families
-from gradlab.report.glyphs import power_of_ten
+from gradlab.report.families import chosen, families, looks_of
+from gradlab.report.resources import TEMPLATES, template
 from gradlab.report.selections import Tables
-from gradlab.report.shapes import known, sample
-from gradlab.report.summary_columns import fixed, measures_of, plus_minus
+from gradlab.report.summary_columns import Measure, fixed, measures_of, with_interval
 from gradlab.store.results import Results
 from gradlab.tables import score
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -52,28 +64,29 @@ def write(results: Sequence[Results], path: Path) -> Path:
 
 def page(results: Sequence[Results], folder: Path) -> str:
     """The page as text. Everything that came from the user is escaped by the template."""
-    import jinja2
-    from plotly.offline import get_plotlyjs
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["breakable"] = _breakable
+    environment = page_environment()
     data = combine(results)
     good = score.of_table(data.summary)
     cells, detail = page_data.all_cells(data)
     ridges = page_data.histogram_data(data, list(cells))
-    shapes = known([str(name) for name in data.summary["activation"]])
-    return environment.get_template("report.html.j2").render(
+    chances, configs = _chances(results), [result.config for result in results]
+    many = len(data.summary) != 1
+    first = _first_screen(data, configs, chances)
+    panels = first_screen.shape_panels(data) if len(data.summary) else []
+    text: str = environment.get_template("report.html.j2").render(
         title=page_title(data, results),
+        screen=first,
         lead=lead(data),
-        statement=statement(data),
         verdicts=verdict_counts(data),
-        table=ranking_table(data),
+        table=ranking_table(data, chances),
         score=good.title,
+        short_score=good.short,
         has_depths=data.summary["depth"].nunique() > 1,
-        many=len(data.summary) > 1,
-        shapes=[activation.text for activation in shapes],
+        many=many,
+        tall=" tall" if data.summary["activation"].nunique() > 5 else "",
+        panels=panels,
+        budget=_budget(data) if not many else (),
+        worst=_worst(data, list(cells)),
         cells=[
             (cell, name)
             for cell, name in selections.labels(selections.ranking(data.summary)).items()
@@ -83,31 +96,94 @@ def page(results: Sequence[Results], folder: Path) -> str:
         warnings=warnings_of(data, results, detail, len(cells), bool(ridges)),
         ridges=bool(ridges),
         quantities={"delta": distributions.QUANTITIES["delta"]} | distributions.QUANTITIES,
-        style=f"{_template('style.css')}{badge_styles()}",
-        script=_template("report.js"),
-        plotly=get_plotlyjs(),
+        style=page_style(),
+        script=template("report.js"),
+        plotly=packed_plotly(),
         data=embed(
             {
                 **page_data.LOOK,
                 "cells": cells,
                 "ridges": ridges,
-                "rows": _cell_texts(data, _chances(results)),
+                "rows": _cell_texts(data, chances),
                 "families": _families(data, set(cells)),
-                "shapes": [_shape(activation) for activation in shapes],
                 "score": good.title,
+                "low": good.low,
+                "explorer": template("explorer.html"),
             }
         ),
+    )
+    return text
+
+
+def page_environment() -> Any:
+    """The templates, in which every text is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {
+        "breakable": _breakable,
+        "sup": first_screen.superscripts,
+        "colour": svg.colour,
+        "mark": lambda look: svg.mark_path(look, 7.0, 7.0, 5.0),
+        "flags": _flags,
+        "lower_first": lambda text: text[:1].lower() + text[1:],
+    }
+    return environment
+
+
+def page_style() -> str:
+    """The style sheet that all pages share."""
+    return f"{template('style.css')}{badge_styles()}"
+
+
+@cache
+def packed_plotly() -> str:
+    """Plotly's library, gzip in base64: a third of its size. The page's script unpacks it (`DecompressionStream`)."""
+    from plotly.offline import get_plotlyjs
+
+    return b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def _first_screen(
+    data: Tables, configs: Sequence[str], chances: dict[str, float]
+) -> first_screen.FirstScreen:
+    if len(data.summary) != 1:
+        return first_screen.of_cells(data, configs, chances)
+    (cell,) = data.summary["cell"]
+    return first_screen.of_cell(data, configs[0], chances.get(str(cell)))
+
+
+def _budget(data: Tables) -> list[svg.Drawing]:
+    found = explained.budget_of(data)
+    if found is None:
+        return []
+    return [pictures.budget(found, selections.look_of(data), wide) for wide in (True, False)]
+
+
+def _worst(data: Tables, cells: Sequence[str]) -> str:
+    """The cell that details open on: the weakest gradient, of none the last in the ranking."""
+    ranked = [
+        row for row in selections.rows_of(selections.ranking(data.summary)) if str(row["cell"]) in cells
+    ]
+    if not ranked:
+        return ""
+    known = [row for row in ranked if not np.isnan(selections.attenuation(row))]
+    return str(min(known, key=selections.attenuation)["cell"] if known else ranked[-1]["cell"])
+
+
+def _flags(command: str) -> str:
+    """An escaped command whose lines may be broken between its flags alone."""
+    head, *flags = command.split(" --")
+    return Markup(" ").join(
+        Markup("<span>{}</span>").format(part) for part in [head, *(f"--{f}" for f in flags)]
     )
 
 
 def _breakable(text: str) -> str:
     """Escaped text that may be broken between the parameters of a name."""
-    return Markup(":<wbr>").join(escape(part) for part in text.split(":"))
-
-
-@cache
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+    return Markup(":<wbr>").join(escape(part) for part in str(text).split(":"))
 
 
 def embed(data: Any) -> str:
@@ -160,68 +236,18 @@ def verdict_counts(data: Tables) -> list[tuple[str, int]]:
     return sorted(((name, found.count(name)) for name in dict.fromkeys(found)), key=lambda item: -item[1])
 
 
-def statement(data: Tables) -> list[str]:
-    """The findings in sentences."""
-    ranked = selections.rows_of(selections.ranking(data.summary))
-    if not ranked:
-        return ["No cell is finished."]
-    if len(ranked) == 1:
-        row = ranked[0]
-        good = score.of_row(row)
-        said = [f"{good.title} {_with_interval(row, good.column, 3)} at the last record."]
-        attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
-        if attenuation == -np.inf:
-            said.append("No back-propagated error reaches the first layer: it is exactly 0 there.")
-        elif np.isfinite(attenuation):
-            said.append(
-                f"At step 0 the back-propagated error of layer 1 is {power_of_ten(attenuation)} times that of the top "
-                f"hidden layer"
-                + ("." if np.isnan(decay) else f", a factor of {decay:.3g} a layer")
-                + _theory(row)
-            )
-        if isinstance(row["advice"], str) and row["advice"]:
-            said.append(f"Advice: {row['advice']}.")
-        return said
-    names = selections.labels(data.summary)
-    best, worst = ranked[0], ranked[-1]
-    good, last = score.of_row(best), score.of_row(worst)
-    said = [f"Best: {names[best['cell']]}, {good.name} {_with_interval(best, good.column, 3)}."]
-    said.append(f"Last: {names[worst['cell']]}, {_with_interval(worst, last.column, 3)}.")
-    lowest = min(
-        ranked, key=lambda row: np.inf if np.isnan(row["attenuation_mean"]) else row["attenuation_mean"]
-    )
-    if lowest["attenuation_mean"] == -np.inf:
-        said.append(f"No gradient at all in the first layer at step 0: {names[lowest['cell']]}.")
-    elif not np.isnan(lowest["attenuation_mean"]):
-        said.append(
-            f"Weakest gradient in the first layer: {names[lowest['cell']]}, "
-            f"attenuation {lowest['attenuation_mean']:.1f} decades at step 0."
-        )
-    return said
-
-
-def _theory(row: dict[str, Any]) -> str:
-    predicted = float(row["decay_per_layer_predicted"])
-    if np.isnan(row["decay_per_layer_mean"]):
-        return ""
-    return "." if np.isnan(predicted) else f"; mean-field theory predicts {predicted:.3g}."
-
-
-def _with_interval(row: dict[str, Any], name: str, digits: int) -> str:
-    value, half = float(row[f"{name}_mean"]), float(row[f"{name}_ci95"])
-    if np.isnan(value):
-        return "unknown"
-    return fixed(digits)(value) + plus_minus(half, fixed(digits))
-
-
-def ranking_table(data: Tables) -> dict[str, Any]:
+def ranking_table(data: Tables, chances: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The ranked cells: heads, and rows of cell, name, fields and verdicts. What the seeds say of the ranking stands
     beside the accuracies, the verdicts next to it."""
     ranked = selections.ranking(data.summary)
     differ = [name for name in selections.varying(ranked) if name != "activation"]
     names = selections.labels(data.summary)
-    against, measures = selections.against_best(data), measures_of(ranked)
-    accuracies = len(differ) + 2
+    places = palette.looks({str(name): str(name) for name in data.summary["activation"]})
+    against = selections.against_best(data)
+    measures = [measure for measure in measures_of(ranked) if measure.column not in HALF_WIDTHS]
+    good = score.of_table(ranked)
+    accuracies = len(differ) + 1
+    seeds_of = {str(cell): rows for cell, rows in data.steps.groupby("cell", sort=False)}
     rows = []
     for place, row in enumerate(selections.rows_of(ranked), start=1):
         own = [row[name] for name in differ]
@@ -231,15 +257,22 @@ def ranking_table(data: Tables) -> dict[str, Any]:
             else Number(str(v), str(v))
             for v in own
         ]
-        fields += [Number.of(float(row[each.column]), each.on_page(row)) for each in measures]
+        fields += [
+            Number.of(float(row[each.column]), _measured(each, row, score.of_row(row))) for each in measures
+        ]
         stands = against.get(str(row["cell"]), "")
+        if stands == selections.TIED:
+            stands = f"not distinguishable with {int(row['seeds'])} seeds"
         fields.insert(accuracies, Number(stands, stands))
+        values = explained.last_scores(seeds_of.get(str(row["cell"]), data.steps[:0]), good.column)
         rows.append(
             {
                 "place": place,
                 "cell": row["cell"],
                 "label": names[str(row["cell"])],
                 "activation": row["activation"],
+                "look": places[str(row["activation"])],
+                "strip": _strip(row, good, values, places[str(row["activation"])], chances or {}),
                 "fields": fields,
                 "verdicts": selections.verdicts(row),
             }
@@ -247,7 +280,30 @@ def ranking_table(data: Tables) -> dict[str, Any]:
     heads = [(name, selections.is_number(ranked, name)) for name in differ]
     heads += [(each.page, True) for each in measures]
     heads.insert(accuracies, ("vs best", False))
-    return {"heads": heads, "rows": rows, "verdict_at": accuracies + 1}
+    return {"heads": heads, "rows": rows, "verdict_at": accuracies + 1, "strip_at": len(differ)}
+
+
+HALF_WIDTHS = {good.half_width for good in (score.ACCURACY, score.R2)}
+
+
+def _measured(measure: Measure, row: Mapping[str, Any], good: score.Score) -> str:
+    """A score with its interval, anything else as it is."""
+    return with_interval(row, good, fixed(3)) if measure.column == good.mean else measure.on_page(row)
+
+
+def _strip(
+    row: Mapping[str, Any],
+    good: score.Score,
+    values: Sequence[float],
+    look: int,
+    chances: Mapping[str, float],
+) -> svg.Drawing | str:
+    mean = float(row[good.mean])
+    if np.isnan(mean):
+        return ""
+    chance = chances.get(str(row["cell"])) if good is score.ACCURACY else None
+    ends = good.interval(mean, float(row[good.half_width]))
+    return pictures.strip(values, mean, ends, look, chance, (0.0, good.high))
 
 
 def _chances(results: Sequence[Results]) -> dict[str, float]:
@@ -262,45 +318,65 @@ def _chances(results: Sequence[Results]) -> dict[str, float]:
 def _cell_texts(data: Tables, chances: dict[str, float]) -> dict[str, Any]:
     """For each cell its name, its verdicts, the advice and the accuracy of guessing."""
     names = selections.labels(data.summary)
+    places = palette.looks({str(name): str(name) for name in data.summary["activation"]})
     return {
         str(row["cell"]): {
             "label": names[str(row["cell"])],
             "verdicts": selections.verdicts(row),
             "advice": row["advice"] if isinstance(row["advice"], str) else "",
             "chance": chances.get(str(row["cell"])),
+            "look": places[str(row["activation"])],
+            "net": _net(row),
         }
         for row in selections.rows_of(data.summary)
     }
 
 
+def _net(row: Mapping[str, Any]) -> list[Any] | None:
+    """[activation, depth, sigma_w, sigma_b] of a cell that the explorer can show."""
+    activation = activations.registered(str(row["activation"]))
+    if (
+        activation is None
+        or not activation.elementwise
+        or activation.text != activation.name
+        or is_users(row)
+    ):
+        return None
+    try:
+        init = inits.get(str(row["init"]), activation)
+    except GradlabError:
+        return None
+    if init.sigma_w is None:
+        return None
+    width = int(row["width"])
+    return [activation.text, int(row["depth"]), init.sigma_w(width, width), init.sigma_b(width, width)]
+
+
 def _families(data: Tables, detailed: set[str]) -> dict[str, Any]:
     """The lines of the comparison's plots: cells that differ in depth only."""
-    groups, left_out = chosen(families(data.summary))
+    every = families(data.summary)
+    groups, left_out = chosen(every)
+    places = looks_of(every)
     lines, good = [], score.of_table(data.summary)
     for name, group in groups.items():
         columns = {
             short: page_data.short(group[column].to_numpy(dtype=float))
             for short, column in (
                 ("accuracy", good.mean),
-                ("accuracy_ci", good.half_width),
                 ("attenuation", "attenuation_mean"),
                 ("attenuation_ci", "attenuation_ci95"),
             )
         }
         cells = [str(cell) if str(cell) in detailed else None for cell in group["cell"]]
-        lines.append({"name": name, "depth": [int(d) for d in group["depth"]], "cells": cells, **columns})
+        halves = zip(group[good.mean], group[good.half_width], strict=True)
+        ends = np.array([good.interval(float(mean), float(half)) for mean, half in halves])
+        columns |= {
+            "accuracy_low": page_data.short(ends[:, 0]),
+            "accuracy_high": page_data.short(ends[:, 1]),
+        }
+        depths = [int(d) for d in group["depth"]]
+        lines.append({"name": name, "look": places[name], "depth": depths, "cells": cells, **columns})
     return {"lines": lines, "left_out": left_out}
-
-
-def _shape(activation: Any) -> dict[str, Any]:
-    z, phi, slope = sample(activation, points=161)
-    return {
-        "name": activation.text,
-        **{
-            key: [round(float(v), 4) for v in values]
-            for key, values in (("z", z), ("phi", phi), ("slope", slope))
-        },
-    }
 
 
 def setup(result: Results, folder: Path) -> dict[str, Any]:

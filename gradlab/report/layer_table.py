@@ -13,7 +13,7 @@ from rich.text import Text
 from gradlab.analyse.agreement import agreement
 from gradlab.base.text import one_line
 from gradlab.report import selections
-from gradlab.report.glyphs import Glyphs, number, percent
+from gradlab.report.glyphs import Glyphs, number, percent, power_of_ten
 from gradlab.report.selections import Profile
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
             lambda i, used=used: glyphs.text("→".join(percent(p.median[i]) for p in used).strip("→")),  # type: ignore[misc]
             4,
         )
-    note = f"delta bars: log scale 1e{scale[0]} to 1e{scale[1]}"
+    note = f"delta bars: log scale {power_of_ten(scale[0])} to {power_of_ten(scale[1])}"
     if layout.ratio and "delta_rms_predicted" in layers:
         predicted = selections.profile(layers, steps[0], "delta_rms_predicted").median
         if np.isfinite(predicted).any():

@@ -173,11 +173,14 @@ class Progress:
             return
         self._judge(now)
         began = self._clock()
+        self._show(self.picture(now))
+        self._due = now + max(FRAME_SECONDS, (self._clock() - began + spent) / SHARE_OF_TIME)
+
+    def _show(self, picture: Text) -> None:
         if self._live is None:
             self._live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
-        self._live.update(self.picture(now), refresh=True)
-        self._due = now + max(FRAME_SECONDS, (self._clock() - began + spent) / SHARE_OF_TIME)
+        self._live.update(picture, refresh=True)
 
     def _judge(self, now: float) -> None:
         """Judge the newest records, if the time has come again."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gradlab import sensors
 from gradlab.base.text import one_line
+from gradlab.report import palette
 from gradlab.report.quantities import GRADIENTS, LOSSES
 from gradlab.tables import score
 from gradlab.tables.cell import CELL
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
+TIED = "tied"
+"""The word of `against_best` for a cell that these seeds do not tell from the best"""
 
 
 class Frames(Protocol):
@@ -162,6 +165,12 @@ def title_of(data: Frames) -> str:
     return f"{name_cell(row, named)}, {row['dataset']} ({seeds} seed{'' if seeds == 1 else 's'})"
 
 
+def look_of(data: Frames) -> int:
+    """The place of a single cell's colour and marks."""
+    name = str(data.summary["activation"].iloc[0])
+    return palette.looks({name: name})[name]
+
+
 def has_readout(data: Frames) -> bool:
     """Whether the last layer is the readout of the stacked network."""
     return bool((data.layers["name"] == "output").any())
@@ -226,7 +235,7 @@ def shown_layers(count: int, most: int) -> list[int]:
 
 
 def against_best(data: Frames) -> dict[str, str]:
-    """`best`, `tied` (the seeds do not tell it from the best) or `behind`, by cell; nothing for a single cell."""
+    """`best`, TIED (the seeds do not tell it from the best) or `behind`, by cell; nothing for a single cell."""
     from gradlab.analyse.ranking import rank
 
     if len(data.summary) < 2 or not len(data.steps):
@@ -235,7 +244,7 @@ def against_best(data: Frames) -> dict[str, str]:
     places = {cell: place for place, cell in enumerate(ranking(data.summary)["cell"])}
     order = data.steps["cell"].map(places).argsort(kind="stable")
     found = rank(data.steps.iloc[order], score.of_table(data.steps).column, cell_columns=["cell"])
-    words = np.where(found["rank"] == 1, "best", np.where(found["within_noise"], "tied", "behind"))
+    words = np.where(found["rank"] == 1, "best", np.where(found["within_noise"], TIED, "behind"))
     return {str(cell): str(word) for cell, word in zip(found["cell"], words, strict=True)}
 
 

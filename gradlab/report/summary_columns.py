@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from gradlab.report.glyphs import number, percent
 from gradlab.tables import score
-from gradlab.tables.score import ACCURACY, R2
+from gradlab.tables.score import ACCURACY, R2, Score
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Text = Callable[[float], str]
+SCORES = {good.mean: good for good in (ACCURACY, R2)}
 
 
 def fixed(digits: int) -> Text:
@@ -35,6 +36,14 @@ def factor(value: float) -> str:
 def plus_minus(half: float, text: Text) -> str:
     """` ± 0.004`, the half width of an interval; nothing where there is none."""
     return "" if isnan(half) else f" ± {text(half)}"
+
+
+def with_interval(row: Mapping[str, Any], good: Score, text: Text) -> str:
+    """`0.934 ± 0.042` of a row of summary.csv; `0.606, 0 to 1` where the interval ends at what the score can be."""
+    mean, half = float(row[good.mean]), float(row[good.half_width])
+    if isnan(mean) or not good.leaves(mean, half):
+        return text(mean) + ("" if isnan(mean) else plus_minus(half, text))
+    return f"{text(mean)}, {' to '.join(number(float(text(end))) for end in good.interval(mean, half))}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,8 @@ class Measure:
         text, value = self.paper_text or self.text, float(row[self.column])
         if not self.interval or isnan(value):
             return text(value)
+        if self.column in SCORES:
+            return with_interval(row, SCORES[self.column], text)
         return text(value) + plus_minus(float(row[self.column.replace("_mean", "_ci95")]), text)
 
     def on_terminal(self, row: Mapping[str, Any]) -> str:

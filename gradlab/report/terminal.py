@@ -8,14 +8,23 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 from rich.padding import Padding
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from gradlab.analyse.advice import in_parts
+from gradlab.analyse.budget import words_of_row
+from gradlab.analyse.findings import seeds_once
+from gradlab.analyse.headline import headline
 from gradlab.analyse.origin import is_users
 from gradlab.analyse.verdicts import WORDS
+from gradlab.base.places import short_path
+from gradlab.base.text import one_line, wrapped
 from gradlab.config.files import trust_flag
 from gradlab.report import selections
+from gradlab.report.commands import advised
 from gradlab.report.figures import leading
 from gradlab.report.glyphs import Glyphs, number, power_of_ten
 from gradlab.report.layer_table import layer_table
@@ -24,10 +33,10 @@ from gradlab.report.summary_columns import fixed, measured, measures_of, plus_mi
 from gradlab.tables import score
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
 MOST_CELLS = 60
+DELTA = "delta: the gradient of one sample's loss at a layer's pre-activation z (rms)"
 
 
 class Shown(Frames, Protocol):
@@ -55,11 +64,12 @@ def verdict_text(verdict: str, glyphs: Glyphs) -> Text:
 
 
 def verdict_line(head: str, found: Sequence[tuple[str, str]], glyphs: Glyphs) -> Text:
-    """`verdict: vanishing (3/3 seeds), not-learning (2/3 seeds)`, each verdict in its colour."""
+    """`verdict: vanishing (3/3 seeds), not-learning (2/3 seeds)`, each verdict in its colour; the seeds once where they
+    are the same for all."""
     if not found:
         return Text(f"{head}none, since no layer was recorded")
     line = Text(head, style="bold")
-    for nth, (verdict, seeds) in enumerate(found):
+    for nth, (verdict, seeds) in enumerate(seeds_once(found)):
         line.append(", " if nth else "")
         line.append(glyphs.text(verdict), style=f"bold {_colour(verdict)}")
         line.append(f" ({seeds} seeds)" if seeds else "", style="dim")
@@ -75,13 +85,15 @@ def print_run(outcome: Shown, console: Console) -> None:
     if steps:
         table, note = layer_table(outcome.layers, steps, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
+        _line(console, glyphs, DELTA, "dim")
         _line(console, glyphs, note, "dim")
     console.print()
     _line(console, glyphs, _learning_line(outcome.steps, row))
-    _print_verdict(row, console, glyphs)
+    _print_verdict(outcome, row, console, glyphs)
     _print_failures(outcome, console, glyphs)
     _print_files(outcome, console, glyphs)
-    _print_next(next_command(outcome), console, glyphs)
+    _print_advice(row, outcome.out, console, glyphs)
+    print_command("next", next_command(outcome), console, glyphs)
 
 
 def print_compare(outcome: Shown, console: Console) -> None:
@@ -90,7 +102,8 @@ def print_compare(outcome: Shown, console: Console) -> None:
     summary = outcome.summary
     if len(summary):
         ranked = selections.ranking(summary)
-        _line(console, glyphs, _grid_headline(summary, outcome), "bold")
+        _line(console, glyphs, f"{headline(summary)}.", "bold")
+        _line(console, glyphs, _grid_headline(summary, outcome))
         against = selections.against_best(outcome)
         table = _cell_table(ranked, against, console.width, glyphs)
         console.print(Padding(table, (1, 0, 0, 0)), highlight=False)
@@ -98,7 +111,8 @@ def print_compare(outcome: Shown, console: Console) -> None:
             _line(
                 console,
                 glyphs,
-                "=: these seeds do not tell it from the best (paired t test, Holm's correction)",
+                f"=: not distinguishable from the best with {_count(summary['seeds'].max(), 'seed')} "
+                "(paired t test, Holm's correction)",
                 "dim",
             )
         if len(ranked) > MOST_CELLS:
@@ -111,16 +125,35 @@ def print_compare(outcome: Shown, console: Console) -> None:
             glyphs,
             "Verdicts: " + "; ".join(f"{n} {v}" for v, n in counts.items()).replace(",", " + "),
         )
+        _line(console, glyphs, _spent_line(ranked))
     _print_failures(outcome, console, glyphs)
     _print_files(outcome, console, glyphs)
-    _print_next(next_command(outcome), console, glyphs)
+    print_command("next", next_command(outcome), console, glyphs)
+
+
+def print_plan(cells: Sequence[dict[str, Any]], console: Console) -> None:
+    """Cells that would be trained: what all of them share, and in a table where they differ."""
+    glyphs = Glyphs.of(console)
+    frame = pd.DataFrame(cells).assign(seeds=0)  # the cell columns are those before it
+    differ = selections.varying(frame) or ["activation", "depth"]
+    _line(console, glyphs, f"all: {_shared(frame, differ)}", "bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
+    for name in differ:
+        table.add_column(
+            name, justify="right" if selections.is_number(frame, name) else "left", overflow="fold"
+        )
+    table.add_column("cell", overflow="fold", style="dim")
+    for cell in cells:
+        shown = (selections.show(cell[name]) for name in (*differ, "cell"))
+        table.add_row(*(glyphs.text(one_line(text)) for text in shown))
+    console.print(table, highlight=False)
 
 
 def next_command(outcome: Shown) -> str:
     """One concrete command worth typing after this result."""
     configured = next((file for file in outcome.files if Path(file).name == "config.toml"), None)
     one = len(outcome.summary) == 1
-    if not len(outcome.layers) and configured:
+    if not len(outcome.layers) and configured:  # `watch` refuses to run without records
         command = f"gradlab {'run' if one else 'compare'} --config {quote(short_path(configured))}"
         return f"{command}{trust_flag(configured)} --record log"
     if not any(Path(file).name == "report.html" for file in outcome.files):
@@ -141,9 +174,9 @@ def next_command(outcome: Shown) -> str:
 def _headline(row: dict[str, Any], outcome: Shown) -> str:
     if not row:
         return "no finished cell"
-    shape = f"{row['activation']}, depth {row['depth']}, width {row['width']}, init {row['init']}"
-    for name in ("norm", "residual"):
-        if str(row[name]) != "none":
+    shape = f"{row['activation']}, depth {row['depth']}, width {row['width']}"
+    for name in ("init", "norm", "residual"):
+        if str(row[name]) not in ("none", "own"):
             shape += f", {name} {row[name]}"
     shape += f", {row['optimizer']} lr {row['lr']:g}, on {row['dataset']}"
     last = int(outcome.steps["step"].max()) if len(outcome.steps) else 0
@@ -166,20 +199,34 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     return text
 
 
-def _print_verdict(row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
+def _print_verdict(outcome: Shown, row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
+    _line(console, glyphs, f"{headline(outcome.summary)}.", "bold")
     console.print(verdict_line("verdict: ", selections.verdicts(row), glyphs), highlight=False)
     attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
         text = f"delta from the top hidden layer to the first: {_factor(attenuation)}"
         if not np.isnan(decay):
-            text += f", {decay:.3g} a layer"
+            text += f", {number(decay)} x a layer"
             if not np.isnan(predicted := float(row["decay_per_layer_predicted"])):
-                text += f" (theory: {predicted:.3g})"
+                text += f" (theory: {number(predicted)})"
         _line(console, glyphs, text)
-    if isinstance(row.get("advice"), str) and row["advice"]:
+        if spent := words_of_row(row):
+            _line(console, glyphs, f"on the way down {spent}")
+
+
+def _print_advice(row: dict[str, Any], folder: Path, console: Console, glyphs: Glyphs) -> None:
+    """The advice as a command with its reason; as the sentence it is where no command follows it."""
+    if not isinstance(row.get("advice"), str) or not row["advice"]:
+        return
+    command = advised(row["advice"], row, folder)
+    if not command:
         _line(console, glyphs, f"advice: {row['advice']}")
+        return
+    print_command("try", command, console, glyphs)
+    for line in wrapped(in_parts(row["advice"])[1], console.width, "      ", "      "):
+        _line(console, glyphs, line, "dim")
 
 
 def _factor(attenuation: float) -> str:
@@ -195,15 +242,20 @@ def _factor(attenuation: float) -> str:
 
 
 def _grid_headline(summary: pd.DataFrame, outcome: Shown) -> str:
-    differ = selections.varying(summary)
-    same = [
-        f"{name} {selections.show(summary[name].iloc[0])}"
-        for name in selections.cell_columns(summary)
-        if name != "cell" and name not in differ and str(summary[name].iloc[0]) != "none"
-    ]
     seeds = _count(summary["seeds"].max(), "seed")
-    text = f"{_count(len(summary), 'cell')}, {seeds} each; all: {', '.join(same)}"
+    shared = _shared(summary, selections.varying(summary))
+    text = f"{_count(len(summary), 'cell')}, {seeds} each; all: {shared}"
     return text + (" (saved result, not trained again)" if outcome.cached else "")
+
+
+def _shared(cells: pd.DataFrame, differ: Sequence[str]) -> str:
+    """What all cells have, but for what none has."""
+    first = cells.iloc[0]
+    return ", ".join(
+        f"{name} {selections.show(first[name])}"
+        for name in selections.cell_columns(cells)
+        if name != "cell" and name not in differ and str(first[name]) != "none"
+    )
 
 
 def _cell_table(ranked: pd.DataFrame, against: dict[str, str], width: int, glyphs: Glyphs) -> Table:
@@ -261,6 +313,17 @@ def _ranking_line(ranked: pd.DataFrame) -> str:
     return text
 
 
+def _spent_line(ranked: pd.DataFrame) -> str:
+    """Who loses or gains the gradient in the cell where it changes most at birth."""
+    known = ranked[np.isfinite(ranked["attenuation_mean"])]
+    if not len(known):
+        return ""
+    row = selections.rows_of(known.loc[[known["attenuation_mean"].abs().idxmax()]])[0]
+    name = selections.name_cell(row, selections.varying(ranked) or ["activation"])
+    spent = words_of_row(row)
+    return f"Largest change of the gradient at birth: {name}, where {spent}" if spent else ""
+
+
 # ---- the closing lines
 
 
@@ -292,26 +355,26 @@ def _print_files(outcome: Shown, console: Console, glyphs: Glyphs) -> None:
             shown = next((path for name in first for path in pictures if path.stem == name), pictures[0])
             names.append(f"{shown}" + (f" and {_count(more, 'figure')} beside it" if more else ""))
         _line(console, glyphs, f"written to {short_path(outcome.out)}: {', '.join(names)}")
+        for page in (path for path in inside if path.suffix == ".html"):
+            console.print(Text("page: ").append(path_text(page, glyphs)), highlight=False, soft_wrap=True)
 
 
-def _print_next(command: str, console: Console, glyphs: Glyphs) -> None:
-    line = Text("next: ")
+def path_text(path: Path, glyphs: Glyphs) -> Text:
+    """A path that a terminal which knows links opens."""
+    return Text(glyphs.text(short_path(path)), style=Style(link=path.absolute().as_uri()))
+
+
+def print_command(head: str, command: str, console: Console, glyphs: Glyphs) -> None:
+    """`next: gradlab ...` on one line however long it is, so that it can be copied."""
+    line = Text(f"{head}: ".ljust(6))
     line.append(glyphs.text(command), style="bold")
     console.print(line, highlight=False, soft_wrap=True)
 
 
 def _line(console: Console, glyphs: Glyphs, text: str, style: str = "") -> None:
-    if text:
-        console.print(Text(glyphs.text(text), style=style), highlight=False)
-
-
-def short_path(path: Path) -> str:
-    """The path from the working directory where it lies below it."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:  # it was removed, and the path holds without it
-        return str(path)
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    """The text, broken at blanks alone: a path that is longer than the console stays whole."""
+    for line in wrapped(glyphs.text(text), console.width):
+        console.print(Text(line, style=style), highlight=False, soft_wrap=True)
 
 
 def _count(count: Any, noun: str) -> str:

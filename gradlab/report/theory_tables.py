@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from gradlab.base.text import wrapped
 from gradlab.report.glyphs import Glyphs
 from gradlab.theory.describe import Description
 
@@ -23,29 +25,52 @@ def print_description(found: Description, console: Console) -> None:
     glyphs = Glyphs.of(console)
 
     def line(text: str, style: str = "") -> None:
-        console.print(Text(glyphs.text(text), style=style), highlight=False)
+        indent = " " * 12 if text.startswith(" ") else ""
+        for each in wrapped(glyphs.text(text.strip()), console.width, indent, " " * 12):
+            console.print(Text(each, style=style), highlight=False)
+
+    def quantity(name: str, value: str, meaning: str) -> None:
+        line(f"{name:<12}{value}")
+        line(f"{'':<12}{meaning}", "dim")
 
     line(f"{found.activation}, sigma_w {found.sigma_w:.6g}, sigma_b {found.sigma_b:.6g}", "bold")
     if found.q_star is None:
-        line(f"q*          {found.q_star_reason}")
+        value = str(found.q_star_reason)
     else:
         stability = "stable" if found.q_star_stable else "unstable"
-        line(f"q*          {found.q_star:.9g} ({stability}, xi_q {found.xi_q:.6g} layers)")
-    line(f"chi_1       {found.chi_1:.9g} (delta changes by e in {2 * found.gradient_scale:.4g} layers)")
-    if found.c_star is None:
-        line("c*          none: no correlation is preferred")
-    else:
-        line(f"c*          {found.c_star:.9g} (xi_c {found.xi_c:.6g} layers)")
+        value = f"{found.q_star:.6g} ({stability}), xi_q = {found.xi_q:.4g} layers"
+    meaning = "the variance of z that layers run to"
+    quantity(
+        "q*",
+        value,
+        meaning if found.q_star is None else f"{meaning}; within xi_q layers by a factor e closer",
+    )
+    layers = 2 * found.gradient_scale
+    scale = f"{found.chi_1:.6g}" + (
+        f", so that delta changes by e in {layers:.4g} layers" if isfinite(layers) else ""
+    )
+    quantity(
+        "chi_1", scale, "a layer's factor on delta^2: below 1 the gradient vanishes, above 1 it explodes"
+    )
+    c_star = "none" if found.c_star is None else f"{found.c_star:.6g}, xi_c = {found.xi_c:.4g} layers"
+    quantity(
+        "c*",
+        c_star,
+        "the correlation that two inputs run to; what told them apart is lost within some xi_c layers",
+    )
     critical = found.critical
     reason = f" ({critical.reason})" if critical.reason else ""
     if critical.sigma_w is None:
-        line(f"critical    none{reason}")
+        value = f"none{reason}"
     else:
-        at = "" if critical.q is None else f" (q* = {critical.q:.9g})"
-        line(f"critical    sigma_w {critical.sigma_w:.9g} at sigma_b {found.sigma_b:.6g}{at}{reason}")
+        at = "" if critical.q is None else f" (q* = {critical.q:.6g})"
+        value = f"sigma_w {critical.sigma_w:.6g} at sigma_b {found.sigma_b:.6g}{at}{reason}"
+    quantity("critical", value, "where chi_1 = 1: the gradient keeps its size")
     if critical.half_stable is not None:
         half = critical.half_stable
-        line(f"half stable sigma_w {half.sigma_w:.9g}, sigma_b {half.sigma_b:.9g}, q {half.q:.9g}")
+        value = f"sigma_w {half.sigma_w:.6g}, sigma_b {half.sigma_b:.6g}, q {half.q:.6g}"
+        quantity("half stable", value, "critical, and approached from one side alone")
+    console.print()
     console.print(_layers(found), highlight=False)
 
 
@@ -56,9 +81,9 @@ def _layers(found: Description) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     half = MOST_LAYERS // 2
     left_out = len(found.layers) - MOST_LAYERS
-    for each in found.layers:
+    for each in reversed(found.layers):  # as `run` shows them, and as the gradient meets them
         if left_out > 0 and half < each.layer <= half + left_out:
-            if each.layer == half + 1:
+            if each.layer == half + left_out:
                 table.add_row("...", *([""] * (3 + banded)))
             continue
         cells = [str(each.layer), f"{each.q:.6g}", f"{each.chi:.6g}", f"{each.delta_rms_ratio:.4g}"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gradlab.base.registry import modules_of
 from gradlab.sensors import extra
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.layers import layer_table
 from gradlab.tables.spec import TableSpec
 from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
@@ -34,7 +35,7 @@ def optional() -> dict[str, type[Sensor]]:
 
 def beside() -> tuple[str, ...]:
     """The names of the tables that results may have beside layers, steps and summary."""
-    return (TIME.name, *optional())
+    return (TIME.name, ATTENTION.name, *optional())
 
 
 def tables(metrics: str = "full") -> dict[str, TableSpec]:
@@ -46,6 +47,7 @@ def tables(metrics: str = "full") -> dict[str, TableSpec]:
         steps,
         SUMMARY,
         TIME,
+        ATTENTION,
         *(each.table for each in optional().values()),
         FAILURES,
     )

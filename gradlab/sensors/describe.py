@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from gradlab import sensors
+from gradlab.tables.attention import ATTENTION
 from gradlab.tables.cell import CELL
 from gradlab.tables.layers import FULL, LAYERS
 from gradlab.tables.spec import Column, TableSpec
@@ -56,6 +57,8 @@ def _short(table: TableSpec) -> str:
 def _title(table: TableSpec) -> str:
     if table == TIME:
         return f"{table.name}.csv (of recurrent layers of your own model)"
+    if table == ATTENTION:
+        return f"{table.name}.csv (of attention in your own model)"
     if table == FAILURES:
         return f"{table.name}.csv (where a training failed)"
     return f"{table.name}.csv (--{table.option.name})" if table.option else f"{table.name}.csv"

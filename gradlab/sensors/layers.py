@@ -14,7 +14,7 @@ comes from its backward kernel applied to ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
@@ -35,6 +35,7 @@ from gradlab.sensors import metrics as mt
 from gradlab.sensors.hooks import hooked
 from gradlab.sensors.own_columns import Metrics
 from gradlab.sensors.sensor import Observed, Seen, Sensor, Taken
+from gradlab.sensors.way_down import WayDown
 from gradlab.tables.block import Block
 from gradlab.tables.layers import LAYERS, layer_table
 from gradlab.tables.spec import Places, names
@@ -66,10 +67,12 @@ class LayerSensor(Sensor):
         self._rows: dict[str, list[st.Numbers]] = {}  # of the probe, layer by layer
         self._inside: list[Tensor] = []
         self._samples: list[Tensor] = []  # of each layer's h on the probe, those that are compared
+        self._ranked: list[Tensor] = []  # rows of each layer's h on the probe, for its rank
         self._z: list[Tensor] = []
         self._phi_inputs: list[Tensor] = []
         self._h: list[Tensor] = []
         self._deltas: list[tuple[int, Tensor]] = []
+        self._way = WayDown(mlp)
         self._weights_before: list[tuple[Tensor, st.Numbers]] = []
         self._space = Workspace()
         shapes = [linear.weight.shape for linear in self.linears]
@@ -152,7 +155,7 @@ class LayerSensor(Sensor):
 
         buffered: a pass of the same stack that tells what goes by; without it, hooks do
         """
-        self._taken, self._inside, self._rows, self._samples = {}, [], {}, []
+        self._taken, self._inside, self._rows, self._samples, self._ranked = {}, [], {}, [], []
         every = range(len(self.linears))
         self._put(every, {mt.NONFINITE: torch.zeros(len(every), self.replicas, device=self.probe.device)})
         x = self.probe.unsqueeze(0).expand(self.replicas, -1, -1)
@@ -174,6 +177,10 @@ class LayerSensor(Sensor):
             range(len(self._samples)), mt.alike(torch.cat(self._samples))
         )  # the layers are of one width
         self._samples = []
+        if self._ranked:
+            found = [st.as_tensor(mt.effective_rank(rows)["effective_rank"]) for rows in self._ranked]
+            self._put(range(len(found)), {"effective_rank": torch.stack(found)})
+            self._ranked = []
         if self._inside:
             inside, pieces = torch.stack(self._inside), self.activation.pieces
             self._count_dead(inside if pieces is None else self._count_two_slopes(inside, *pieces[1:]))
@@ -203,6 +210,8 @@ class LayerSensor(Sensor):
         if self.activation.pieces is None and self._kernels and self._kernels.of_output:
             self._slopes(self._slope(layer, z, h))
         self._samples.append(mt.first_samples(h))
+        if self.metrics.full:
+            self._ranked.append(mt.some_rows(h))
         self._add(mt.activation(h, self._space, self.metrics.full) | mt.users(self.metrics.own, h))
 
     def _slope(self, layer: int, z: Tensor, kept: Tensor) -> Tensor:
@@ -254,11 +263,14 @@ class LayerSensor(Sensor):
         reduced together behind the backward pass: a batch is small, and a call costs more than its arithmetic.
         """
         self._z, self._phi_inputs, self._h, self._deltas = [], [], [], []
-        with hooked(
-            self.mlp,
-            linear=self._timed(self._batch_linear),
-            before=self._timed(self._batch_before) if self.activation.source else None,
-            after=self._timed(self._batch_after),
+        with (
+            hooked(
+                self.mlp,
+                linear=self._timed(self._batch_linear),
+                before=self._timed(self._batch_before) if self.activation.source else None,
+                after=self._timed(self._batch_after),
+            ),
+            self._way.watching(self._timed),
         ):
             yield
         self._reduce_batch()
@@ -268,6 +280,7 @@ class LayerSensor(Sensor):
         if z.requires_grad:
             hook = self._timed(partial(self._take_delta, layer))
             z.register_hook(hook)  # type: ignore[no-untyped-call]
+            self._way.linear(layer, z, self._timed)
 
     def _take_delta(self, layer: int, gradient: Tensor) -> None:
         self._deltas.append((layer, gradient.detach()))
@@ -302,17 +315,29 @@ class LayerSensor(Sensor):
                 delta = torch.cat([gradient for _, gradient in part])
                 self._measure_delta([layer for layer, _ in part], delta)
         self._deltas = []
+        hidden = range(len(self.mlp.layers))
+        behind: dict[str, Tensor] = {}
+        for _, point in self._way.way[:-1]:
+            if hidden:
+                gradients = self._way.taken(point)
+                chunks = _chunks(hidden, gradients[0].numel())
+                behind[point] = self._rms(_together(gradients[some.start : some.stop]) for some in chunks)
+        self._way.forget()
+        self._put_gains([(column, behind.get(point)) for column, point in self._way.way])
 
     def take_pass(self, kept: BufferedPass, gradient: Tensor) -> None:
         """Instead of `watching`: a pass that keeps everything, and the gradient it was given at the outputs."""
         hidden, learned = range(len(kept.z)), self._learned_slopes()
+        by_h: list[Tensor] = []
         for some in _chunks(hidden, kept.z[0].numel()):
             z, h, delta = (x[some.start : some.stop].flatten(0, 1) for x in (kept.z, kept.h, kept.delta))
             self._put(some, mt.nonfinite(z, self._space))
             self._count_batch(some, z, h, learned)
             self._measure_delta(some, delta)
+            by_h.append(kept.by_h[some.start : some.stop].flatten(0, 1))
         self._put([len(hidden)], mt.nonfinite(kept.outputs, self._space))
         self._measure_delta([len(hidden)], gradient)
+        self._put_gains([("weight_gain", self._rms(by_h)), ("slope_gain", None)])
 
     def _count_batch(self, some: range, z: Tensor | None, h: Tensor, learned: Tensor | None) -> None:
         """z, h: of some hidden layers, [layer * replica, batch, unit]; learned: PReLU's slopes of all."""
@@ -328,6 +353,20 @@ class LayerSensor(Sensor):
     def _measure_delta(self, layers: Sequence[int], delta: Tensor) -> None:
         """delta: the gradient of the loss in z, [layer * replica, batch, unit]."""
         self._put(layers, mt.delta(delta, self._space) | mt.nonfinite(delta, self._space))
+
+    def _rms(self, gradients: Iterable[Tensor]) -> Tensor:
+        """As delta_rms, of [layer * replica, batch, unit] in pieces: [layer, replica]."""
+        pieces = [st.as_tensor(mt.delta(piece, self._space)["delta_rms"]) for piece in gradients]
+        return torch.cat(pieces).view(-1, self.replicas)
+
+    def _put_gains(self, way: Sequence[tuple[str, Tensor | None]]) -> None:
+        """way: as `metrics.gains` has it of all hidden layers, [layer, replica]; None stands for their delta_rms."""
+        hidden = range(len(self.mlp.layers))
+        parts = {layers[0]: numbers for layers, numbers in self._taken["delta_rms"]}
+        delta = torch.cat([parts[first].view(-1, self.replicas) for first in sorted(parts)])
+        if hidden:
+            below = [(column, delta[:-1] if numbers is None else numbers) for column, numbers in way]
+            self._put(hidden, mt.gains(delta[1:], below))
 
     def take_gradients(self, gradients: Mapping[Tensor, Tensor]) -> None:
         """Statistics of the parameter gradients: parameter -> gradient, both [replica, ...], before clipping."""

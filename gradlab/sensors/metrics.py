@@ -10,7 +10,7 @@ points counts as a sample.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import hypot, inf, sqrt
+from math import hypot, inf, nan, sqrt
 from numbers import Real
 from operator import mul
 
@@ -29,11 +29,14 @@ SATURATED_BELOW = 0.05  # share of sup|phi'|
 LOW_ACTIVITY_BELOW = 0.01  # share of the probe's samples
 COMPARED_SAMPLES, COMPARED_ENTRIES = 64, 1 << 17  # of the probe, between which cosines are taken
 
+RANKED_ROWS = 128  # of the probe, of whose activations the effective rank is taken
+
 LARGEST_INVERSE = 1e30  # of a length, with which float32 can be multiplied safely
 
 NONFINITE = "nonfinite"
 GRADIENT_NORMS = ("weight_grad_norm", "bias_grad_norm")
 UPDATE = ("update_ratio", "update_mean_abs")
+GAINS = ("weight_gain", "slope_gain", "norm_gain", "other_gain")
 
 Found = dict[str, Numbers]
 
@@ -82,6 +85,43 @@ def alike(few: Tensor) -> Found:
     count = (lengths > 0).sum(dim=1)
     mean = (whole.square().sum(dim=1) - count) / (count * (count - 1))
     return {"sample_correlation": torch.where(count > 1, mean, torch.nan)}
+
+
+def first_positions(h: Tensor) -> Tensor:
+    """A copy [sample, position, unit] of the part of h that `tokens_alike` compares, from h of the same axes: the first
+    64 positions of so many samples as make a small array."""
+    positions = h.narrow(1, 0, min(COMPARED_SAMPLES, h.shape[1]))
+    return first_samples(positions[: max(1, min(len(h), COMPARED_ENTRIES // max(positions[0].numel(), 1)))])
+
+
+def tokens_alike(few: Tensor) -> Found:
+    """token_correlation: mean cosine between the activations at two positions of a sample, of those that are not all 0,
+    and over the samples that have two such; 1 is rank collapse (Dong et al. 2021).
+
+    few: from `first_positions`, [layer, sample, position, unit]
+    """
+    each = st.as_tensor(alike(few.flatten(0, 1))["sample_correlation"]).view(few.shape[:2])
+    return {"token_correlation": each.nanmean(dim=1)}
+
+
+def some_rows(h: Tensor) -> Tensor:
+    """A copy [replica, row, unit] of the rows of h, [replica, sample, unit], whose rank is taken: 128, evenly."""
+    rows = h[:, :: max(1, h.shape[1] // RANKED_ROWS)][:, :RANKED_ROWS]
+    return rows.to(torch.complex128 if h.is_complex() else torch.float64, copy=True)
+
+
+def effective_rank(rows: Tensor) -> Found:
+    """effective_rank: exp of the entropy of the singular values, divided by their sum (Roy and Vetterli 2007): n where
+    n directions have the same share, 1 where all samples lie on one line through 0; nan where h is 0 or not finite.
+
+    rows: from `some_rows`, [layer * replica, row, unit]
+    """
+    sound = rows.isfinite().all(-1).all(-1)
+    values = torch.linalg.svdvals(torch.where(sound[:, None, None], rows, 0.0))
+    whole = values.sum(-1)
+    share = values / whole.clamp(min=torch.finfo(values.dtype).tiny).unsqueeze(-1)
+    rank = torch.special.entr(share).sum(-1).exp()
+    return {"effective_rank": torch.where(sound & (whole > 0), rank, torch.nan)}
 
 
 def users(own: Mapping[str, Own], h: Tensor) -> Found:
@@ -240,6 +280,41 @@ def delta_of_passes(
     for more, other in zip(samples[1:], norms[1:], strict=True):
         norm = torch.hypot(norm, torch.as_tensor(other) * (more / first))
     return {"delta_rms": st.as_tensor(unscaled(norm, scale)) * (first / sqrt(entries))}
+
+
+def gains(start: Numbers, way: Sequence[tuple[str, Numbers]]) -> Found:
+    """weight_gain, slope_gain, norm_gain, other_gain: by what factor each part changes the gradient's root mean square
+    on its way from one layer's z down to the z of the layer below.
+
+    start: delta_rms of the layer above; way: the root mean square behind each part, top down, named by the part's
+    column. The last one is the lower layer's delta_rms, so that the product of all gains is the ratio of the two.
+    A part that is passed twice counts with the product of both. Where nothing comes in, a gain does not exist: NaN; nor
+    does other_gain where it is exactly 1, for nothing else lies on the way then.
+    """
+    found: Found = {}
+    before = start
+    for column, after in way:
+        factor = _factor(before, after)
+        found[column] = _product(found[column], factor) if column in found else factor
+        before = after
+    if (rest := found.get("other_gain")) is not None:
+        found["other_gain"] = (
+            rest.where(rest != 1, nan) if isinstance(rest, Tensor) else [nan if x == 1 else x for x in rest]
+        )
+    return found
+
+
+def _factor(before: Numbers, after: Numbers) -> Numbers:
+    if isinstance(before, list) and isinstance(after, list):
+        return [b / a if a > 0 else nan for a, b in zip(before, after, strict=True)]
+    before, after = st.as_tensor(before), st.as_tensor(after)
+    return torch.where(before > 0, after / before, torch.nan)
+
+
+def _product(one: Numbers, other: Numbers) -> Numbers:
+    if isinstance(one, list) and isinstance(other, list):
+        return [a * b for a, b in zip(one, other, strict=True)]
+    return st.as_tensor(one) * st.as_tensor(other)
 
 
 def weight_gradient(

@@ -179,8 +179,17 @@ class ResultsFolder:
             return found
         return None
 
-    def keep(self, stack: Stack, result: StackResult) -> None:
-        """Put a finished stack on disk. Raises GradlabError when it cannot be written."""
+    def begun(self) -> dict[str, list[tuple[int, int]]]:
+        """By cell, the first and last seed of each stack that has records or a checkpoint in the journal."""
+        found: dict[str, set[tuple[int, int]]] = {}
+        for path in self.journal.iterdir() if self.journal.is_dir() else ():
+            cell, *seeds = path.stem.split("-")
+            if path.suffix in (".npz", ".checkpoint") and len(seeds) == 2 and all(map(str.isdecimal, seeds)):
+                found.setdefault(cell, set()).add((int(seeds[0]), int(seeds[1])))
+        return {cell: sorted(spans) for cell, spans in found.items()}
+
+    def keep(self, stack: Stack, result: StackResult, parts: Iterable[Stack] = ()) -> None:
+        """Put a finished stack on disk, in the place of its parts. Raises GradlabError when it cannot be written."""
         try:
             weights = self._weights_of(stack)
             if self.claim.run.save_weights and weights.is_file():
@@ -188,6 +197,8 @@ class ResultsFolder:
                 self._sums[weights.name] = result.weights
             journal.write_stack(self.journal / f"{stack.key}.npz", stack, result)
             (self.journal / f"{stack.key}.checkpoint").unlink(missing_ok=True)
+            for part in parts:
+                (self.journal / f"{part.key}.npz").unlink(missing_ok=True)
         except OSError as error:
             raise self.unwritable(error) from error
 
@@ -235,7 +246,7 @@ class ResultsFolder:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest of finished results."""
-        found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_text(self.path / MANIFEST, most=None))
         return found
 
     def files(self) -> list[Path]:
@@ -251,7 +262,8 @@ class ResultsFolder:
     def forget(self) -> None:
         """Take back what `prepare` made, where nothing came of it: the journal, and folders that are empty then."""
         assert self._locks, "another may write there"
-        shutil.rmtree(self.journal, ignore_errors=True)
+        for folder in {self._building, *self._made[:1]}:  # with --force the lock is in a folder of its own
+            shutil.rmtree(folder / JOURNAL, ignore_errors=True)
         with suppress(OSError):  # a folder that holds something else
             for folder in dict.fromkeys((self._building, *self._made)):
                 folder.rmdir()

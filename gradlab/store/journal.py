@@ -10,12 +10,14 @@ import io
 import json
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from gradlab.base import atomic
+from gradlab.base.user_file import open_file
 from gradlab.config.plan import Stack
 from gradlab.store.stack_result import StackResult
 from gradlab.tables.block import Block
@@ -53,7 +55,7 @@ def read_stack(path: Path, stack: Stack, tables: Collection[str] | None = None) 
     specs = stack.recording.tables()
     wanted = {name: spec for name, spec in specs.items() if tables is None or name in tables}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_file(path, inf) as stream, np.load(stream, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             _check(header, stack)
             steps, input_sq = archive["steps"], archive["input_sq"]
@@ -102,7 +104,7 @@ def join_stacks(paths: Sequence[Path], target: Path) -> bool:
     headers, parts = [], []
     try:
         for path in paths:
-            with np.load(path, allow_pickle=False) as archive:
+            with open_file(path, inf) as stream, np.load(stream, allow_pickle=False) as archive:
                 headers.append(json.loads(str(archive["header"])))
                 parts.append({name: archive[name] for name in archive.files if name != "header"})
         first, own = parts[0], headers[0]

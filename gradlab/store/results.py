@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 JOURNAL, MANIFEST, CONFIG = ".journal", "manifest.json", "config.toml"
 ENDINGS = (".csv", ".parquet")
 """A table's file, the first that is there."""
+RESULTS = "a folder that gradlab run, compare or watch wrote, or its layers.csv"
+AGAIN = "the command that made it writes it again"
 WHOLE = {"depth", "width", "seed", "step", "layer", "seeds"}
 """Whole numbers that every row of a table of gradlab's has."""
 MANIFEST_TYPES: dict[str, type] = {
@@ -102,7 +104,7 @@ class Results:
         try:
             return read_text(path, errors="replace") if path and path.exists() else ""
         except OSError as error:
-            raise DataError(Problem(str(path), f"it cannot be read: {error.strerror}")) from error
+            raise DataError(Problem(str(path), f"it cannot be read: {error.strerror}", hint=AGAIN)) from error
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -171,7 +173,7 @@ def read_layers(path: Path) -> Results:
     Raises DataError for a path that does not exist, a folder without a layers table, and a file that is no table.
     """
     if not path.exists():
-        raise DataError(Problem(str(path), "there is no such file or folder"))
+        raise DataError(Problem(str(path), "there is no such file or folder", RESULTS))
     folder = path if path.is_dir() else path.parent if path.stem == "layers" else None
     sources = {} if folder is None else _sources(folder)
     if not path.is_dir():
@@ -201,7 +203,7 @@ def missing_table(folder: Path, name: str) -> DataError:
         return DataError(
             Problem(str(folder), f"its run is unfinished: there is no table of {name} yet", hint=hint)
         )
-    hint = "a folder that gradlab run, compare or watch wrote"
+    hint = RESULTS
     return DataError(Problem(str(folder), f"no {name}.csv and no {name}.parquet in this folder", hint))
 
 
@@ -220,12 +222,12 @@ def read_table(path: Path, spec: TableSpec) -> pd.DataFrame:
     except DataError:
         raise
     except pd.errors.EmptyDataError:
-        raise DataError(Problem(str(path), "the file is empty")) from None
+        raise DataError(Problem(str(path), "the file is empty", hint=AGAIN)) from None
     except ImportError as error:
         raise DataError(Problem(str(path), "reading Parquet needs pyarrow", hint=str(error))) from None
     except Exception as error:  # pandas and pyarrow raise many kinds for a file that is no table
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(Problem(str(path), f"it cannot be read as a table: {reason}")) from None
+        raise DataError(Problem(str(path), f"it cannot be read as a table: {reason}", hint=AGAIN)) from None
     frame = _of_kinds(frame, path, spec)
     if problems := impossible(frame, spec.name) or repeated(frame, spec):
         raise DataError(
@@ -244,7 +246,7 @@ def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
 
     if frame.columns.has_duplicates:
         double = frame.columns[frame.columns.duplicated()][0]
-        raise DataError(Problem(str(path), f"two columns are called {double!r}"))
+        raise DataError(Problem(str(path), f"two columns are called {double!r}", "each name once"))
     if any((frame[name] == name).any() for name in frame.columns[:1]):
         hint = "gradlab merge joins results folders"
         raise DataError(Problem(str(path), "a second header stands among the rows", "one table", hint))
@@ -257,13 +259,13 @@ def _of_kinds(frame: pd.DataFrame, path: Path, spec: TableSpec) -> pd.DataFrame:
         if not pd.api.types.is_numeric_dtype(column) and not column.isna().all():
             bad = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
             shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
-            problems.append(Problem(where, f"not a column of numbers{shown}"))
+            problems.append(Problem(where, f"not a column of numbers{shown}", hint=AGAIN))
             continue
         values = column.to_numpy(np.float64, na_value=np.nan)
         odd = values[~(np.isfinite(values) & (values == np.floor(values)))]
         if kind == "int" and name in needed and odd.size:
             message = "a row has no value" if np.isnan(odd).any() else f"not a whole number ({odd[0]:g})"
-            problems.append(Problem(where, message))
+            problems.append(Problem(where, message, hint=AGAIN))
         frame[name] = values.astype(np.int64) if kind == "int" and name in WHOLE and not odd.size else values
     if problems:
         raise DataError(problems)
@@ -278,7 +280,7 @@ def _read_csv(stream: IO[bytes], path: Path, spec: TableSpec) -> pd.DataFrame:
     header = [str(name) for name in first]
     stream.seek(0)
     if double := [name for place, name in enumerate(header) if name in header[:place]]:
-        raise DataError(Problem(str(path), f"two columns are called {double[0]!r}"))
+        raise DataError(Problem(str(path), f"two columns are called {double[0]!r}", "each name once"))
     texts = {name: str for name in header if kinds.get(name) == "str"}
     numbers = {name: ["", "nan"] for name in header if name not in texts}
     with warnings.catch_warnings():
@@ -308,7 +310,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path, most=None)) if path.exists() else {}
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(Problem(str(path), f"is not JSON: {error}")) from error
+        raise DataError(Problem(str(path), f"is not JSON: {error}", hint=AGAIN)) from error
     if not isinstance(found, dict):
         return {}
     sound: dict[str, Any] = {

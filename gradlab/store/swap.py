@@ -14,6 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from gradlab.base import atomic
+from gradlab.base.user_file import read_text
 from gradlab.store.results import JOURNAL
 
 TOKEN = "swap"
@@ -78,6 +79,6 @@ def _note(folder: Path, token: str) -> None:
 def _token_of(folder: Path) -> str:
     """The token that a folder's journal holds; empty where there is none."""
     with suppress(OSError, ValueError):
-        text = (folder / JOURNAL / TOKEN).read_text(encoding="utf-8")
+        text = read_text(folder / JOURNAL / TOKEN)
         return text if re.fullmatch(r"[0-9a-f]{16}", text) else ""
     return ""

@@ -41,9 +41,13 @@ def check_table(frame: pd.DataFrame, table: str, required: Sequence[str]) -> Non
     """Raise DataError with every problem of a table of layers or steps that is to be judged."""
     problems = []
     if not len(frame):
-        problems.append(Problem(table, "the table has no rows, so there is nothing to judge"))
+        problems.append(
+            Problem(table, "the table has no rows, so there is nothing to judge", "a row for each record")
+        )
     problems += [
-        Problem(table, f"no column {column!r}") for column in required if column not in frame.columns
+        Problem(table, f"no column {column!r}", "the columns of gradlab list metrics")
+        for column in required
+        if column not in frame.columns
     ]
     if problems := problems + impossible(frame, table):
         raise DataError(problems)
@@ -56,10 +60,10 @@ def impossible(frame: pd.DataFrame, table: str) -> list[Problem]:
 
     double = frame.columns[frame.columns.duplicated()]
     if len(double):
-        return [Problem(table, f"two columns are called {double[0]!r}")]
+        return [Problem(table, f"two columns are called {double[0]!r}", "each name once")]
     problems = []
     if "cell" in frame.columns and (frame["cell"].isna() | (frame["cell"] == "")).any():
-        problems.append(Problem(f"{table}: cell", "a row has no value"))
+        problems.append(Problem(f"{table}: cell", "a row has no value", "a name in every row"))
     if table not in (LAYERS.name, STEPS.name):
         return problems
     texts = TEXTS | set(names(CELL)) | set(cell_columns_of(frame))
@@ -72,7 +76,9 @@ def impossible(frame: pd.DataFrame, table: str) -> list[Problem]:
         if not pd.api.types.is_numeric_dtype(frame[column]) and not frame[column].isna().all():
             bad = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
             shown = f" ({bad.iloc[0]!r})" if len(bad) else ""
-            problems.append(Problem(f"{table}: {column}", f"not a column of numbers{shown}"))
+            problems.append(
+                Problem(f"{table}: {column}", f"not a column of numbers{shown}", "numbers, or nothing")
+            )
         else:
             problems += _out_of_range(table, column, frame[column].to_numpy(np.float64, na_value=np.nan))
     return problems
@@ -103,9 +109,9 @@ def _out_of_range(table: str, column: str, values: NDArray[np.float64]) -> list[
     where = f"{table}: {column}"
     if column in (*INDEX, "layer"):
         if np.isnan(values).any():
-            return [Problem(where, "a row has no value")]
+            return [Problem(where, "a row has no value", "a whole number in every row")]
         if (odd := values[~(np.isfinite(values) & (values == np.floor(values)))]).size:
-            return [Problem(where, f"not a whole number ({odd[0]:g})")]
+            return [Problem(where, f"not a whole number ({odd[0]:g})", "a whole number in every row")]
     low = -np.inf if column in SIGNED else 1.0 if column == "layer" else 0.0
     high = 1.0 if column.endswith(("_fraction", "_accuracy")) else np.inf
     # what is not finite is a net's that broke, and the rule's to judge

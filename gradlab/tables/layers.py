@@ -13,6 +13,10 @@ def _compared(name: str, meaning: str, kind: Literal["int", "float"] = "float", 
     return Column(name, kind, unit, meaning, compared=True)
 
 
+def _gain(name: str, meaning: str) -> Column:
+    return Column(name, "float", "", meaning, empty=True)
+
+
 def _signed(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "float", unit, meaning, signed=True)
 
@@ -71,6 +75,14 @@ LAYERS = TableSpec(
             ("update_ratio", "", "||W after - W before|| / ||W before|| of the update made at this step"),
             ("delta_rms", "loss / z", "root mean square over samples and units of d loss_i / d z"),
         ),
+        _gain(
+            "weight_gain",
+            "factor of the gradient's rms through the next row's weights; all gains together: delta_rms over the next "
+            "row's",
+        ),
+        _gain("slope_gain", "factor through this row's activation"),
+        _gain("norm_gain", "factor through a norm: the layer's own, or the next row where that is one"),
+        _gain("other_gain", "factor of the rest: skip connections, other uses of h, pooling, dropout"),
         _signed("z_mean", "z", "mean pre-activation, on the probe"),
         *floats(
             ("z_std", "z", "standard deviation of the pre-activations over samples and units, on the probe")
@@ -81,6 +93,12 @@ LAYERS = TableSpec(
             "sample_correlation",
             "",
             "mean cosine between the activations of two samples, of the first 64 of the probe",
+        ),
+        _signed(
+            "token_correlation",
+            "",
+            "mean cosine between the activations at two positions of one sample, where h is [sample, position, unit], "
+            "of the first 64 positions of the probe's first samples",
         ),
         _compared("zero_fraction", "share of (sample, unit) outputs of the batch that are exactly 0"),
         _compared("saturated_fraction", "share of (sample, unit) of the probe with |phi'| < 0.05 sup|phi'|"),
@@ -111,6 +129,11 @@ FULL: tuple[Column, ...] = (
     *floats(
         ("h_p95_abs", "h", "95th percentile of |h| over samples and units, on the probe"),
         ("update_mean_abs", "weight", "mean absolute entry of the update made at this step"),
+        (
+            "effective_rank",
+            "",
+            "exp of the entropy of the singular values of h, of 128 rows spread over the probe",
+        ),
     ),
 )
 """What `--metrics full` adds: the columns that published rules ask for."""

@@ -18,12 +18,25 @@ class Score:
     column: of steps.csv; summary.csv has `<column>_mean` and `<column>_ci95`
     name:   in a sentence; short: at the head of a column
     low:    the least that it can be; None where there is none
+    high:   the most that it can be
     """
 
     column: str
     name: str
     short: str
     low: float | None = None
+    high: float = 1.0
+
+    def interval(self, mean: float, half_width: float) -> tuple[float, float]:
+        """The ends of an interval around a mean, inside what the score can be; NaN where there is none."""
+        low, high = mean - half_width, mean + half_width
+        return (low if isnan(low) or self.low is None else max(low, self.low)), min(high, self.high)
+
+    def leaves(self, mean: float, half_width: float) -> bool:
+        """Whether an interval, as Student's t gives it, would reach beyond what the score can be."""
+        return (mean - half_width, mean + half_width) != self.interval(mean, half_width) and not isnan(
+            half_width
+        )
 
     @property
     def title(self) -> str:

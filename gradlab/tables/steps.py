@@ -27,16 +27,23 @@ STEPS = TableSpec(
             "train_loss", "float", "loss", "mean loss of the step's batch, before its update", signed=True
         ),
         *floats(("train_accuracy", "", "share of the step's batch classified right")),
-        Column("val_loss", "float", "loss", "mean loss of the whole validation split", signed=True),
+        Column("val_loss", "float", "loss", "mean loss of `eval_rows` validation rows", signed=True),
         *floats(
-            ("val_accuracy", "", "share of the validation split classified right"),
+            ("val_accuracy", "", "share of `eval_rows` validation rows classified right"),
         ),
         Column(
             "val_r2",
             "float",
             "",
-            "R^2 on the validation split, of numbers: the share of variance explained, -inf if an output is no number",
+            "R^2 on `eval_rows` validation rows, of numbers: share of variance explained, -inf if an output is none",
             signed=True,
+        ),
+        Column(
+            "eval_rows",
+            "int",
+            "rows",
+            "validation rows evaluated: the same part in every record (`--eval-rows`), in the last one the whole split",
+            empty=True,
         ),
         *floats(
             ("learning_rate", "", "learning rate of this step, schedule included (empty at the last record)"),

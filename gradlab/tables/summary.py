@@ -39,6 +39,18 @@ SUMMARY = TableSpec(
         _maybe("attenuation_ci95", "decades", "half width of its 95 % interval"),
         _of_layers("attenuation_last_mean", "the same at the last record"),
         _maybe(
+            "attenuation_weights_mean",
+            "decades",
+            "what the weights lose (below 0) or gain of attenuation_mean",
+        ),
+        _maybe("attenuation_slopes_mean", "decades", "what the slopes of the activation lose or gain of it"),
+        _maybe("attenuation_norms_mean", "decades", "what the norms lose or gain of it"),
+        _maybe(
+            "attenuation_rest_mean",
+            "decades",
+            "what the rest, such as skip connections, loses or gains of it",
+        ),
+        _maybe(
             "decay_per_layer_mean",
             "",
             "factor of delta_rms per layer, going down, at step 0: least-squares fit",

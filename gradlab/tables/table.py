@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.base import atomic
+from gradlab.base.user_file import open_file
 from gradlab.tables.csv_text import escaped, unescaped
 from gradlab.tables.spec import Kind
 
@@ -133,10 +135,11 @@ def read_rows(path: Path, kinds: Mapping[str, Kind]) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        found = pq.read_table(path).to_pylist()
+        with open_file(path, inf) as stream:
+            found = pq.read_table(stream).to_pylist()
         return [{name: np.nan if value is None else value for name, value in row.items()} for row in found]
-    with path.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+    with io.TextIOWrapper(open_file(path, inf), encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
     return [{name: _value(text, kinds.get(name)) for name, text in row.items()} for row in rows]
 
 
@@ -164,14 +167,15 @@ def read_texts(path: Path) -> Texts:
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        found = pq.read_table(path)
+        with open_file(path, inf) as stream:
+            found = pq.read_table(stream)
         columns = [
             ["" if v is None else escaped(v) if isinstance(v, str) else str(v) for v in column.to_pylist()]
             for column in found.columns
         ]
         return Texts(list(found.column_names), [list(row) for row in zip(*columns, strict=True)])
-    with path.open(encoding="utf-8", newline="") as handle:
-        header, *rows = csv.reader(handle)
+    with io.TextIOWrapper(open_file(path, inf), encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
     return Texts(header, rows)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gradlab.base import atomic, blas
 from gradlab.base.errors import Unstorable
+from gradlab.base.user_file import open_file
 from gradlab.config.plan import RECIPE, Stack
 from gradlab.nn.mlp import StackedMLP
 
@@ -62,7 +63,7 @@ class Checkpoint:
         if not self.path.exists():
             return 0
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with open_file(self.path, inf) as stream, np.load(stream, allow_pickle=False) as archive:
                 facts = json.loads(str(archive["facts"]))
                 if facts["stack"] != _identity(stack):
                     raise ValueError("it belongs to another stack or version")

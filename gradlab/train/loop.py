@@ -19,6 +19,7 @@ from gradlab.base import generators
 from gradlab.base.errors import Unstorable
 from gradlab.config.plan import Stack
 from gradlab.data import Dataset
+from gradlab.data.part import validation_part
 from gradlab.nn import statistics as st
 from gradlab.nn.buffered import buffered_pass
 from gradlab.nn.cuda_graph import CapturedPass
@@ -45,7 +46,7 @@ REPORT_SECONDS = 0.1
 
 Shown = Mapping[str, "NDArray[np.float64]"]
 Watch = Callable[[int, int, "Shown | None"], None]
-SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_r2")
+SHOWN = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_r2", "eval_rows")
 """What a live display is told of steps.csv, beside all of layers.csv."""
 
 
@@ -113,6 +114,9 @@ class Training:
         self.y_train = targets_tensor(dataset.y_train, device, dtype)
         self.x_val = torch.as_tensor(x_val).to(device, dtype)
         self.y_val = targets_tensor(dataset.y_val, device, dtype)
+        part = torch.as_tensor(validation_part(dataset, bound.recording.eval_rows)).to(device)
+        whole = len(part) == len(self.y_val)
+        self.validation_part = (self.x_val, self.y_val) if whole else (self.x_val[part], self.y_val[part])
         self.task = dataset.task
         self.schedule = bound.recording.schedule
         self.rate = bound.training.rate
@@ -210,7 +214,7 @@ class Training:
         if step == 0:
             self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
         with generators.kept(x.device.type):  # looking on draws nothing from the training
-            scalars = self._evaluate()
+            scalars = self._evaluate(whole=step == self.training.steps)
             for sensor in self.sensors:
                 sensor.begin(self.buffered)
         phases.lap("recording")
@@ -282,19 +286,18 @@ class Training:
             gradients = clip(self.owners, gradients, norms, limit)
         self.optimizer.step(gradients, self.rate(step))
 
-    def _evaluate(self) -> dict[str, Tensor]:
-        """Loss of every replica on the whole validation split, in eval mode; its accuracy, or its R^2 of numbers."""
-        replicas, rows = len(self.stack.seeds), len(self.y_val)
-        loss = torch.zeros(replicas, dtype=st.wide_dtype(self.x_val), device=self.x_val.device)
+    def _evaluate(self, whole: bool) -> dict[str, Tensor]:
+        """Loss of every replica on the whole validation split or the fixed part of it, in eval mode; its accuracy, or
+        its R^2 of numbers."""
+        x_val, y_val = (self.x_val, self.y_val) if whole else self.validation_part
+        replicas, rows = len(self.stack.seeds), len(y_val)
+        loss = torch.zeros(replicas, dtype=st.wide_dtype(x_val), device=x_val.device)
         right = torch.zeros_like(loss)
-        explained = Explained(self.y_val) if self.task == "regression" else None
+        explained = Explained(y_val) if self.task == "regression" else None
         forward = self.buffered.infer if self.buffered else self.mlp
         with self.mlp.evaluating():
             for start in range(0, rows, EVALUATION_ROWS):
-                x, y = (
-                    self.x_val[start : start + EVALUATION_ROWS],
-                    self.y_val[start : start + EVALUATION_ROWS],
-                )
+                x, y = x_val[start : start + EVALUATION_ROWS], y_val[start : start + EVALUATION_ROWS]
                 targets = y.expand(replicas, *y.shape)
                 outputs = forward(x.expand(replicas, -1, -1))
                 loss += self.loss.of(outputs, targets).to(loss.dtype) * len(y)
@@ -302,7 +305,7 @@ class Training:
                     explained.add(outputs, targets)
                 elif self.task == "classification":
                     right += correct(outputs, targets, self.loss.threshold).sum(dim=1)
-        found = {"val_loss": loss / rows}
+        found = {"val_loss": loss / rows, "eval_rows": torch.full_like(loss, rows)}
         if explained is not None:
             return found | ({"val_r2": explained.share()} if explained.defined else {})
         return found | ({"val_accuracy": right / rows} if self.task == "classification" else {})

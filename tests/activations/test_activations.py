@@ -20,6 +20,11 @@ VARIANTS = [
     "elu:alpha=1.7",
     "celu:alpha=0.4",
     "thresholded_relu:theta=0.3",
+    "dks:relu",
+    "dks:leaky_relu:depth=50",
+    "dks:erf:zeta=3",
+    "tat:tanh:depth=10",
+    "tat:erf:tau=1",
 ]
 ELEMENTWISE = [text for text in VARIANTS if activations.get(text).elementwise]
 GRID = np.linspace(-9, 9, 7201) + 1e-4  # off every kink
@@ -96,6 +101,8 @@ def test_canonical_text_drops_what_is_the_default() -> None:
     assert activations.get("leaky_relu:negative_slope=0.01").text == "leaky_relu"
     assert activations.get("leaky_relu:negative_slope=0.20").text == "leaky_relu:negative_slope=0.2"
     assert activations.get("prelu:per=unit:init=0.1").text == "prelu:init=0.1:per=unit"
+    assert activations.get("dks:relu:depth=50").text == "dks:phi=relu:depth=50"
+    assert activations.get("dks:tanh").text == "dks"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,9 @@ def test_canonical_text_drops_what_is_the_default() -> None:
         ("leaky_relu:negative_slope=nan", "out of range"),
         ("elu:alpha=0", "a number > 0"),
         ("prelu:per=channel", "layer or unit"),
+        ("dks:selu", "relu or leaky_relu or tanh"),
+        ("dks:relu:phi=tanh", "'phi' is given twice"),
+        ("tat:leaky_relu:depth=3", "no shift and scale of leaky_relu"),
         ("relu:negative_slope=0.1", "takes no parameters"),
         ("no_such_module:thing", "cannot import"),
         ("math:no_such_attribute", "has no attribute"),

@@ -65,6 +65,7 @@ def build_cell(
                 "val_loss": 2.3 - 2.0 * done,
                 "val_accuracy": 0.1 + 0.83 * done + 0.001 * seed * done,
                 "val_r2": float("nan"),
+                "eval_rows": 360,
             }
             runs.append(
                 {**columns, "seed": seed, "step": step, **run, "learning_rate": 0.03, "grad_norm": 1.0}

@@ -53,6 +53,9 @@ ONE_COLUMN = {"output_shape": "64 x 1", "target_shape": "64 x 1", "output_units"
         ({"target_distinct": 1, "target_shape": "16 x 3", "output_shape": "16 x 3"}, True),
         ({"target_distinct": 1, "target_shape": "15 x 3", "output_shape": "15 x 3"}, False),
         ({"target_distinct": 2, "target_shape": "16 x 3", "output_shape": "16 x 3"}, False),
+        (ONE_COLUMN | {"target_min": 0, "target_max": 1, "target_distinct": 2, "criterion": "soft_margin_loss"}, True),
+        (ONE_COLUMN | {"target_min": -1, "target_max": 1, "target_distinct": 2, "criterion": "soft_margin_loss"}, 0),
+        (ONE_COLUMN | {"target_min": 0, "target_max": 1, "target_distinct": 3, "criterion": "soft_margin_loss"}, False),
         (CLASSES | {"target_min": 0, "target_max": 3}, True),
         (CLASSES | {"target_min": 0, "target_max": 2}, False),
         (CLASSES | {"target_min": 0, "target_max": 3, "criterion": "nll_loss"}, True),
@@ -556,6 +559,29 @@ def test_seeds_that_differ_are_unstable_from_three_on(own, seeds, failed, expect
     assert ("unstable" in verdicts(tables)) == expected
     if expected:
         assert "1 of 3 seeds learn" in finding(tables, "unstable").evidence
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.28, 0.75, 0.78), ("unstable", "1/3")),  # a gain of 0.18 where the median seed gains 0.65
+        ((0.45, 0.75, 0.78), ("healthy", "3/3")),  # 0.35, more than half of it
+        ((0.1, 0.75, 0.78), ("unstable", "1/3")),
+        ((0.28, 0.3, 0.33), ("healthy", "3/3")),  # all learn alike, and little
+        ((0.28, 0.78), ("healthy", "2/2")),  # two seeds cannot disagree
+    ],
+)
+def test_a_seed_that_ends_far_behind_the_others_makes_the_cell_unstable(cell, ends, said) -> None:  # type: ignore[no-untyped-def]
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        for seed, end in enumerate(ends):
+            steps.loc[(steps["seed"] == seed) & (steps["step"] >= 250), "val_accuracy"] = end
+        steps["val_accuracy"] = steps["val_accuracy"].where(steps["step"] >= 250, 0.1)
+        steps["train_loss"] = 2.0  # so that accuracy alone tells who learned
+
+    found = diagnose(*cell(seeds=len(ends), change=change), chance=0.1)[0]
+    assert (",".join(found.verdicts), found.seeds_text) == said
+    if said[0] == "unstable" and min(ends) > 0.2:
+        assert "0.28, 0.75, 0.78" in found.findings[0].evidence
 
 
 # -- dead, saturated, vanishing, exploding: each row by itself -----------------------------------------------

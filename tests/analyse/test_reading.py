@@ -87,6 +87,10 @@ def test_what_is_not_there_and_what_is_another_table(folder: Path) -> None:
         read_saved(folder / "nowhere")
     with pytest.raises(DataError, match="a steps table"):
         read_saved(folder / "steps.csv")
+    older = pd.read_csv(folder / "steps.csv").drop(columns="eval_rows")
+    older.to_csv(folder / "older.csv", index=False)
+    with pytest.raises(DataError, match="a steps table"):
+        read_saved(folder / "older.csv")
     (folder / "layers.csv").unlink()
     with pytest.raises(DataError, match=r"no layers\.csv"):
         read_saved(folder)

@@ -1,10 +1,14 @@
 """gradlab's own verdicts on tables whose fault is known because the table was built with it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from gradlab.analyse.diagnosis import diagnose
+from gradlab.analyse.evidence import learning_words
+from gradlab.analyse.learning import Learning
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.tables.layers import LAYERS_FULL
 from gradlab.tables.steps import STEPS
@@ -24,7 +28,7 @@ def hidden(frame: pd.DataFrame) -> pd.Series:
 def test_an_even_profile_that_learns_is_healthy(cell) -> None:  # type: ignore[no-untyped-def]
     (diagnosis,) = diagnose(*cell())
     assert diagnosis.verdicts == ("healthy",) and diagnosis.seeds_text == "3/3" and diagnosis.advice == ""
-    assert "keeps its size" in diagnosis.notes[0] and "it learns" in diagnosis.notes[1]
+    assert "changes little" in diagnosis.notes[0] and "it learns" in diagnosis.notes[1]
 
 
 def test_deep_sigmoid_vanishes_with_the_evidence_in_numbers(cell) -> None:  # type: ignore[no-untyped-def]
@@ -307,6 +311,28 @@ def test_a_loss_that_blows_up_is_divergence(cell, losses, learns, expected, whol
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "last", "expected"),
+    [
+        (None, 5.0, "diverged"),
+        (512, 5.0, "healthy"),  # twice the loss, of other rows
+        (512, 10.0, "diverged"),
+        (12_000, 5.0, "diverged"),  # of the same rows
+    ],
+)
+def test_other_validation_rows_at_the_last_record_are_no_divergence(cell, rows, last, expected) -> None:  # type: ignore[no-untyped-def]
+    """Batches that scatter around 2.3, and a loss of the whole split that is above its part's from the start."""
+
+    def shape(layers, steps):  # type: ignore[no-untyped-def]
+        final = steps["step"] == steps["step"].max()
+        steps["train_loss"] = np.where(steps["step"] < 200, 2.3, 7.0)
+        steps["val_loss"] = np.where(final, last, 2.3)
+        if rows is not None:
+            steps["eval_rows"] = np.where(final, 12_000, rows)
+
+    assert verdicts(cell(change=shape)) == (expected,)
+
+
 @pytest.mark.parametrize(("start", "end"), [(-5.0, -5.6), (0.0, 0.0), (-0.1, -3.0)])
 def test_of_a_loss_below_0_nothing_is_a_multiple(cell, start, end) -> None:  # type: ignore[no-untyped-def]
     """A likelihood's, or one that is 0 from the start."""
@@ -575,3 +601,18 @@ def test_a_users_table_without_cell_columns_is_one_cell(cell) -> None:  # type: 
 def test_an_unknown_ruleset_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'smdebug'"):
         diagnose(pd.DataFrame(), ruleset="smdebg")
+
+
+@pytest.mark.parametrize(
+    ("ends", "says", "value"),
+    [
+        ((0.2, 0.4, 0.9), "median seed", "0.4"),
+        ((0.2, 0.4, 0.6, 0.9), "lower of the two middle seeds", "0.4"),
+    ],
+)
+def test_an_even_count_has_no_median_seed(ends: tuple[float, ...], says: str, value: str) -> None:
+    learning = {
+        seed: Learning(True, 0.1, end, "validation accuracy", end, 100) for seed, end in enumerate(ends)
+    }
+    text = learning_words(SimpleNamespace(learning=learning), range(len(ends)))  # type: ignore[arg-type]
+    assert f"({says}; all 0.2 to 0.9" in text and value in text.partition("(")[0]

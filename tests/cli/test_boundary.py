@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from cli.conftest import TINY
 
+from gradlab.__main__ import console
 from gradlab.lab import experiment
 
 PROGRAM = [sys.executable, "-c", "import sys; from gradlab.cli.main import main; sys.exit(main())"]
@@ -141,3 +143,20 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     process.stdout.close()
     assert process.wait(60) == 1
     assert process.stderr.read() == b""
+
+
+def test_the_same_problem_is_said_once(gradlab) -> None:  # type: ignore[no-untyped-def]
+    ended = gradlab("watch", "no_module:net", "--depth", "1", "--depth", "2")
+    assert ended.code == 2 and ended.err.count("--depth: it has no meaning") == 1
+
+
+def test_an_interruption_while_gradlab_is_imported_is_one_too(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    for name in ("collect_rarely", "keep_for_good"):  # they are for a process that ends
+        monkeypatch.setattr(f"gradlab.__main__.{name}", lambda: None)
+    monkeypatch.setitem(sys.modules, "gradlab.cli.main", Interrupted("gradlab.cli.main"))
+    assert console() == 130
+    assert capsys.readouterr().err == "error: interrupted\n"

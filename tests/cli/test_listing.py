@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from gradlab.cli.listing import KINDS
+from gradlab.cli.listing import KINDS, NEXT
 from gradlab.config import KEYS, Config, resolve
 from gradlab.parts.registries import REGISTRIES
 from gradlab.tables.layers import LAYERS
@@ -23,7 +23,7 @@ def test_a_list_names_everything_with_a_summary(kind: str, gradlab) -> None:  # 
     if kind in NAMES:
         assert [row["name"] for row in rows] == NAMES[kind]
     ended = gradlab("list", kind)
-    assert ended.code == 0 and ended.err == ""
+    assert ended.code == 0 and ended.err in ("", f"next: {NEXT.get(kind)}\n")
     first = [line.split()[0] for line in ended.out.splitlines() if not line.startswith(" ")]
     assert first == [row["name"] for row in rows]
 
@@ -70,6 +70,8 @@ def test_show_prints_each_value_with_where_it_came_from(gradlab, tmp_path, monke
         "training.lr": (0.1, 0.2),
     }
     assert gradlab("config", "show", "--depth", "x").code == 2
+    ended = gradlab("config", "show", "--toml", "--json")
+    assert ended.code == 2 and "--toml: --json prints JSON alone" in ended.out
 
 
 def test_init_writes_a_valid_file_once(gradlab, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -84,7 +84,7 @@ def test_compare_prints_the_ranking(gradlab) -> None:  # type: ignore[no-untyped
 
 
 def test_the_written_configuration_repeats_the_run(gradlab) -> None:  # type: ignore[no-untyped-def]
-    first = gradlab("compare", *GRID, "--out", "first", "--json").json
+    first = gradlab("compare", *GRID, "--dtype", "float64", "--out", "first", "--json").json
     again = gradlab("compare", "--config", "first/config.toml", "--out", "again", "--json").json
     assert again["cells"] == first["cells"]
     for name in ("layers.csv", "steps.csv", "summary.csv", "config.toml"):
@@ -95,7 +95,11 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(gradlab, tmp_path) -> None
     document = gradlab("compare", *GRID, "--dry-run", "--json").json
     assert len(document["cells"]) == 4 and document["seeds"] == [0, 1]
     ended = gradlab("compare", *GRID, "--dry-run")
-    assert len(ended.out.splitlines()) == 4 and "activation=tanh" in ended.out
+    shared, head, *cells = ended.out.splitlines()
+    assert shared.startswith("all: depth 3, width 8") and head.split() == ["activation", "lr", "cell"]
+    assert [line.split() for line in cells] == [
+        [cell["activation"], f"{cell['lr']:g}", cell["cell"]] for cell in document["cells"]
+    ]
     assert list(tmp_path.iterdir()) == []
 
 

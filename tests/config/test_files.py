@@ -10,7 +10,7 @@ import pytest
 
 from gradlab.base.errors import ConfigError
 from gradlab.cli.main import main
-from gradlab.config import KEYS, Config, resolve, schema, starter
+from gradlab.config import KEYS, Config, resolve, schema, shipped, starter
 
 ROOT = Path(__file__).parents[2]
 BAD = ROOT / "tests" / "data" / "configs"
@@ -107,7 +107,7 @@ def test_the_line_of_a_syntax_error_is_the_parsers_and_no_other_line_is_claimed(
 def test_a_missing_file_names_its_neighbour_and_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "smoke.toml").write_text("")
     for path, says in (
-        (tmp_path / "smok.toml", "no such file; did you mean 'smoke'?"),
+        (tmp_path / "smok.toml", "no such file; allowed: a TOML file; did you mean 'smoke.toml'?"),
         (tmp_path / "none" / "x.toml", "no such file"),
         (tmp_path, "is a folder"),
     ):
@@ -150,7 +150,7 @@ def test_the_schema_has_every_key_with_its_meaning_and_the_grid() -> None:
         assert (key.flag in document["properties"]["grid"]["properties"]) == key.takes_list, path
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", sorted(shipped.FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_is_valid_and_says_what_it_asks(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,9 +159,8 @@ def test_a_shipped_configuration_is_valid_and_says_what_it_asks(
     text = file.read_text()
     assert text.startswith("# ") and "?" in text.split("\n")[0], "its first line is its question"
     command = "compare" if "[grid]" in text else "run"
-    assert f"gradlab {command} --config configs/{file.name}" in text
+    assert f"gradlab {command} --config {file.stem}\n" in text
 
 
 def test_the_shipped_configurations_are_there() -> None:
-    names = {path.stem for path in (ROOT / "configs").glob("*.toml")}
-    assert names >= {"smoke", "sigmoid-depth", "activations", "init-matters", "dying-relu"}
+    assert {*shipped.names()} >= {"smoke", "sigmoid-depth", "activations", "init-matters", "dying-relu"}

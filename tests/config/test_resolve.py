@@ -95,6 +95,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "training.stack_size": ("2", 2),
     "recording.record": ("every:5", "every:5"),
     "recording.probe": ("all", "all"),
+    "recording.eval_rows": ("100", "100"),
     "recording.metrics": ("full", "full"),
     "recording.jacobian": ("true", True),
     "recording.histograms": ("true", True),
@@ -329,3 +330,11 @@ def test_a_data_set_is_read_once_a_process(tmp_path: Path, monkeypatch: pytest.M
     file.write_text(file.read_text() + "9,x\n")
     (other,) = make(resolve(flags={"data": str(file), "target": "b", "batch_size": 8})).cells
     assert other.id != cell.id and len(other.dataset().y_train) > len(cell.dataset().y_train)
+
+
+def test_the_environment_goes_before_a_file_and_a_flag_before_both(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("[training]\nlr = 0.1\n[run]\nseeds = 4\n[network]\ndepth = 7\n")
+    environment = {"GRADLAB_TRAINING__LR": "0.2", "GRADLAB_RUN__SEEDS": "5"}
+    found = resolve(file=file, environment=environment, flags={"seeds": "6"}).base
+    assert (found.training.lr, found.run.seeds, found.network.depth) == (0.2, 6, 7)

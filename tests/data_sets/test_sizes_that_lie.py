@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import struct
 import threading
 import tracemalloc
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import gradlab as package
 from gradlab import data
 from gradlab.base import user_file
 from gradlab.base.errors import UserError
@@ -201,3 +203,30 @@ def test_a_grid_that_nobody_means_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 cells; allowed: 2 cells"):
         plan.make(small, most=2)
     assert len(plan.make(small, most=None).cells) == 3
+
+
+OPENS = re.compile(
+    r"""\.read_(text|bytes)\(|\.open\(("r|encoding)|(np\.load|p[dq]\.read_\w+)\((self\.)?path"""
+)
+OWN_FILES = {
+    *("base/user_file.py", "base/machine.py", "base/blas.py"),  # the reader itself; what the kernel tells
+    *(
+        "data/registry.py",
+        "papers/registry.py",
+        "report/resources.py",
+        "config/shipped.py",
+    ),  # the package's own tables and templates
+}
+
+
+def test_nothing_opens_a_file_that_it_has_not_looked_at() -> None:
+    """A path that is opened by itself waits for the writer of a pipe: `gradlab.base.user_file` opens files alone."""
+    root = Path(package.__file__).parent
+    found = [
+        f"{path.relative_to(root)}:{number}"
+        for path in sorted(root.rglob("*.py"))
+        if str(path.relative_to(root)) not in OWN_FILES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if OPENS.search(line)
+    ]
+    assert not found

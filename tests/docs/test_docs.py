@@ -41,8 +41,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder with the ready experiments; runs of two steps, so that a command's sense is not its length."""
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    """An empty folder; runs of two steps, so that a command's sense is not its length."""
     monkeypatch.chdir(tmp_path)
     for key, value in {"TRAINING__STEPS": "2", "RUN__SEEDS": "1", "RUN__WORKERS": "1"}.items():
         monkeypatch.setenv(f"GRADLAB_{key}", value)
@@ -53,7 +52,7 @@ def test_there_are_commands_to_run() -> None:
 
 
 @pytest.mark.parametrize("line", commands())
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "two_figures")
 def test_a_documented_command_runs(line: str) -> None:
     assert main(shlex.split(line)[1:]) == 0
 

@@ -28,3 +28,18 @@ def test_a_fault_names_tests_that_exist(fault: str, tests: str) -> None:
     for file, name in named:
         (path,) = (found for folder in ("store", "sweep", "train") for found in (TESTS / folder).glob(file))
         assert not name or f"\ndef {name}(" in path.read_text(encoding="utf-8"), f"{file} has no {name}"
+
+
+def test_every_promise_about_security_names_tests_that_exist() -> None:
+    page = (TESTS.parent / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:tests/(\w+)/)?(test_\w+\.py)?(?:::)?(test_\w+)?`", page)
+    assert len(named) > 20
+    last = ""
+    for folder, file, name in named:
+        if not (file or name):
+            continue
+        last = file or last
+        paths = [*TESTS.glob(f"{folder or '*'}/{last}")] if file or folder else [*TESTS.glob("*/test_*.py")]
+        assert paths, f"there is no {last}"
+        found = any(f"\ndef {name}(" in path.read_text(encoding="utf-8") for path in paths)
+        assert not name or found, f"there is no {name}"

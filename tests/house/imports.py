@@ -9,6 +9,7 @@ from pathlib import Path
 
 HEAVY = {
     *(
+        "IPython",
         "jinja2",
         "lightning",
         "matplotlib",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from house.copied import command, copy_package, python
+from house.copied import copy_package, several
 
 FIGURE = '''"""The seeds of a cell."""
 from gradlab.report import axes
@@ -22,6 +22,11 @@ def draw(data):
 FIGURE = FigureSpec(name="seeds", of="cell", summary="how many seeds there are", draw=draw)
 '''
 RUN = "run --activation relu --depth 2 --width 4 --data moons --seeds 2 --steps 1 --quiet --out run"
+ONE = """
+from gradlab.base.registry import Registry
+from gradlab.report import figures
+figures.FIGURES = Registry("figure", {name: figures.FIGURES[name] for name in ("learning", "seeds")})
+"""
 PLOT = """
 from pathlib import Path
 from gradlab.report.figures import plot
@@ -39,12 +44,13 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_figure_is_listed_plotted_and_saved(package: Path, tmp_path: Path) -> None:
-    listed = command(package, "list", "figures", "--json", cwd=tmp_path)
-    of_cell = [row for row in json.loads(listed.stdout) if row["of"] == "cell"]
+    report = ["report", "run", "--format", "svg"]
+    listed, ran, _, plotted, drawn = several(
+        package, ["list", "figures", "--json"], RUN.split(), ONE, PLOT, report, cwd=tmp_path
+    )
+    of_cell = [row for row in json.loads(listed.out) if row["of"] == "cell"]
     expected = {"name": "seeds", "summary": "how many seeds there are", "of": "cell"}
     assert of_cell[-1] == expected, "without an order it comes last"
-    assert command(package, *RUN.split(), cwd=tmp_path).returncode == 0
-    assert python(package, "-c", PLOT, cwd=tmp_path).stdout == "seeds by depth\n"
-    drawn = command(package, "report", "run", "--format", "svg", cwd=tmp_path)
-    assert "run/figures/seeds.svg" in drawn.stdout.split(), drawn.stderr
+    assert ran.code == 0 and plotted.out == "seeds by depth\n"
+    assert "run/figures/seeds.svg" in drawn.out.split(), drawn.err
     assert (tmp_path / "run" / "figures" / "seeds.svg").read_text().startswith("<?xml")

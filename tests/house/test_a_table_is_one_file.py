@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from house.copied import command, copy_package, python
+from house.copied import copy_package, several
 
 TABLE = '''
 """The largest weight of each layer before each recorded step."""
@@ -79,10 +79,15 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_switch_writes_it_and_the_result_has_it(package: Path, tmp_path: Path) -> None:
-    done = command(
-        package, *RUN, "--extremes", "--tables", "both", "--save-weights", "--out", "o", cwd=tmp_path
+    asked = [*RUN, "--extremes", "--tables", "both", "--save-weights", "--out", "o"]
+    code = (
+        "import gradlab\n"
+        "run = gradlab.run(activation='relu', depth=3, width=8, steps=4, seeds=2, extremes=True, out='p')\n"
+        "plain = gradlab.run(activation='relu', depth=3, width=8, steps=4, seeds=2, out='q')\n"
+        "print(len(run.extremes), plain.extremes, run.jacobian)\n"
     )
-    assert done.returncode == 0, done.stderr
+    done, said = several(package, asked, code, cwd=tmp_path)
+    assert done.code == 0, done.err
     rows = pd.read_csv(tmp_path / "o" / "extremes.csv")
     assert list(rows.columns[10:]) == ["seed", "step", "layer", "weight_max", "weight_max_predicted"]
     assert list(rows["seed"]) == sorted(rows["seed"]) and rows["weight_max_predicted"].isna().all()
@@ -96,34 +101,34 @@ def test_its_switch_writes_it_and_the_result_has_it(package: Path, tmp_path: Pat
         assert last[seed, 4] == pytest.approx(final["readout.weight"][seed].max(), rel=1e-12)
     parquet = pd.read_parquet(tmp_path / "o" / "extremes.parquet")
     np.testing.assert_array_equal(parquet["weight_max"], rows["weight_max"])
-    code = (
-        "import gradlab\n"
-        "run = gradlab.run(activation='relu', depth=3, width=8, steps=4, seeds=2, extremes=True, out='p')\n"
-        "plain = gradlab.run(activation='relu', depth=3, width=8, steps=4, seeds=2, out='q')\n"
-        "print(len(run.extremes), plain.extremes, run.jacobian)\n"
-    )
-    said = python(package, "-c", code, cwd=tmp_path)
-    assert said.stdout.split() == [str(len(rows)), "None", "None"], said.stderr
+    assert said.out.split() == [str(len(rows)), "None", "None"]
 
 
 def test_it_is_listed_documented_and_in_the_configuration(package: Path, tmp_path: Path) -> None:
-    listed = json.loads(command(package, "list", "metrics", "--json", cwd=tmp_path).stdout)
-    assert [row["table"] for row in listed if row["name"] == "weight_max"] == ["extremes (--extremes)"]
-    assert "the largest weight of each layer" in command(package, "config", "init", cwd=tmp_path).stdout
-    page = python(package, "-m", "gradlab.sensors.describe", cwd=tmp_path).stdout
-    assert "## extremes.csv (--extremes): one row per cell, seed, recorded step and layer" in page
-    refused = command(package, *RUN, "--extremes", "--record", "off", cwd=tmp_path)
-    assert refused.returncode == 2 and "record = off makes none" in refused.stderr
+    listed, started, page, refused = several(
+        package,
+        ["list", "metrics", "--json"],
+        ["config", "init"],
+        "from gradlab.sensors.describe import page; print(page())",
+        [*RUN, "--extremes", "--record", "off"],
+        cwd=tmp_path,
+    )
+    rows = json.loads(listed.out)
+    assert [row["table"] for row in rows if row["name"] == "weight_max"] == ["extremes (--extremes)"]
+    assert "the largest weight of each layer" in started.out
+    assert "## extremes.csv (--extremes): one row per cell, seed, recorded step and layer" in page.out
+    assert refused.code == 2 and "record = off makes none" in refused.err
 
 
 def test_a_run_that_continues_and_a_report_take_it_along(package: Path, tmp_path: Path) -> None:
     first = [*RUN, "--extremes", "--out", "o"]
-    assert command(package, *first, cwd=tmp_path).returncode == 0
-    table = (tmp_path / "o" / "extremes.csv").read_bytes()
-    (tmp_path / "o" / "extremes.csv").unlink()
-    assert command(package, *first, cwd=tmp_path).returncode == 0, "the journal has its records"
-    assert (tmp_path / "o" / "extremes.csv").read_bytes() == table
-    assert command(package, "report", "o", "--format", "md", cwd=tmp_path).returncode == 0
-    (tmp_path / "o" / "extremes.csv").write_text("cell,seed,step,layer\n1,0,0,x\n")
-    broken = command(package, "report", "o", "--format", "md", cwd=tmp_path)
-    assert broken.returncode == 2 and "extremes.csv: layer: not a column of numbers ('x')" in broken.stderr
+    report = ["report", "o", "--format", "md"]
+    calls = [
+        first, "import os; os.rename('o/extremes.csv', 'first.csv')", first, report,
+        "import os; os.rename('o/extremes.csv', 'again.csv')",
+        "open('o/extremes.csv', 'w').write('cell,seed,step,layer\\n1,0,0,x\\n')", report,
+    ]  # fmt: skip
+    done, _, again, drawn, _, _, broken = several(package, *calls, cwd=tmp_path)
+    assert done.code == again.code == drawn.code == 0, "the journal has its records"
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "first.csv").read_bytes()
+    assert broken.code == 2 and "extremes.csv: layer: not a column of numbers ('x')" in broken.err

@@ -35,6 +35,7 @@ def test_every_measured_column_is_filled_by_a_function_here() -> None:
         metrics.zeros(SPACE.nonzeros(Z), 350),
         metrics.nonfinite(broken, SPACE),
         metrics.delta(Z, SPACE),
+        metrics.gains([4.0], [(column, [2.0]) for column in metrics.GAINS]),
         metrics.weight_gradient(Z, SPACE, True, 350),
         metrics.bias_gradient(Z, SPACE),
         weights,

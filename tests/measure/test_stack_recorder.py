@@ -162,8 +162,8 @@ def test_hooks_are_there_for_a_recorded_step_only(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(StackedMLP, "forward", forward)
     stacks.train(record="every:3", steps=5, depth=2, norm="batch")
-    hooked = 3 + 2  # three linear maps, two activations
-    probed = hooked + 2  # there before each activation, too
+    probed = 3 + 2 + 2  # three linear maps, two activations, and before each activation
+    hooked = 3 + 2 + 2  # and behind each norm
     in_training = [count for with_grad, count in counts if with_grad]
     assert in_training == [hooked, 0, 0, hooked, 0, hooked]
     assert Counter(count for with_grad, count in counts if not with_grad) == {

@@ -25,17 +25,42 @@ def mutation(change: Callable[[pytest.MonkeyPatch], None]) -> Mutation:
             patch.setattr(import_module("gradlab.theory.fixed_points"), "_CURVES", {})
             patch.setattr(inits, "_derivations", {})
             change(patch)
-            yield
+            _forget_shapes()
+            try:
+                yield
+            finally:
+                _forget_shapes()
 
     MUTATIONS[change.__name__] = broken
     return broken
 
 
+def _forget_shapes() -> None:
+    """Shaped activations are solved for once a process."""
+    from gradlab.activations import registry
+
+    for solved in (registry.dks, registry.tat):
+        solved.cache_clear()
+
+
 def _weights(patch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     from gradlab.nn.mlp import StackedLinear
+    from gradlab.papers import random_nets
 
-    original = StackedLinear.__init__
+    original, drawn = StackedLinear.__init__, random_nets.weights_from
     patch.setattr(StackedLinear, "__init__", lambda self, weight, bias: original(self, change(weight), bias))
+    patch.setattr(random_nets, "weights_from", lambda *args: change(drawn(*args)))
+
+
+def _everywhere(patch: pytest.MonkeyPatch, name: str, change: Any) -> None:
+    """Replace what the modules of results import from each other by name."""
+    from gradlab.papers import recurrent_nets, transformers
+    from gradlab.papers.registry import PAPERS
+
+    results = [import_module(paper.module) for paper in PAPERS.values()]
+    for module in [*results, recurrent_nets, transformers]:
+        if hasattr(module, name):
+            patch.setattr(module, name, change)
 
 
 @mutation
@@ -198,10 +223,7 @@ def lost_gradient(patch: pytest.MonkeyPatch) -> None:
         delta = [d * 1.08**layer for layer, d in enumerate(found.delta)]
         return replace(found, weight_gradients=weights, delta=delta)
 
-    names = "random_nets du_2018 he_2015 glorot_2010 marginal_tanh schoenholz_2017 yang_2019 xiao_2018 klambauer_2017"
-    modules = [import_module(f"gradlab.papers.{name}") for name in [*names.split(), "hayou_2019"]]
-    for module in modules:
-        patch.setattr(module, "forward_backward", broken)
+    _everywhere(patch, "forward_backward", broken)
 
 
 @mutation
@@ -359,3 +381,232 @@ def shortcuts(patch: pytest.MonkeyPatch) -> None:
         return original(**options | {"residual": residuals.get("rezero", options["depth"])})
 
     patch.setattr(loop, "build_mlp", build_mlp)
+
+
+@mutation
+def idle_norms(patch: pytest.MonkeyPatch) -> None:
+    """Batch and layer norm leave their input as it is."""
+    from dataclasses import replace
+
+    from gradlab.parts.norms import NORMS
+
+    for name in ("batch", "layer"):
+        patch.setitem(NORMS._entries, name, replace(NORMS[name], compute=lambda z, state, parameters: z))
+
+
+@mutation
+def isometries(patch: pytest.MonkeyPatch) -> None:
+    """Every layer is linear and orthogonal."""
+    from gradlab.activations.modules import Elementwise
+
+    _weights(
+        patch, lambda weight: torch.linalg.qr(weight)[0] if weight.shape[-1] == weight.shape[-2] else weight
+    )
+    patch.setattr(Elementwise, "forward", lambda self, z: z + 0)
+
+
+@mutation
+def half_of_the_density(patch: pytest.MonkeyPatch) -> None:
+    """The normal density integrates to a half."""
+
+    def halved(original: Any, *args: Any, **options: Any) -> Any:
+        value, error = original(*args, **options)
+        return 0.5 * value, error
+
+    _theory(patch, halved)
+
+
+@mutation
+def no_saturation(patch: pytest.MonkeyPatch) -> None:
+    """The theory takes z for tanh(z)."""
+    modules = _rooms("moments", "correlation", "band")
+    original = modules[0].elementwise
+
+    def elementwise(*args: Any, **options: Any) -> Any:
+        found, phi, slope = original(*args, **options)
+        return (found, lambda z: z, np.ones_like) if found.name == "tanh" else (found, phi, slope)
+
+    for module in modules:
+        patch.setattr(module, "elementwise", elementwise)
+
+
+@mutation
+def larger_power(patch: pytest.MonkeyPatch) -> None:
+    """The power of ReLU is a twentieth larger than it says."""
+    from gradlab.papers import yang_schoenholz_2017
+
+    original = yang_schoenholz_2017.rectified_power
+    patch.setattr(yang_schoenholz_2017, "rectified_power", lambda power, depth: original(power + 0.05, depth))
+
+
+@mutation
+def units_more(patch: pytest.MonkeyPatch) -> None:
+    """The walk's mean and variance are those of twenty units more."""
+    from gradlab.papers import sussillo_2014
+
+    original = sussillo_2014.log_step
+    patch.setattr(sussillo_2014, "log_step", lambda activation, units: original(activation, units + 20))
+
+
+@mutation
+def other_gain(patch: pytest.MonkeyPatch) -> None:
+    """torch recommends the gain of linear layers for SELU."""
+    patch.setattr(torch.nn.init, "calculate_gain", lambda name: 1.0)
+
+
+@mutation
+def no_clipping(patch: pytest.MonkeyPatch) -> None:
+    """Clipping leaves every gradient as it is."""
+    _everywhere(patch, "clip", lambda owners, gradients, norms, limit: list(gradients))
+
+
+@mutation
+def always_clipping(patch: pytest.MonkeyPatch) -> None:
+    """Gradients below the threshold are stretched to it."""
+    _everywhere(
+        patch,
+        "clip",
+        lambda owners, gradients, norms, limit: [g * (limit / norms).reshape(-1, 1, 1) for g in gradients],
+    )
+
+
+@mutation
+def clipped_entries(patch: pytest.MonkeyPatch) -> None:
+    """Every entry is clipped by itself."""
+    _everywhere(
+        patch,
+        "clip",
+        lambda owners, gradients, norms, limit: [
+            g.clamp(-limit / g[0].numel() ** 0.5, limit / g[0].numel() ** 0.5) for g in gradients
+        ],
+    )
+
+
+@mutation
+def gates_half_open(patch: pytest.MonkeyPatch) -> None:
+    """The theory's gates are 1/2, whatever comes."""
+    from gradlab.papers import chen_2018
+
+    patch.setattr(chen_2018, "gate_moments", lambda variance, bias: (0.25, 0.25, 0.0))
+
+
+@mutation
+def no_norm(patch: pytest.MonkeyPatch) -> None:
+    """The transformers' layer norm leaves its input as it is."""
+    _everywhere(patch, "normed", lambda x: x)
+
+
+@mutation
+def no_softmax(patch: pytest.MonkeyPatch) -> None:
+    """Scores are taken for attention."""
+    _everywhere(
+        patch, "attention", lambda x, query, key: (x @ query) @ (x @ key).mT / x.shape[-1] ** 0.5 / x.shape[1]
+    )
+
+
+@mutation
+def leaning_attention(patch: pytest.MonkeyPatch) -> None:
+    """A tenth of every token's attention is its own."""
+    from gradlab.papers.transformers import attention as original
+
+    _everywhere(
+        patch, "attention", lambda x, query, key: 0.9 * original(x, query, key) + 0.1 * torch.eye(x.shape[1])
+    )
+
+
+@mutation
+def nothing_in_common(patch: pytest.MonkeyPatch) -> None:
+    """Tokens that should be alike have nothing in common."""
+    from gradlab.papers import noci_2022
+
+    original = noci_2022.noise
+    patch.setattr(noci_2022, "noise", lambda name, *shape: original(name, *shape) * (name != "common"))
+
+
+@mutation
+def cut_skips(patch: pytest.MonkeyPatch) -> None:
+    """Attention layers lose their skip connections."""
+    from gradlab.papers import dong_2021
+
+    original = dong_2021.layer
+    patch.setattr(dong_2021, "layer", lambda x, nth, skip=False: original(x, nth))
+
+
+@mutation
+def plain_post_norm(patch: pytest.MonkeyPatch) -> None:
+    """DeepNorm's two constants are 1."""
+    from gradlab.papers import wang_2022
+
+    patch.setattr(wang_2022, "constants", lambda blocks: (1.0, 1.0))
+
+
+@mutation
+def one_more_block(patch: pytest.MonkeyPatch) -> None:
+    """Activations are shaped for a net with one residual block more."""
+    from gradlab.papers import martens_2021
+
+    patch.setattr(martens_2021, "GROUPS", (3, 4, 24, 3))
+
+
+@mutation
+def shaped_beside_the_target(patch: pytest.MonkeyPatch) -> None:
+    """The quadrature by which activations are shaped is one per cent too large."""
+    from gradlab.activations import shaping
+
+    original = shaping.normal_mean
+    patch.setattr(shaping, "normal_mean", lambda function, kink: 1.01 * original(function, kink))
+
+
+@mutation
+def swapped_rates(patch: pytest.MonkeyPatch) -> None:
+    """The standard parametrisation is taken for the maximal one."""
+    from gradlab.papers import yang_hu_2021
+
+    original = yang_hu_2021.moves
+    patch.setattr(
+        yang_hu_2021, "moves", lambda width, nets, maximal: original(width, nets=nets, maximal=not maximal)
+    )
+
+
+@mutation
+def lengths_for_means(patch: pytest.MonkeyPatch) -> None:
+    """A layer's move is its length, not its root mean square."""
+    from gradlab.papers import yang_hu_2021
+
+    original = yang_hu_2021.moves
+    patch.setattr(
+        yang_hu_2021,
+        "moves",
+        lambda width, nets, maximal: width**0.5 * original(width, nets=nets, maximal=maximal),
+    )
+
+
+@mutation
+def tenfold_sharpness(patch: pytest.MonkeyPatch) -> None:
+    """The Hessian's eigenvalues are ten times too large."""
+    from gradlab.papers import cohen_2021
+
+    original = cohen_2021.sharpness
+    patch.setattr(cohen_2021, "sharpness", lambda *args: 10 * original(*args))
+
+
+@mutation
+def slow_ascent(patch: pytest.MonkeyPatch) -> None:
+    """Descent goes up, a thousandth as fast."""
+    from gradlab.papers import cohen_2021
+
+    original = cohen_2021.descent
+    patch.setattr(
+        cohen_2021,
+        "descent",
+        lambda seed, rate, steps, **options: original(seed, -rate / 1000, steps, **options),
+    )
+
+
+@mutation
+def start_sharp(patch: pytest.MonkeyPatch) -> None:
+    """Descent starts where the loss is sharper than it can hold."""
+    from gradlab.papers import cohen_2021
+
+    original = cohen_2021.start
+    patch.setattr(cohen_2021, "start", lambda seed: [3 * weight for weight in original(seed)])

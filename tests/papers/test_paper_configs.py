@@ -1,4 +1,4 @@
-"""The files in configs/ are the experiments of the reproductions: the same cells, to the hash."""
+"""The shipped configurations are the experiments of the reproductions: the same cells, to the hash."""
 
 from math import sqrt
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from gradlab.config import resolve
+from gradlab.config import resolve, shipped
 from gradlab.config.plan import Plan, make
 from gradlab.papers import glorot_2010, he_2015, nielsen_2015, schoenholz_2017
 from gradlab.papers.poole_2016 import SIGMA_B
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = shipped.FOLDER
 SQUARES = (1.3, 1.76)
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "paper-he-2015": he_2015.SETTINGS,

@@ -109,3 +109,8 @@ def test_a_users_batch_norm_needs_two_samples_as_gradlabs_does(tmp_path: Path) -
     ):
         with pytest.raises(ValueError, match=says):
             stacks.make_stack(norm=norm, batch_size=1)
+
+
+def test_adams_usual_rate_is_its_authors() -> None:
+    """Kingma & Ba 2015, algorithm 1, and Loshchilov & Hutter 2019: 0.001."""
+    assert OPTIMIZERS["adam"].usual_rate == OPTIMIZERS["adamw"].usual_rate == 0.001

@@ -678,6 +678,17 @@ def test_what_an_optimiser_does_not_take_names_the_flag(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--activation", "--init", "--loss", "--data"])
+def test_what_says_that_it_wraps_itself_is_a_mistake_of_its_author(
+    flag: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"endless_{flag[2:]}"
+    (here / f"{name}.py").write_text("def part(x):\n    return x\npart.__wrapped__ = part\n")
+    assert main(["run", *TINY, flag, f"{name}:part"]) == 2
+    (line, *_) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {flag}: {name}:part cannot be looked at: ValueError")
+
+
 def test_several_mistakes_are_told_at_once() -> None:
     request = resolve(
         flags={"norm": "own_parts:Narrows", "loss": "own_parts:missing", "init": "own_parts:quits"}

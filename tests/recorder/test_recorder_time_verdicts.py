@@ -189,6 +189,27 @@ def test_an_lstm_that_forgets_is_named_with_its_gates(known: bool) -> None:
     assert "the output at step 30 reaches back 2 steps of 29" in finding.evidence
 
 
+class Encoded(Net):
+    """With layers in front that a gradient comes down through, too."""
+
+    def __init__(self, rnn: nn.RNNBase) -> None:
+        super().__init__(rnn)
+        sizes = [CLASSES + 1] * 3
+        self.encoder = nn.Sequential(*(part for size in sizes for part in (nn.Linear(size, size), nn.Tanh())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.encoder(x))
+
+
+def test_a_fault_through_time_spends_nothing_between_layers() -> None:
+    torch.manual_seed(0)
+    recorder = trained(Encoded(forgetting(-5.0)), cue(30, 2), 5, 0.01, known=False)
+    finding = next(each for each in recorder.diagnose().findings if each.where)
+    assert "through the forget gates" in finding.evidence
+    assert recorder.to_frame()["weight_gain"].notna().any()
+    assert finding.budget == {} and "lose" not in finding.evidence
+
+
 def test_an_rnn_that_must_remember_over_100_steps_vanishes() -> None:
     torch.manual_seed(0)
     recorder = trained(Net(nn.RNN(CLASSES + 1, HIDDEN, batch_first=True)), cue(100, 0), 110, 1e-3)

@@ -253,14 +253,14 @@ def test_the_live_view_has_the_tables_numbers_and_ends_with_the_summarys_verdict
     from gradlab.config import resolve
     from gradlab.lab.watch.execute import watch as execute
 
-    flags = {"data": "t.csv", "target": "price", "loss": "torch.nn:HuberLoss", "steps": 60, "seeds": 2,
+    flags = {"data": "t.csv", "target": "price", "loss": "torch.nn:HuberLoss", "steps": 32, "seeds": 2,
              "batch_size": 16, "record": "all"}  # fmt: skip
     screen = Screen()
     _, seen = execute("criteria_nets:net", resolve(flags={**flags, "out": "seen"}), screen=screen)
     _, unseen = execute("criteria_nets:net", resolve(flags={**flags, "out": "unseen"}))
     pd.testing.assert_frame_equal(seen.layers, unseen.layers)
     pd.testing.assert_frame_equal(seen.steps, unseen.steps)
-    assert [steps for steps, _ in screen.shown] == list(range(1, 123)) and screen.total == 122
+    assert [steps for steps, _ in screen.shown] == list(range(1, 67)) and screen.total == 66
     row = unseen.summary.iloc[0]
     verdicts = list(zip(row["verdict"].split(","), row["verdict_seeds"].split(","), strict=True))
     # The last record of a seed is in the recorder's tables only after its end.

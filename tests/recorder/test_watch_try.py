@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,26 @@ def here(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):  # type: ignore[no-untyped-def]
+    """Where the rate's cures were tried once, into the folder `o`."""
+    there = tmp_path_factory.mktemp("tried")
+    (there / "try_nets.py").write_text(NETS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(there)
+        patch.syspath_prepend(there)
+        patch.delitem(sys.modules, "try_nets", raising=False)
+        assert main([*FAST, "--out", "o", "--try"]) == 0
+    return there
+
+
+@pytest.fixture
+def tried(here, once):  # type: ignore[no-untyped-def]
+    """The working directory with a copy of that folder: the same command shows it and trains nothing."""
+    shutil.copytree(once / "o", here / "o")
+    return here
+
+
 def remedies(capsys, *command: str) -> dict:  # type: ignore[no-untyped-def, type-arg]
     capsys.readouterr()
     assert main([*command, "--json"]) == 0
@@ -132,7 +153,7 @@ def numbers(folder: Path) -> pd.DataFrame:
     return layers.loc[:, "seed":].select_dtypes("number")  # type: ignore[misc]
 
 
-def test_a_rate_is_tried_as_the_flag_would_train_it(here, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_rate_is_tried_as_the_flag_would_train_it(tried, capsys) -> None:  # type: ignore[no-untyped-def]
     found = remedies(capsys, *FAST, "--out", "o", "--try")
     best = found["attempts"][-1]
     assert found["healed"] and best["healthy"] and found["best"] == best["number"]
@@ -145,24 +166,24 @@ def test_a_rate_is_tried_as_the_flag_would_train_it(here, capsys) -> None:  # ty
 
     flags = [*FAST[:2], *best["flags"].split(), *SHORT]
     assert main([*flags, "--out", "again"]) == 0
-    out = here / "o" / "remedies" / str(best["number"])
-    assert (out / "layers.csv").read_bytes() == (here / "again" / "layers.csv").read_bytes()
-    change = last(here / "again", "val_accuracy") - last(here / "o", "val_accuracy")
+    out = tried / "o" / "remedies" / str(best["number"])
+    assert (out / "layers.csv").read_bytes() == (tried / "again" / "layers.csv").read_bytes()
+    change = last(tried / "again", "val_accuracy") - last(tried / "o", "val_accuracy")
     assert found["score"] == "val_accuracy" and best["gain"]["pairs"] == 2
     assert best["gain"]["mean"] == pytest.approx(change.mean())
     assert best["gain"]["half_width"] == pytest.approx(12.7062 * change.std(ddof=1) / np.sqrt(2), rel=1e-4)
-    assert best["val_accuracy_mean"] == pytest.approx(last(here / "again", "val_accuracy").mean())
+    assert best["val_accuracy_mean"] == pytest.approx(last(tried / "again", "val_accuracy").mean())
 
 
-def test_the_text_has_a_table_the_code_and_the_flags(here, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_text_has_a_table_the_code_and_the_command(tried, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main([*FAST, "--out", "o", "--try"]) == 0
     said = capsys.readouterr().out
-    table = said[said.index("cures for rate-too-high") :].splitlines()
-    assert table[1].split() == ["changed", "verdict", "(seeds)", "validation", "accuracy", "change"]
-    assert table[2].startswith("*  1  lr ") and "healthy (2/2)" in table[2] and "±" in table[2]
-    assert table[3].split()[:2] == ["-", "nothing"]
+    table = said[said.index("changed ") :].splitlines()
+    assert table[0].split() == ["changed", "verdict", "validation", "accuracy", "change"]
+    assert table[1].startswith("* 1 lr ") and "healthy (2/2 seeds)" in table[1] and "±" in table[1]
+    assert table[2].split()[:2] == ["-", "nothing"]
     assert '  for group in optimizer.param_groups: group["lr"] = ' in said
-    assert "with gradlab watch: --lr " in said
+    assert "with gradlab watch:\n  gradlab watch try_nets:" in said and "--config o/config.toml --lr " in said
 
 
 def test_initial_weights_are_of_unit_variance_on_the_probe(here, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -275,7 +296,7 @@ def test_a_cure_that_cannot_be_tried_is_passed_over_with_its_reason(here, capsys
 def test_what_only_the_author_can_change_is_said_and_nothing_else_advised(here, capsys) -> None:  # type: ignore[no-untyped-def]
     sick = ["watch", "try_nets:softmax", "--lr", "1", *SHORT, "--out", "o", "--try"]
     assert main(sick) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "no cure could be tried without a change of your code" in said
     assert "what only you can change:" in said and "leave the nn.Softmax out" in said
     assert not (here / "o" / "remedies").exists()
@@ -297,10 +318,12 @@ def test_diagnose_tries_the_same_and_imports_nothing_before(here, capsys, monkey
     assert by_diagnose == by_watch
 
 
-def test_attempts_that_are_there_are_not_trained_again(here, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    first = remedies(capsys, *FAST, "--out", "o", "--try")
+def test_attempts_that_are_there_are_not_trained_again(tried, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    before = {path: path.stat().st_mtime_ns for path in (tried / "o").rglob("*.csv")}
     monkeypatch.setattr("gradlab.lab.watch.execute.train", None)
-    assert remedies(capsys, *FAST, "--out", "o", "--try") == first
+    found = remedies(capsys, *FAST, "--out", "o", "--try")
+    assert found["attempts"] and found["best"] == found["attempts"][-1]["number"]
+    assert {path: path.stat().st_mtime_ns for path in (tried / "o").rglob("*.csv")} == before
 
 
 def test_ctrl_c_leaves_the_first_results_whole(here, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -408,7 +431,7 @@ def test_what_came_out_best_by_chance_is_no_advice(here, capsys) -> None:  # typ
     assert main(["watch", "try_nets:two", "--batches", "try_nets:noise", *flags]) == 0
     capsys.readouterr()
     assert main(["diagnose", "o", "--try", "--trust", "--quiet"]) == 0
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "not-learning" in said and "not known to be better than it was" in said
     assert "in your own code" not in said and "with gradlab watch" not in said
 

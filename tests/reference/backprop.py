@@ -145,6 +145,16 @@ def zero_mask(activation: Activation, z: Array, h: Array) -> NDArray[np.bool_]:
     return h == 0
 
 
+def effective_rank_of(h: Array) -> float:
+    """exp of the entropy of the singular values of 128 rows at even distances; nan where h is 0 or not finite."""
+    rows = h[:: max(1, len(h) // 128)][:128].astype(np.float64)
+    if not np.isfinite(rows).all() or not rows.any():
+        return float("nan")
+    values = np.linalg.svd(rows, compute_uv=False)
+    share = values[values > 0] / values.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
 def pairs_of(h: Array) -> Array:
     """The cosine between the rows of each ordered pair of different rows that are not 0."""
     rows = h[np.abs(h).max(axis=1) > 0]
@@ -189,6 +199,7 @@ def measured_columns(
             cosines = pairs_of(h[:64]) if np.isfinite(h).all() else np.empty(0)
             row["sample_correlation"] = cosines.mean() if len(cosines) else np.nan
             row["h_p95_abs"] = np.percentile(np.abs(h), 95)
+            row["effective_rank"] = effective_rank_of(h)
             row["zero_fraction"] = zero_mask(activation, step.z[layer], step.h[layer + 1]).mean()
         alpha = net.alphas[layer] if layer < net.depth else None
         if alpha is not None:

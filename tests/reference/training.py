@@ -102,6 +102,7 @@ def train(
             "train_accuracy": accuracy(taken.z[-1], y),
             "val_loss": float(loss_and_delta(val_outputs, data.y_val, training.loss)[0].mean()),
             "val_accuracy": accuracy(val_outputs, data.y_val),
+            "eval_rows": float(len(data.y_val)),
             "grad_norm": norm,
         }
         if step < training.steps:

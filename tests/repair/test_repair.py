@@ -72,8 +72,8 @@ def test_the_search_stops_at_its_limit_and_keeps_the_best(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("seeds", "says"), [(1, "a single seed: no interval"), (2, "with 95 % intervals")])
 def test_a_single_seed_is_labelled_as_one(tmp_path: Path, seeds: int, says: str) -> None:
     sick = run(tmp_path / "sick", activation="sigmoid", depth=10, steps=0, seeds=seeds)
-    text = repair_text(repair(sick, most=1))
-    assert says in text.splitlines()[0] and ("±" in text) == (seeds > 1)
+    text = repair_text(repair(sick, most=1), 80)
+    assert says in " ".join(text.split()) and ("±" in text) == (seeds > 1)
 
 
 def test_changes_are_checked_like_any_configuration() -> None:
@@ -103,3 +103,17 @@ def test_several_sick_cells_need_a_name(tmp_path: Path, capsys) -> None:  # type
     assert "--cell" in capsys.readouterr().err
     assert main(["diagnose", str(tmp_path / "two"), "--try", "--cell", "nowhere"]) == 2
     assert "unknown cell 'nowhere'" in capsys.readouterr().err
+
+
+def test_what_is_said_of_a_cell_that_is_well_or_not_there(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    well = run(tmp_path / "well", activation="relu", depth=2, steps=120, lr=0.1)
+    (name,) = well.summary["cell"]
+    assert main(["diagnose", str(well.out), "--try", "--cell", "nowhere"]) == 2
+    assert f"allowed: {name}" in capsys.readouterr().err
+    assert main(["diagnose", str(well.out), "--try", "--cell", name]) == 2
+    assert f"cell {name} has no fault\n  allowed: none" in capsys.readouterr().err
+    table = well.layers.drop(columns="cell")
+    table.to_csv(well.out / "layers.csv", index=False)
+    assert main(["diagnose", str(well.out), "--quiet"]) == 0
+    assert main(["diagnose", str(well.out), "--try", "--cell", name]) == 2
+    assert "it has no column 'cell'" in capsys.readouterr().err

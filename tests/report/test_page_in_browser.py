@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def test_long_names_in_a_legend_do_not_squeeze_the_plot(browser: Any, tmp_path: 
     for width in (360, 1440):
         show(browser, page, width)
         script = "return document.getElementById(arguments[0])._fullLayout._size.h"
-        for plot in ("plot-accuracy-depth", "plot-profiles", "plot-phi"):
+        for plot in ("plot-accuracy-depth", "plot-profiles"):
             assert browser.execute_script(script, plot) > 110
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
@@ -276,3 +277,60 @@ def test_two_hundred_cells_are_small_and_open(browser: Any, tmp_path: Path) -> N
         seconds.append(time.perf_counter() - began)
     assert len(column(browser, "cells", 0)) == 200
     print(f"{page.stat().st_size / 1e6:.1f} MB, ready after {min(seconds):.2f} s")
+
+
+def test_a_page_of_one_run_is_small_and_answers_on_its_first_screen(browser: Any, run_page: Path) -> None:
+    assert run_page.stat().st_size < 2.5e6
+    show(browser, run_page)
+    low = "return [...document.querySelectorAll('#verdict h1, #verdict dd, #verdict figure > svg')]"
+    ends = browser.execute_script(f"{low}.map(e => e.getBoundingClientRect().bottom)")
+    assert len(ends) > 6 and max(ends) <= 900, (
+        "what, how sure, why, what to try and the picture, without scrolling"
+    )
+    questions = [each.text for each in browser.find_elements("css selector", "#verdict .facts dt")]
+    assert questions == ["Verdict", "Trained", "How sure", "Why", "Try"]
+
+
+def test_a_browser_that_cannot_unpack_the_charts_says_so_and_keeps_the_rest(
+    browser: Any, grid_page: Path
+) -> None:
+    script = {"source": "delete window.DecompressionStream"}
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+    try:
+        show(browser, grid_page)
+        assert browser.find_element("id", "no-charts").is_displayed()
+        assert not [each for each in browser.find_elements("class name", "plot") if each.is_displayed()]
+        assert len(column(browser, "cells", 0)) == 8 and browser.get_log("browser") == []
+    finally:
+        browser.execute_cdp_cmd(
+            "Page.removeScriptToEvaluateOnNewDocument", {"identifier": added["identifier"]}
+        )
+
+
+def test_the_explorer_opens_from_a_page_with_its_net(browser: Any, run_page: Path) -> None:
+    show(browser, run_page)
+    address = browser.find_element("id", "explorer").get_attribute("href")
+    assert address.startswith("blob:") and address.endswith("#sigmoid&20&1&0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_reproductions_fits_and_axe_finds_nothing(
+    browser: Any, tmp_path: Path, scheme: str
+) -> None:
+    from gradlab.papers import page, registry, reproduction
+    from gradlab.papers.rows import Verdict
+
+    found = reproduction.reproduce(registry.find(["williams-1998"])[0], quick=True)
+    claim = Verdict("1", "a claim", "it depends", "on the numbers")
+    path = page.write([replace(found, verdicts=[claim])], tmp_path)
+    for width in (390, 1440):
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get(path.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        if AXE.exists():
+            browser.execute_script(AXE.read_text(encoding="utf-8"))
+            violations = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
+            assert [(v["impact"], v["id"], [n["target"] for n in v["nodes"]]) for v in violations] == []

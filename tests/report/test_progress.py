@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 from rich.console import Console
 
+from gradlab.analyse.findings import verdicts_text
 from gradlab.analyse.live_verdict import MOST, LiveVerdict
 from gradlab.config import plan, resolve
 from gradlab.lab.experiment import execute
@@ -116,8 +117,7 @@ def test_the_verdict_forms_and_ends_as_the_summary_has_it(tmp_path: Path) -> Non
         outcome = execute(plan.make(resolve(flags=flags)), progress)
         row = outcome.summary.iloc[0]
         assert name in row["verdict"]
-        pairs = zip(row["verdict"].split(","), row["verdict_seeds"].split(","), strict=True)
-        assert seen[-1] == "verdict so far: " + ", ".join(f"{v} ({s} seeds)" for v, s in pairs)
+        assert seen[-1] == f"verdict so far: {verdicts_text(row['verdict'].split(','), row['verdict_seeds'])}"
 
 
 def test_a_run_that_records_every_step_is_judged_from_a_thinned_memory() -> None:

@@ -104,9 +104,11 @@ def test_a_librarys_result_plots_itself(tmp_path: Path) -> None:
     assert result.plot("heatmap", cell=result.summary["cell"].iloc[3]).axes
     picture = result.plot()._repr_png_()  # type: ignore[attr-defined]
     assert picture.startswith(b"\x89PNG"), "a notebook shows the figure without pyplot"
-    table = result._repr_html_()
-    assert table.count("<tr") == 1 + 4 and "val_accuracy_mean" in table
-    assert repr(result).splitlines()[1].startswith("tanh depth 2: ")
+    card = result._repr_html_()
+    assert card.count("<tr") == 1 + 4 and "data:image/png" in card and result.headline in card
+    assert result.verdict.splitlines()[0].startswith("tanh, depth 2: ")
+    assert result.verdict in repr(result) and str(result.out) in repr(result)
+    assert result.report("html").read_text().startswith("<!DOCTYPE html>")
 
 
 def test_parquet_tables_are_read_too(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]

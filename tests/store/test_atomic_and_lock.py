@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -215,3 +216,27 @@ def test_a_lock_file_with_other_contents_still_locks(tmp_path: Path) -> None:
     with pytest.raises(Held, match="another process"):
         Lock(tmp_path / "lock")
     lock.release()
+
+
+def test_the_file_is_on_the_disk_before_it_moves_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure after `write` returned takes nothing: neither what is in the file nor its name."""
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    def move(self: Path, target: Path) -> Path:
+        done.append("moved")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", move)
+    atomic.write_text(tmp_path / "a", "years of work")
+    assert done == ["file", "moved", "folder"]
+    done.clear()
+    atomic.write(tmp_path / "b", lambda handle: handle.write(b"quick"), flush=False)
+    assert done == ["moved"]

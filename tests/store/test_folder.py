@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,10 @@ import pytest
 from sweep.small_plans import TABLES, Notes, plan_of, table_bytes
 
 from gradlab.base import blas
-from gradlab.base.errors import DataError, GradlabError, UserError
+from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, UserError
 from gradlab.config import plan as plans
 from gradlab.config.plan import Cell, Plan
+from gradlab.lab import sweep
 from gradlab.lab.experiment import Outcome, execute
 from gradlab.report.build import build
 from gradlab.store import folder as folders
@@ -225,33 +229,39 @@ def test_a_swap_killed_at_any_moment_loses_nothing(
     assert left_over <= {"old", "new"} if not then else not left_over
 
 
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 STRANGERS = {
     "folders": lambda place: place.mkdir(),
-    "links": lambda place: place.symlink_to(place.parent / "victim"),
+    "links": lambda place: place.symlink_to(_new(place.parent / f"victim-of{place.name}")),
 }
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-@pytest.mark.parametrize(
-    "name", [".out.new", ".out.old", ".out.0123456789abcdef.new", ".out.0123456789abcdef.old"]
-)
 def test_force_leaves_alone_what_it_has_not_made(
-    tmp_path: Path, name: str, stranger: str, reference: dict[str, bytes]
+    tmp_path: Path, stranger: str, reference: dict[str, bytes]
 ) -> None:
     """A name is no proof of who made a folder."""
-    out, place = tmp_path / "out", tmp_path / name
-    (tmp_path / "victim").mkdir()
+    out = tmp_path / "out"
+    names = (".out.new", ".out.old", ".out.0123456789abcdef.new", ".out.0123456789abcdef.old")
+    places = [tmp_path / name for name in names]
     run(plan_of(out, lr=0.5))
-    STRANGERS[stranger](place)
-    (place / "thesis.tex").write_text("years of work")
+    for place in places:
+        STRANGERS[stranger](place)
+        (place / "thesis.tex").write_text("years of work")
     for _ in range(2):
         run(plan_of(out, force=True))
         assert table_bytes(out) == reference
-        assert place.is_symlink() == (stranger == "links")
-        assert [path.name for path in place.iterdir()] == ["thesis.tex"]
+        for place in places:
+            assert place.is_symlink() == (stranger == "links"), place
+            assert [path.name for path in place.iterdir()] == ["thesis.tex"], place
     out.rename(tmp_path / "elsewhere")
     run(plan_of(out, activation=["relu"], depth=[2], steps=0))
-    assert (place / "thesis.tex").read_text() == "years of work" and not (out / "thesis.tex").exists()
+    assert all((place / "thesis.tex").read_text() == "years of work" for place in places)
+    assert not (out / "thesis.tex").exists()
 
 
 def test_a_link_in_the_place_of_an_unfinished_force_is_not_followed(
@@ -650,3 +660,58 @@ def test_a_manifest_that_somebody_wrote_is_read_as_far_as_it_goes(tmp_path: Path
     (out / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="is not JSON"):
         build([out], ("md",))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_refused_before_anything_is_trained_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    def refused(*_: object, **__: object) -> Iterator[object]:
+        raise ConfigError(Problem("--executor", "it is not installed", "local"))
+
+    monkeypatch.setattr(sweep, "train", refused)
+    with pytest.raises(ConfigError):
+        execute(plan_of(tmp_path / "a" / "out", force=force))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_refused_keeps_what_was_trained_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(plan_of(tmp_path / "out"))
+    (tmp_path / "out" / "manifest.json").unlink()
+    lost, *kept = (tmp_path / "out" / ".journal").glob("*.npz")
+    lost.unlink()
+
+    def refused(*_: object, **__: object) -> Iterator[object]:
+        raise ConfigError(Problem("--executor", "it is not installed", "local"))
+
+    monkeypatch.setattr(sweep, "train", refused)
+    with pytest.raises(ConfigError):
+        execute(plan_of(tmp_path / "out"))
+    assert sorted((tmp_path / "out" / ".journal").glob("*.npz")) == sorted(kept) and kept
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "config.toml", "layers.csv", ".journal/plan.json", ".journal/*.npz"]
+)
+def test_a_pipe_in_a_files_place_makes_nobody_wait(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    first, _ = run(plan_of(out))
+    (path,) = [*out.glob(name)][:1]
+    ended = []
+
+    def again() -> None:
+        for read in (lambda: run(plan_of(out)), lambda: read_folder(out).config):
+            path.unlink()
+            os.mkfifo(path)
+            with suppress(UserError):  # without a table there is nothing to read
+                ended.append(read())
+
+    thread = threading.Thread(target=again, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for a writer"
+    again_found, notes = ended[0]
+    assert again_found.files == first.files
+    assert notes.messages or name in ("manifest.json", ".journal/plan.json")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from sweep.small_plans import Notes, plan_of
 
 from gradlab.analyse.results import diagnose_saved, read_saved
-from gradlab.base.errors import DataError
+from gradlab.base.errors import DataError, UserError
 from gradlab.base.identity import identity_of
 from gradlab.cli.main import main
-from gradlab.lab.experiment import execute
+from gradlab.lab.experiment import Outcome, execute
+from gradlab.lab.merge import merge
 from gradlab.report.build import build
 from gradlab.store.results import read_folder
 
@@ -94,6 +98,7 @@ def alone(folder: Path, *names: str) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("two_figures")
 def test_tables_without_a_manifest_are_read_and_what_is_unknown_is_said(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +216,7 @@ def test_a_data_file_named_like_a_formula(tmp_path: Path, monkeypatch: pytest.Mo
     assert execute(plan, Notes()).summary["dataset"].tolist() == ["=cmd().csv"]
 
 
+@pytest.mark.usefixtures("two_figures")
 def test_figures_follow_no_planted_link(folder: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("years of work")
@@ -225,3 +231,44 @@ def test_figures_follow_no_planted_link(folder: Path, tmp_path: Path) -> None:
     assert victim.read_text() == "years of work"
     assert not any(path.is_symlink() for path in made)
     assert {path: path.read_bytes() for path in made} == before
+
+
+MANIFESTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "a NUL in a name": lambda m: json.dumps(m | {"sha256": {"layers\0.csv": "0", **m["sha256"]}}),
+    "a device among its files": lambda m: json.dumps(m | {"sha256": {"/dev/zero": "0", **m["sha256"]}}),
+    "nested deeply": lambda m: '{"sha256": ' * 100_000 + "1" + "}" * 100_000,
+    "an infinite chance": lambda m: json.dumps(m | {"chance": dict.fromkeys(m["chance"], float("inf"))}),
+}
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_a_forged_manifest_is_data_to_every_command(folder: Path, tmp_path: Path, kind: str) -> None:
+    path = folder / "manifest.json"
+    path.write_text(MANIFESTS[kind](json.loads(path.read_text())))
+    ended: list[object] = []
+
+    def call_all() -> None:
+        for call in (
+            lambda: diagnose_saved(read_saved(folder)),
+            lambda: build([folder], ("md", "html")),
+            lambda: merge([folder, folder], tmp_path / "both"),
+            lambda: execute(plan_of(folder, depth=[2]), notes),
+        ):
+            try:
+                ended.append(call())
+            except Exception as error:
+                ended.append(error)
+
+    notes = Notes()
+    thread = threading.Thread(target=call_all, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive(), "it reads without end"
+    *others, outcome = ended
+    assert isinstance(outcome, Outcome), outcome
+    assert all(isinstance(each, UserError) or not isinstance(each, Exception) for each in others), others
+    assert isinstance(others[2], UserError) and not (tmp_path / "both").exists()
+    if kind == "an infinite chance":
+        assert outcome.cached and read_folder(folder).chance == {}
+    else:
+        assert json.loads(path.read_text())["finished"] and notes.messages

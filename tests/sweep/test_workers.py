@@ -29,6 +29,8 @@ def in_worker():
 
 def deadly(z):
     if in_worker():
+        with open("deaths", "a") as file:
+            file.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
     return torch.relu(z)
 
@@ -135,6 +137,7 @@ def test_a_stack_that_kills_every_worker_is_reported_and_the_rest_go_on(tmp_path
     assert len(reasons) == 4
     assert "died 3 times (killed" in reasons["failing_activations:deadly", 2]
     assert "died 3 times (exit code 7)" in reasons["failing_activations:leaving", 3]
+    assert (tmp_path / "deaths").read_text() == "x" * 3 * 2, "each of its two stacks was tried three times"
     assert len(notes.messages) == 4 and all("seeds 0-1 failed" in text for text in notes.messages)
     with (out / "failures.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -153,7 +156,8 @@ def test_a_stack_that_kills_every_worker_is_reported_and_the_rest_go_on(tmp_path
 def test_a_stack_that_raises_fails_alone(tmp_path: Path, workers: int) -> None:
     grid = {"activation": ["failing_activations:broken", "relu"], "depth": [2]}
     outcome = execute(plan_of(tmp_path / "out", workers=workers, **grid))
-    told = "--activation: failing_activations:broken failed: ValueError: no such number"
+    told = "--activation: failing_activations:broken failed: ValueError: no such number; "
+    told += "GRADLAB_DEBUG=1 shows where in your code"
     assert [failure.message for failure in outcome.failed] == [told]
     assert list(outcome.summary["activation"]) == ["relu"]
     again, notes = tmp_path / "out", Notes()
@@ -206,13 +210,11 @@ def test_how_many_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     def count(**settings: object) -> int:
         plan = plan_of(tmp_path, **settings)
-        return cost.worker_count(plan, plan.stacks())
+        return cost.workers_wanted(plan.run, plan.stacks())
 
     long = {"depth": [50, 60], "steps": 20_000}
     assert count(**long) == 4
     assert count(**long, workers=3) == 3
-    assert count(**{**long, "depth": 50, "activation": "relu"}) == 1  # one stack
-    assert count(**{**long, "depth": 50, "activation": "relu"}, stack_size=1) == 2
     assert count() == 1  # over sooner than workers are ready
     assert count(workers=2) == 2
 

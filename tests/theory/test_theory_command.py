@@ -103,7 +103,7 @@ def test_a_phase_diagram_has_its_critical_line(capsys: pytest.CaptureFixture[str
 def test_the_terminal_shows_the_numbers_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["theory", "--activation", "sigmoid", "--sigma-w", "1", "--depth", "30"]) == 0
     shown = capsys.readouterr()
-    assert "0.264686" in shown.out and "10.1492637" in shown.out
+    assert "0.264687" in shown.out and "10.1493" in shown.out
     assert (
         shown.err == "next: gradlab run --activation sigmoid --init gaussian:sigma_w=1:sigma_b=0 --depth 30\n"
     )

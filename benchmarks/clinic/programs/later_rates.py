@@ -427,8 +427,8 @@ PROGRAMS = (
         name="later-attention-unscaled",
         source="Vaswani et al. 2017, section 3.2.1, what the scale is for",
         fault="Products of queries and keys 256 wide go into the softmax undivided: it takes one of twelve, always.",
-        accepted=frozenset({"saturated"}),
-        cause=frozenset({"saturated"}),
+        accepted=frozenset({"attention-collapse", "saturated"}),
+        cause=frozenset({"attention-collapse", "saturated"}),
         make=unscaled_attention,
     ),
     Program(

@@ -8,7 +8,7 @@ from gradlab.analyse import cure
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
-from gradlab.analyse.task import CLASS_LOSSES, PROBABILITY_LOSSES, Task, from_the_start
+from gradlab.analyse.task import CLASS_LOSSES, PROBABILITY_LOSSES, SIGN_LOSSES, Task, from_the_start
 from gradlab.analyse.verdict import BAD, Verdict, no_remedies
 
 ENOUGH = 16
@@ -32,6 +32,8 @@ def _wrong(facts: Facts, seed: int) -> str:
         return f"all {task.rows} targets of the probe are the same, {task.target_min:g}"
     if task.criterion in PROBABILITY_LOSSES and (task.target_min < 0 or task.target_max > 1):
         return f"the targets go from {span}, and {task.criterion} takes shares from 0 to 1"
+    if task.criterion in SIGN_LOSSES and task.distinct == 2 and (task.target_min, task.target_max) == (0, 1):
+        return f"the targets are 0 and 1, and {task.criterion} takes -1 and 1: one of 0 has no side"
     if task.criterion in CLASS_LOSSES and task.kind == "classes" and 1 < task.units <= task.target_max:
         return f"class numbers go up to {task.target_max:g}, and there are {task.units:g} outputs, numbered from 0"
     return ""
@@ -47,6 +49,8 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.criterion("CrossEntropyLoss", "several classes need one output each and a softmax loss")
     elif task.criterion in PROBABILITY_LOSSES and task.distinct == 2:
         yield cure.code("y = (y > y.min()).float()", "write the two classes as 0 and 1")
+    elif task.criterion in SIGN_LOSSES:
+        yield cure.code("y = 2 * y - 1", "write the two classes as -1 and 1")
     else:
         yield cure.code("print(y.unique())", "look at the targets as the criterion gets them")
 
@@ -55,6 +59,7 @@ VERDICT = Verdict(
     name="bad-targets",
     order=1,
     summary="the targets are constant or not finite, or are none that the criterion takes",
+    headline="These targets cannot be learned",
     severity="stops learning",
     style=BAD,
     judge=judge,

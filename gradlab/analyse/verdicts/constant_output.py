@@ -65,6 +65,7 @@ VERDICT = Verdict(
     name="constant-output",
     order=57,
     summary="the outputs are the same whatever the sample, in a net that does not learn",
+    headline="The net gives one answer, whatever it is shown",
     severity="stops learning",
     style=POOR,
     reads=("output_spread", "output_rms"),

@@ -125,6 +125,7 @@ VERDICT = Verdict(
     name="dead",
     order=10,
     summary="most units of a layer are flat on every sample of the probe, so that nearly nothing passes it",
+    headline="Most units of a layer are dead, and nearly nothing passes it",
     severity="stops learning",
     style=Style("dead", "magenta", ("#6b2477", "#f5e4f8"), ("#e6b0f0", "#3c1a44")),
     reads=("fan_out",),

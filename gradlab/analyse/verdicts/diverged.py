@@ -71,16 +71,26 @@ def _blown_up(facts: Facts, seed: int) -> Fault | None:
         return None
     start, end = loss[when[0]], loss[when[-at.RECENT :]].mean()
     blew_up = facts.learning[seed].learned is False and loss[when].max() >= BLOW_UP * start
-    if not (blew_up or end >= WORSE * start) or _scatters(records.step("val_loss")[seed]):
+    if not (blew_up or end >= WORSE * start):
+        return None
+    if _scatters(records.step("val_loss")[seed], records.step("eval_rows")[seed]):
         return None
     first = int(when[loss[when] >= WORSE * start][0])
     return Fault(first, None, False, first)
 
 
-def _scatters(val_loss: Array) -> bool:
-    """Whether the loss of a whole validation split never doubled: then it is small batches that scatter."""
-    known = val_loss[~np.isnan(val_loss)]
-    return len(known) > 1 and known[0] > 0 and bool(known.max() < WORSE * known[0])
+def _scatters(val_loss: Array, rows: Array) -> bool:
+    """Whether the loss of the validation split never doubled: then it is small batches that scatter.
+
+    rows: how many the loss is of. Where the targets have a heavy tail, the loss of other rows than the first's, as the
+    last record's is, may be twice as large by the choice of rows alone.
+    """
+    known = ~np.isnan(val_loss)
+    loss, rows = val_loss[known], rows[known]
+    if len(loss) < 2 or not loss[0] > 0:
+        return False
+    others = (rows != rows[0]) & ~np.isnan(rows)
+    return bool((loss < np.where(others, WORSE**2, WORSE) * loss[0]).all())
 
 
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
@@ -136,9 +146,10 @@ VERDICT = Verdict(
     name="diverged",
     order=60,
     summary="the loss or a tensor is no longer finite, or the loss blew up and stayed high",
+    headline="The training blew up",
     severity="stops learning",
     style=BAD,
-    reads=("nonfinite",),
+    reads=("nonfinite", "eval_rows"),
     judge=judge,
     evidence=evidence,
     remedies=remedies,

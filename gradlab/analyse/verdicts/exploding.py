@@ -8,15 +8,16 @@ import numpy as np
 
 from gradlab.analyse import cure, through_time
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.budget import budget, decades, norm_cures, spent_words, weights_reason
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
-from gradlab.analyse.evidence import gradient_words, predicted_decay
+from gradlab.analyse.evidence import predicted_decay
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, lasting
 from gradlab.analyse.gradient import absent, crossing
 from gradlab.analyse.known_parts import grows, is_centred, is_s_shaped
 from gradlab.analyse.remedy import ROOM, Remedy, calm, clip, edge_of_chaos, skips
-from gradlab.analyse.verdict import BAD, Verdict
+from gradlab.analyse.verdict import BAD, Verdict, no_budget, nothing
 from gradlab.config.sections import Network, Training
 
 
@@ -70,23 +71,17 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     )
 
 
-def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
-    of = through_time.words if faults[0].where else gradient_words
-    return of(facts, seeds, faults)
-
-
-def predicted(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
-    return "" if faults[0].where else predicted_decay(facts, seeds, faults)
-
-
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     if faults[0].where:
         yield cure.clip("no update can be longer than the rate then")
         yield from through_time.cures(facts, faults)
         return
-    yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
+    found = budget(facts, seeds, faults)
+    yield from norm_cures(facts, found)
+    yield cure.initial_weights(weights_reason(found))
     yield cure.clip("no update can be longer than the rate then")
-    yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
+    if found.leader != "norms":
+        yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
 
 
 VERDICT = Verdict(
@@ -94,12 +89,14 @@ VERDICT = Verdict(
     order=30,
     summary="delta grows 100 times or more from the top hidden layer to layer 1 or through the steps of an RNN, or the "
     "signal on its way up",
+    headline="The gradient explodes",
     severity="stops learning",
     style=BAD,
     reads=("z_std",),
     judge=judge,
-    evidence=evidence,
-    predicted=predicted,
+    evidence=through_time.or_layers(through_time.words, spent_words),
+    budget=through_time.or_layers(no_budget, decades),
+    predicted=through_time.or_layers(nothing, predicted_decay),
     remedies=remedies,
     cures=cures,
     overflows=True,

@@ -86,6 +86,7 @@ VERDICT = Verdict(
     name="input-scale",
     order=3,
     summary="inputs that are constant or not finite, or of a size or spread that stops the first layer or any one rate",
+    headline="The inputs have a size or a spread that stops the training",
     severity="stops learning",
     style=BAD,
     reads=("input_rms", "input_spread", "input_ratio", "input_constant", "input_nonfinite"),

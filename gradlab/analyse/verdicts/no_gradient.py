@@ -186,6 +186,7 @@ VERDICT = Verdict(
     name="no-gradient",
     order=5,
     summary="parameters that should train get no gradient, or one of exactly 0, in every record",
+    headline="Parts of the net get no gradient at all",
     severity="stops learning",
     style=BAD,
     reads=("weight_grad_norm", "output_spread"),

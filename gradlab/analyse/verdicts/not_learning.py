@@ -63,6 +63,7 @@ VERDICT = Verdict(
     name="not-learning",
     order=70,
     summary="after 100 updates or more the net is no better than at the start, or than guessing",
+    headline="The net does not learn",
     severity="stops learning",
     style=POOR,
     judge=judge,

@@ -112,6 +112,7 @@ VERDICT = Verdict(
     name="output-mismatch",
     order=2,
     summary="the last function, the criterion and the targets do not fit each other",
+    headline="The last function, the criterion and the targets do not fit each other",
     severity="stops learning",
     style=BAD,
     judge=judge,

@@ -91,6 +91,7 @@ VERDICT = Verdict(
     name="rate-too-high",
     order=55,
     summary="updates that change a tenth of the weights or more at once, in a net that is harmed",
+    headline="The steps are too large, and the net is harmed",
     severity="stops learning",
     style=BAD,
     reads=("update_ratio", "weight_norm", "learning_rate", "carried_gradients"),

@@ -86,6 +86,7 @@ VERDICT = Verdict(
     name="rate-too-low",
     order=68,
     summary="all updates together move no module by 5 % of its weights, or the rate is 0, in a net that does not learn",
+    headline="The steps are too small: the weights hardly move",
     severity="stops learning",
     style=POOR,
     reads=("update_ratio", "weight_norm", "learning_rate"),

@@ -113,6 +113,7 @@ VERDICT = Verdict(
     name="saturated",
     order=20,
     summary="most pre-activations of a layer lie where phi is flat, so that little of the gradient passes it",
+    headline="Most units sit where the activation is flat, and the gradient hardly passes",
     severity="slows learning",
     style=POOR,
     judge=judge,

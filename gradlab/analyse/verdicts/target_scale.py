@@ -53,6 +53,7 @@ VERDICT = Verdict(
     name="target-scale",
     order=4,
     summary="targets so far from what the outputs reach that the loss is theirs alone",
+    headline="The targets lie far from all that the net puts out",
     severity="stops learning",
     style=POOR,
     reads=("output_rms",),

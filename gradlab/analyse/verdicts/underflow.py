@@ -27,6 +27,7 @@ VERDICT = Verdict(
     name="underflow",
     order=50,
     summary="delta shrinks below what the number format holds and is exactly 0 in the layers below",
+    headline="The gradient shrinks to exactly 0",
     severity="stops learning",
     style=POOR,
     judge=judge,

@@ -8,14 +8,15 @@ import numpy as np
 
 from gradlab.analyse import cure, through_time
 from gradlab.analyse import thresholds as at
+from gradlab.analyse.budget import budget, decades, norm_cures, spent_words, weights_reason
 from gradlab.analyse.cure import Cure
-from gradlab.analyse.evidence import gradient_words, predicted_decay
+from gradlab.analyse.evidence import predicted_decay
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault, lasting
 from gradlab.analyse.gradient import crossing
 from gradlab.analyse.known_parts import is_centred, is_s_shaped
 from gradlab.analyse.remedy import DEEP, ROOM, Remedy, batch_norm, calm, edge_of_chaos, skips
-from gradlab.analyse.verdict import POOR, Verdict
+from gradlab.analyse.verdict import POOR, Verdict, no_budget, nothing
 from gradlab.config.sections import Network, Training
 
 
@@ -61,38 +62,37 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
     yield batch_norm()
 
 
-def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
-    of = through_time.words if faults[0].where else gradient_words
-    return of(facts, seeds, faults)
-
-
-def predicted(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
-    return "" if faults[0].where else predicted_decay(facts, seeds, faults)
-
-
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     if faults[0].where:
         yield from through_time.cures(facts, faults)
         return
+    found = budget(facts, seeds, faults)
     applied = [name for name in facts.records.activations[:-1] if name]
     common = max(applied, key=applied.count, default="")
     if is_s_shaped(common) and not is_centred(common):
         reason = f"no variance of the weights keeps the gradient alive through many layers of {common}"
         yield cure.code("nn.ReLU(), with torch.nn.init.kaiming_normal_(layer.weight) for each layer", reason)
-    yield cure.initial_weights("weights of the right variance keep the gradient's size from layer to layer")
+    yield from norm_cures(facts, found)
+    yield cure.initial_weights(weights_reason(found))
+    if found.leader == "slopes" and is_s_shaped(common) and is_centred(common):
+        reason = f"the slopes of {common} are below 1 away from 0, and lose more than the weights"
+        yield cure.code("nn.ReLU(), with torch.nn.init.kaiming_normal_(layer.weight) for each layer", reason)
     yield cure.code("x = x + block(x)", "an identity path carries the gradient past every layer")
-    yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
+    if found.leader != "norms":
+        yield cure.code("nn.BatchNorm1d before the activation", "normalised layers keep the gradient's size")
 
 
 VERDICT = Verdict(
     name="vanishing",
     order=40,
     summary="delta shrinks 100 times or more from the top hidden layer to layer 1, or through the steps of an RNN",
+    headline="The gradient dies",
     severity="slows learning",
     style=POOR,
     judge=judge,
-    evidence=evidence,
-    predicted=predicted,
+    evidence=through_time.or_layers(through_time.words, spent_words),
+    budget=through_time.or_layers(no_budget, decades),
+    predicted=through_time.or_layers(nothing, predicted_decay),
     remedies=remedies,
     cures=cures,
 )

@@ -175,7 +175,9 @@ def with_cure(setting: Setting, cure: Cure, batches: bool) -> Setting:
     """
     if cure.do in prepared.PREPARATIONS:
         if cure.standardises and not batches:
-            raise ConfigError(Problem(cure.do, "a data set is standardised already, by its training rows"))
+            raise ConfigError(
+                Problem(cure.do, "a data set is standardised already, by its training rows", "--batches")
+            )
         return replace(setting, prepared=prepared.in_order({*setting.prepared, cure.do}))
     training = setting.config.training
     changes: dict[str, dict[str, object]] = {
@@ -187,7 +189,7 @@ def with_cure(setting: Setting, cure: Cure, batches: bool) -> Setting:
     try:
         return replace(setting, config=with_changes(setting.config, changes[cure.do]))
     except ValidationError:
-        raise ConfigError(Problem(cure.do, f"{cure.to} is out of range")) from None
+        raise ConfigError(Problem(cure.do, f"{cure.to} is out of range", "another cure")) from None
 
 
 def named_in(results: Results, config: Config) -> list[str]:

@@ -25,7 +25,14 @@ OF_STACKS = (
 """keys of gradlab's own stacks, besides those of [network]"""
 
 
-OF_DATA = ("data.name", "data.target", "data.csv", "training.batch_size", "recording.probe")
+OF_DATA = (
+    "data.name",
+    "data.target",
+    "data.csv",
+    "training.batch_size",
+    "recording.probe",
+    "recording.eval_rows",
+)
 """keys that the user's own batches stand in for"""
 
 

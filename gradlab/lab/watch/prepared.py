@@ -46,7 +46,9 @@ def standardiser(samples: Sequence[Any], what: str) -> Change:
 
 def _of_tensors(samples: Sequence[Tensor], what: str) -> Change:
     if len({tensor.shape[1:] for tensor in samples}) > 1:
-        raise ConfigError(Problem(what, "samples differ in shape, so that no feature has a mean"))
+        raise ConfigError(
+            Problem(what, "samples differ in shape, so that no feature has a mean", "one shape")
+        )
     rows = torch.cat([*samples]).cpu().double()
     if len(rows) < 2:
         raise ConfigError(Problem(what, "a single sample has no deviation", "two samples or more"))

@@ -17,6 +17,7 @@ from gradlab.base.own import Own, users_code
 from gradlab.config.bound import BoundRecording, BoundTraining, Where, flag_of
 from gradlab.data import Dataset
 from gradlab.data.dataset import AUTO
+from gradlab.data.part import validation_part
 from gradlab.lab.watch import prepared
 from gradlab.lab.watch.criterion import Objective
 from gradlab.lab.watch.live import Live
@@ -84,7 +85,9 @@ class _Loop:
         with _users(f"{job.model.text} failed to go to {job.device} as {job.dtype}"):
             self.model = model.to(job.device, job.dtype)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise ConfigError(Problem("MODEL", f"{job.model.text} has no parameter that can learn"))
+            raise ConfigError(
+                Problem("MODEL", f"{job.model.text} has no parameter that can learn", "one or more")
+            )
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = job.training.optimizer.for_model(parameters, training.lr)
         task = job.task if dataset is None else dataset.task
@@ -129,7 +132,7 @@ class _Loop:
         inputs, targets = next(self.batches)
         self.optimizer.zero_grad()
         if recorded := self.recorder.recording:
-            self.recorder.add(**self._evaluate())
+            self.recorder.add(**self._evaluate(whole=step == last))
         outputs = self._outputs(inputs)
         loss = self.objective.loss(outputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -171,13 +174,15 @@ class _Loop:
         with generators.kept(job.device):  # the training draws what it would have drawn
             first = [*islice(one_pass(job.batches, self.seed), prepared.FIRST_BATCHES)]
         if not first:
-            raise ConfigError(Problem("--batches", f"{job.batches.text} gave no batch"))
+            raise ConfigError(Problem("--batches", f"{job.batches.text} gave no batch", "one batch or more"))
         inputs, targets = zip(*(moved(batch, job.device, job.dtype) for batch in first), strict=True)
         of_inputs = prepared.standardiser(inputs, "inputs") if prepared.INPUTS in job.prepared else nothing
         if prepared.TARGETS not in job.prepared:
             return of_inputs, nothing
         if not (job.task == "regression" or (job.task == AUTO and targets[0].is_floating_point())):
-            raise ConfigError(Problem("targets", "they are no numbers to predict, and have no scale"))
+            raise ConfigError(
+                Problem("targets", "they are no numbers to predict, and have no scale", "floating targets")
+            )
         standardised = prepared.standardiser([each.to(job.dtype) for each in targets], "targets")
         return of_inputs, lambda value: standardised(value.to(job.dtype))
 
@@ -189,7 +194,9 @@ class _Loop:
         ):
             drawn = unit_variance(self.model, probe)
         if not drawn:
-            raise ConfigError(Problem("MODEL", "no linear map and no convolution of it trains"))
+            raise ConfigError(
+                Problem("MODEL", "no linear map and no convolution of it trains", "one or more")
+            )
 
     def _stream(self, x: Tensor, y: Tensor) -> Iterator[Batch]:
         stream = BatchStream(len(x), self.job.training.section.batch_size, (self.seed,))
@@ -202,13 +209,15 @@ class _Loop:
         return _first(call(self.model, inputs))
 
     @torch.no_grad()
-    def _evaluate(self) -> dict[str, float | Tensor]:
-        """Loss on the whole validation split, with accuracy or R^2; nothing where the batches are the user's."""
+    def _evaluate(self, whole: bool) -> dict[str, float | Tensor]:
+        """Loss on the whole validation split or the fixed part of it, with accuracy or R^2; nothing where the batches
+        are the user's."""
         dataset = self.job.dataset
         if dataset is None:
             return {}
-        x = torch.as_tensor(dataset.x_val).to(self.job.device, self.job.dtype)
-        y = targets_tensor(dataset.y_val, self.job.device, self.job.dtype)
+        rows = validation_part(dataset, None if whole else self.job.recording.eval_rows)
+        x = torch.as_tensor(dataset.x_val[rows]).to(self.job.device, self.job.dtype)
+        y = targets_tensor(dataset.y_val[rows], self.job.device, self.job.dtype)
         loss, right = 0.0, 0.0
         explained = Explained(y) if dataset.task == "regression" else None
         with evaluation(self.model):
@@ -220,7 +229,7 @@ class _Loop:
                     self.objective.explain(explained, outputs, targets)
                 elif (accuracy := self.objective.accuracy(outputs, targets)) is not None:
                     right += float(accuracy) * len(targets)
-        found: dict[str, float | Tensor] = {"val_loss": loss / len(y)}
+        found: dict[str, float | Tensor] = {"val_loss": loss / len(y), "eval_rows": float(len(y))}
         if explained is not None:
             return found | ({"val_r2": explained.share()} if explained.defined else {})
         return found | ({"val_accuracy": right / len(y)} if dataset.task == "classification" else {})
@@ -232,7 +241,10 @@ class _Loop:
 
     def _tables(self) -> RecordTables:
         """The rows so far."""
-        return RecordTables(self.recorder.table(), self.recorder.steps_table(), self.recorder.time_table())
+        recorder = self.recorder
+        return RecordTables(
+            recorder.table(), recorder.steps_table(), recorder.time_table(), recorder.attention_table()
+        )
 
 
 class _Criterion:
@@ -248,7 +260,8 @@ class _Criterion:
 def _first(made: Any) -> Tensor:
     found = tensors(made)
     if not found:
-        raise ConfigError(Problem("MODEL", f"it returned {type(made).__name__} without a floating tensor"))
+        message = f"it returned {type(made).__name__} without a floating tensor"
+        raise ConfigError(Problem("MODEL", message, "outputs as a floating tensor"))
     return found[0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,9 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
     name or cell, or where the result holds nothing for this figure.
     """
     if not len(result.layers):
-        raise ConfigError(Problem("name", "no layer was recorded, so there is nothing to draw"))
+        raise ConfigError(
+            Problem("name", "no layer was recorded, so there is nothing to draw", "a run with records")
+        )
     cells = [str(cell) for cell in result.summary["cell"]]
     one = cell or len(cells) == 1
     chosen = [FIGURES.find(name, "name")] if name else leading("cell" if one else "grid")
@@ -68,11 +70,13 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
     raise ConfigError(Problem("name", f"this result has nothing to draw for {names}", hint="see its columns"))
 
 
-def save_all(result: Frames, folder: Path, formats: Sequence[str]) -> list[Path]:
+def save_all(
+    result: Frames, folder: Path, formats: Sequence[str], say: Callable[[str], None] = lambda name: None
+) -> list[Path]:
     """Write every figure that the result feeds into `folder`, in each format; returns the paths.
 
     Up to MOST_WITH_EVERY_FIGURE cells get each figure of a cell, more get the leading ones alone; with more than
-    MOST_CELLS, the best and the worst of them.
+    MOST_CELLS, the best and the worst of them. say: is told the name of the figure that is drawn next.
     """
     result = selections.as_labels(result)
     one = len(result.summary) == 1
@@ -80,11 +84,13 @@ def save_all(result: Frames, folder: Path, formats: Sequence[str]) -> list[Path]
     names = selections.labels(result.summary)
     written: list[Path] = []
     for figure in of_kind("both") if one else of_kind("grid", "both"):
+        say(f"figures/{figure.name}")
         written += save(figure.draw(result), folder / figure.name, formats)
     for cell in cells:
         cut = selections.of_cell(result, cell)
         prefix = "" if one else f"{_slug(names[cell])}-{cell[:7]}-"
         for figure in of_kind("cell") if len(cells) <= MOST_WITH_EVERY_FIGURE else leading("cell"):
+            say(f"figures/{prefix}{figure.name}")
             written += save(figure.draw(cut), folder / f"{prefix}{figure.name}", formats)
     return written
 

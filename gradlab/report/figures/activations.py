@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradlab.report import axes
 from gradlab.report.figure_spec import FigureSpec
+from gradlab.report.palette import looks
 from gradlab.report.selections import Frames
 from gradlab.report.shapes import known, sample
 
@@ -22,9 +23,10 @@ def draw(data: Frames) -> Figure | None:
         return None
     figure = axes.new_figure(2.9 if len(found) <= 4 else 3.4)
     left, right = figure.subplots(1, 2)
-    for nth, activation in enumerate(found):
+    places = looks({str(name): str(name) for name in data.summary["activation"]})
+    for activation in found:
         z, phi, slope = sample(activation)
-        look = axes.style(nth) | {"marker": ""}
+        look = axes.style(places[activation.text]) | {"marker": ""}
         left.plot(z, phi, label=activation.text, **look)
         right.plot(z, slope, **look)
     axes.dress(left, r"activation $\varphi(z)$", "z")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradlab.report import axes
-from gradlab.report.families import chosen, families, left_out_note
+from gradlab.report.families import chosen, families, left_out_note, looks_of
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Frames
 from gradlab.tables import score
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 def draw_by_depth(ax: Axes, summary: pd.DataFrame, column: str, title: str) -> int:
     """A column of summary.csv against depth, a family a line, with 95 % intervals; returns the lines left out."""
-    groups, left_out = chosen(families(summary))
-    for nth, (name, group) in enumerate(groups.items()):
+    every = families(summary)
+    groups, left_out = chosen(every)
+    places, good = looks_of(every), score.of_table(summary)
+    for name, group in groups.items():
         depth = group["depth"].to_numpy(dtype=float)
         value = group[f"{column}_mean"].to_numpy(dtype=float)
         half = group[f"{column}_ci95"].fillna(0).to_numpy(dtype=float)
         finite = np.isfinite(value)
-        look = axes.style(nth)
-        ax.errorbar(
-            depth[finite], value[finite], half[finite], label=name, capsize=1.5, elinewidth=0.7, **look
-        )
+        look = axes.style(places[name])
+        ends = axes.error_ends(value, half, good if column == good.column else None)[:, finite]
+        ax.errorbar(depth[finite], value[finite], ends, label=name, capsize=1.5, elinewidth=0.7, **look)
         gone = np.isneginf(value)
         if gone.any():
             low = float(np.min(value[finite], initial=0.0))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradlab.report import axes
 from gradlab.report.figure_spec import FigureSpec
+from gradlab.report.palette import looks
 from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ def draw(data: Frames) -> Figure | None:
     figure = axes.new_figure(3.6, 4.6)
     ax = figure.subplots()
     values = known[["decay_per_layer_predicted", "decay_per_layer_mean"]].to_numpy(dtype=float)
-    for nth, (name, group) in enumerate(known.groupby("activation", sort=False)):
+    places = looks({str(name): str(name) for name in summary["activation"]})
+    for name, group in known.groupby("activation", sort=False):
         ax.errorbar(
             group["decay_per_layer_predicted"],
             group["decay_per_layer_mean"],
             group["decay_per_layer_ci95"].fillna(0),
             label=str(name),
             elinewidth=0.7,
-            **(axes.style(nth) | {"linestyle": "none"}),
+            **(axes.style(places[str(name)]) | {"linestyle": "none"}),
         )
     low, high = float(values.min()) * 0.9, float(values.max()) * 1.1
     ax.plot([low, high], [low, high], color="black", linestyle=":", linewidth=1.0, label="equal")

@@ -25,10 +25,14 @@ def draw_gradient(ax: Axes, data: Frames, column: str) -> None:
     if column == "delta_rms" and steps and "delta_rms_predicted" in data.layers:
         found = selections.profile(data.layers, steps[0], "delta_rms_predicted")
         theory = found if np.isfinite(found.median).any() else None
+    own = axes.COLOURS[selections.look_of(data) % len(axes.COLOURS)]
     drawn = [v for p in profiles for v in (p.median, p.low, p.high)]
     scale = Decades.of(*drawn, *([theory.median] if theory else []))
     for nth, (step, found) in enumerate(zip(steps, profiles, strict=True)):
-        axes.draw_profile(ax, found, nth, f"step {step}", scale)
+        last = nth == len(profiles) - 1
+        axes.draw_profile(
+            ax, found, nth, f"step {step}", scale, color=own, alpha=1.0 if last else 0.35 + 0.25 * nth
+        )
     if theory:
         axes.draw_theory(ax, theory.at, scale.place(theory.median), f"theory, step {steps[0]}")
     axes.dress(ax, GRADIENTS[column].title, "layer (input at the left)")

@@ -33,7 +33,7 @@ def draw(data: Frames) -> Figure | None:
         return None
     figure = axes.new_figure(2.6, 4.5)
     ax = figure.subplots()
-    axes.draw_profile(ax, ratio, 0, r"measured / predicted $\delta$, step 0")
+    axes.draw_profile(ax, ratio, selections.look_of(data), r"measured / predicted $\delta$, step 0")
     ax.axhline(1.0, color="black", linestyle=":", linewidth=1.2, label="theory")
     found = agreement(data.layers)
     if found is not None and np.isfinite(found.high).any():

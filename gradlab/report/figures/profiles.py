@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradlab.report import axes, selections
 from gradlab.report.axes import Decades
-from gradlab.report.families import chosen, families, left_out_note
+from gradlab.report.families import chosen, families, left_out_note, looks_of
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Frames
 
@@ -21,13 +21,15 @@ def draw(data: Frames) -> Figure | None:
     depths = sorted(int(d) for d in data.summary["depth"].unique())[-MOST_PANELS:]
     figure = axes.new_figure(3.3)
     panels = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
-    groups, out = chosen(families(data.summary))
+    every = families(data.summary)
+    groups, out = chosen(every)
+    places = looks_of(every)
     lines = {}
-    for nth, (name, group) in enumerate(groups.items()):
+    for name, group in groups.items():
         for row in selections.rows_of(group):
             if row["depth"] in depths:
                 rows = data.layers[data.layers["cell"] == row["cell"]]
-                lines[int(row["depth"]), nth, name] = selections.profile(
+                lines[int(row["depth"]), places[name], name] = selections.profile(
                     rows, selections.records(rows)[0], "delta_rms"
                 )
     scale = Decades.of(*(v for p in lines.values() for v in (p.low, p.high)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradlab.report import axes, selections
+from gradlab.report import axes, palette, selections
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Frames
 from gradlab.tables import score
@@ -21,9 +21,11 @@ LABEL = 40  # characters of a cell's name on a line
 def draw(data: Frames) -> Figure | None:
     """Validation accuracy (or R^2) of the cells, best on top, with 95 % intervals; beside it the attenuation."""
     ranked, good = selections.ranking(data.summary), score.of_table(data.summary)
-    names = selections.labels(ranked)
+    labels = selections.labels(ranked)
     kept = ranked.iloc[selections.ends(len(ranked), MOST_ROWS)]
-    shown = [selections.fold(names[str(cell)], LABEL) for cell in kept["cell"]]
+    shown = [selections.fold(labels[str(cell)], LABEL) for cell in kept["cell"]]
+    names = [str(name) for name in kept["activation"]]
+    looks = palette.looks({str(name): str(name) for name in data.summary["activation"]})
     lines = sum(1 + name.count("\n") for name in shown)
     figure = axes.new_figure(1.1 + 0.17 * max(lines, len(kept)))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -35,9 +37,10 @@ def draw(data: Frames) -> Figure | None:
         value = kept[f"{column}_mean"].to_numpy(dtype=float)
         half = kept[f"{column}_ci95"].fillna(0).to_numpy(dtype=float)
         finite = np.isfinite(value)
-        ax.errorbar(
-            value[finite], places[finite], xerr=half[finite], fmt="o", color=axes.COLOURS[0], markersize=3
-        )
+        ends = axes.error_ends(value, half, good if column == good.column else None)
+        for i in np.flatnonzero(finite):
+            dot = axes.style(looks[names[i]]) | {"linestyle": "none"}
+            ax.errorbar(value[i], places[i], xerr=ends[:, i : i + 1], **dot)
         for i in np.flatnonzero(np.isneginf(value)):
             ax.annotate(
                 "-inf",

@@ -5,10 +5,10 @@
   const { zero: ZERO, infinite: INFINITE, strip: [LEAST_GAP, GAP_SHARE], dashes: DASHES, marks: MARKS } = data;
   const byId = (id) => document.getElementById(id);
   const LIGHT = {
-    back: "#ffffff", text: "#1b1f23", quiet: "#50575e", line: "#d3d7db", theory: "#1b1f23", ...data.light,
+    back: "#ffffff", text: "#1b1d20", quiet: "#595f66", line: "#dfe2e5", theory: "#1b1d20", ...data.light,
   };
   const DARK = {
-    back: "#14171a", text: "#e7e9eb", quiet: "#b3bac1", line: "#3b4248", theory: "#e7e9eb", ...data.dark,
+    back: "#15171a", text: "#e9eaeb", quiet: "#a6adb5", line: "#32373d", theory: "#e9eaeb", ...data.dark,
   };
   const VERMILION = LIGHT.series[1];  // of marks on a map or between ridges, on either background
   const darkQuery = window.matchMedia("(prefers-color-scheme: dark)");
@@ -77,12 +77,12 @@
       element.style.height = `${height}px`;
       const axis = { gridcolor: colours.line, linecolor: colours.line, zeroline: false, automargin: true };
       Plotly.react(element, traces, {
-        margin: { l: 48, r: 12, t: narrow() ? 8 : 30, b: 74 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
+        margin: { l: 48, r: 12, t: 12, b: 74 }, paper_bgcolor: colours.back, plot_bgcolor: colours.back,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.quiet, activecolor: colours.text },
         font: { color: colours.text, size: 12, family: "system-ui, sans-serif" }, hovermode: "closest",
         legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }, ...paper, height, ...layout,
         xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
-      }, { responsive: true, displaylogo: false, displayModeBar: !narrow(), showSendToCloud: false, plotlyServerURL: "",
+      }, { responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover", showSendToCloud: false, plotlyServerURL: "",
         modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"] });  // nothing leaves this page
       if (!printing && element._fullLayout.width !== element.clientWidth) Plotly.Plots.resize(element);
       element.setAttribute("role", "group");  // not img: it holds the buttons to zoom
@@ -97,6 +97,7 @@
     const columns = Math.max(1, Math.floor((width - 60) / (50 + 6.6 * names.reduce((a, b) => Math.max(a, b), 0))));
     return names.length > 1 ? 19 * Math.max(0, Math.ceil(names.length / columns) - 2) : 0;
   }
+  const TRAIN = LIGHT.series.length - 1;  // grey, for what is drawn beside a cell's own line
   const series = (n) => theme().series[n % theme().series.length];
   const faint = (colour) => `${colour}33`;
 
@@ -151,11 +152,12 @@
     draw(id, () => {
       const x = current.layers;
       const traces = [];
-      if (source.lo) traces.push(band(x, source.lo[record].map(scale.place), source.hi[record].map(scale.place), 1));
-      if (record > 0) traces.push(...logLines(x, source.m[0], 0, "step 0", scale, { opacity: 0.6 }));
-      traces.push(...logLines(x, source.m[record], 1, `step ${current.steps[record]}`, scale));
+      const own = current.look, ghost = { color: theme().quiet };
+      if (source.lo) traces.push(band(x, source.lo[record].map(scale.place), source.hi[record].map(scale.place), own));
+      if (record > 0) traces.push(...logLines(x, source.m[0], own, "step 0", scale, { opacity: 0.7, line: { ...ghost, width: 1.5 }, marker: { ...ghost, size: 4 } }));
+      traces.push(...logLines(x, source.m[record], own, `step ${current.steps[record]}`, scale));
       if (theory) {
-        traces.push({ ...line(x, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), 2, "theory, step 0"),
+        traces.push({ ...line(x, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), 0, "theory, step 0"),
           mode: "lines", line: { color: theme().theory, width: 2, dash: "dot" }, text: theory.map(power),
           hovertemplate: "layer %{x}: %{text}<extra>theory, step 0</extra>" });
       }
@@ -170,6 +172,20 @@
 
   const MAPS = { ...Object.fromEntries(Object.entries(data.gradients).map(([column, name]) => [column, `log10 ${name}`])),
     ...data.shares };
+  // One range of a quantity for all cells, at least a decade, so that noise does not look like a trend.
+  const ranges = new Map();
+  function mapRange(column) {
+    if (!ranges.has(column)) {
+      let low = Infinity, high = -Infinity;
+      for (const cell of Object.values(data.cells)) {
+        for (const row of cell[column].m) for (const v of row) if (isNumber(v)) { low = Math.min(low, v); high = Math.max(high, v); }
+      }
+      if (low > high) [low, high] = [-1000, 0];
+      const lack = Math.max(1000 - (high - low), 0) / 2;
+      ranges.set(column, [(low - lack) / 1000, (high + lack) / 1000]);
+    }
+    return ranges.get(column);
+  }
   function mapPlot() {
     const column = byId("map").value;
     const logarithmic = column in data.gradients;
@@ -178,17 +194,12 @@
       const across = (pick) => current.layers.map((_, l) => rows.map((row) => pick(row[l])));
       const number = (v) => (v === null || (logarithmic && !isNumber(v)) ? null : v / 1000);
       const x = current.steps.map(String);
-      const finite = rows.flat().filter((v) => v !== null && (!logarithmic || isNumber(v)));
-      let [zmin, zmax] = [0, 1];
-      if (logarithmic && finite.length) {  // at least a decade, so that noise does not look like a trend
-        zmin = finite.reduce((a, b) => Math.min(a, b)) / 1000;
-        zmax = finite.reduce((a, b) => Math.max(a, b)) / 1000;
-        const lack = Math.max(1 - (zmax - zmin), 0) / 2;
-        [zmin, zmax] = [zmin - lack, zmax + lack];
-      }
+      const [zmin, zmax] = logarithmic ? mapRange(column) : [0, 1];
       const base = { x, y: current.layers, type: "heatmap", hoverongaps: false, text: across(logarithmic ? power : share) };
       const traces = [{ ...base, z: across(number), colorscale: data.map, zmin, zmax,
-        colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: theme().text } },
+        colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: theme().text },
+          title: { text: MAPS[column], side: "right", font: { color: theme().text, size: 12 } },
+          ...(logarithmic ? {} : { tickformat: ".0%" }) },
         hovertemplate: `step %{x}, layer %{y}: %{text}${logarithmic ? "" : " %"}<extra></extra>` }];
       for (const [code, colour, name] of [[ZERO, "#8c9196", "exactly 0"], [INFINITE, VERMILION, "inf or nan"]]) {
         if (logarithmic && rows.some((row) => row.includes(code))) {
@@ -213,8 +224,14 @@
 
   function sharesPlot() {
     const wanted = Object.keys(data.shares).filter((c) => current[c]);
-    byId("shares").hidden = wanted.length === 0;
-    if (!wanted.length) return;
+    // A chart in which nothing happens is left out, and a sentence says so.
+    const most = (column) => current[column].flat().reduce((a, b) => Math.max(a, b ?? 0), 0);
+    const empty = wanted.every((column) => most(column) < 5);
+    byId("shares").hidden = empty;
+    byId("no-shares").hidden = !(empty && wanted.length);
+    byId("no-shares").textContent = `In no record more than ${share(wanted.reduce((a, c) => Math.max(a, most(c)), 0))} % of a layer ` +
+      `are ${wanted.map((c) => data.shares[c]).join(" or ")}: that chart is left out.`;
+    if (empty) { drawn.delete("plot-shares"); return; }
     draw("plot-shares", () => ({
       traces: wanted.map((column, n) => line(current.layers, current[column][record].map((v) => (v === null ? null : v / 1000)),
         n, data.shares[column],
@@ -227,7 +244,7 @@
   // Where a loss is not finite the plot says so: a shaded strip over those records.
   function broken(course) {
     if (!course) return [];
-    const at = course.x.filter((_, i) => typeof course.m[i] === "string");
+    const at = places(course.x.filter((_, i) => typeof course.m[i] === "string"));
     return at.length ? [{ type: "rect", xref: "x", yref: "paper", x0: at[0], x1: at[at.length - 1], y0: 0, y1: 1,
       fillcolor: theme().nonfinite, opacity: 0.6, line: { width: 0 }, layer: "below",
       label: { text: "inf or nan", font: { color: theme().text } } }] : [];
@@ -325,19 +342,34 @@
     });
   }
 
+  // Steps on a log axis, step 0 at its left end.
+  const ZERO_STEP = 0.5;
+  const stepPlace = (step) => (step === 0 ? ZERO_STEP : step);
+  function stepAxis() {
+    const last = current.steps[current.steps.length - 1];
+    if (last <= 10) return { title: { text: "step" } };
+    const tickvals = [ZERO_STEP], ticktext = ["0"];
+    for (let k = 0; 10 ** k <= last; k += 1) { tickvals.push(10 ** k); ticktext.push(k < 4 ? String(10 ** k) : `10<sup>${k}</sup>`); }
+    return { type: "log", title: { text: "step" }, tickvals, ticktext, range: [Math.log10(ZERO_STEP) - 0.1, Math.log10(last) + 0.1] };
+  }
+  const places = (steps) => (current.steps[current.steps.length - 1] > 10 ? steps.map(stepPlace) : steps);
   function coursePlot(id, names, title, range, decades = true) {
+    const there = Object.keys(names).some((c) => current.course[c] && current.course[c].m.some((v) => v !== null));
+    byId(id).closest("figure").hidden = !there;
+    if (!there) { drawn.delete(id); return; }
     draw(id, () => {
       const traces = [];
       Object.entries(names).forEach(([column, name], n) => {
         const course = current.course[column];
         if (!course || course.m.every((v) => v === null)) return;
         const number = (v) => (typeof v === "number" ? v : null);
-        if (current.seeds > 1) traces.push(band(course.x, course.lo.map(number), course.hi.map(number), n));
-        traces.push(line(course.x, course.m.map(number), n, name,
-          { hovertemplate: "step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>" }));
+        const at = places(course.x), look = n === 0 ? TRAIN : current.look;
+        if (current.seeds > 1) traces.push(band(at, course.lo.map(number), course.hi.map(number), look));
+        traces.push(line(at, course.m.map(number), look, name,
+          { text: course.x.map(String), hovertemplate: "step %{text}: %{y:.4g}<extra>%{fullData.name}</extra>" }));
       });
       if (range && current.chance !== null && traces.length) {
-        const ends = [current.steps[0], current.steps[current.steps.length - 1]];
+        const ends = places([current.steps[0], current.steps[current.steps.length - 1]]);
         traces.push({ x: ends, y: [current.chance, current.chance], name: "the commonest class", mode: "lines", type: "scatter",
           line: { color: theme().theory, width: 1, dash: "dot" }, hovertemplate: "%{y:.3f}<extra>always guessing the commonest class</extra>" });
       }
@@ -346,8 +378,8 @@
       const shown = Object.keys(names).map((c) => current.course[c]).find((c) => c);
       const last = shown ? shown.m[shown.m.length - 1] : null;
       return {
-        traces, layout: { xaxis: { title: { text: "step" } }, yaxis: range ? { range } : { type: steep ? "log" : "linear", exponentformat: "power" },
-          shapes: [{ type: "line", xref: "x", yref: "paper", x0: current.steps[record], x1: current.steps[record],
+        traces, layout: { xaxis: stepAxis(), yaxis: range ? { range } : { type: steep ? "log" : "linear", exponentformat: "power" },
+          shapes: [{ type: "line", xref: "x", yref: "paper", x0: places([current.steps[record]])[0], x1: places([current.steps[record]])[0],
             y0: 0, y1: 1, line: { color: theme().text, width: 1, dash: "dot" } }, ...broken(shown)] },
         label: `${title} against step, ${last === null ? "" : `${last} at the last record`}`,
       };
@@ -390,7 +422,8 @@
     const move = (id, shape) => byId(id).data && Plotly.relayout(byId(id), shape);
     move("plot-map", { "shapes[0].x0": record - 0.5, "shapes[0].x1": record + 0.5 });
     for (const id of ["plot-loss", "plot-accuracy"]) {
-      move(id, { "shapes[0].x0": current.steps[record], "shapes[0].x1": current.steps[record] });
+      const [at] = places([current.steps[record]]);
+      move(id, { "shapes[0].x0": at, "shapes[0].x1": at });
     }
     ridgePlot();
     layerTable();
@@ -399,7 +432,7 @@
   function showCell(key) {
     if (!data.cells[key]) return;
     const row = data.rows[key];
-    current = { ...data.cells[key], key, label: row.label, chance: row.chance };
+    current = { ...data.cells[key], key, label: row.label, chance: row.chance, look: row.look };
     record = 0;
     const choice = byId("cell-choice");
     if (choice) choice.value = key;
@@ -433,10 +466,14 @@
 
   function depthPlot(id, column, title, range) {
     draw(id, () => ({
-      traces: data.families.lines.map((family, n) => {
+      traces: data.families.lines.map((family) => {
         const keep = family.depth.map((_, i) => i).filter((i) => typeof family[column][i] === "number");
-        return line(keep.map((i) => family.depth[i]), keep.map((i) => family[column][i]), n, family.name, {
-          error_y: { type: "data", array: keep.map((i) => family[`${column}_ci`][i] || 0), thickness: 1, width: 3 },
+        const reach = (end, half) => keep.map((i) => {
+          const low = family[`${column}_${end}`];
+          return low ? Math.abs((low[i] ?? family[column][i]) - family[column][i]) : family[half][i] || 0;
+        });
+        return line(keep.map((i) => family.depth[i]), keep.map((i) => family[column][i]), family.look, family.name, {
+          error_y: { type: "data", symmetric: false, array: reach("high", `${column}_ci`), arrayminus: reach("low", `${column}_ci`), thickness: 1, width: 3 },
           hovertemplate: "depth %{x}: %{y:.3f}<extra>%{fullData.name}</extra>" });
       }),
       layout: { xaxis: { title: { text: "depth" } }, yaxis: { ...(range ? { range } : {}) } },
@@ -446,9 +483,9 @@
 
   function profilesPlot() {
     const depth = Number(byId("depth").value);
-    const lines = data.families.lines.flatMap((family, n) => family.cells
+    const lines = data.families.lines.flatMap((family) => family.cells
       .filter((key, i) => key && family.depth[i] === depth && data.cells[key])
-      .map((key) => ({ cell: data.cells[key], name: family.name, n })));
+      .map((key) => ({ cell: data.cells[key], name: family.name, n: family.look })));
     const scale = decades(lines.map((l) => l.cell.delta_rms.m[0]));
     draw("plot-profiles", () => ({
       traces: lines.flatMap(({ cell, name, n }) => logLines(cell.layers, cell.delta_rms.m[0], n, name, scale)),
@@ -457,12 +494,6 @@
         `${name} ${power(cell.delta_rms.m[0][0])} in layer 1`).join(", "),
     }));
   }
-
-  const shapesPlot = (id, key, title) => draw(id, () => ({
-    traces: data.shapes.map((shape, n) => ({ ...line(shape.z, shape[key], n, shape.name), mode: "lines" })),
-    layout: { xaxis: { title: { text: "z" } }, yaxis: key === "phi" ? { range: [-2.5, 4.2] } : {} },
-    label: `${title} of ${data.shapes.map((s) => s.name).join(", ")}, from z = -4 to 4`,
-  }));
 
   // ---- tables
 
@@ -544,21 +575,59 @@
   });
   window.addEventListener("afterprint", () => { printing = false; redraw(); });
 
-  if (byId("comparison")) {
-    const depths = [...new Set(data.families.lines.flatMap((family) => family.depth))].sort((a, b) => a - b);
-    byId("depth").replaceChildren(...depths.map((depth) => new Option(depth, depth)));
-    byId("depth").value = depths[depths.length - 1];
-    if (data.families.left_out) {
-      byId("left-out").hidden = false;
-      byId("left-out").textContent = `${data.families.lines.length} lines, evenly from the best to the worst; ` +
-        `${data.families.left_out} more are in the ranking.`;
-    }
-    depthPlot("plot-accuracy-depth", "accuracy", `${data.score} against depth`, data.score === "Validation accuracy" ? [-0.02, 1.02] : null);
-    depthPlot("plot-attenuation-depth", "attenuation", "Attenuation against depth");
-    profilesPlot();
+  // The library comes packed: a page without it is a third as large.
+  async function unpack() {
+    if (typeof DecompressionStream !== "function") return false;
+    const packed = Uint8Array.from(atob(byId("plotly").textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const element = document.createElement("script");
+    element.textContent = await new Response(stream).text();
+    document.head.append(element);
+    return typeof Plotly === "object";
   }
-  const first = byId("cell-choice") ? byId("cell-choice").value : Object.keys(data.cells)[0];
-  if (first) showCell(first);
-  if (data.shapes.length) { shapesPlot("plot-phi", "phi", "Activation"); shapesPlot("plot-slope", "slope", "Slope"); }
-  document.documentElement.dataset.ready = "yes";
+  function drawAll() {
+    if (byId("comparison")) {
+      const depths = [...new Set(data.families.lines.flatMap((family) => family.depth))].sort((a, b) => a - b);
+      byId("depth").replaceChildren(...depths.map((depth) => new Option(depth, depth)));
+      byId("depth").value = depths[depths.length - 1];
+      if (data.families.left_out) {
+        byId("left-out").hidden = false;
+        byId("left-out").textContent = `${data.families.lines.length} lines, evenly from the best to the worst; ` +
+          `${data.families.left_out} more are in the ranking.`;
+      }
+      depthPlot("plot-accuracy-depth", "accuracy", `${data.score} against depth`, data.low === 0 ? [-0.02, 1.02] : null);
+      depthPlot("plot-attenuation-depth", "attenuation", "Attenuation against depth");
+      profilesPlot();
+    }
+    const first = byId("cell-choice") ? byId("cell-choice").value : Object.keys(data.cells)[0];
+    if (first) showCell(first);
+  }
+
+  document.querySelectorAll("button.copy").forEach((button) => button.addEventListener("click", async () => {
+    const code = button.previousElementSibling, range = document.createRange();
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {  // a page opened from disk may not write to the clipboard: select the command instead
+      range.selectNodeContents(code);
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  }));
+  const explorer = byId("explorer");
+  explorer.href = URL.createObjectURL(new Blob([data.explorer], { type: "text/html" }));
+  explorer.target = "_blank";
+  const net = Object.values(data.rows).map((row) => row.net).find((found) => found);
+  if (net) explorer.href += `#${net.map(encodeURIComponent).join("&")}`;
+
+  unpack().catch(() => false).then((there) => {
+    if (there) drawAll();
+    else {
+      byId("no-charts").hidden = false;
+      document.querySelectorAll(".plot, .plots figure").forEach((each) => { each.hidden = true; });
+    }
+    document.documentElement.dataset.ready = "yes";
+  });
 })();
