@@ -68,8 +68,8 @@ def _linked(text: str, docs: str) -> str:
     """A page from elsewhere, its links as they are from docs/; `docs` is what leads to docs/ from its place."""
 
     def link(found: re.Match[str]) -> str:
-        target = found[2].removeprefix(docs)
-        return found[1] + AT_THE_TOP.get(target.removeprefix("../"), target)
+        target = found[2].removeprefix(docs).removeprefix("../")
+        return found[1] + AT_THE_TOP.get(target, target)
 
     return LINK.sub(link, text)
 

@@ -19,10 +19,9 @@ from gradlab.cli.main import COMMANDS
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_citation_and_the_readme_name_this_version() -> None:
+def test_the_citation_names_this_version() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {gradlab.__version__}\n" in citation
-    assert f"gradlab, version {gradlab.__version__}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_lowest_versions_are_those_of_the_package() -> None:
@@ -35,13 +34,13 @@ def test_the_lowest_versions_are_those_of_the_package() -> None:
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     del allowed["torch"]
     for name, version in allowed.items():
-        assert pinned[name] in (version, f"{version}.0"), name
+        assert pinned[name].removesuffix(".0").removesuffix(".0") == version.removesuffix(".0"), name
 
 
 @pytest.mark.slow
 def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path: Path) -> None:
     """Warnings are errors: a link, an anchor or a name of the library that is not there."""
-    if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
+    if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("needs the extra docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
