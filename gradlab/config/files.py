@@ -54,8 +54,9 @@ def _load(path: Path) -> dict[str, Any]:
         text = read_bytes(path).decode("utf-8-sig")
         return tomllib.loads(text)
     except FileNotFoundError:
-        beside = [*(other.stem for other in path.parent.glob("*.toml")), *shipped.names()]
-        raise ConfigError(Problem(name, "no such file", "a TOML file", nearest(path.stem, beside))) from None
+        beside = nearest(path.name, [other.name for other in path.parent.glob("*.toml")])
+        hint = beside or nearest(path.stem, shipped.names())
+        raise ConfigError(Problem(name, "no such file", "a TOML file", hint)) from None
     except IsADirectoryError:
         raise ConfigError(Problem(name, "is a folder", "a TOML file")) from None
     except OSError as error:

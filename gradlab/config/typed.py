@@ -22,6 +22,7 @@ class Fixed(TypedDict, total=False):
     csv: str
     record: str
     probe: str | int
+    eval_rows: str | int
     metrics: str
     histograms: bool
     jacobian: bool

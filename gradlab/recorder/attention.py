@@ -193,7 +193,12 @@ def _on_host(heads: Heads, wait: bool) -> Heads:
     """With its numbers as arrays; wait: also where they are on a device."""
     if not isinstance(heads.entropy, Tensor) or not (wait or heads.entropy.device.type == "cpu"):
         return heads
-    return replace(heads, entropy=heads.entropy.cpu().numpy(), logit_max=heads.logit_max.cpu().numpy())
+    return replace(heads, entropy=_copied(heads.entropy), logit_max=_copied(heads.logit_max))
+
+
+def _copied(numbers: Tensor) -> NDArray[np.float64]:
+    """An array of its own: one that shares a tensor's memory keeps the tensor."""
+    return np.array(numbers.cpu().numpy())
 
 
 # -- from logits to numbers ----------------------------------------------------------------------------------

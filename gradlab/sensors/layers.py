@@ -166,7 +166,7 @@ class LayerSensor(Sensor):
                 before = self._timed(lambda layer, module, args: self._probe_before(layer, args[0]))
                 with hooked(
                     self.mlp,
-                    linear=self._timed(lambda layer, module, args, z: self._signal(z)),
+                    linear=self._timed(lambda layer, module, args, z: self._signal(layer, z)),
                     before=before if self.activation.elementwise else None,
                     after=self._timed(lambda layer, module, args, h: self._probe_after(layer, args[0], h)),
                 ):
@@ -192,12 +192,16 @@ class LayerSensor(Sensor):
             self._rows.setdefault(column, []).append(numbers)
 
     def _probe_linear(self, layer: int, z: Tensor) -> None:
-        self._signal(z)
+        self._signal(layer, z)
         if layer < len(self.linears) - 1:
             self._probe_before(layer, z)
 
-    def _signal(self, z: Tensor) -> None:
+    def _signal(self, layer: int, z: Tensor) -> None:
         self._add(mt.signal(z, self._space))
+        if (
+            self.metrics.full and layer == len(self.linears) - 1
+        ):  # no activation follows: z is what the net gives
+            self._ranked.append(mt.some_rows(z))
 
     def _probe_before(self, layer: int, z: Tensor) -> None:
         pieces = self.activation.pieces

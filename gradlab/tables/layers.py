@@ -132,7 +132,8 @@ FULL: tuple[Column, ...] = (
         (
             "effective_rank",
             "",
-            "exp of the entropy of the singular values of h, of 128 rows spread over the probe",
+            "exp of the entropy of the singular values of h, of z where no activation follows, of 128 rows spread over "
+            "the probe",
         ),
     ),
 )

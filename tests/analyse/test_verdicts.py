@@ -537,6 +537,7 @@ def test_any_column_may_be_missing_but_what_is_judged(cell) -> None:  # type: ig
 @pytest.mark.parametrize("column", [n for n in STEPS.every if n not in ("seed", "step")])
 def test_no_column_of_steps_breaks_the_rule_when_it_is_not_finite(cell, column, value) -> None:  # type: ignore[no-untyped-def]
     layers, steps = cell(steps=(0, 10, 200), seeds=2)
+    steps[column] = steps[column].astype(float)
     steps.loc[steps["step"] == 200, column] = value
     for diagnosis in diagnose(layers, steps, "all"):
         assert diagnosis.verdicts

@@ -215,6 +215,7 @@ OWN_FILES = {
         "papers/registry.py",
         "report/resources.py",
         "config/shipped.py",
+        "papers/gallery.py",
     ),  # the package's own tables and templates
 }
 

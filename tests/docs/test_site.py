@@ -46,7 +46,9 @@ def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path: Path) -> No
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    headings = re.findall(r'<h2 id="gradlab-(\w+)">', (tmp_path / "commands.html").read_text(encoding="utf-8"))
+    headings = re.findall(
+        r'<h2 id="gradlab-(\w+)">', (tmp_path / "commands.html").read_text(encoding="utf-8")
+    )
     assert headings == list(COMMANDS)
     words = re.findall(r"<tr>\s*<td>([\w-]+)</td>", (tmp_path / "verdicts.html").read_text(encoding="utf-8"))
     assert words == list(WORDS)
@@ -54,6 +56,8 @@ def test_the_site_is_built_and_nothing_in_it_leads_nowhere(tmp_path: Path) -> No
     scripts = [
         f"{page.relative_to(tmp_path)}: {source}"
         for page in tmp_path.rglob("*.html")
-        for source in re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8"))
+        for source in re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8")
+        )
     ]
     assert not scripts, "a page fetches nothing from elsewhere"

@@ -28,6 +28,8 @@ def test_every_measured_column_is_filled_by_a_function_here() -> None:
         metrics.activation(Z, SPACE, True),
         metrics.slopes(Z.clone(), 1.0, SPACE),
         metrics.alike(metrics.first_samples(Z)),
+        metrics.tokens_alike(metrics.first_positions(Z).unsqueeze(0)),
+        metrics.effective_rank(metrics.some_rows(Z)),
         metrics.learned_slope(Z),
         shares,
         metrics.changes(dead, dead),

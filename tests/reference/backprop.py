@@ -145,6 +145,12 @@ def zero_mask(activation: Activation, z: Array, h: Array) -> NDArray[np.bool_]:
     return h == 0
 
 
+def ratio_of_rms(below: Array, above: Array) -> float:
+    """The root mean square of one gradient over that of another; nan where both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.sqrt((below**2).mean()) / np.sqrt((above**2).mean()))
+
+
 def effective_rank_of(h: Array) -> float:
     """exp of the entropy of the singular values of 128 rows at even distances; nan where h is 0 or not finite."""
     rows = h[:: max(1, len(h) // 128)][:128].astype(np.float64)
@@ -192,14 +198,17 @@ def measured_columns(
             "weight_grad_p05": np.percentile(weight_grad, 5),
             "weight_grad_p95": np.percentile(weight_grad, 95),
         }
+        row["effective_rank"] = effective_rank_of(probe_h[layer + 1] if layer < net.depth else probe_z[layer])
         if layer < net.depth:
+            by_h = step.delta[layer + 1] @ net.weights[layer + 1].T
+            row["weight_gain"] = ratio_of_rms(by_h, step.delta[layer + 1])
+            row["slope_gain"] = ratio_of_rms(step.delta[layer], by_h)
             h = probe_h[layer + 1]
             row["h_mean"] = h.mean()
             row["h_rms"] = np.sqrt((h**2).mean())
             cosines = pairs_of(h[:64]) if np.isfinite(h).all() else np.empty(0)
             row["sample_correlation"] = cosines.mean() if len(cosines) else np.nan
             row["h_p95_abs"] = np.percentile(np.abs(h), 95)
-            row["effective_rank"] = effective_rank_of(h)
             row["zero_fraction"] = zero_mask(activation, step.z[layer], step.h[layer + 1]).mean()
         alpha = net.alphas[layer] if layer < net.depth else None
         if alpha is not None:

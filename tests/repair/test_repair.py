@@ -111,7 +111,7 @@ def test_what_is_said_of_a_cell_that_is_well_or_not_there(tmp_path: Path, capsys
     assert main(["diagnose", str(well.out), "--try", "--cell", "nowhere"]) == 2
     assert f"allowed: {name}" in capsys.readouterr().err
     assert main(["diagnose", str(well.out), "--try", "--cell", name]) == 2
-    assert f"cell {name} has no fault\n  allowed: none" in capsys.readouterr().err
+    assert f"'{name}' has no fault\n  hint: no cell has one" in capsys.readouterr().err
     table = well.layers.drop(columns="cell")
     table.to_csv(well.out / "layers.csv", index=False)
     assert main(["diagnose", str(well.out), "--quiet"]) == 0

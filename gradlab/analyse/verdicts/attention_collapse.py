@@ -102,6 +102,7 @@ VERDICT = Verdict(
     name="attention-collapse",
     order=22,
     summary="nearly all weight of an attention lies on one entry, since its logits are too large",
+    headline="An attention looks at one place only",
     severity="slows learning",
     style=POOR,
     judge=judge,

@@ -70,6 +70,7 @@ VERDICT = Verdict(
     name="rank-collapse",
     order=24,
     summary="the positions of a sample become the same layer by layer, in a net with attention that does not learn",
+    headline="All positions of a sample look the same to the net",
     severity="stops learning",
     style=POOR,
     reads=("token_correlation", "sample_correlation", "effective_rank"),
