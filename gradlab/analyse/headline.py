@@ -33,7 +33,7 @@ NO_FATE = "do not learn"
 
 
 def times(decades: float) -> str:
-    """A factor of that many decades (its sign apart) as people say it: `9.4`, `347`, `1.2 trillion`, `3.1 × 10^31`."""
+    """A factor of that many decades (its sign apart) as people say it: `9.4`, `915,000`, `1.2 trillion`, `3.1 × 10^31`."""
     decades = abs(decades)
     if decades >= NAMED[0][0]:
         power = floor(decades)
@@ -42,6 +42,8 @@ def times(decades: float) -> str:
     for power, name in NAMED[1:]:
         if decades >= power:
             number = whole / 10.0**power
+            if number >= 9999.5:  # three digits, as of the larger ones two
+                number = float(f"{number:.3g}")
             return (f"{number:,.0f}" if number >= 99.5 else f"{number:.2g}") + name
     raise AssertionError(decades)
 

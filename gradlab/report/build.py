@@ -79,6 +79,7 @@ def _load_all(folders: Sequence[Path]) -> list[Results]:
                         "a run with records",
                     )
                 )
+            found.config  # noqa: B018 # what cannot be read is told before anything is drawn
             results.append(found)
         except DataError as error:
             problems += error.problems

@@ -32,6 +32,9 @@ def huge():
         net[0].weight.mul_(1e3)
     return net
 
+def plain():
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
 def batches(seed=0):
     g = torch.Generator().manual_seed(seed)
     for _ in range(4):
@@ -56,6 +59,7 @@ STARTS = [
     "gradlab diagnose results/both",
     "gradlab watch mymodel:make --data digits --out results/watched --report",
     "gradlab watch mymodel:huge --data digits --lr 30 --out results/huge",
+    "gradlab watch mymodel:plain --data digits --lr 30 --out results/fast",
     "gradlab watch mymodel:make --batches mymodel:batches --lr 10 --out results/batches",
     "gradlab diagnose results/watched",
     "gradlab diagnose results/huge",

@@ -35,7 +35,7 @@ def _ends(case: Case, ended: Ended, out: str, err: str) -> Iterator[str]:
         yield f"exit code {ended.code}"
     for words in ("Traceback (most recent call last)", "this is a bug in gradlab"):
         if words in out + err:
-            yield words
+            yield f"{words}: {(out + err).partition(words)[2][-600:]}"
     for text, name in ((out, "stdout"), (err, "stderr")):
         odd = sorted(
             {

@@ -47,6 +47,14 @@ def test_mistakes_are_exit_2_and_leave_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_configuration_that_cannot_be_read_is_told_before_anything_is_drawn(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    folder = write_folder(make(("relu",), (3,)), tmp_path / "run")
+    (folder / "config.toml").unlink(missing_ok=True)
+    (folder / "config.toml").mkdir()
+    assert main(["report", str(folder), "--out", str(tmp_path / "drawn")]) == 2
+    assert "config.toml" in capsys.readouterr().err and not (tmp_path / "drawn").exists()
+
+
 TINY = [
     "--activation",
     "tanh",
