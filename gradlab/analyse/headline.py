@@ -33,7 +33,7 @@ NO_FATE = "do not learn"
 
 
 def times(decades: float) -> str:
-    """A factor of that many decades (its sign apart) as people say it: `9.4`, `915,000`, `1.2 trillion`, `3.1 × 10^31`."""
+    """A factor of that many decades (its sign apart) as people say it: `9.4`, `1.2 trillion`, `3.1 × 10^31`."""
     decades = abs(decades)
     if decades >= NAMED[0][0]:
         power = floor(decades)
