@@ -36,7 +36,9 @@ class Worker:
     def tell(self, number: int) -> dict[str, Any]:
         if self._process is None:
             self._root.mkdir(parents=True, exist_ok=True)
-            path = os.pathsep.join([str(HERE.parent), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+            # An empty entry is the working directory, and Python itself does not start where that is gone.
+            found = [HERE.parent, HERE.parents[1], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+            path = os.pathsep.join(str(Path(each).absolute()) for each in found if str(each) not in ("", "."))
             command = [sys.executable, "-m", "fuzz.worker", str(SEED), str(self._root)]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
