@@ -28,6 +28,8 @@ from gradlab.report import (
     distributions,
     explained,
     first_screen,
+    first_screen_of_cell,
+    first_screen_of_cells,
     page_data,
     palette,
     pictures,
@@ -72,7 +74,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
     chances, configs = _chances(results), [result.config for result in results]
     many = len(data.summary) != 1
     first = _first_screen(data, configs, chances)
-    panels = first_screen.shape_panels(data) if len(data.summary) else []
+    panels = first_screen_of_cells.shape_panels(data) if len(data.summary) else []
     text: str = environment.get_template("report.html.j2").render(
         title=page_title(data, results),
         screen=first,
@@ -150,9 +152,9 @@ def _first_screen(
     data: Tables, configs: Sequence[str], chances: dict[str, float]
 ) -> first_screen.FirstScreen:
     if len(data.summary) != 1:
-        return first_screen.of_cells(data, configs, chances)
+        return first_screen_of_cells.of_cells(data, configs, chances)
     (cell,) = data.summary["cell"]
-    return first_screen.of_cell(data, configs[0], chances.get(str(cell)))
+    return first_screen_of_cell.of_cell(data, configs[0], chances.get(str(cell)))
 
 
 def _budget(data: Tables) -> list[svg.Drawing]:

@@ -142,6 +142,8 @@ def test_try_says_what_it_would_import_and_needs_trust(gradlab, module, tmp_path
     assert ended.code == 0 and "--try --trust" in ended.err, ended
     ended = gradlab("diagnose", "w", "--try")
     assert ended.code == 2 and f"theirs{module}:make" in ended.err and "--trust" in ended.err
+    assert gradlab("report", "w", "--format", "html").code == 0
+    assert not ran(tmp_path), "its advice is a command for this model, which is not imported to write it"
     ended = gradlab("diagnose", "w", "--try", "--trust")
     assert ended.code == 0 and f"importing 'theirs{module}:make', as w says" in ended.err
 

@@ -11,7 +11,16 @@ import pytest
 from synthetic_results import Made, delta, make
 
 from gradlab.cli.main import main
-from gradlab.report import explained, explorer, first_screen, palette, selections, try_command
+from gradlab.report import (
+    explained,
+    explorer,
+    first_screen,
+    first_screen_of_cell,
+    first_screen_of_cells,
+    palette,
+    selections,
+    try_command,
+)
 from gradlab.report.selections import Tables
 from gradlab.tables.score import ACCURACY, R2
 
@@ -51,12 +60,12 @@ def test_the_budget_is_the_summarys_and_adds_up_to_the_attenuation() -> None:
     assert found is not None and set(found.parts) == {"weights", "slopes"}
     assert found.slope == pytest.approx(0.6) and found.steps == 3
     assert sum(found.parts.values()) == pytest.approx(3 * log10(0.7)) == pytest.approx(found.total)
-    said = first_screen.budget_words(found, "tanh")
+    said = first_screen_of_cell.budget_words(found, "tanh")
     assert "here 0.6 (rms)" in said and "3 such steps leave 10^-0.7" in said
     made.summary["attenuation_norms_mean"] = 0.4
     found = explained.budget_of(tables(made))
     assert found is not None
-    assert first_screen.budget_words(found, "tanh").endswith(
+    assert first_screen_of_cell.budget_words(found, "tanh").endswith(
         "slopes lose 0.7 decades, norms gain 0.4, weights 0.2."
     )
 
@@ -124,7 +133,7 @@ def test_a_cell_that_these_seeds_do_not_tell_from_the_best_is_not_distinguishabl
 
 def test_a_first_screen_of_many_answers_its_five_questions() -> None:
     made = make(("sigmoid", "relu", "tanh"), (5, 20))
-    screen = first_screen.of_cells(tables(made), ["[training]\nsteps = 1000\n"], {})
+    screen = first_screen_of_cells.of_cells(tables(made), ["[training]\nsteps = 1000\n"], {})
     assert screen.headline == "sigmoid vanishes from depth 20; relu and tanh survive to depth 20"
     assert [fact.name for fact in screen.facts][:3] == ["Compared", "How sure", "Why"]
     assert screen.command.startswith("gradlab run --activation ") and "--depth 20" in screen.command
@@ -143,5 +152,5 @@ def test_the_explorer_is_what_the_generator_makes() -> None:
 def test_a_table_read_from_elsewhere_has_a_first_screen() -> None:
     made = make(("my.module:phi",), (3,), seeds=1)
     data = Tables(layers=made.layers, steps=made.steps[:0], summary=made.summary.assign(advice=np.nan))
-    screen = first_screen.of_cell(data, "", None)
+    screen = first_screen_of_cell.of_cell(data, "", None)
     assert screen.headline and isinstance(data.summary, pd.DataFrame)
