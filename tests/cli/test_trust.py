@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,7 @@ def test_try_says_what_it_would_import_and_needs_trust(gradlab, module, tmp_path
     small = ["--steps", "60", "--seeds", "1", "--lr", "1e6", "--data", "moons:samples=60", "--out", "w"]
     assert gradlab("watch", f"theirs{module}:make", *small).code == 0
     (tmp_path / "RAN").unlink()
+    del sys.modules[f"theirs{module}"]  # else it would not run again, whoever imports it
     ended = gradlab("diagnose", "w")
     assert ended.code == 0 and "--try --trust" in ended.err, ended
     ended = gradlab("diagnose", "w", "--try")
