@@ -46,6 +46,7 @@ class Line:
     sign: tuple[str, str]
     allowed: str
     source: str
+    found: str
     strip: Drawing | str
 
 
@@ -155,6 +156,8 @@ def line(row: Row) -> Line:
     sign = {"pass": HOLDS, "fail": FAILS}.get(row.outcome, REPORTED)
     allowed = "" if row.tolerance is None else f"{row.tolerance.limits(4)}: {row.tolerance.why}"
     source = f"{row.source}: {PROVENANCE[row.provenance]}"
+    if row.changed:
+        source += f"; after a first look: {row.changed}"
     strip: Drawing | str = ""
     if row.tolerance is not None and isfinite(row.tolerance.low) and isfinite(row.tolerance.high):
         target = row.published if isinstance(row.published, float | int) else float("nan")
@@ -168,6 +171,7 @@ def line(row: Row) -> Line:
         sign,
         allowed,
         source,
+        row.found if row.outcome == "fail" else "",
         strip,
     )
 

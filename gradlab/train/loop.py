@@ -127,9 +127,11 @@ class Training:
         self.optimizer = bound.training.optimizer.for_stack(self.owners, training.lr)
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
         self.buffered = buffered_pass(self.mlp, bound.activation, training.batch_size)
-        probe = self.x_train[: bound.recording.probe]
+        probe, of_probe = (each[: bound.recording.probe] for each in (self.x_train, self.y_train))
         names = (*(f"hidden_{layer}" for layer in range(1, cell.network.depth + 1)), "output")
-        observed = Observed(self.mlp, bound.activation, probe, names, training.batch_size)
+        observed = Observed(
+            self.mlp, bound.activation, probe, names, training.batch_size, of_probe, self.loss
+        )
         every = _sensors(observed, stack)
         self.sensors = every if self.schedule else []
         self.book = RecordBook(_empty_blocks(every, len(stack.seeds)))

@@ -584,29 +584,27 @@ def lengths_for_means(patch: pytest.MonkeyPatch) -> None:
 @mutation
 def tenfold_sharpness(patch: pytest.MonkeyPatch) -> None:
     """The Hessian's eigenvalues are ten times too large."""
-    from gradlab.papers import cohen_2021
+    from gradlab.sensors.extra import sharpness
 
-    original = cohen_2021.sharpness
-    patch.setattr(cohen_2021, "sharpness", lambda *args: 10 * original(*args))
+    original = sharpness.hessian
+
+    def hessian(observed: Any) -> Any:
+        product, size = original(observed)
+        return lambda vector: 10 * product(vector), size
+
+    patch.setattr(sharpness, "hessian", hessian)
 
 
 @mutation
 def slow_ascent(patch: pytest.MonkeyPatch) -> None:
     """Descent goes up, a thousandth as fast."""
-    from gradlab.papers import cohen_2021
+    from gradlab.parts.optimizers import Update
 
-    original = cohen_2021.descent
-    patch.setattr(
-        cohen_2021,
-        "descent",
-        lambda seed, rate, steps, **options: original(seed, -rate / 1000, steps, **options),
-    )
+    original = Update.step
+    patch.setattr(Update, "step", lambda self, gradients, lr: original(self, gradients, -lr / 1000))
 
 
 @mutation
 def start_sharp(patch: pytest.MonkeyPatch) -> None:
     """Descent starts where the loss is sharper than it can hold."""
-    from gradlab.papers import cohen_2021
-
-    original = cohen_2021.start
-    patch.setattr(cohen_2021, "start", lambda seed: [3 * weight for weight in original(seed)])
+    _weights(patch, lambda weight: 3 * weight)
