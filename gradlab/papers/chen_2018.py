@@ -38,7 +38,7 @@ STEPS, SETTLED = 16, 30
 KEPT = (
     "mean field takes a gate to be independent of the state that it kept, as it is where the weights are drawn anew "
     "for every step (those rows hold). With the same weights in every step and gates that stay for many of them it is "
-    "not: the state's variance settles at a third of the prediction, and the gradient falls faster"
+    "not: the state's variance settles at a third of the prediction"
 )
 
 
@@ -168,7 +168,6 @@ def _gated(nets: int, units: int) -> Iterator[Finding]:
         q, fall = _minimal(nets, units, sigma_v, bias, tied=tied)
         weights = "the same weights in every step" if tied else "weights drawn anew for every step"
         name = f"sigma_v = {sigma_v:g}, bias {bias:g}, {'tied' if tied else 'untied'}"
-        found = KEPT if bias and tied else ""
         yield Row(
             row=f"minimalRNN, state, {name}",
             statement=f"variance of h, settled, {weights} (width {units})",
@@ -179,7 +178,7 @@ def _gated(nets: int, units: int) -> Iterator[Finding]:
             ),
             source=f"{SOURCE}, minimalRNN; the recurrence of Q derived from its definition",
             provenance="D",
-            found=found,
+            found=KEPT if bias and tied else "",
         )
         yield Row(
             row=f"minimalRNN, gradient, {name}",
@@ -194,7 +193,6 @@ def _gated(nets: int, units: int) -> Iterator[Finding]:
             ),
             source=f"{SOURCE}, minimalRNN; chi derived from its definition",
             provenance="D",
-            found=found,
         )
     scales = np.linspace(0.25, 6, 24)
     times: dict[str, Array] = {

@@ -563,8 +563,9 @@ def swapped_rates(patch: pytest.MonkeyPatch) -> None:
     from gradlab.papers import yang_hu_2021
 
     original = yang_hu_2021.moves
+    other = {"lecun": "mup", "mup": "lecun"}
     patch.setattr(
-        yang_hu_2021, "moves", lambda width, nets, maximal: original(width, nets=nets, maximal=not maximal)
+        yang_hu_2021, "moves", lambda width, init, **rest: original(width, init=other[init], **rest)
     )
 
 
@@ -574,11 +575,7 @@ def lengths_for_means(patch: pytest.MonkeyPatch) -> None:
     from gradlab.papers import yang_hu_2021
 
     original = yang_hu_2021.moves
-    patch.setattr(
-        yang_hu_2021,
-        "moves",
-        lambda width, nets, maximal: width**0.5 * original(width, nets=nets, maximal=maximal),
-    )
+    patch.setattr(yang_hu_2021, "moves", lambda width, **rest: width**0.5 * original(width, **rest))
 
 
 @mutation
