@@ -79,7 +79,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             tolerance=relative(
                 q, 4 * sqrt(4 / units / nets), "4 standard errors: steps of one net are not independent"
             ),
-            source=f"{SOURCE}, section 3: the recurrence of q",
+            source=f"{SOURCE}, the recurrence of q derived",
             provenance="D",
         )
         chi = float(step_factors("tanh", sigma_w**2, [q])[0])
@@ -98,7 +98,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 log_noise(np.ones(STEPS), width=units, nets=nets) + STEPS**2 / units / 2,
                 "3 standard errors; tied weights add terms of order steps^2 / units",
             ),
-            source=f"{SOURCE}, section 3: chi; theory.recurrent",
+            source=f"{SOURCE}, chi derived; theory.recurrent",
             provenance="D",
         )
     yield from _isometry(nets, units, critical_w, critical_input)
@@ -129,7 +129,7 @@ def _isometry(nets: int, units: int, sigma_w: float, input_sq: float) -> Iterato
             tolerance=relative(
                 expected, 0.35, "as in Pennington et al. 2017: steps / width and tied weights"
             ),
-            source=f"{SOURCE}, section 3.4; L (mu_2 / mu_1^2 - 1 - s_1) of Pennington et al. 2017",
+            source=f"{SOURCE}, dynamical isometry; L (mu_2 / mu_1^2 - 1 - s_1) of Pennington et al. 2017",
             provenance="D",
         )
 

@@ -6,9 +6,9 @@ standard parametrisation, weights of variance 1 / fan_in and one rate for all of
 - Adam's first step changes every weight by the rate with the sign of its gradient. The gradient's rank is that of the
   batch, so that a hidden layer's z moves by the sum over fan_in of |h|: by n. The output moves by n directly, and by
   n^(3/2) through the hidden layer, whose moves have the signs of the output's weights.
-- Gradient descent moves z of layer l by h h' delta_l. delta is of the order n^(-1/2) below the output, so that the first
-  layer moves by n^(-1/2), the hidden one by n n^(-1/2), and the output by n, directly and through the hidden layer. What
-  comes to the hidden layer and the output through the first one does not grow with n (`beside_the_width`).
+- Gradient descent moves z of layer l by h h' delta_l. delta is of the order n^(-1/2) below the output, so that the
+  first layer moves by n^(-1/2), the hidden one by n n^(-1/2), and the output by n, directly and through the hidden
+  layer. What comes to the hidden layer and the output through the first one does not grow (`beside_the_width`).
 
 The maximal update parametrisation has the rates of `gradlab.nn.maximal_update` and divides the variance of the output's
 weights by the width once more: every layer then moves by an amount that does not depend on the width.
@@ -47,8 +47,8 @@ EXPONENTS = {
     ("sgd", "mup"): ((0.0, 0.0),) * 3,
 }
 REST = (
-    "the tolerance first had no room for what does not grow with the width, and the first measurement was below it; the "
-    "room is derived from the kernel of the move"
+    "the tolerance first had no room for what does not grow with the width, and the first measurement was below it; "
+    "the room is derived from the kernel of the move"
 )
 CHANGED = {
     (

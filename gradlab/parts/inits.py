@@ -58,7 +58,7 @@ class Init:
         return self.sigma_w is not None and self.lsuv is None
 
     def readout_factor(self, width: int) -> float:
-        """Factor on the readout's weights: their variance falls as 1 / width^2 in the maximal update parametrisation."""
+        """Factor on the readout's weights, whose variance falls as 1 / width^2 in the maximal update one."""
         return sqrt(self.base / width) if self.base else 1.0
 
     def fill(self, weight: Tensor) -> None:

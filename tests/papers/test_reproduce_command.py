@@ -1,6 +1,7 @@
 """`gradlab reproduce` as it is typed: what it lists, writes, prints and ends with."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def test_a_failure_is_shown_and_ends_with_1_unless_its_file_says_what_was_found(
     shown = capsys.readouterr().out
     assert "FAILED three" in shown and "0 rows pass, 1 fail" in shown
     assert ("found: 3 instead" in shown) == bool(found)
-    (line,) = csv.DictReader(Path("results/reproduce/small.csv").open(encoding="utf-8"))
+    (line,) = csv.DictReader(io.StringIO(Path("results/reproduce/small.csv").read_text(encoding="utf-8")))
     assert (line["outcome"], line["found"], line["changed"]) == ("fail", found, "a tenth was a half")
     page = Path("results/reproduce/report.html").read_text(encoding="utf-8")
     assert ("found: 3 instead, since &lt;b&gt;" in page) == bool(found)
