@@ -2,11 +2,11 @@
 
 Yang & Hu 2021; the table is that of Yang et al. 2022 (Tensor Programs V) without multipliers, with m = width / base:
 
-| parameter                                   | SGD and momentum | Adam and its like | variance      |
-|---------------------------------------------|------------------|-------------------|---------------|
-| weights from the inputs, what is of one unit| m                | 1                 | 1 / fan_in    |
-| weights from width to width                 | 1                | 1 / m             | 1 / fan_in    |
-| the readout's weights                       | 1 / m            | 1 / m             | base / fan_in^2 |
+| parameter                                    | SGD and momentum | Adam and its like | variance        |
+|----------------------------------------------|------------------|-------------------|-----------------|
+| weights from the inputs, what is of one unit | m                | 1                 | 1 / fan_in      |
+| weights from width to width                  | 1                | 1 / m             | 1 / fan_in      |
+| the readout's weights                        | 1 / m            | 1 / m             | base / fan_in^2 |
 
 What is of one unit: biases, a norm's scale and shift, a slope of its own. The readout's bias, factors of branches and
 slopes of whole layers do not grow with the width and keep the rate. At the base width everything does.

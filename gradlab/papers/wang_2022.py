@@ -69,7 +69,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=1.0,
             measured=exactly(2 * count * 2 * beta**2 / alpha**2),
             tolerance=absolute(1.0, 1e-12, "rounding"),
-            source=f"{SOURCE}, alpha and 1 / beta as in the authors' code (microsoft/torchscale, encoder.py); the sum derived",
+            source=f"{SOURCE}, alpha and 1 / beta of the authors' code (microsoft/torchscale); the sum derived",
             provenance="D",
         )
     nets, units = 6, 48 if quick else 128

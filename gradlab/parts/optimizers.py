@@ -47,8 +47,7 @@ class Optimizer:
     state:     how many tensors of a weight's size it keeps
     scale_free: whether its step does not depend on the gradient's size; None where nobody knows
     for_stack: for_stack(owners, lr) -> the optimiser of a stack
-    by_rate:   by_rate(owners, lr, factors) -> the same with a factor of the rate for each parameter; None where nobody
-               knows what a step is
+    by_rate:   by_rate(owners, factors) -> the same with a factor of the rate for each parameter; None for a user's own
     for_model: for_model(parameters, lr) -> torch's optimiser of any model
     own:       what the user named; None for the registry's
     """
@@ -58,7 +57,7 @@ class Optimizer:
     for_stack: Callable[[Owners, float], StackOptimizer]
     for_model: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
     scale_free: bool | None = None
-    by_rate: Callable[[Owners, float, Sequence[float]], StackOptimizer] | None = None
+    by_rate: Callable[[Owners, Sequence[float]], StackOptimizer] | None = None
     own: Own | None = None
 
     def step_model(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -381,5 +380,5 @@ def get(
         for_stack=lambda owners, lr: update([each for each, _ in owners]),
         for_model=for_model,
         scale_free=definition.scale_free,
-        by_rate=lambda owners, lr, factors: ByRate(update, [each for each, _ in owners], factors),
+        by_rate=lambda owners, factors: ByRate(update, [each for each, _ in owners], factors),
     )

@@ -86,7 +86,7 @@ def stack_optimizer(mlp: StackedMLP, init: Init, optimizer: Optimizer, lr: float
     if init.base is None:
         return optimizer.for_stack(mlp.owners(), lr)
     assert optimizer.by_rate is not None and optimizer.scale_free is not None, "the plan refuses it"
-    return optimizer.by_rate(mlp.owners(), lr, rate_factors(mlp, init.base, scale_free=optimizer.scale_free))
+    return optimizer.by_rate(mlp.owners(), rate_factors(mlp, init.base, scale_free=optimizer.scale_free))
 
 
 def train_stack(

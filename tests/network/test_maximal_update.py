@@ -91,7 +91,7 @@ def test_steps_are_torchs_with_a_group_for_each_rate(optimizer: str) -> None:
     theirs = chosen.for_model([{"params": [each]} for each in copies], 0.1)  # type: ignore[list-item]
     for group, factor in zip(theirs.param_groups, factors, strict=True):
         group["lr"], group["weight_decay"] = 0.1 * factor, 0.01 / factor
-    ours = chosen.by_rate(mlp.owners(), 0.1, factors)
+    ours = chosen.by_rate(mlp.owners(), factors)
     draw = torch.Generator().manual_seed(0)
     for _ in range(3):
         gradients = [torch.randn(each.shape, dtype=each.dtype, generator=draw) for each in copies]

@@ -38,6 +38,7 @@ def test_readme_says_what_the_gallery_counts(pytestconfig: pytest.Config) -> Non
         f"{counts[0]}, measured, each of which fails under one of {len(MUTATIONS)} deliberate breaks"
         in readme
     )
+    assert f"{outcomes.count('fail')} of them do not hold, and say what was found instead" in readme
 
 
 def test_a_row_shows_what_it_holds_without_breaking_its_table() -> None:
