@@ -65,8 +65,16 @@ CHANGED = {
 def moves(width: int, *, nets: int, init: str, optimizer: str) -> Tensor:
     """rms change of z of each layer in the first step for the squared error, [net, layer]."""
     text = f"mup:base={BASE}" if init == "mup" else init
-    sizes = {"depth": 2, "width": width, "features": FEATURES, "outputs": OUTPUTS, "nets": nets}
-    mlp = many_nets("tanh", text, **sizes, dtype=torch.float64)
+    mlp = many_nets(
+        "tanh",
+        text,
+        depth=2,
+        width=width,
+        features=FEATURES,
+        outputs=OUTPUTS,
+        nets=nets,
+        dtype=torch.float64,
+    )
     x, y = noise("mup x", nets, ROWS, FEATURES), 10 + noise("mup y", nets, ROWS, OUTPUTS)
     before = forward_only(mlp, x)
     parameters = [parameter for parameter, _ in mlp.owners()]
