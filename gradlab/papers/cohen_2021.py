@@ -43,7 +43,7 @@ RATE = 0.1
 SMALL_RATE, LARGE_RATE = RATE / 2, 1.5 * RATE
 FITTED = (
     "the nets have fitted their 48 rows (loss below 1e-5) before they are as sharp as that, and then nothing changes "
-    "any more: they end between 17 and 37. The statement needs a training that is not over by then"
+    "any more: they end below, each at a sharpness of its own. The statement needs a training that is not over by then"
 )
 
 
