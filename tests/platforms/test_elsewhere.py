@@ -32,15 +32,15 @@ COMPARE = (
     "2,3",
 )
 COMMANDS = [
-    (*COMPARE, *FAST, "--out", OUT, "--set", "checkpoint.every=5"),
+    (*COMPARE, *FAST, "--out", OUT, "--set", "run.checkpoint=5"),
     (*COMPARE, *FAST, "--out", OUT),  # all is there already
-    ("report", OUT, "--format", "pdf", "--format", "html"),
+    ("report", OUT, "--format", "pdf,html"),
     ("diagnose", OUT),
     ("run", "--depth", "2", *FAST, "--out", OUT, "--force"),
     ("run", "--data", "Ü data.csv", "--target", "y", "--depth", "2", *FAST, "--out", "own"),
     ("run", "--data", "Ü data.csv", "--target", "y", "--depth", "3", *FAST, "--out", "kept"),
     ("cache", "--clear"),
-    ("watch", "model.py:net", "--steps", "10", "--seeds", "1", "--trust", "--out", "watched"),
+    ("watch", "model:net", "--steps", "10", "--seeds", "1", "--out", "watched"),
 ]
 
 
@@ -87,11 +87,11 @@ def test_every_kind_of_command_works_there(system: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_started_by_spawn_gives_the_same_bytes(tmp_path: Path) -> None:
     """The simulated system beside this one, where workers are forked from a server."""
-    for system in ("", "macos"):
-        done = pretending(system, tmp_path, "-m", "gradlab", *COMPARE, *FAST, "--out", f"on {system}")
+    for system, folder in (("", "here"), ("macos", "there")):
+        done = pretending(system, tmp_path, "-m", "gradlab", *COMPARE, *FAST, "--out", folder)
         assert done.returncode == 0, done.stderr
     for table in ("layers.csv", "steps.csv", "summary.csv"):
-        assert (tmp_path / "on " / table).read_bytes() == (tmp_path / "on macos" / table).read_bytes()
+        assert (tmp_path / "here" / table).read_bytes() == (tmp_path / "there" / table).read_bytes()
 
 
 def test_the_simulation_takes_away_what_it_says(tmp_path: Path) -> None:
