@@ -82,8 +82,8 @@ def counts_of(row: dict[str, Any]) -> str:
 
 def way_of(data: Tables) -> Way | None:
     """The way down at the first record; None of a net with one recorded layer."""
-    rows = explained.first_record(explained.hidden_of(data))
-    if rows["layer"].nunique() < 2 or not rows["delta_rms"].notna().any():
+    rows = explained.with_delta(explained.first_record(explained.hidden_of(data)))
+    if rows["layer"].nunique() < 2:
         return None
     _, numbers, cube = selections.cube(rows, "delta_rms")
     logs = selections.log10(cube[:, :, 0])

@@ -15,8 +15,8 @@ import numpy as np
 from gradlab.report import distributions, palette, selections
 from gradlab.report.axes import GAP_SHARE, LEAST_GAP
 from gradlab.report.distributions import FULL, OVERLAP, TAIL, WIDE
-from gradlab.report.quantities import GRADIENTS, LOSSES, SCORES, SHARES
-from gradlab.report.selections import Array, Frames, Profile, thin
+from gradlab.report.quantities import GRADIENTS, LEAST_SHARE, LOSSES, SCORES, SHARES
+from gradlab.report.selections import Array, Frames, Profile, Tables, thin
 from gradlab.sensors.extra.histograms import BINS
 from gradlab.tables.score import R2
 
@@ -36,6 +36,7 @@ LOOK = {
     "map": palette.MAP_STOPS,
     "gradients": {column: gradient.name for column, gradient in GRADIENTS.items()},
     "shares": SHARES,
+    "least_share": LEAST_SHARE,
     "losses": LOSSES,
     "scores": SCORES,
 }
@@ -117,6 +118,7 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
         "layers": [int(numbers[i]) for i in kept_layers],
         "names": [_short_name(str(names[int(numbers[i])])) for i in kept_layers],
         "seeds": int(delta.shape[0]),
+        "readout": selections.has_readout(Tables(layers=layers)),
     }
     for column in GRADIENTS:
         values = selections.cube(layers, column)[2]

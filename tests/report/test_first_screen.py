@@ -1,5 +1,6 @@
 """What the first screen says: its numbers are those of the tables, its command is whole, its looks are one a net."""
 
+import re
 import shlex
 import tomllib
 from math import log10
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from synthetic_results import Made, delta, make
 
+from gradlab.analyse import headline
 from gradlab.cli.main import main
 from gradlab.report import (
     explained,
@@ -18,6 +20,7 @@ from gradlab.report import (
     first_screen_of_cell,
     first_screen_of_cells,
     palette,
+    pictures,
     selections,
     try_command,
 )
@@ -154,3 +157,34 @@ def test_a_table_read_from_elsewhere_has_a_first_screen() -> None:
     data = Tables(layers=made.layers, steps=made.steps[:0], summary=made.summary.assign(advice=np.nan))
     screen = first_screen_of_cell.of_cell(data, "", None)
     assert screen.headline and isinstance(data.summary, pd.DataFrame)
+
+
+def test_the_last_layer_of_a_users_model_is_its_readout_and_no_part_of_the_way_down() -> None:
+    made = make(("net:make",), (6,), init="own", norm="own", residual="own")
+    made.layers["name"] = [f"net.{2 * layer}" for layer in made.layers["layer"]]
+    data = tables(made)
+    way = first_screen.way_of(data)
+    assert way is not None and list(way.layers) == [1, 2, 3, 4, 5, 6]
+    assert way.decades == pytest.approx(headline.decades_of(made.summary.iloc[0].to_dict()), abs=1e-9)
+    made.layers.loc[made.layers["layer"] == 4, "delta_rms"] = np.nan  # a module without a call of its own
+    made.layers.loc[made.layers["layer"] == 4, "nonfinite"] = 0
+    past = first_screen.way_of(tables(made))
+    assert past is not None and list(past.layers) == [1, 2, 3, 5, 6], "the line goes on past it"
+
+
+@pytest.mark.parametrize("profile", [np.linspace(-13, -1, 20), np.linspace(-1, -13, 20), np.geomspace(-9, -1, 5)])
+def test_no_line_runs_through_the_words_of_the_hero(profile: np.ndarray) -> None:
+    nothing = np.full(len(profile), np.nan)
+    way = pictures.Way(np.arange(1.0, len(profile) + 1), profile, profile, profile, nothing, 1)
+    for wide in (True, False):
+        drawing = pictures.way_down(way, 1, wide)
+        said = next(part for part in drawing.parts if " times " in part)
+        left, baseline = (float(re.search(rf'{axis}="([\d.]+)"', said)[1]) for axis in "xy")  # type: ignore[index]
+        line = next(part for part in drawing.parts if 'class="ln"' in part)
+        points = np.array([[*map(float, pair)] for pair in re.findall(r"([\d.]+) ([\d.]+)", line)])
+        words = re.search(r">(.*)<", said)
+        assert words is not None
+        across = np.linspace(left, left + 8 * len(words[1]), 50)
+        heights = np.interp(across, *points.T, left=np.nan, right=np.nan)
+        assert not ((heights > baseline - 12) & (heights < baseline + 17)).any()
+        assert left + 8 * len(words[1]) <= drawing.width + 8

@@ -12,7 +12,7 @@ from gradlab import activations, theory
 from gradlab.activations import Activation
 from gradlab.base.errors import GradlabError
 from gradlab.parts import inits
-from gradlab.report import axes, selections
+from gradlab.report import axes, palette, selections
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Array, Frames
 from gradlab.report.shapes import known
@@ -62,17 +62,18 @@ def draw(data: Frames) -> Figure | None:
     panels = list(_panels(data))[:MOST_PANELS]
     if not panels:
         return None
+    looks = palette.looks({name: name for name in map(str, data.summary["activation"])})
     figure = axes.new_figure(2.9, 3.6 if len(panels) == 1 else axes.WIDTH)
     for ax, (activation, cells) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        _draw_panel(ax, activation, cells)
+        _draw_panel(ax, activation, cells, looks[activation.text])
     figure.axes[0].set_ylabel(r"$\sigma_b$", fontsize=axes.FONT)
     axes.legend_below(figure, axes.handles_of(figure.axes))
     return figure
 
 
-def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None:
+def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]], look: int) -> None:
     sigma_w, sigma_b = critical_line(activation.text)
     places = sorted({place for row in cells if (place := standing(row, activation))})
     points = np.array(places)
@@ -90,7 +91,7 @@ def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -
         points[:, 0],
         points[:, 1],
         "o",
-        color=axes.COLOURS[1],
+        color=axes.COLOURS[look % len(axes.COLOURS)],
         markersize=5,
         label="cells of this result",
         zorder=3,

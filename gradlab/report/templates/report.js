@@ -135,9 +135,8 @@
     const wanted = cell.layers.filter((l) => l === 1 || l === last ||
       (l % stride === 0 && l - 1 >= 0.6 * stride && last - l >= 0.8 * stride));
     const tickvals = wanted.length > 2 ? wanted : cell.layers;
-    const named = cell.names[cell.names.length - 1] === "output";
     return { title: { text: "layer (input at the left)" }, tickvals,
-      ticktext: tickvals.map((l) => (l === last && named ? "out" : String(l))) };
+      ticktext: tickvals.map((l) => (l === last && cell.readout ? "out" : String(l))) };
   };
 
   // ---- one cell
@@ -226,11 +225,12 @@
     const wanted = Object.keys(data.shares).filter((c) => current[c]);
     // A chart in which nothing happens is left out, and a sentence says so.
     const most = (column) => current[column].flat().reduce((a, b) => Math.max(a, b ?? 0), 0);
-    const empty = wanted.every((column) => most(column) < 5);
+    const empty = wanted.every((column) => most(column) < 1000 * data.least_share);
     byId("shares").hidden = empty;
     byId("no-shares").hidden = !(empty && wanted.length);
-    byId("no-shares").textContent = `In no record more than ${share(wanted.reduce((a, c) => Math.max(a, most(c)), 0))} % of a layer ` +
-      `are ${wanted.map((c) => data.shares[c]).join(" or ")}: that chart is left out.`;
+    const highest = wanted.reduce((a, c) => Math.max(a, most(c)), 0);
+    byId("no-shares").textContent = `${wanted.map((c) => data.shares[c]).join(" and ").replace(/^./, (c) => c.toUpperCase())}: ` +
+      `${highest ? `never more than ${share(highest)} % of a layer` : "none in any record"}, so there is no chart of them.`;
     if (empty) { drawn.delete("plot-shares"); return; }
     draw("plot-shares", () => ({
       traces: wanted.map((column, n) => line(current.layers, current[column][record].map((v) => (v === null ? null : v / 1000)),
