@@ -129,7 +129,7 @@ def _way_label(way: Way) -> str:
 
 def spark(way: Way, look: int, span: tuple[float, float], depth: int) -> Drawing:
     """A small profile of `depth` layers, layer 1 at the left; `span`: decades, one scale for all."""
-    width, height = 96.0, 30.0
+    width, height = 72.0, 30.0
     drawing = Drawing(width, height, "", look, "small")
     y = _scale(span[0], span[1], height - 4, 4)
     x = _scale(1.0, float(max(depth, 2)), 6.0, width - 4)
@@ -147,7 +147,7 @@ def strip(
     span: tuple[float, float],
 ) -> Drawing:  # fmt: skip
     """A score on a line from span[0] to span[1]: the mean, a ring a seed, and the interval cut to what is possible."""
-    width, height, middle = 130.0, 22.0, 11.0
+    width, height, middle = 110.0, 22.0, 11.0
     drawing = Drawing(width, height, "", look, "small")
     x = _scale(span[0], span[1], 8.0, width - 8)
     drawing.path([(x(span[0]), middle), (x(span[1]), middle)], "g")

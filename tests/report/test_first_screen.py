@@ -147,7 +147,7 @@ def test_a_first_screen_of_many_answers_its_five_questions() -> None:
 
 def test_the_explorer_is_what_the_generator_makes() -> None:
     made = explorer.page()
-    for place in ("docs/explorer.html", "gradlab/report/templates/explorer.html"):
+    for place in ("docs/explorer.html", "gradlab/report/templates/explorer.html"):  # the one leads to the other
         assert (ROOT / place).read_text(encoding="utf-8") == made, "python -m gradlab.report.explorer"
     assert "://" not in made.replace("http://www.w3.org", "")
 

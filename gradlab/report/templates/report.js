@@ -429,6 +429,26 @@
     layerTable();
   }
 
+  // What the advice comes to: a command to copy, or code to write, and why.
+  function tryLine(command, reason) {
+    const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
+    const box = make("div", "try");
+    if (command) {
+      const line = make("div", "cmd"), code = make("code", "", command);
+      code.tabIndex = 0;
+      line.append(code);
+      if (command.startsWith("gradlab ")) {
+        const copy = make("button", "copy", "Copy");
+        copy.type = "button";
+        copy.setAttribute("aria-label", `Copy the command ${command}`);
+        line.append(copy);
+      }
+      box.append(line);
+    }
+    box.append(make("span", "quiet", reason));
+    return box;
+  }
+
   function showCell(key) {
     if (!data.cells[key]) return;
     const row = data.rows[key];
@@ -444,7 +464,7 @@
       badge.textContent = seeds ? `${name} ${seeds}` : name;
       return badge;
     }));
-    if (verdict && row.advice) verdict.append(` ${row.advice}`);
+    if (verdict && row.try) verdict.append(tryLine(...row.try));
     byId("cell-name").textContent = row.label;
     byId("step").max = current.steps.length - 1;
     const map = byId("map"), chosen = map.value || "delta_rms";
@@ -603,7 +623,9 @@
     if (first) showCell(first);
   }
 
-  document.querySelectorAll("button.copy").forEach((button) => button.addEventListener("click", async () => {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.copy");
+    if (!button) return;
     const code = button.previousElementSibling, range = document.createRange();
     try {
       await navigator.clipboard.writeText(code.textContent);
@@ -615,12 +637,9 @@
       button.textContent = "Selected";
     }
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
-  }));
-  const explorer = byId("explorer");
-  explorer.href = URL.createObjectURL(new Blob([data.explorer], { type: "text/html" }));
-  explorer.target = "_blank";
+  });
   const net = Object.values(data.rows).map((row) => row.net).find((found) => found);
-  if (net) explorer.href += `#${net.map(encodeURIComponent).join("&")}`;
+  if (net) byId("explorer").href += `#${net.map(encodeURIComponent).join("&")}`;
 
   unpack().catch(() => false).then((there) => {
     if (there) drawAll();
