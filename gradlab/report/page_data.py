@@ -46,6 +46,9 @@ HISTOGRAM_BUDGET = 400_000  # numbers of histograms in a page: about 1.2 MB
 HISTOGRAMS = ((34, 24), (16, 14), (8, 14), (3, 14), (3, 8))
 """records and layers of a cell whose histograms are sent, most first"""
 MOST_PLOTTED = 400
+MOST_BESIDE = 12
+"""cells of which the page draws what happens through time and in attention"""
+MOST_LINES, MOST_TIMES, MOST_HEADS = 8, 64, 16
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,39 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
     return found
 
 
+def time_data(rows: pd.DataFrame) -> dict[str, Any]:
+    """What is left of the last output's gradient in each step of each recurrent layer: medians over the seeds."""
+    steps, names = selections.records(rows), list(dict.fromkeys(map(str, rows["name"])))[:MOST_LINES]
+    at = sorted({int(time) for time in rows["time"]})
+    at = [at[i] for i in thin(len(at), MOST_TIMES)]
+    steps = [steps[i] for i in thin(len(steps), MOST_TIMES)]
+    found: dict[str, Any] = {"steps": steps, "at": at, "names": names}
+    middle = rows.groupby(["name", "step", "time"])[["carried", "carried_predicted"]].median()
+    for field, column in (("m", "carried"), ("theory", "carried_predicted")):
+        found[field] = [
+            logs(
+                middle.loc[name, column].unstack("time").reindex(index=steps, columns=at).to_numpy(np.float64)
+            )
+            for name in names
+        ]
+    return found
+
+
+def attention_data(rows: pd.DataFrame) -> dict[str, Any]:
+    """Entropy of each head's weights in thousandths of its maximum, of attentions from the first to the last."""
+    names = list(dict.fromkeys(map(str, rows["name"])))
+    names = [names[i] for i in thin(len(names), MOST_LINES)]
+    middle = rows.groupby(["name", "step", "head"])["entropy"].median()
+    steps = selections.records(rows)
+    steps = [steps[i] for i in thin(len(steps), MOST_TIMES)]
+    heads = [middle.loc[name].unstack("head").reindex(index=steps) for name in names]
+    return {
+        "steps": steps,
+        "names": names,
+        "heads": [plain(of.to_numpy(np.float64).T[:MOST_HEADS], 1000) for of in heads],
+    }
+
+
 def _course(found: Profile) -> dict[str, Any]:
     kept = thin(len(found.at), 64)
     return {
@@ -192,4 +228,11 @@ def all_cells(data: Frames) -> tuple[dict[str, Any], Detail]:
     }
     kept = [cell for cell in kept if cell in layers and cell in steps]
     detail = choose([(layers[c]["step"].nunique(), layers[c]["layer"].nunique()) for c in kept])
-    return {cell: cell_data(layers[cell], steps[cell], detail) for cell in kept}, detail
+    found = {cell: cell_data(layers[cell], steps[cell], detail) for cell in kept}
+    for name, make in (("time", time_data), ("attention", attention_data)):
+        table = selections.optional_table(data, name)
+        if table is not None and len(kept) <= MOST_BESIDE:
+            for cell, rows in table.groupby("cell", sort=False):
+                if str(cell) in found:
+                    found[str(cell)][name] = make(rows)
+    return found, detail

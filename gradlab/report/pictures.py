@@ -10,7 +10,7 @@ import numpy as np
 from gradlab.analyse.headline import times
 from gradlab.report.explained import Budget
 from gradlab.report.selections import Array
-from gradlab.report.svg import Drawing, power
+from gradlab.report.svg import Drawing, plain_power, power
 
 ROOM = 10.0
 """units between words and a line that are enough"""
@@ -23,6 +23,7 @@ class Way:
 
     mean, low, high: the mean of the logarithms over the seeds, and the lowest and the highest seed's
     theory: the prediction, NaN where there is none
+    axis: what `layers` counts: layers, or the steps of a sequence
     """
 
     layers: Array
@@ -31,6 +32,7 @@ class Way:
     high: Array
     theory: Array
     seeds: int
+    axis: str = "layer"
 
     @property
     def decades(self) -> float:
@@ -61,7 +63,8 @@ def way_down(way: Way, look: int, wide: bool) -> Drawing:
         drawing.text(left - 7, y(floor) + 4, "0", anchor="end")
     for layer in _layer_ticks(way.layers):
         drawing.text(x(layer), height - bottom + 20, f"{layer:.0f}", anchor="middle")
-    drawing.text((left + width) / 2, height - 6, "layer (input side left, loss side right)", anchor="middle")
+    words = "layer (input side left, loss side right)" if way.axis == "layer" else "step (first input left)"
+    drawing.text((left + width) / 2, height - 6, words, anchor="middle")
     places = [x(float(layer)) for layer in way.layers]
     if way.seeds > 1 and np.isfinite(way.low).all() and np.isfinite(way.high).all():
         ends = [(u, y(v)) for u, v in zip(places, way.high, strict=True)]
@@ -94,8 +97,11 @@ def _arrow(
     if abs(end - start) < 60:
         return
     decades = way.decades
-    change = f"{times(decades)} times {'less' if decades < 0 else 'more'}"
-    words = "nothing arrives" if np.isneginf(decades) else change, f"at layer 1 than at layer {way.layers[-1]:.0f}"
+    change = f"{plain_power(times(decades))} times {'less' if decades < 0 else 'more'}"
+    words = (
+        "nothing arrives" if np.isneginf(decades) else change,
+        f"at {way.axis} 1 than at {way.axis} {way.layers[-1]:.0f}",
+    )
     left, baseline = _room(words, (x + 14, drawing.width - 12), sorted((start, end)), places, heights)
     drawing.text(left, baseline, words[0], "b")
     drawing.text(left, baseline + 16, words[1])
@@ -124,7 +130,8 @@ def _way_label(way: Way) -> str:
     ends = [
         f"10^{v:.1f}" if np.isfinite(v) else "0" if np.isneginf(v) else "no number" for v in way.mean[[0, -1]]
     ]
-    return f"delta by layer on a log axis: {ends[0]} in layer 1, {ends[1]} in layer {way.layers[-1]:.0f}"
+    last = f"{way.axis} {way.layers[-1]:.0f}"
+    return f"the gradient by {way.axis} on a log axis: {ends[0]} in {way.axis} 1, {ends[1]} in {last}"
 
 
 def spark(way: Way, look: int, span: tuple[float, float], depth: int) -> Drawing:

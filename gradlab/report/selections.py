@@ -160,7 +160,11 @@ def labels(summary: pd.DataFrame) -> dict[str, str]:
 def title_of(data: Frames) -> str:
     """A single cell by name: `sigmoid, depth 20, init auto, digits (3 seeds)`."""
     row = rows_of(data.summary)[0]
-    named = [name for name in ("depth", "init", "norm", "residual") if str(row.get(name, "none")) not in ("none", "own")]
+    named = [
+        name
+        for name in ("depth", "init", "norm", "residual")
+        if str(row.get(name, "none")) not in ("none", "own")
+    ]
     seeds = int(row["seeds"])
     return f"{name_cell(row, named)}, {row['dataset']} ({seeds} seed{'' if seeds == 1 else 's'})"
 

@@ -202,7 +202,9 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
 def _print_verdict(outcome: Shown, row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
-    _line(console, glyphs, f"{headline(outcome.summary)}.", "bold")
+    _line(
+        console, glyphs, f"{headline(outcome.summary, selections.optional_table(outcome, 'time'))}.", "bold"
+    )
     console.print(verdict_line("verdict: ", selections.verdicts(row), glyphs), highlight=False)
     attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
@@ -305,7 +307,9 @@ def _ranking_line(ranked: pd.DataFrame) -> str:
     differ = selections.varying(ranked) or ["activation"]
     best = selections.rows_of(ranked)[0]
     good = score.of_row(best)
-    text = f"Best: {selections.name_cell(best, differ)} with {good.name} {with_interval(best, good, fixed(3))}"
+    text = (
+        f"Best: {selections.name_cell(best, differ)} with {good.name} {with_interval(best, good, fixed(3))}"
+    )
     if len(differ) > 1 and "activation" in differ:
         means = score.means(ranked).groupby(ranked["activation"]).mean().sort_values(ascending=False)
         text += ". Mean over its cells: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())

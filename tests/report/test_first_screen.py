@@ -16,9 +16,11 @@ from gradlab.cli.main import main
 from gradlab.report import (
     explained,
     explorer,
+    figures,
     first_screen,
     first_screen_of_cell,
     first_screen_of_cells,
+    page_data,
     palette,
     pictures,
     selections,
@@ -69,7 +71,7 @@ def test_the_budget_is_the_summarys_and_adds_up_to_the_attenuation() -> None:
     found = explained.budget_of(tables(made))
     assert found is not None
     assert first_screen_of_cell.budget_words(found, "tanh").endswith(
-        "slopes lose 0.7 decades, norms gain 0.4, weights 0.2."
+        "slopes lose 0.7 decades (factors of 10), norms gain 0.4, weights 0.2."
     )
 
 
@@ -147,7 +149,10 @@ def test_a_first_screen_of_many_answers_its_five_questions() -> None:
 
 def test_the_explorer_is_what_the_generator_makes() -> None:
     made = explorer.page()
-    for place in ("docs/explorer.html", "gradlab/report/templates/explorer.html"):  # the one leads to the other
+    for place in (
+        "docs/explorer.html",
+        "gradlab/report/templates/explorer.html",
+    ):  # the one leads to the other
         assert (ROOT / place).read_text(encoding="utf-8") == made, "python -m gradlab.report.explorer"
     assert "://" not in made.replace("http://www.w3.org", "")
 
@@ -172,7 +177,9 @@ def test_the_last_layer_of_a_users_model_is_its_readout_and_no_part_of_the_way_d
     assert past is not None and list(past.layers) == [1, 2, 3, 5, 6], "the line goes on past it"
 
 
-@pytest.mark.parametrize("profile", [np.linspace(-13, -1, 20), np.linspace(-1, -13, 20), np.geomspace(-9, -1, 5)])
+@pytest.mark.parametrize(
+    "profile", [np.linspace(-13, -1, 20), np.linspace(-1, -13, 20), np.geomspace(-9, -1, 5)]
+)
 def test_no_line_runs_through_the_words_of_the_hero(profile: np.ndarray) -> None:
     nothing = np.full(len(profile), np.nan)
     way = pictures.Way(np.arange(1.0, len(profile) + 1), profile, profile, profile, nothing, 1)
@@ -188,3 +195,55 @@ def test_no_line_runs_through_the_words_of_the_hero(profile: np.ndarray) -> None
         heights = np.interp(across, *points.T, left=np.nan, right=np.nan)
         assert not ((heights > baseline - 12) & (heights < baseline + 17)).any()
         assert left + 8 * len(words[1]) <= drawing.width + 8
+
+
+def recurrent(seeds: int = 2, length: int = 9) -> tuple[Made, pd.DataFrame]:
+    """A net of two recurrent layers that lose the gradient through time, l1 faster than l0."""
+    made = make(("net:make",), (1,), seeds=seeds, steps=(0, 10), init="own", norm="own", residual="own")
+    made.summary[["verdict", "verdict_seeds"]] = "vanishing", f"{seeds}/{seeds}"
+    rows = [
+        {"cell": made.summary["cell"].iloc[0], "seed": seed, "step": step, "layer": 1, "name": name, "time": time,
+         "delta_rms": 1.0, "carried": (rate * (1 + seed)) ** (length - time), "carried_predicted": np.nan}
+        for seed in range(seeds) for step in (0, 10) for name, rate in (("rnn.l0", 0.2), ("rnn.l1", 0.1))
+        for time in range(1, length + 1)
+    ]  # fmt: skip
+    return made, pd.DataFrame(rows)
+
+
+def test_a_gradient_that_dies_through_time_is_said_and_drawn_so_with_one_number() -> None:
+    made, time = recurrent()
+    data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, time=time)
+    decades = np.mean([8 * log10(0.2), 8 * log10(0.4)])
+    said = headline.headline(data.summary, time)
+    assert (
+        said
+        == f"The gradient dies through time: in rnn.l0 step 1 gets {headline.times(decades)} times less than step 9"
+    )
+    assert headline.headline(data.summary) == "The gradient dies", "nothing is recurrent"
+    way = first_screen.time_way(data, "rnn.l0")
+    assert way is not None and way.decades == pytest.approx(decades)
+    sent = page_data.all_cells(data)[0][str(data.summary["cell"].iloc[0])]["time"]
+    assert sent["names"] == ["rnn.l0", "rnn.l1"] and sent["at"] == list(range(1, 10))
+    assert sent["m"][1][0][0] == round(1000 * log10(np.median([0.1**8, 0.2**8])))
+    assert sent["m"][0][0][-1] == 0 and sent["theory"][0][0] == [None] * 9
+
+
+def test_the_page_and_the_figure_draw_the_entropy_of_each_head() -> None:
+    made = make(("net:make",), (2,), seeds=3, steps=(0, 10), init="own", norm="own", residual="own")
+    cell = made.summary["cell"].iloc[0]
+    rows = [
+        {"cell": cell, "seed": seed, "step": step, "name": name, "head": head, "function": "softmax",
+         "entropy": 0.2 * head + 0.01 * seed + 0.001 * step}
+        for seed in range(3) for step in (0, 10) for name in ("a", "b") for head in (1, 2, 3)
+    ]  # fmt: skip
+    data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, attention=pd.DataFrame(rows))
+    sent = page_data.all_cells(data)[0][str(cell)]["attention"]
+    assert sent["names"] == ["a", "b"] and sent["steps"] == [0, 10]
+    assert sent["heads"][1] == [[210, 220], [410, 420], [610, 620]], (
+        "thousandths of the median seed, a line a head"
+    )
+    drawn = figures.plot(data, "attention").axes
+    assert [ax.get_title("left") for ax in drawn] == ["a", "b"]
+    assert {line.get_label(): tuple(line.get_ydata()) for line in drawn[0].lines}["head 2"] == pytest.approx(
+        (0.41, 0.42)
+    )

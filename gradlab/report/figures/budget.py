@@ -35,7 +35,10 @@ def draw(data: Frames) -> Figure | None:
                 look = axes.style(looks[column])
                 ax.plot(numbers[: top + 1], spent(data, column, step, top), label=name, **look)
         delta = change(data, step, top)
-        ax.plot(numbers[: top + 1], delta, color="black", linestyle=":", linewidth=1.6, label="delta")
+        has = ~np.isnan(delta)
+        ax.plot(
+            numbers[: top + 1][has], delta[has], color="black", linestyle=":", linewidth=1.6, label="delta"
+        )
         ax.axhline(0, color="grey", linewidth=0.6)
         axes.dress(ax, f"step {step}", "layer (input at the left)", "decades" if ax is panels[0] else "")
         axes.layer_ticks(ax, top + 1)

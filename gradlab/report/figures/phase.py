@@ -93,9 +93,9 @@ def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]], l
         "o",
         color=axes.COLOURS[look % len(axes.COLOURS)],
         markersize=5,
-        label="cells of this result",
         zorder=3,
     )
+    ax.plot([], [], "o", color="0.4", markersize=5, label="cells of this result")
     right = float(np.nanmax([*sigma_w, *points[:, 0]])) * 1.4
     ax.set_xlim(0, right)
     ax.set_ylim(-0.06, max(SIGMA_B[-1], points[:, 1].max() * 1.1))

@@ -32,7 +32,7 @@
 
   // A log10 axis with a strip for exact zeros below and one for what is not finite above.
   function decades(lists) {
-    const all = lists.flat(2);
+    const all = lists.flat(Infinity);
     const finite = all.filter((v) => v !== undefined && isNumber(v));
     let low = -1, high = 0;
     if (finite.length) {
@@ -109,7 +109,8 @@
     };
   }
   // Values on a log axis: the line runs through numbers only, zeros and infinities are marks in their strips.
-  function logLines(x, values, n, name, scale, more = {}) {
+  function logLines(places, numbers, n, name, scale, more = {}) {
+    const [x, values] = [places, numbers].map((list) => list.filter((_, i) => numbers[i] !== null));  // past what has none
     const texts = values.map(power);
     const traces = [line(x, values.map((v) => (isNumber(v) ? scale.place(v) : null)), n, name,
       { text: texts, hovertemplate: "layer %{x}: %{text}<extra>%{fullData.name}</extra>", ...more })];
@@ -238,6 +239,46 @@
         { hovertemplate: "layer %{x}: %{y:.1%}<extra>%{fullData.name}</extra>" })),
       layout: { xaxis: layerAxis(current), yaxis: { range: [-0.02, 1.02], tickformat: ".0%" } },
       label: `Shares of dead units and saturated outputs by layer at ${stepText()}; the numbers are in the table below.`,
+    }));
+  }
+
+  function timePlot() {
+    const time = current.time;
+    byId("in-time").hidden = !time;
+    if (!time) { drawn.delete("plot-time"); return; }
+    const scale = decades([time.m, time.theory]);
+    draw("plot-time", () => {
+      const nth = time.steps.reduce((best, step, i) => (step <= current.steps[record] ? i : best), 0);
+      const words = { hovertemplate: "step %{x}: %{text}<extra>%{fullData.name}</extra>" };
+      const traces = [];
+      time.names.forEach((name, n) => {
+        const theory = time.theory[n][nth];
+        traces.push(...logLines(time.at, time.m[n][nth], n, name, scale, words));
+        if (theory.some((v) => v !== null)) {
+          traces.push({ ...line(time.at, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), n, "theory"), ...words,
+            mode: "lines", line: { color: theme().theory, width: 2, dash: "dot" }, text: theory.map(power), showlegend: n === 0 });
+        }
+      });
+      return {
+        traces, layout: { xaxis: { title: { text: "step of the sequence (first input at the left)" } }, yaxis: { ...scale.axis }, shapes: scale.strips() },
+        label: `What is left of the last output's gradient, at ${stepText()}: ` +
+          time.names.map((name, n) => `${name} ${power(time.m[n][nth][0])} in the first step`).join(", "),
+      };
+    });
+  }
+
+  function attentionPlot() {
+    const found = current.attention, choice = byId("attention");
+    byId("attending").hidden = !found;
+    if (!found) { drawn.delete("plot-attention"); return; }
+    const nth = Math.max(0, found.names.indexOf(choice.value));
+    choice.replaceChildren(...found.names.map((name) => new Option(name, name)));
+    choice.value = found.names[nth];
+    draw("plot-attention", () => ({
+      traces: found.heads[nth].map((values, n) => line(places(found.steps), values.map((v) => (v === null ? null : v / 1000)), n, `head ${n + 1}`,
+        { text: found.steps.map(String), hovertemplate: "step %{text}: %{y:.3f}<extra>%{fullData.name}</extra>" })),
+      layout: { xaxis: stepAxis(), yaxis: { range: [-0.02, 1.02] } },
+      label: `Entropy of the weights of the heads of ${found.names[nth]} against step, over its maximum`,
     }));
   }
 
@@ -418,7 +459,7 @@
     slider.value = record;
     byId("step-text").textContent = stepText();
     slider.setAttribute("aria-valuetext", stepText());
-    for (const id of ["plot-delta", "plot-gradient", "plot-shares"]) if (drawn.has(id)) drawn.get(id)();
+    for (const id of ["plot-delta", "plot-gradient", "plot-shares", "plot-time"]) if (drawn.has(id)) drawn.get(id)();
     const move = (id, shape) => byId(id).data && Plotly.relayout(byId(id), shape);
     move("plot-map", { "shapes[0].x0": record - 0.5, "shapes[0].x1": record + 0.5 });
     for (const id of ["plot-loss", "plot-accuracy"]) {
@@ -434,8 +475,10 @@
     const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
     const box = make("div", "try");
     if (command) {
-      const line = make("div", "cmd"), code = make("code", "", command);
+      const line = make("div", "cmd"), code = make("code", "");
       code.tabIndex = 0;
+      // Lines are broken between flags alone.
+      command.split(" --").forEach((part, i) => code.append(i ? " " : "", make("span", "", i ? `--${part}` : part)));
       line.append(code);
       if (command.startsWith("gradlab ")) {
         const copy = make("button", "copy", "Copy");
@@ -475,6 +518,8 @@
     gradientPlot("plot-gradient", "weight_grad_norm", "Weight gradient norm");
     mapPlot();
     sharesPlot();
+    timePlot();
+    attentionPlot();
     coursePlot("plot-loss", data.losses, "Loss");
     const numbers = Boolean(current.course.val_r2);
     byId("score-title").textContent = numbers ? "R^2" : "Accuracy";
@@ -566,6 +611,7 @@
   on("layer-filter", "input", (event) => filterTable(byId("layer-table"), event.target.value));
   on("step", "input", (event) => { record = Number(event.target.value); showRecord(); });
   on("map", "change", mapPlot);
+  on("attention", "change", attentionPlot);
   on("quantity", "change", ridgePlot);
   on("depth", "change", profilesPlot);
   on("cell-choice", "change", (event) => showCell(event.target.value));
