@@ -192,7 +192,7 @@ def rounded(value: float, row: Row) -> str:
     if row.tolerance is not None:
         widths.append(row.tolerance.high - row.tolerance.low)
     known = [width / 2 for width in widths if isfinite(width) and width > 0]
-    if not known or not isfinite(value) or value == round(value) and abs(value) < 1e4:
+    if not known or not isfinite(value) or (value == round(value) and abs(value) < 1e4):
         return f"{value:.4g}"
     digits = 1 - floor(log10(min(known)))
     whole = floor(log10(abs(value))) if value else 0

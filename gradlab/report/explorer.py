@@ -2,9 +2,9 @@
 
     python -m gradlab.report.explorer gradlab/report/templates/explorer.html
 
-writes it where the pages of results take it from; docs/explorer.html leads there. The activations, their kinks and their critical weights come
-from the registry and from `gradlab.theory`; the formulas of the script stand in templates/explorer.js, and a test
-compares every profile with `theory.predict`.
+writes it where the pages of results take it from; docs/explorer.html leads there. The activations, their kinks and
+their critical weights come from the registry and from `gradlab.theory`; the formulas of the script stand in
+templates/explorer.js, and a test compares every profile with `theory.predict`.
 """
 
 from __future__ import annotations
