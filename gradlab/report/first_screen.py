@@ -110,7 +110,7 @@ def time_way(data: Tables, layer: str) -> Way | None:
     if at.size < 2 or not np.isfinite(logs).any():
         return None
     with np.errstate(invalid="ignore"):
-        return Way(at, logs.mean(0), logs.min(0), logs.max(0), theory.mean(0), len(logs), "step")
+        return Way(at, logs.mean(0), logs.min(0), logs.max(0), theory.mean(0), len(logs), axis="step")
 
 
 def diagnoses_of(data: Tables, chances: Any) -> list[Diagnosis]:

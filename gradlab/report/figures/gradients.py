@@ -10,7 +10,7 @@ from gradlab.report import axes, selections
 from gradlab.report.axes import Decades
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.quantities import GRADIENTS
-from gradlab.report.selections import Frames, Profile
+from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,6 @@ def draw_gradient(ax: Axes, data: Frames, column: str) -> None:
     own = axes.COLOURS[selections.look_of(data) % len(axes.COLOURS)]
     drawn = [v for p in profiles for v in (p.median, p.low, p.high)]
     scale = Decades.of(*drawn, *([theory.median] if theory else []))
-    profiles = [_with_value(found) for found in profiles]
     for nth, (step, found) in enumerate(zip(steps, profiles, strict=True)):
         last = nth == len(profiles) - 1
         axes.draw_profile(
@@ -39,14 +38,8 @@ def draw_gradient(ax: Axes, data: Frames, column: str) -> None:
     axes.dress(ax, GRADIENTS[column].title, "layer (input at the left)")
     scale.dress(ax)
     if profiles:
-        axes.layer_ticks(ax, int(data.layers["layer"].max()), readout=selections.has_readout(data))
+        axes.layer_ticks(ax, int(profiles[0].at[-1]), readout=selections.has_readout(data))
     axes.legend(ax)
-
-
-def _with_value(found: Profile) -> Profile:
-    """Without the layers that have none of this gradient, so that the line goes on past them."""
-    has = ~np.isnan(found.median)
-    return Profile(found.at[has], found.median[has], found.low[has], found.high[has])
 
 
 def draw(data: Frames) -> Figure | None:

@@ -109,8 +109,7 @@
     };
   }
   // Values on a log axis: the line runs through numbers only, zeros and infinities are marks in their strips.
-  function logLines(places, numbers, n, name, scale, more = {}) {
-    const [x, values] = [places, numbers].map((list) => list.filter((_, i) => numbers[i] !== null));  // past what has none
+  function logLines(x, values, n, name, scale, more = {}) {
     const texts = values.map(power);
     const traces = [line(x, values.map((v) => (isNumber(v) ? scale.place(v) : null)), n, name,
       { text: texts, hovertemplate: "layer %{x}: %{text}<extra>%{fullData.name}</extra>", ...more })];
