@@ -49,7 +49,7 @@ def times(decades: float) -> str:
 
 
 def headline(summary: pd.DataFrame, time: pd.DataFrame | None = None) -> str:
-    """One sentence without its full stop, of one row of summary.csv or of several. time: time.csv, of a recurrent net"""
+    """One sentence without its full stop, of one row of summary.csv or of several; time: time.csv of recurrent nets."""
     rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
     if not rows:
         return "No cell is finished"

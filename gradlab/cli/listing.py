@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradlab.base.errors import ConfigError, unknown
+from gradlab.base.errors import ConfigError, Problem, unknown
 from gradlab.base.grammar import Parameter, format_number
 from gradlab.base.text import wrapped
 from gradlab.cli import completion

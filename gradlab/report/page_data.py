@@ -6,7 +6,7 @@ logarithm, null for what does not apply. Shares are sent in thousandths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,14 +153,8 @@ def time_data(rows: pd.DataFrame) -> dict[str, Any]:
     at = [at[i] for i in thin(len(at), MOST_TIMES)]
     steps = [steps[i] for i in thin(len(steps), MOST_TIMES)]
     found: dict[str, Any] = {"steps": steps, "at": at, "names": names}
-    middle = rows.groupby(["name", "step", "time"])[["carried", "carried_predicted"]].median()
     for field, column in (("m", "carried"), ("theory", "carried_predicted")):
-        found[field] = [
-            logs(
-                middle.loc[name, column].unstack("time").reindex(index=steps, columns=at).to_numpy(np.float64)
-            )
-            for name in names
-        ]
+        found[field] = [logs(_medians(rows, name, "time", column, steps, at)) for name in names]
     return found
 
 
@@ -168,15 +162,19 @@ def attention_data(rows: pd.DataFrame) -> dict[str, Any]:
     """Entropy of each head's weights in thousandths of its maximum, of attentions from the first to the last."""
     names = list(dict.fromkeys(map(str, rows["name"])))
     names = [names[i] for i in thin(len(names), MOST_LINES)]
-    middle = rows.groupby(["name", "step", "head"])["entropy"].median()
     steps = selections.records(rows)
     steps = [steps[i] for i in thin(len(steps), MOST_TIMES)]
-    heads = [middle.loc[name].unstack("head").reindex(index=steps) for name in names]
-    return {
-        "steps": steps,
-        "names": names,
-        "heads": [plain(of.to_numpy(np.float64).T[:MOST_HEADS], 1000) for of in heads],
-    }
+    heads = sorted({int(head) for head in rows["head"]})[:MOST_HEADS]
+    found = [_medians(rows, name, "head", "entropy", steps, heads) for name in names]
+    return {"steps": steps, "names": names, "heads": [plain(of.T, 1000) for of in found]}
+
+
+def _medians(
+    rows: pd.DataFrame, name: str, axis: str, column: str, steps: Sequence[int], places: Sequence[int]
+) -> Array:
+    """[step, place along the axis] of one module: medians over the seeds, NaN where there is none."""
+    table = rows[rows["name"] == name].pivot_table(column, index="step", columns=axis, aggfunc="median")
+    return table.reindex(index=[*steps], columns=[*places]).to_numpy(dtype=np.float64)
 
 
 def _course(found: Profile) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_results import Made, delta, make
+from synthetic_results import Made, attention_table, delta, make, own_model, time_table
 
 from gradlab.analyse import headline
 from gradlab.cli.main import main
@@ -197,21 +197,10 @@ def test_no_line_runs_through_the_words_of_the_hero(profile: np.ndarray) -> None
         assert left + 8 * len(words[1]) <= drawing.width + 8
 
 
-def recurrent(seeds: int = 2, length: int = 9) -> tuple[Made, pd.DataFrame]:
-    """A net of two recurrent layers that lose the gradient through time, l1 faster than l0."""
-    made = make(("net:make",), (1,), seeds=seeds, steps=(0, 10), init="own", norm="own", residual="own")
-    made.summary[["verdict", "verdict_seeds"]] = "vanishing", f"{seeds}/{seeds}"
-    rows = [
-        {"cell": made.summary["cell"].iloc[0], "seed": seed, "step": step, "layer": 1, "name": name, "time": time,
-         "delta_rms": 1.0, "carried": (rate * (1 + seed)) ** (length - time), "carried_predicted": np.nan}
-        for seed in range(seeds) for step in (0, 10) for name, rate in (("rnn.l0", 0.2), ("rnn.l1", 0.1))
-        for time in range(1, length + 1)
-    ]  # fmt: skip
-    return made, pd.DataFrame(rows)
-
-
 def test_a_gradient_that_dies_through_time_is_said_and_drawn_so_with_one_number() -> None:
-    made, time = recurrent()
+    made = own_model(seeds=2)
+    made.summary[["verdict", "verdict_seeds"]] = "vanishing", "2/2"
+    time = time_table(made)
     data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, time=time)
     decades = np.mean([8 * log10(0.2), 8 * log10(0.4)])
     said = headline.headline(data.summary, time)
@@ -229,14 +218,9 @@ def test_a_gradient_that_dies_through_time_is_said_and_drawn_so_with_one_number(
 
 
 def test_the_page_and_the_figure_draw_the_entropy_of_each_head() -> None:
-    made = make(("net:make",), (2,), seeds=3, steps=(0, 10), init="own", norm="own", residual="own")
+    made = own_model()
     cell = made.summary["cell"].iloc[0]
-    rows = [
-        {"cell": cell, "seed": seed, "step": step, "name": name, "head": head, "function": "softmax",
-         "entropy": 0.2 * head + 0.01 * seed + 0.001 * step}
-        for seed in range(3) for step in (0, 10) for name in ("a", "b") for head in (1, 2, 3)
-    ]  # fmt: skip
-    data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, attention=pd.DataFrame(rows))
+    data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, attention=attention_table(made))
     sent = page_data.all_cells(data)[0][str(cell)]["attention"]
     assert sent["names"] == ["a", "b"] and sent["steps"] == [0, 10]
     assert sent["heads"][1] == [[210, 220], [410, 420], [610, 620]], (
