@@ -145,7 +145,7 @@ def make(
                     "saturated_fraction_max": 0.3,
                     "verdict": verdict,
                     "verdict_seeds": ",".join(f"{seeds}/{seeds}" for _ in verdict.split(",")),
-                    "advice": "try relu with He's initialisation" if vanishing else "",
+                    "advice": "try --activation relu --init he: the slope is 1" if vanishing else "",
                 }
             )
     order = [*names(CELL), *(name for name in more if name not in names(CELL))]

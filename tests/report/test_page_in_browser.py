@@ -191,10 +191,14 @@ def test_sorting_and_filtering_the_ranking(browser: Any, grid_page: Path) -> Non
     press = "document.querySelectorAll('#cells thead button')[arguments[0]].click()"
     nth = heads.index("attenuation")
     browser.execute_script(press, nth)
-    values = [float(v) for v in column(browser, "cells", nth)]
+
+    def numbers() -> list[float]:
+        return [float(v.replace("−", "-")) for v in column(browser, "cells", nth)]
+
+    values = numbers()
     assert len(values) == 8 and values == sorted(values)
     browser.execute_script(press, nth)
-    assert [float(v) for v in column(browser, "cells", nth)] == sorted(values, reverse=True)
+    assert numbers() == sorted(values, reverse=True)
     sorted_now = browser.execute_script("return document.querySelector('#cells [aria-sort]').textContent")
     assert sorted_now == "attenuation"
     browser.find_element("id", "filter").send_keys("sigmoid depth 20")
