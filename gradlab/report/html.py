@@ -300,11 +300,7 @@ HALF_WIDTHS = {good.half_width for good in (score.ACCURACY, score.R2)}
 
 def _measured(measure: Measure, row: Mapping[str, Any], good: score.Score) -> str:
     """A score with its interval, anything else as it is."""
-    return (
-        with_interval(row, good, fixed(3))
-        if measure.column == good.mean
-        else measure.on_page(row).replace("-", "−")
-    )
+    return with_interval(row, good, fixed(3)) if measure.column == good.mean else measure.on_page(row)
 
 
 def _strip(

@@ -79,7 +79,7 @@ class Measure:
     interval: bool = False
 
     def on_page(self, row: Mapping[str, Any]) -> str:
-        return self.text(float(row[self.column]))
+        return self.text(float(row[self.column])).replace("-", "−")
 
     def in_paper(self, row: Mapping[str, Any]) -> str:
         text, value = self.paper_text or self.text, float(row[self.column])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4
+CELLS = "cells of this result"
 TITLE = 22  # characters of a panel's title on a line
 SIGMA_B = 1.5 * np.linspace(0.0, 1.0, 20) ** 2  # denser at 0, where tanh's line bends
 
@@ -69,7 +70,10 @@ def draw(data: Frames) -> Figure | None:
     ):
         _draw_panel(ax, activation, cells, looks[activation.text])
     figure.axes[0].set_ylabel(r"$\sigma_b$", fontsize=axes.FONT)
-    axes.legend_below(figure, axes.handles_of(figure.axes))
+    handles = axes.handles_of(figure.axes)
+    if len(panels) > 1:  # each panel's points have its activation's colour
+        handles[CELLS] = figure.axes[0].plot([], [], "o", color="0.4", markersize=5)[0]
+    axes.legend_below(figure, handles)
     return figure
 
 
@@ -93,9 +97,9 @@ def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]], l
         "o",
         color=axes.COLOURS[look % len(axes.COLOURS)],
         markersize=5,
+        label=CELLS,
         zorder=3,
     )
-    ax.plot([], [], "o", color="0.4", markersize=5, label="cells of this result")
     right = float(np.nanmax([*sigma_w, *points[:, 0]])) * 1.4
     ax.set_xlim(0, right)
     ax.set_ylim(-0.06, max(SIGMA_B[-1], points[:, 1].max() * 1.1))
