@@ -73,7 +73,7 @@ def reproduce(
     found, files = [], []
     for paper in papers:
         if not quiet:
-            tell(f"{paper.name}: {paper.title}")
+            tell(f"measuring {paper.name}")
         result = reproduction.reproduce(paper, quick=small)
         found.append(result)
         files += reproduction.write(result, FOLDER)

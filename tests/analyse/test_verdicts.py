@@ -394,7 +394,7 @@ def test_what_a_blow_up_leaves_behind_is_no_cause_of_it(cell) -> None:  # type: 
 def test_not_learning_alone(cell) -> None:  # type: ignore[no-untyped-def]
     (diagnosis,) = diagnose(*cell(learns=False))
     assert diagnosis.verdicts == ("not-learning",)
-    assert "validation accuracy 0.1 to 0.1" in diagnosis.findings[0].evidence
+    assert "validation accuracy 0.100 to 0.100" in diagnosis.findings[0].evidence
 
 
 def test_few_updates_prove_nothing_about_learning(cell) -> None:  # type: ignore[no-untyped-def]
@@ -413,7 +413,7 @@ def test_learning_the_class_frequencies_is_not_learning_when_the_chance_level_is
     tables = cell(learns=False, change=majority)
     assert verdicts(tables, chance=0.6) == ("not-learning",)
     (diagnosis,) = diagnose(*tables, chance={"c0ffee": 0.6})
-    assert "validation accuracy 0.6, where guessing gives 0.6" in diagnosis.findings[0].evidence
+    assert "validation accuracy 0.600, where guessing gives 0.600" in diagnosis.findings[0].evidence
     assert verdicts(tables) == ("healthy",), "the tables alone cannot tell 0.1 to 0.6 from learning"
 
 
@@ -616,4 +616,4 @@ def test_an_even_count_has_no_median_seed(ends: tuple[float, ...], says: str, va
         seed: Learning(True, 0.1, end, "validation accuracy", end, 100) for seed, end in enumerate(ends)
     }
     text = learning_words(SimpleNamespace(learning=learning), range(len(ends)))  # type: ignore[arg-type]
-    assert f"({says}; all 0.2 to 0.9" in text and value in text.partition("(")[0]
+    assert f"({says}; all 0.200 to 0.900" in text and value in text.partition("(")[0]
