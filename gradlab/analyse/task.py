@@ -8,6 +8,7 @@ import numpy as np
 
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
+from gradlab.tables.steps import OVER_SAMPLES
 
 SIGN_LOSSES = frozenset(
     {"soft_margin_loss", "hinge_embedding_loss", "margin_ranking_loss", "cosine_embedding_loss"}
@@ -25,10 +26,6 @@ RANGES = {
     "relu6": (0.0, 6.0), "softplus": (0.0, np.inf), "exp": (0.0, np.inf),
 }  # fmt: skip
 """What a function can give, where that is not every number."""
-
-
-OVER_SAMPLES = " over samples"
-"""Behind the name of a softmax that runs along the axis of the samples."""
 
 
 class Task(NamedTuple):

@@ -24,6 +24,7 @@ from gradlab.recorder.asked import unpulled
 from gradlab.recorder.calls import CallWatch
 from gradlab.recorder.evaluation import evaluation
 from gradlab.recorder.units import tensors
+from gradlab.tables.steps import OVER_SAMPLES
 
 Criterion = Callable[[Any, Any], Any]
 Fact = float | str | Tensor | NDArray[np.float64]
@@ -32,8 +33,6 @@ Reached = Callable[[Tensor], Tensor]
 
 ALIKE = 1e-5
 """Relative difference up to which a criterion's value is that of a formula: float32 sums differ by less."""
-OVER_SAMPLES = " over samples"
-"""Behind the name of a softmax that runs along the axis of the samples."""
 INSIDE = "in the criterion"
 """What makes the numbers that a loss function takes, where the criterion computes them of the outputs itself."""
 NEAR_0_AND_1 = ("binary_cross_entropy", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")

@@ -52,6 +52,9 @@ STEPS = TableSpec(
     ),
 )
 
+OVER_SAMPLES = " over samples"
+"""Behind the name, in `output_activation`, of a softmax that runs along the axis of the samples."""
+
 OF_ANY_MODEL: tuple[Column, ...] = (
     _known("probe_loss", "loss", "loss of the probe's outputs, in eval mode", signed=True),
     _known("probe_accuracy", "", "share of the probe's targets that the outputs name right"),
