@@ -51,7 +51,7 @@ def profile(records: Records) -> Gradient:
     opens_later = closed_at_birth(str(records.cell.get("residual", "")))
     closed = np.append((records.first("delta_rms") == 0).all(0) & opens_later, False)
     every = np.where(closed, np.nan, records.every_layer("delta_rms"))
-    missing = absent(records) | closed
+    missing = absent(records) | closed | _beside(records, every)
     hidden, count = every[..., :-1], every.shape[-1] - 1
     there = ~missing[..., :-1]
     zero = (hidden == 0) & there
@@ -77,6 +77,15 @@ def profile(records: Records) -> Gradient:
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log10(hidden) - np.log10(ends[1])[..., None]
     return Gradient(decades, top, bottom, change, cut, cause)
+
+
+def _beside(records: Records, delta: Array) -> NDArray[np.bool_]:
+    """[S, T, L + 1]: calls without a gradient of modules that are called again and whose weights get one by that, as a
+    critic's under a gradient penalty: no way is cut there."""
+    names = (*records.names, records.readout)
+    again = np.array([f"{name}#2" in (*names, *records.owners) for name in names])
+    with np.errstate(invalid="ignore"):
+        return np.asarray((delta == 0) & (records.every_layer("weight_grad_norm") > 0) & again)
 
 
 def absent(records: Records) -> NDArray[np.bool_]:

@@ -83,6 +83,7 @@ class ForwardPass:
     backward: whether one that does went through
     recurrent: the calls of each recurrent module, by its path
     replica: a copy that data parallelism made, which sees a part of the batch
+    formats: of the calls' outputs
     made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
              it, are still that call's. The weak reference keeps the memory's address from being given out again
     measured: the newest gradient with its version and norm: the next tensor's gradient is often the same
@@ -98,6 +99,7 @@ class ForwardPass:
     recurrent: dict[str, list[RecurrentCall]] = field(default_factory=dict)
     tasks: dict[int, bool | None] = field(default_factory=dict)
     made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
+    formats: set[torch.dtype] = field(default_factory=set)
     latest: Call | None = None
     measured: tuple[Tensor, int, Numbers] | None = None
 

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.base.errors import ConfigError, GradlabError, Problem, attempt, unknown
 from gradlab.nn.mlp import StackedMLP
 from gradlab.parts import record_schedule
+from gradlab.recorder.asked import of_others
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.checks import (
     METRICS,
@@ -36,6 +37,7 @@ from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.passes import ForwardPass
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
@@ -51,6 +53,9 @@ from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
 
 if TYPE_CHECKING:
     from gradlab.analyse.findings import Finding
+
+FITS = 2 / 3
+"""Share of the best constant's loss below which a net learns, whatever its outputs depend on."""
 
 Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
@@ -188,6 +193,8 @@ class Recorder(Recorded):
             self._rest()
             self._entered = self._armed = False
             self._elapsed += perf_counter() - self._started
+        if kind is None:
+            self._ask()
 
     def step(
         self,
@@ -347,6 +354,7 @@ class Recorder(Recorded):
                 return
             self._meter.commit(passes, record, delta_scale)
             self._time.commit(passes, self._step, self._meter.samples, delta_scale)
+            self._facts |= {"number_format": _narrowest(passes)}
             for forward in passes:
                 applied = {key: made.activation for key, made in forward.calls.items() if made.activation}
                 self._ledger.activations |= applied
@@ -380,6 +388,16 @@ class Recorder(Recorded):
             for which, optimizer in enumerate(optimizers):
                 hook = Tap(partial(self._after_update, which))
                 self._update_handles.append(optimizer.register_step_post_hook(hook))
+
+    def _ask(self) -> None:
+        """Of a net that is far from fitting its probe, whether one sample's output depends on the others, and on
+        chance. That takes two and a half passes over the probe, after the last step."""
+        loss, baseline = self._run.last("probe_loss"), self._run.last("baseline_loss")
+        if self.probe is None or self._batch_dim != 0 or loss != loss or loss <= FITS * baseline:
+            return
+        found = of_others(self.model, self.probe)
+        if found is not None:
+            self._run.settle({"sample_mixing": found[0], "output_noise": found[1]})
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
@@ -442,6 +460,14 @@ class Recorder(Recorded):
                 self._tell(self._on_fault)
             if self._log is not None:
                 self._log(*self._ledger.latest())
+
+
+def _narrowest(passes: Sequence[ForwardPass]) -> str:
+    """Of the formats of the modules' outputs the one that ends first above 0, of those alike the shortest:
+    `float16`."""
+    formats = {kind for forward in passes for kind in forward.formats}
+    coarsest = max(formats, key=lambda kind: (torch.finfo(kind).tiny, -torch.finfo(kind).bits), default="")
+    return str(coarsest).removeprefix("torch.")
 
 
 def _built(model: nn.Module) -> list[int]:

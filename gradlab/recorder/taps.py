@@ -272,6 +272,7 @@ class Taps:
             (name, number), axis, z.dim(), units, stride, z.numel(), not watched, forward=ref(forward)
         )
         call.before, forward.latest = forward.latest, call
+        forward.formats.add(z.dtype)
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
         if watched:

@@ -21,7 +21,7 @@ def _signed(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "float", unit, meaning, signed=True)
 
 
-TRAINS = ("yes", "frozen", "no gradient", "not in the optimizer", "not registered")
+TRAINS = ("yes", "frozen", "no gradient", "not in the optimizer", "not registered", "frozen as drawn")
 """What the column `trains` says."""
 
 LAYERS = TableSpec(
