@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradlab.activations.kernels import Kernels
 from gradlab.activations.modules import slope_of
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
@@ -278,6 +279,8 @@ class ProbeMeter:
         # of each call's h, of z where no activation follows: [sample, position, unit], and [replica, row, unit]
         self._positions: dict[Key, Tensor] = {}
         self._rows: dict[Key, Tensor] = {}
+        # the call whose slope is taken from its activation's output
+        self._of_output: tuple[Key, Shape, Kernels] | None = None
 
     def output(
         self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
@@ -303,11 +306,30 @@ class ProbeMeter:
             return
         inactive, samples = self.view.inactive(z, shape, call)
         self._units.append((call.key, samples, inactive, shape.line))
-        if not shape.line:
-            self._put(call, mt.slopes(slope_of(phi, z), shape.slope_sup, self.view.space))
+        if shape.line:
+            return
+        kernels = shape.kernels
+        if kernels is not None and kernels.of_output:
+            self._of_output = call.key, shape, kernels
+        else:
+            slope = slope_of(phi, z) if kernels is None else self._slope(kernels, z)
+            self._put(call, mt.slopes(slope, shape.slope_sup, self.view.space))
+
+    def _slope(self, kernels: Kernels, kept: Tensor) -> Tensor:
+        """phi'; kept: z, or h where the kernels are `of_output`."""
+        space = self.view.space
+        slope = space.empty("slope", kept.shape, kept)
+        kernels.backward(space.ones(kept.shape, kept), kept, slope)
+        return slope
 
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
+            if self._of_output is not None and self._of_output[0] == call.key:
+                _, shape, kernels = self._of_output
+                self._put(
+                    call, mt.slopes(self._slope(kernels, h.detach()), shape.slope_sup, self.view.space)
+                )
+                self._of_output = None
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
             self._samples[call.key] = mt.first_samples(self.view.by_sample(h.detach()))
             self._keep(call, h.detach())

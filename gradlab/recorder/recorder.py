@@ -291,6 +291,7 @@ class Recorder(Recorded):
         )
         self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
         self._built = _built(self.model)
+        self._attention.look()
 
     # -- one record ------------------------------------------------------------------------------------------
 
