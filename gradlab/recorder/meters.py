@@ -332,9 +332,7 @@ class ProbeMeter:
         if h.numel():
             if self._of_output is not None and self._of_output[0] == call.key:
                 _, shape, kernels = self._of_output
-                self._put(
-                    call, mt.slopes(self._slope(kernels, h.detach()), shape.slope_sup, self.view.space)
-                )
+                self._put(call, mt.slopes(self._slope(kernels, h.detach()), shape.slope_sup, self.view.space))
                 self._of_output = None
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
             few = mt.first_samples(self.view.by_sample(h.detach()), copy=False)

@@ -40,7 +40,9 @@ class Shape:
     kernels: Kernels | None = None
 
 
-SAME_KERNELS = frozenset({"tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu", "selu", "softplus", "hard_swish"})
+SAME_KERNELS = frozenset(
+    {"tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu", "selu", "softplus", "hard_swish"}
+)
 """Registered activations whose pair of kernels is what autograd runs for torch's function of that name."""
 
 
@@ -86,13 +88,13 @@ def _plain(name: str, line: bool = False) -> Callable[[Arguments], Shape]:
     return lambda _: _registered(name, line)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _gelu_by_tanh() -> Shape:
-    def backward(gradient: Tensor, z: Tensor, out: Tensor) -> None:
-        aten.gelu_backward.grad_input(gradient, z, approximate="tanh", grad_input=out)
-
-    forward = F.gelu  # never called: a slope takes the backward pass alone
-    return replace(_registered("gelu"), kernels=Kernels(forward, backward))
+    kernels = Kernels(
+        lambda z, h: aten.gelu.out(z, approximate="tanh", out=h),
+        lambda g, z, out: aten.gelu_backward.grad_input(g, z, approximate="tanh", grad_input=out),
+    )
+    return replace(_registered("gelu"), kernels=kernels)
 
 
 def _gelu(a: Arguments) -> Shape:
