@@ -164,6 +164,7 @@ class Recorder(Recorded):
         self._log = _logger(log_to)
         self._step = first_step
         self._entered = self._armed = False
+        self._rested = True  # no memory is kept for the next record
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0
@@ -298,6 +299,7 @@ class Recorder(Recorded):
         )
         self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
         self._built = _built(self.model)
+        self._attention.look()
 
     # -- one record ------------------------------------------------------------------------------------------
 
@@ -311,20 +313,24 @@ class Recorder(Recorded):
 
     def _arm(self) -> None:
         self._armed = self._due()
-        if not self._armed and self._open is None:
+        if self._armed:
+            self._rested = False
+        elif self._open is None and not self._rested:
             self._rest()
         if self._armed and self._hooked:
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
         else:
-            self._taps.detach()
+            if self._taps.attached:
+                self._taps.detach()
             self._eager.off()
 
     def _rest(self) -> None:
         """Give back all memory but that of the recorded numbers."""
         self._meter.rest()
         self._parameters.rest()
+        self._rested = True
 
     def _take(
         self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None, loss: Tensor | float | None
@@ -451,7 +457,7 @@ class Recorder(Recorded):
         """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty."""
         for handle in self._update_handles:
             handle.remove()
-        self._update_handles = []
+        self._update_handles.clear()
         self._parameters.forget_update()
         if self._open is not None:
             self._ledger.add(self._open)

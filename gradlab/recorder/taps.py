@@ -69,6 +69,10 @@ class Taps:
         self._running: set[int] = set()  # backward passes that bring gradients and go on
         self._going = 0  # forward passes that go on, in all threads
 
+    @property
+    def attached(self) -> bool:
+        return bool(self._handles)
+
     def attach(self) -> None:
         """Attach the hooks, where they are not yet."""
         if self._handles:
@@ -388,14 +392,15 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        h = self._called(func, args, kwargs)
+        kind = FUNCTIONS.get(func)
+        h = func(*args, **kwargs) if kind is None else self._called(kind, func, args, kwargs)
         if self.taps.no_grad and not (_elsewhere() or _in_backward()):
             self.taps.attention_of(func, args, kwargs, h)
         return h
 
-    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kind = FUNCTIONS.get(func)
-        if kind is None or _elsewhere() or _in_backward():
+    def _called(self, kind: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An activation, called on whatever it is applied to."""
+        if _elsewhere() or _in_backward():
             return func(*args, **kwargs)
         started = perf_counter()
         z = args[0] if args else kwargs.get("input")
@@ -405,8 +410,13 @@ class _Watch(TorchFunctionMode):
             self.taps.seconds += perf_counter() - started
             return func(*args, **kwargs)
         self.taps.activate(call, z, shape.name)
-        rest = {name: value for name, value in kwargs.items() if name != "input"}
-        self.taps.meter.before(call, z, shape, lambda x: func(x, *args[1:], **rest))
+
+        def phi(x: Tensor) -> Tensor:
+            rest = {name: value for name, value in kwargs.items() if name != "input"}
+            h: Tensor = func(x, *args[1:], **rest)
+            return h
+
+        self.taps.meter.before(call, z, shape, phi)
         self.taps.seconds += perf_counter() - started
         h = func(*args, **kwargs)
         started = perf_counter()

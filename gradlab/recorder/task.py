@@ -116,7 +116,7 @@ class Task:
             "output_min": low,
             "output_max": high,
             "output_rms": wide.square().mean().sqrt(),
-            "output_spread": wide.std(dim=0, correction=0).square().mean().sqrt() if wide.dim() else low * 0,
+            "output_spread": _spread(wide) if wide.dim() else low * 0,
         }
         return facts
 
@@ -230,6 +230,16 @@ class Task:
             return {}
         sound = output.isfinite().all()
         return {"probe_accuracy": torch.where(sound, right.double().mean(), torch.nan)}
+
+
+def _spread(outputs: Tensor) -> Tensor:
+    """Root mean square over the outputs of their standard deviations over the samples, the first axis.
+
+    Torch's own deviation along the first axis takes thirty times as long. From the first sample on, differences of
+    outputs that are nearly alike are exact.
+    """
+    apart = outputs - outputs[0]
+    return apart.sub_(apart.mean(dim=0)).square_().mean().sqrt()
 
 
 def _of_inputs(probe: object) -> Facts:
