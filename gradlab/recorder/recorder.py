@@ -36,6 +36,7 @@ from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.predicted import predict
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
@@ -307,6 +308,7 @@ class Recorder(Recorded):
         if not self._armed and self._open is None:
             self._rest()
         if self._armed and self._hooked:
+            self._taps.reading = not self._ledger.records
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
@@ -346,6 +348,7 @@ class Recorder(Recorded):
                 )
                 return
             self._meter.commit(passes, record, delta_scale)
+            predict(passes, record)
             self._time.commit(passes, self._step, self._meter.samples, delta_scale)
             for forward in passes:
                 applied = {key: made.activation for key, made in forward.calls.items() if made.activation}

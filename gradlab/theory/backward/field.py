@@ -1,0 +1,294 @@
+"""Second moments of a random tensor of mean 0: one mean square, and a correlation along each of its axes.
+
+    E[x_i x_j] = square * C_1[i_1, j_1] * C_2[i_2, j_2] * ...
+
+A gradient is independent from unit to unit once random weights were in its way, but not from position to position:
+behind a mean over the tokens every token gets the same, behind the choice of one token the others get nothing. The
+product form (the matrix normal distribution) is exact for one such origin; a sum of several is given the mean of their
+correlations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from math import nan, prod
+
+import numpy as np
+
+from gradlab.activations.spec import Array
+
+LARGEST = 1024
+"""An axis that is longer counts as independent."""
+INDEPENDENT_FROM = 16
+"""A sum over so many independent entries says next to nothing of any of them."""
+
+Axis = tuple[int, Array | None]
+"""Its length, and its correlation with mean 1 on the diagonal; None where its entries are independent."""
+Dimension = tuple[Axis, ...]
+"""A dimension of a tensor is one axis, or several that a view has merged, the slowest first."""
+
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where a field's randomness is from: two fields that share one are not independent of each other.
+
+    Random weights make a new one of each. The same weights make the same one of the same: a gradient that went through
+    layer 2 alone and one that went through layer 1 alone are alike where both layers began as copies of one.
+    made: of weights and an origin the new one
+    """
+
+    numbers: frozenset[int]
+    made: dict[tuple[int, int], int] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def new(cls, made: dict[tuple[int, int], int] | None = None) -> Origins:
+        return cls(frozenset([next(_numbers)]), {} if made is None else made)
+
+    def renewed(self) -> Origins:
+        return Origins.new(self.made)
+
+    def through(self, weights: int) -> Origins:
+        """Behind random weights, told apart by a number."""
+        new = next(_numbers)
+        return Origins(frozenset(self.made.setdefault((weights, own), new) for own in self.numbers), self.made)
+
+    def __or__(self, other: Origins) -> Origins:
+        return Origins(self.numbers | other.numbers, self.made)
+
+
+@dataclass(frozen=True)
+class Field:
+    """square: mean of E[x^2]; NaN where only the correlations are known
+    origins: where its randomness is from
+    noise:   variance of log(mean of x^2) around log(square) at finite width, to first order
+    """
+
+    square: float
+    dims: tuple[Dimension, ...]
+    origins: Origins
+    noise: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(prod(size for size, _ in dim) for dim in self.dims)
+
+
+def independent(shape: Sequence[int], square: float = nan, origins: Origins | None = None) -> Field:
+    """A field that is independent from entry to entry."""
+    return Field(square, tuple(_plain(size) for size in shape), origins or Origins.new())
+
+
+def reshaped(field: Field, shape: Sequence[int]) -> Field:
+    """The same entries in another shape."""
+    waiting = [axis for dim in field.dims for axis in dim]
+    dims = []
+    for size in shape:
+        own: list[Axis] = []
+        while size > 1:
+            first = waiting.pop(0)
+            if first[0] > size and first[0] % size == 0:
+                first, rest = _split(first, size)
+                waiting.insert(0, rest)
+            if size % first[0]:  # an axis is cut apart at a place that divides nothing
+                return replace(field, dims=tuple(_plain(each) for each in shape))
+            own.append(first)
+            size //= first[0]
+        dims.append(tuple(own))
+    return replace(field, dims=tuple(dims))
+
+
+def permuted(field: Field, order: Sequence[int]) -> Field:
+    """Dimension k of the result is dimension order[k] of the field."""
+    return replace(field, dims=tuple(field.dims[place] for place in order))
+
+
+def correlation(dim: Dimension) -> Array | None:
+    """Of a whole dimension, [size, size]; None where it is independent, or too long."""
+    if all(matrix is None for _, matrix in dim) or prod(size for size, _ in dim) > LARGEST:
+        return None
+    whole = np.ones((1, 1))
+    for size, matrix in dim:
+        whole = np.kron(whole, np.eye(size) if matrix is None else matrix)
+    return whole
+
+
+def coherence(dim: Dimension) -> float:
+    """E[(mean over the dimension)^2] over the mean of E[x^2]: 1 where all entries are equal, 1 / n where independent."""
+    return prod(1 / size if matrix is None else float(matrix.mean()) for size, matrix in dim)
+
+
+def profile(dim: Dimension) -> Array:
+    """The entries' mean squares, [size], of mean 1."""
+    found = np.ones(1)
+    for size, matrix in dim:
+        found = np.kron(found, np.ones(size) if matrix is None else np.diag(matrix))
+    return found
+
+
+def mixed(field: Field, dim: int, maps: Array) -> Field:
+    """Behind y = M x along one dimension: the field of y taken back to x.
+
+    maps: M, known, [..., out, in]; of several, which other dimensions run over, the mean is taken
+    """
+    inputs = maps.shape[-1]
+    if inputs > LARGEST:
+        factor = float(np.mean(profile(field.dims[dim]) @ np.square(maps)))
+        return _with(field, dim, _plain(inputs), factor)
+    own = correlation(field.dims[dim])
+    whole = np.swapaxes(maps, -1, -2) @ (maps if own is None else own @ maps)
+    return _normalised(field, dim, whole.reshape(-1, inputs, inputs).mean(0))
+
+
+def placed(field: Field, dim: int, where: Array, size: int) -> Field:
+    """Behind y = x[where] along one dimension, `size` long in x."""
+    if max(size, len(where)) > LARGEST:
+        factor = float(profile(field.dims[dim]).sum() / size)
+        return _with(field, dim, _plain(size), factor)
+    if len(where) == size and np.array_equal(where, np.arange(size)):
+        return field
+    whole, own = np.zeros((size, size)), correlation(field.dims[dim])
+    np.add.at(whole, (where[:, None], where[None, :]), np.eye(len(where)) if own is None else own)
+    return _normalised(field, dim, whole)
+
+
+def summed(field: Field, dim: int) -> Field:
+    """Behind a broadcast along one dimension: x had one entry there."""
+    size = field.shape[dim]
+    alone = coherence(field.dims[dim]) * size
+    new = _with(field, dim, (), coherence(field.dims[dim]) * size**2)
+    # of many independent entries: what comes out says nothing of any of them
+    return replace(new, origins=new.origins.renewed()) if size >= INDEPENDENT_FROM and alone < 2 else new
+
+
+def spread(field: Field, dim: int, size: int, weight: float = 1.0) -> Field:
+    """Behind a sum along one dimension, of length 1 in the field, whose entries were multiplied by `weight`."""
+    same: Dimension = ((size, np.ones((size, size))),) if 1 < size <= LARGEST else _plain(size)
+    return _with(field, dim, same, weight**2)
+
+
+def gathered(field: Field, shape: Sequence[int]) -> Field:
+    """Behind a broadcast of a tensor of this shape."""
+    for _ in range(len(field.dims) - len(shape)):
+        field = summed(field, 0)
+        field = replace(field, dims=field.dims[1:])
+    for dim, size in enumerate(shape):
+        if size == 1 and field.shape[dim] > 1:
+            field = summed(field, dim)
+    return field
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a tensor of known numbers multiplies a gradient by, entry by entry.
+
+    square: the mean of its squares; profiles: their means along each dimension, of mean 1, None where they are alike
+    shared: along each dimension the mean product of two different entries over the mean square
+    """
+
+    square: float
+    profiles: tuple[Array | None, ...]
+    shared: tuple[float, ...]
+
+
+def scaled(field: Field, factor: Factor) -> Field:
+    """Behind a product with known numbers that do not depend on the gradient."""
+    square, dims = field.square * factor.square, []
+    for dim, squares, shared in zip(field.dims, factor.profiles, factor.shared, strict=True):
+        sizes, axes = [size for size, _ in dim], []
+        for place, (size, matrix) in enumerate(dim):
+            new = None if matrix is None else shared * matrix + (1 - shared) * np.diag(np.diag(matrix))
+            if squares is not None and size <= LARGEST:
+                others = tuple(each for each in range(len(sizes)) if each != place)
+                own = np.sqrt(squares.reshape(sizes).mean(axis=others))
+                new = (np.eye(size) if new is None else new) * np.outer(own, own)
+                trace = float(np.trace(new)) / size
+                square, new = square * trace, new / trace if trace > 0 else None
+            axes.append((size, new))
+        dims.append(tuple(axes))
+    return replace(field, square=square, dims=tuple(dims))
+
+
+def combined(fields: Sequence[Field]) -> Field:
+    """The sum of what several operations give one tensor: squares add. What two fields of one origin add up to where they
+    meet is not known."""
+    if len(fields) == 1:
+        return fields[0]
+    total = sum(each.square for each in fields)
+    known = total > 0 and np.isfinite(total)
+    weights = [each.square / total if known else 1 / len(fields) for each in fields]
+    # what all of them have from the layers above moves them together
+    noise = sum(weight * each.noise**0.5 for weight, each in zip(weights, fields, strict=True)) ** 2
+    dims = tuple(_mean(parts, weights) for parts in zip(*(each.dims for each in fields), strict=True))
+    origins = fields[0].origins
+    for each in fields[1:]:
+        origins |= each.origins
+    return Field(total if _apart(fields) else nan, dims, origins, noise)
+
+
+def _apart(fields: Sequence[Field]) -> bool:
+    """Whether no two of them have an origin in common, or all that have are at other places of the tensor."""
+    numbers = [each.origins.numbers for each in fields]
+    if sum(map(len, numbers)) == len(frozenset[int]().union(*numbers)):
+        return True
+    for parts in zip(*(each.dims for each in fields), strict=True):
+        if any(matrix is not None for dim in parts for _, matrix in dim):
+            if (sum((profile(dim) > 0).astype(int) for dim in parts) <= 1).all():
+                return True
+    return False
+
+
+def _plain(size: int) -> Dimension:
+    return ((size, None),) if size > 1 else ()
+
+
+def _split(axis: Axis, size: int) -> tuple[Axis, Axis]:
+    """An axis as two, the first of them `size` long."""
+    rest = axis[0] // size
+    if axis[1] is None:
+        return (size, None), (rest, None)
+    whole = axis[1].reshape(size, rest, size, rest)
+    return (size, np.einsum("iaja->ij", whole) / rest), (rest, np.einsum("aiaj->ij", whole) / size)
+
+
+def _with(field: Field, dim: int, new: Dimension, factor: float) -> Field:
+    return replace(
+        field, square=field.square * factor, dims=(*field.dims[:dim], new, *field.dims[dim + 1 :])
+    )
+
+
+def _normalised(field: Field, dim: int, whole: Array) -> Field:
+    """With a correlation that is yet to be divided by the mean of its diagonal."""
+    size = len(whole)
+    mean = float(np.trace(whole)) / size
+    if mean == 0 or size == 1:
+        return _with(field, dim, _plain(size), mean)
+    whole = whole / mean
+    plain = np.array_equal(whole, np.eye(size))
+    return _with(field, dim, _plain(size) if plain else ((size, whole),), mean)
+
+
+def _mean(dims: Sequence[Dimension], weights: Sequence[float]) -> Dimension:
+    """Weighted mean of several fields' correlations along one dimension."""
+    if all(matrix is None for dim in dims for _, matrix in dim):
+        return max(dims, key=len)
+    sizes = {tuple(size for size, _ in dim) for dim in dims}
+    if len(sizes) > 1:
+        size = prod(next(iter(sizes)))
+        whole = [correlation(dim) for dim in dims]
+        if size > LARGEST:
+            return _plain(size)
+        dims = [((size, each),) for each in whole]
+    axes: list[Axis] = []
+    for parts in zip(*dims, strict=True):
+        size = parts[0][0]
+        if all(matrix is None for _, matrix in parts):
+            axes.append(parts[0])
+            continue
+        matrices = [np.eye(size) if matrix is None else matrix for _, matrix in parts]
+        axes.append((size, np.asarray(sum(w * m for w, m in zip(weights, matrices, strict=True)))))
+    return tuple(axes)
