@@ -238,7 +238,7 @@ def autoencoder() -> nn.Module:
     layers: list[nn.Module] = []
     for inputs, outputs in zip(sizes, sizes[1:], strict=False):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return drawn(nn.Sequential(*layers[:-1], nn.Sigmoid()), 2.0)
+    return nn.Sequential(*layers[:-1], nn.Sigmoid())
 
 
 class Gcn(nn.Module):

@@ -23,7 +23,7 @@ from gradlab.theory.backward import field as fd
 from gradlab.theory.backward.field import Factor, Field
 from gradlab.theory.backward.norms import normalised
 from gradlab.theory.backward.pooling import largest
-from gradlab.theory.backward.slopes import rectified_slope_sq, slope_sq
+from gradlab.theory.backward.slopes import slope_sq
 from gradlab.theory.backward.weights import Convolution, convolution, linear
 
 Array = NDArray[np.float64]
@@ -395,9 +395,9 @@ INVERSE: dict[str, Callable[[Tensor], Tensor]] = {"Tanh": torch.atanh, "Sigmoid"
 def _activation(node: Node, operands: Sequence[Operand | None]) -> Rule:
     name, shape = name_of(node), node._input_metadata[0].shape
     slopes = _slopes(node)
-    if name == "Relu":
-        h = _some(node._saved_result).double()
-        square = rectified_slope_sq(float(h.mean()), float(h.square().mean()))
+    mean_sq = float(slopes.square().mean(dtype=torch.float64))
+    if name == "Relu":  # it keeps what it puts out alone: of z the share above 0 is known
+        square = mean_sq
     else:
         z = _taken(node)
         mean, variance = float(z.mean()), float(z.var(correction=0))
@@ -405,9 +405,8 @@ def _activation(node: Node, operands: Sequence[Operand | None]) -> Rule:
             raise NoRule
         named = ACTIVATIONS[name]
         square = slope_sq(named if isinstance(named, str) else named(node), mean, variance)
-    factor = Factor(square, (None,) * len(shape), factor_of(slopes, slopes.shape).shared)
+    factor = Factor(square, _array(slopes), uneven=False)
     units = shape[1] if len(shape) > 3 else shape[-1] if shape else 1
-    mean_sq = float(slopes.square().mean(dtype=torch.float64))
     uneven = float((slopes**4).mean(dtype=torch.float64)) / mean_sq**2 if mean_sq > 0 else 1.0
     noise = 3 * max(uneven - 1, 0.0) / units
 
@@ -476,8 +475,7 @@ def _batch_norm(node: Node, operands: Sequence[Operand | None]) -> Rule:
     scale = node._saved_result2 if training else (node._saved_running_var + node._saved_eps).rsqrt()
     if node._saved_weight is not None:
         scale = scale * node._saved_weight
-    factor = factor_of(scale.reshape(-1, *[1] * (len(shape) - 2)), shape[1:])
-    factor = Factor(factor.square, (None, *factor.profiles), (1.0, *factor.shared))
+    factor = factor_of(scale.reshape(-1, *[1] * (len(shape) - 2)), shape)
     dims = [dim for dim in range(len(shape)) if dim != 1]
     entries = prod(shape[dim] for dim in dims)
 
@@ -492,7 +490,7 @@ def _batch_norm(node: Node, operands: Sequence[Operand | None]) -> Rule:
 def _group_norm(node: Node, operands: Sequence[Operand | None]) -> Rule:
     shape = node._input_metadata[0].shape
     square = float(node._saved_result2.double().square().mean()) * _gamma_sq(node._saved_weight)
-    factor = Factor(square, (None,) * len(shape), (1.0,) * len(shape))
+    factor = Factor(square)
     channels = shape[1] // int(node._saved_group)
     entries = channels * prod(shape[2:])
 
@@ -590,29 +588,11 @@ class NoRule(Exception):
 
 def factor_of(numbers: Tensor | float, shape: Sequence[int]) -> Factor:
     """Of numbers that a gradient of this shape is multiplied by."""
-    count = len(shape)
-    if not isinstance(numbers, Tensor) or numbers.dim() == 0:
-        return Factor(float(numbers) ** 2, (None,) * count, (1.0,) * count)
-    x = numbers.detach().reshape(*[1] * (count - numbers.dim()), *numbers.shape).double()
-    squares, total = x.square(), float(x.square().mean())
-    profiles: list[Array | None] = []
-    shared = []
-    for dim in range(count):
-        size = x.shape[dim]
-        if size == 1 or total == 0:
-            profiles.append(None)
-            shared.append(1.0)
-            continue
-        others = [each for each in range(count) if each != dim]
-        means = _array(squares.mean(others) if others else squares) / total
-        even = size > fd.LARGEST or float(np.abs(means - 1).max()) < EVEN
-        profiles.append(None if even else means)
-        together = float(x.mean(dim).square().mean()) / total  # of all pairs, those of an entry with itself included
-        shared.append((size * together - 1) / (size - 1))
-    return Factor(total, tuple(profiles), tuple(shared))
-
-
-EVEN = 1e-6
+    if not isinstance(numbers, Tensor) or numbers.numel() == 1:
+        return Factor(float(numbers) ** 2)
+    square = float(numbers.detach().double().square().mean())
+    whole = numbers.detach().reshape(*[1] * (len(shape) - numbers.dim()), *numbers.shape)
+    return Factor(square, _array(_some(whole)))
 
 
 def _some(x: Tensor) -> Tensor:

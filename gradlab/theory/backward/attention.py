@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradlab.activations.spec import Array
-from gradlab.theory.backward.field import Field, Origins, coherence, correlation, profile
+from gradlab.theory.backward.field import Field, Origins, coherence, correlation, dimension, profile
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ class Attention:
 
 
 def _of(field: Field, dim: int, whole: Array, units: int, origins: Origins | None = None) -> Field:
-    size = len(whole)
-    mean = float(np.trace(whole)) / size
-    axis = () if size == 1 else ((size, whole / mean if mean > 0 else None),)
+    mean, axis = dimension(whole)
     last = field.dims[-1] if origins is not None else ((units, None),) if units > 1 else ()
     return replace(
         field,

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from math import nan, prod
+from math import nan, prod, sqrt
 
 import numpy as np
 
@@ -184,33 +184,79 @@ def gathered(field: Field, shape: Sequence[int]) -> Field:
 
 @dataclass(frozen=True)
 class Factor:
-    """What a tensor of known numbers multiplies a gradient by, entry by entry.
+    """What a gradient is multiplied by, entry by entry, as far as it does not depend on the gradient.
 
-    square: the mean of its squares; profiles: their means along each dimension, of mean 1, None where they are alike
-    shared: along each dimension the mean product of two different entries over the mean square
+    square: mean of its squares; sample: its entries, of length 1 where they are alike, or None where all are; the first of
+            them alone along dimension 0 where there are many
+    uneven: whether a gradient that is independent along a dimension is uneven behind it
     """
 
     square: float
-    profiles: tuple[Array | None, ...]
-    shared: tuple[float, ...]
+    sample: Array | None = None
+    uneven: bool = True
 
 
 def scaled(field: Field, factor: Factor) -> Field:
-    """Behind a product with known numbers that do not depend on the gradient."""
-    square, dims = field.square * factor.square, []
-    for dim, squares, shared in zip(field.dims, factor.profiles, factor.shared, strict=True):
-        sizes, axes = [size for size, _ in dim], []
-        for place, (size, matrix) in enumerate(dim):
-            new = None if matrix is None else shared * matrix + (1 - shared) * np.diag(np.diag(matrix))
-            if squares is not None and size <= LARGEST:
-                others = tuple(each for each in range(len(sizes)) if each != place)
-                own = np.sqrt(squares.reshape(sizes).mean(axis=others))
-                new = (np.eye(size) if new is None else new) * np.outer(own, own)
-                trace = float(np.trace(new)) / size
-                square, new = square * trace, new / trace if trace > 0 else None
-            axes.append((size, new))
-        dims.append(tuple(axes))
+    """Behind a product with a factor. Of two entries at different places it leaves the mean product of its own."""
+    if factor.sample is None or factor.square == 0 or not (total := float(np.square(factor.sample).mean())):
+        return replace(field, square=field.square * factor.square)
+    sample, shape = factor.sample / sqrt(total), field.shape
+    wide = [dim for dim, size in enumerate(sample.shape) if size > 1]
+    correlated = [dim for dim in wide if any(matrix is not None for _, matrix in field.dims[dim])]
+    left = _pairs_alike(sample, correlated)
+    square, dims = field.square * factor.square, list(field.dims)
+    for dim in wide:
+        whole, size = sample.shape[dim] == shape[dim], shape[dim]
+        others = tuple(each for each in range(sample.ndim) if each != dim)
+        if dim not in correlated:
+            if not (factor.uneven and whole and size <= LARGEST):
+                continue
+            squares = np.square(sample).mean(axis=others)
+            if np.abs(squares - 1).max() < EVEN:
+                continue
+            moments = np.diag(squares)
+        elif len(correlated) == 1 and whole:
+            rows = np.moveaxis(sample, dim, 0).reshape(size, -1)
+            moments = rows @ rows.T / rows.shape[1]
+        else:
+            # several axes in which entries are alike: a pair that differs in all of them keeps `left` of its product
+            each = max(left, 0.0) ** (1 / len(correlated))
+            moments = np.full((size, size), each) + (1 - each) * np.eye(size)
+            if factor.uneven and whole:
+                own = np.sqrt(np.square(sample).mean(axis=others))
+                moments *= np.outer(own, own)
+        square, dims[dim] = _times(square, field.dims[dim], moments)
     return replace(field, square=square, dims=tuple(dims))
+
+
+EVEN = 1e-6
+
+
+def _pairs_alike(sample: Array, dims: Sequence[int]) -> float:
+    """The mean product of two entries at different places along these dimensions; the mean square is 1."""
+    count = prod(sample.shape[dim] for dim in dims)
+    if count <= 1:
+        return 1.0
+    return (count * float(np.square(sample.mean(axis=tuple(dims))).mean()) - 1) / (count - 1)
+
+
+def _times(square: float, dim: Dimension, moments: Array) -> tuple[float, Dimension]:
+    """A dimension's correlation times those moments, of each axis apart, [size, size]."""
+    axes: list[Axis] = []
+    sizes = [size for size, _ in dim]
+    for place, (size, matrix) in enumerate(dim):
+        own = moments
+        if len(dim) > 1:
+            before, behind = prod(sizes[:place]), prod(sizes[place + 1 :])
+            own = np.einsum("aibajb->ij", moments.reshape((before, size, behind) * 2)) / (before * behind)
+        new = own * (np.eye(size) if matrix is None else matrix)
+        if matrix is None and np.abs(np.diag(new) - 1).max() < EVEN:
+            axes.append((size, None))
+            continue
+        mean = float(np.trace(new)) / size
+        square, new = square * mean, new / mean if mean > 0 else new
+        axes.append((size, new))
+    return square, tuple(axes)
 
 
 def combined(fields: Sequence[Field]) -> Field:
@@ -262,14 +308,20 @@ def _with(field: Field, dim: int, new: Dimension, factor: float) -> Field:
 
 
 def _normalised(field: Field, dim: int, whole: Array) -> Field:
-    """With a correlation that is yet to be divided by the mean of its diagonal."""
-    size = len(whole)
-    mean = float(np.trace(whole)) / size
+    """With the second moments along a dimension."""
+    mean, new = dimension(whole)
+    return _with(field, dim, new, mean)
+
+
+def dimension(moments: Array) -> tuple[float, Dimension]:
+    """Second moments along a dimension, [size, size], as their mean square and a correlation."""
+    size = len(moments)
+    mean = float(np.trace(moments)) / size
     if mean == 0 or size == 1:
-        return _with(field, dim, _plain(size), mean)
-    whole = whole / mean
-    plain = np.array_equal(whole, np.eye(size))
-    return _with(field, dim, _plain(size) if plain else ((size, whole),), mean)
+        return mean, _plain(size)
+    whole = moments / mean
+    plain = np.count_nonzero(whole) == size and np.abs(np.diag(whole) - 1).max() < EVEN
+    return mean, _plain(size) if plain else ((size, whole),)
 
 
 def _mean(dims: Sequence[Dimension], weights: Sequence[float]) -> Dimension:

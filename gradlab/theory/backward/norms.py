@@ -8,6 +8,7 @@ run over the N entries that are normalised together. The two projections take th
 from __future__ import annotations
 
 from dataclasses import replace
+from math import nan
 
 from gradlab.theory.backward.field import Factor, Field, scaled
 
@@ -18,6 +19,12 @@ def normalised(field: Field, scale: Factor, share: float, entries: float) -> Fie
     scale: gamma / sigma; share: of E g^2 that lies in the mean of those normalised together, `coherence` of them;
     entries: how many these are
     """
-    left = max(1 - share - 1 / entries, 0.0)
     behind = scaled(field, scale)
-    return replace(behind, square=behind.square * left)
+    if share > MOST_TAKEN:
+        return replace(behind, square=nan)
+    return replace(behind, square=behind.square * max(1 - share - 1 / entries, 0.0))
+
+
+MOST_TAKEN = 0.25
+"""Where the mean has more of E g^2, as under instance norm in front of a mean over all places, so has the signal: what an
+activation lets through is larger where the signal is. There is no theory for that."""

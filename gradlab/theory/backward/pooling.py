@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradlab.activations.spec import Array
-from gradlab.theory.backward.field import Field, correlation, profile
+from gradlab.theory.backward.field import LARGEST, Field, correlation, dimension, profile
 
 
 def largest(field: Field, dims: Sequence[int], windows: Sequence[Array]) -> Field:
@@ -19,12 +19,14 @@ def largest(field: Field, dims: Sequence[int], windows: Sequence[Array]) -> Fiel
     for dim, window in zip(dims, windows, strict=True):
         chance = window / np.maximum(window.sum(axis=1, keepdims=True), 1)
         squares, own = profile(field.dims[dim]) @ chance, correlation(field.dims[dim])
-        mean, matrix = float(squares.mean()), None
-        if own is not None and mean > 0:
-            whole = chance.T @ (own - np.diag(np.diag(own))) @ chance
+        if max(window.shape) > LARGEST:
+            mean, axis = float(squares.mean()), ((window.shape[1], None),)
+        else:
+            whole = np.zeros((window.shape[1],) * 2)
+            if own is not None:
+                whole = chance.T @ (own - np.diag(np.diag(own))) @ chance
             np.fill_diagonal(whole, squares)
-            matrix = whole / mean
-        axis = ((window.shape[1], matrix),) if window.shape[1] > 1 else ()
+            mean, axis = dimension(whole)
         dims_now = (*field.dims[:dim], axis, *field.dims[dim + 1 :])
         field = replace(field, square=field.square * mean, dims=dims_now)
     return field

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.activations.spec import Array
-from gradlab.theory.backward.field import Field, correlation, profile
+from gradlab.theory.backward.field import LARGEST, Field, correlation, dimension, profile
 
 
 def linear(field: Field, dim: int, norms_sq: Array, inputs: int) -> Field:
@@ -53,14 +53,14 @@ def convolution(field: Field, conv: Convolution) -> Field:
     for axis, of_axis in enumerate(pairs):
         other = tuple(each for each in range(taps.ndim) if each != axis)
         size, own = conv.inputs[1 + axis], correlation(field.dims[2 + axis])
-        if own is None or size == 1:
-            dims.append(((size, None),) if size > 1 else ())
+        if size > LARGEST or field.shape[2 + axis] > LARGEST:
+            dims.append(((size, None),))
             continue
+        own = np.eye(field.shape[2 + axis]) if own is None else own
         whole = np.zeros((size, size))
         for weight, (outputs, inputs) in zip(taps.sum(axis=other), of_axis, strict=True):
             whole[np.ix_(inputs, inputs)] += weight * own[np.ix_(outputs, outputs)]
-        mean = np.trace(whole) / size
-        dims.append(((size, whole / mean if mean > 0 else None),))
+        dims.append(dimension(whole)[1])
     factor = float(total) / float(np.prod(conv.inputs))
     noise = field.noise + 2 / (conv.inputs[0] * taps.size)
     origins = field.origins.through(_number(conv.energy))
