@@ -202,7 +202,7 @@ def scaled(field: Field, factor: Factor) -> Field:
         return replace(field, square=field.square * factor.square)
     sample, shape = factor.sample / sqrt(total), field.shape
     wide = [dim for dim, size in enumerate(sample.shape) if size > 1]
-    correlated = [dim for dim in wide if any(matrix is not None for _, matrix in field.dims[dim])]
+    correlated = [dim for dim in wide if any(_correlates(matrix) for _, matrix in field.dims[dim])]
     left = _pairs_alike(sample, correlated)
     square, dims = field.square * factor.square, list(field.dims)
     for dim in wide:
@@ -212,7 +212,7 @@ def scaled(field: Field, factor: Factor) -> Field:
             if not (factor.uneven and whole and size <= LARGEST):
                 continue
             squares = np.square(sample).mean(axis=others)
-            if np.abs(squares - 1).max() < EVEN:
+            if np.abs(squares - 1).max() < UNEVEN:
                 continue
             moments = np.diag(squares)
         elif len(correlated) == 1 and whole:
@@ -229,7 +229,12 @@ def scaled(field: Field, factor: Factor) -> Field:
     return replace(field, square=square, dims=tuple(dims))
 
 
-EVEN = 1e-6
+EVEN, UNEVEN = 1e-6, 0.05
+"""Up to where mean squares along a dimension count as equal: to rounding, and those of a sample."""
+
+
+def _correlates(matrix: Array | None) -> bool:
+    return matrix is not None and np.count_nonzero(matrix) > np.count_nonzero(np.diag(matrix))
 
 
 def _pairs_alike(sample: Array, dims: Sequence[int]) -> float:
