@@ -332,40 +332,48 @@ def recorded(architecture: Architecture, seed: int) -> pd.DataFrame:
     return rows.assign(seed=seed)
 
 
-def agreement(rows: pd.DataFrame, column: str = "delta_rms") -> pd.DataFrame:
-    """[row]: the median over seeds of measured / predicted, and of the same for the step from the known row above.
-
-    rows: of all seeds
+def agreement(rows: pd.DataFrame) -> pd.DataFrame:
+    """[row]: medians over the seeds of measured / predicted: `delta_net` from the model's end down to the row,
+    `delta_module` of the step from the known row above, `h` of the row's own activation. rows: of all seeds
     """
-    known = rows[rows[column].notna()]
-    ratio = (known[column] / known[f"{column}_predicted"]).groupby([known["seed"], known["layer"]]).first()
-    ratio = ratio.unstack("seed")
-    above = ratio[::-1].fillna(1.0).shift(1, fill_value=1.0)[::-1]
-    names = known.groupby("layer")["name"].first()
-    return pd.DataFrame(
-        {"name": names, "whole": ratio.median(axis=1), "module": (ratio / above).median(axis=1)}
+    rows = rows[rows["delta_rms"].notna()]
+    delta, h = (
+        (rows[name] / rows[f"{name}_predicted"]).groupby([rows["layer"], rows["seed"]]).first().unstack("seed")
+        for name in ("delta_rms", "h_rms")
     )
+    above = delta[::-1].fillna(1.0).shift(1, fill_value=1.0)[::-1]
+    medians = {"delta_net": delta, "delta_module": delta / above, "h": h}
+    found = pd.DataFrame({name: each.median(axis=1) for name, each in medians.items()})
+    return found.assign(name=rows.groupby("layer")["name"].first())
+
+
+def furthest(ratios: pd.Series) -> float:
+    """The ratio that is furthest from 1."""
+    known = ratios.dropna()
+    return float(known.iloc[np.abs(np.log(known)).argmax()]) if len(known) else float("nan")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--rows", action="store_true", help="every row, not the worst alone")
+    parser.add_argument("--only", default="", help="part of a model's name")
+    parser.add_argument("--rows", action="store_true", help="every row, not the furthest alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'model':<24} {'rows':>5} {'predicted':>9} {'module':>7} {'net':>7}")
+    print("| model | rows | predicted | delta, a module | delta, the net | h |")
+    print("|---|---|---|---|---|---|")
+    total = predicted = 0
     for name, architecture in ARCHITECTURES.items():
         if options.only not in name:
             continue
-        rows = pd.concat([recorded(architecture, seed) for seed in range(options.seeds)])
-        found = agreement(rows)
+        found = agreement(pd.concat([recorded(architecture, seed) for seed in range(options.seeds)]))
         if options.rows:
             print(found.to_string())
-        known = found.dropna()
-        worst = known["module"].iloc[np.abs(np.log(known["module"])).argmax()]
-        net = known["whole"].iloc[np.abs(np.log(known["whole"])).argmax()]
-        print(f"{name:<24} {len(found):>5} {len(known):>9} {worst:>7.3f} {net:>7.3f}")
+        count = int((found["delta_net"].notna() | found["h"].notna()).sum())
+        total, predicted = total + len(found), predicted + count
+        numbers = [f"{furthest(found[column]):.3f}" for column in ("delta_module", "delta_net", "h")]
+        print(f"| {name} | {len(found)} | {count} | {' | '.join(numbers)} |".replace("nan", ""))
+    print(f"\n{predicted} of {total} rows have a prediction ({predicted / total:.0%})")
 
 
 if __name__ == "__main__":

@@ -349,14 +349,20 @@ def _convolution(node: Node, operands: Sequence[Operand | None]) -> Rule:
     x, weight = operands[0], node._saved_weight
     if x is None:
         return lambda fields: [None]
-    transposed, groups = bool(node._saved_transposed), int(node._saved_groups)
-    squares = weight.double().square()
-    energy = _array(squares.sum(0 if transposed else 1))
-    if transposed and groups > 1:  # [in, out / groups, taps]
-        energy = _array(squares.unflatten(0, (groups, -1)).sum(1).flatten(0, 1))
+    transposed = bool(node._saved_transposed)
+    energy = energy_of(weight, transposed, int(node._saved_groups))
     settings = [[int(each) for each in values] for values in (node._saved_stride, node._saved_padding, node._saved_dilation)]
     conv = Convolution(energy, *settings, transposed=transposed, inputs=x.shape[1:])
     return _only(operands, lambda field, _: convolution(field, conv))
+
+
+def energy_of(weight: Tensor, transposed: bool, groups: int) -> Array:
+    """Sum of the squared weights of each output channel and tap, [out, *taps]; a transposed convolution's weights are
+    [in, out / groups, *taps]."""
+    squares = weight.detach().double().square()
+    if not transposed:
+        return _array(squares.sum(1))
+    return _array(squares.unflatten(0, (groups, -1)).sum(1).flatten(0, 1))
 
 
 # -- activations ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradlab.recorder.foretold import band
 from gradlab.recorder.ledger import Record
 from gradlab.recorder.passes import ForwardPass
 
@@ -18,4 +19,4 @@ def predict(passes: Sequence[ForwardPass], record: Record) -> None:
     first = {key for key, call in read[0].calls.items() if call.numbers.delta_of == 0}
     measured = {key: rms for key, rms in record.column("delta_rms").items() if key in first}
     for key, predicted in reading.predict(measured).items():
-        record.put((key,), {"delta_rms_predicted": [predicted.delta_rms]})
+        record.put((key,), {"delta_rms_predicted": [predicted.delta_rms], "delta_rms_band": [band(predicted.noise)]})

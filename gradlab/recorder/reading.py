@@ -94,7 +94,7 @@ class Reading:
         made: dict[tuple[int, int], int] = {}
         for top in self.tops:
             given.setdefault(top.place, []).append(independent(top.shape, origins=Origins.new(made)))
-        found: dict[Key, Predicted] = {}
+        found: dict[Key, Predicted | None] = {}
         for step in self.steps:
             places = [Place(step.number, output) for output in range(step.outputs)]
             fields = [combined(given.pop(place)) if place in given else None for place in places]
@@ -105,22 +105,22 @@ class Reading:
             for target, back in zip(step.targets, _applied(step, fields, made), strict=False):
                 if target is not None and back is not None:
                     given.setdefault(target.place, []).append(back)
-        return found
+        return {key: predicted for key, predicted in found.items() if predicted is not None}
 
     def _at_row(
-        self, place: Place, own: Field | None, measured: Mapping[Key, float], found: dict[Key, Predicted]
+        self, place: Place, own: Field | None, measured: Mapping[Key, float], found: dict[Key, Predicted | None]
     ) -> Field | None:
-        """A row keeps what is predicted of it; what is not goes on from the measured delta."""
+        """A row keeps what is predicted of it; what is not goes on from the measured delta. found: None for such rows"""
         key = self.calls.get(place)
-        if own is None or key is None:
+        if own is None or key not in measured:
             return own
-        if isfinite(own.square) and own.square >= 0:
-            if key in measured:
-                found[key] = Predicted(sqrt(own.square), own.noise)
+        if key in found:  # the tensor beneath a view that was looked at already
             return own
-        if key in found:  # the tensor beneath one of its views, which was looked at already
-            return replace(own, square=found[key].delta_rms ** 2, noise=found[key].noise)
-        return replace(own, square=measured[key] ** 2, noise=0.0) if key in measured else own
+        if isfinite(own.square):
+            found[key] = Predicted(sqrt(own.square), own.noise)
+            return own
+        found[key] = None
+        return replace(own, square=measured[key] ** 2, noise=0.0)
 
 
 def _nodes(tops: Sequence[Any]) -> dict[int, Any] | None:
@@ -148,8 +148,7 @@ def _step(node: Any, number: int, inside: set[int]) -> Step:
             inside |= between
         elif (build := RULES.get(name_of(node))) is not None:
             rule = build(node, operands)
-    except (NoRule, AttributeError, RuntimeError) as e:
-        import os; os.environ.get("DBG") and print("DBG", node.name(), repr(e))  # RuntimeError: a kept tensor was changed in place, or is gone
+    except (NoRule, AttributeError, RuntimeError):  # RuntimeError: a kept tensor was changed in place, or is gone
         rule = None
     return Step(number, len(node._input_metadata), rule, [_target(each) for each in operands])
 

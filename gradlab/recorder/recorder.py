@@ -160,6 +160,7 @@ class Recorder(Recorded):
         self._log = _logger(log_to)
         self._step = first_step
         self._entered = self._armed = False
+        self._at_birth = True  # until the first record, which theory says something of
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0
@@ -308,7 +309,7 @@ class Recorder(Recorded):
         if not self._armed and self._open is None:
             self._rest()
         if self._armed and self._hooked:
-            self._taps.reading = not self._ledger.records
+            self._taps.reading = self._probe_meter.predicting = self._at_birth
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
@@ -373,7 +374,7 @@ class Recorder(Recorded):
                 "before zero_grad",
                 stacklevel=3,
             )
-        self._open = record
+        self._open, self._at_birth = record, False
         self._awaited = bool(self._hooked and optimizers)
         if self._awaited:
             # Not in a hook before the step: where the loop calls the recorder in a closure, the step has begun already.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from gradlab.theory.moments import moments
+from gradlab.theory.moments import expectation
+
+TOLERANCE = 1e-6
+"""Of a number that is set beside a measured one."""
 
 
 def slope_sq(activation: str, mean: float, variance: float) -> float:
     """E[phi'(z)^2] for z ~ N(mean, variance)."""
-    return float(moments(activation, max(variance, 0.0), mean=mean).slope_sq)
+    found, _ = expectation(
+        activation, variance, mean=mean, of=lambda phi, slope: slope**2, tolerance=TOLERANCE
+    )
+    return float(found)

@@ -43,7 +43,7 @@ def convolution(field: Field, conv: Convolution) -> Field:
     """Behind a convolution; the field is [batch, channel, *sizes]."""
     channels = profile(field.dims[1])
     taps = np.tensordot(channels, conv.energy, axes=1)
-    pairs = [_pairs(conv, axis, field.shape[2 + axis]) for axis in range(taps.ndim)]
+    pairs = [joined(conv, axis, field.shape[2 + axis]) for axis in range(taps.ndim)]
     total = taps
     for axis, of_axis in enumerate(pairs):
         squares = profile(field.dims[2 + axis])
@@ -72,7 +72,7 @@ def _number(norms: Array) -> int:
     return hash(norms.tobytes())
 
 
-def _pairs(conv: Convolution, axis: int, outputs: int) -> list[tuple[Array, Array]]:
+def joined(conv: Convolution, axis: int, outputs: int) -> list[tuple[Array, Array]]:
     """For each tap along an axis the outputs and the inputs that it joins."""
     stride, padding, dilation = conv.stride[axis], conv.padding[axis], conv.dilation[axis]
     size, found = conv.inputs[1 + axis], []
