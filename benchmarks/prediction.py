@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,9 @@ def cnn(norm: Callable[[int], nn.Module] | None = None) -> nn.Module:
 
     w = WIDTH
     parts = [*block(3, w), *block(w, w), nn.MaxPool2d(2), *block(w, w), *block(w, 2 * w, stride=2)]
-    net = nn.Sequential(*parts, *block(2 * w, 2 * w), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * w, 10))
+    net = nn.Sequential(
+        *parts, *block(2 * w, 2 * w), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * w, 10)
+    )
     return drawn(net, 2.0)
 
 
@@ -96,7 +99,11 @@ class UNet(nn.Module):
         def double(inputs: int, outputs: int) -> nn.Module:
             parts: list[nn.Module] = []
             for each in (inputs, outputs):
-                parts += [nn.Conv2d(each, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+                parts += [
+                    nn.Conv2d(each, outputs, 3, padding=1),
+                    nn.BatchNorm2d(outputs),
+                    nn.ReLU(inplace=True),
+                ]
             return nn.Sequential(*parts)
 
         w = WIDTH
@@ -170,7 +177,13 @@ class Gpt(nn.Module):
         self.wte, self.wpe = nn.Embedding(65, w), nn.Embedding(32, w)
         self.blocks = nn.ModuleList(
             nn.ModuleList(
-                [nn.LayerNorm(w), CausalAttention(), nn.LayerNorm(w), nn.Linear(w, 4 * w), nn.Linear(4 * w, w)]
+                [
+                    nn.LayerNorm(w),
+                    CausalAttention(),
+                    nn.LayerNorm(w),
+                    nn.Linear(w, 4 * w),
+                    nn.Linear(4 * w, w),
+                ]
             )
             for _ in range(4)
         )
@@ -236,7 +249,7 @@ class Mixer(nn.Module):
 def autoencoder() -> nn.Module:
     sizes = [784, 512, 256, WIDTH, 256, 512, 784]
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1], nn.Sigmoid())
 
@@ -252,7 +265,7 @@ class Gcn(nn.Module):
         scale = whole.sum(1).rsqrt()
         self.register_buffer("adjacency", scale[:, None] * whole * scale)
         sizes = [64, *[WIDTH] * 4]
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(sizes))
         self.head = nn.Linear(WIDTH, 7)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -338,7 +351,10 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows[rows["delta_rms"].notna()]
     delta, h = (
-        (rows[name] / rows[f"{name}_predicted"]).groupby([rows["layer"], rows["seed"]]).first().unstack("seed")
+        (rows[name] / rows[f"{name}_predicted"])
+        .groupby([rows["layer"], rows["seed"]])
+        .first()
+        .unstack("seed")
         for name in ("delta_rms", "h_rms")
     )
     above = delta[::-1].fillna(1.0).shift(1, fill_value=1.0)[::-1]

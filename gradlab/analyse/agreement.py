@@ -43,7 +43,8 @@ class Agreement:
 def agreement(layers: pd.DataFrame) -> Agreement | None:
     """Of the rows of one cell in layers.csv; None where nothing is predicted.
 
-    The band is that of the table, which any model's rows have, one net's. Else it is that of a plain net; its inputs count as equally large, of the mean square that layer 1's z shows.
+    The band is the table's own, of one net, where it has one. Else it is that of a plain net; its inputs count as
+    equally large, of the mean square that layer 1's z shows.
     """
     first = layers[layers["step"] == layers["step"].min()]
     if "delta_rms_predicted" not in first or not first["delta_rms_predicted"].notna().any():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import exp, sqrt
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from gradlab.base.errors import ConfigError
 from gradlab.nn.statistics import wide_dtype
 from gradlab.recorder.graph_rules import energy_of
+from gradlab.sensors.metrics import Found
 from gradlab.theory import forward
 from gradlab.theory.backward.weights import Convolution
 from gradlab.theory.band import DEVIATIONS
@@ -84,7 +84,7 @@ def _array(x: Tensor) -> Array:
     return found
 
 
-def h_predicted(signal: Signal, activation: str, units: int) -> Mapping[str, list[float]]:
+def h_predicted(signal: Signal, activation: str, units: int) -> Found:
     """Columns of the activation of z; none where the activation is not known."""
     try:
         square, spread = forward.activated(signal, activation)
@@ -94,5 +94,5 @@ def h_predicted(signal: Signal, activation: str, units: int) -> Mapping[str, lis
 
 
 def band(noise: float) -> float:
-    """The factor by which finite width lets a root mean square differ; noise: variance of the log of the mean square."""
+    """The factor by which finite width lets a root mean square differ; noise: variance of the log of its square."""
     return exp(DEVIATIONS * sqrt(noise) / 2 + noise / 4)

@@ -115,7 +115,7 @@ def _turned(field: Field) -> Field:
 
 def _attention(weights: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Attention:
     arrays: list[Array] = [each.detach().double().cpu().numpy() for each in (weights, q, k, v)]
-    return Attention.of(*arrays, scale)
+    return Attention.of(arrays[0], arrays[1], arrays[2], arrays[3], scale)
 
 
 def _heads(x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Nodes of autograd's graph, each as a rule for the second moments of the gradient that goes through it.
 
-A node knows its operation's parameters and keeps what its derivative needs: the weights, an activation's input, a norm's
-scale. A rule holds numbers made of these, and no tensor of the graph: it is applied once the gradient of the last row
-is known. A node that is not here has no theory.
+A node knows its operation's parameters and keeps what its derivative needs: the weights, the input of an activation, the
+scale of a norm. A rule holds numbers made of these, and no tensor of the graph: it is applied once the gradient of the
+last row is known. A node that is not here has no theory.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gradlab.theory.backward.slopes import slope_sq
 from gradlab.theory.backward.weights import Convolution, convolution, linear
 
 Array = NDArray[np.float64]
+Places = NDArray[np.int64]
 Node = Any  # of autograd's graph
 Fields = Sequence[Field | None]
 Rule = Callable[[Sequence[Field | None]], Fields]
@@ -86,7 +87,9 @@ def _only(operands: Sequence[Operand | None], rule: Callable[[Field, Operand], F
     return back
 
 
-def _permuted(order: Callable[[Node, int], Sequence[int]]) -> Callable[[Node, Sequence[Operand | None]], Rule]:
+def _permuted(
+    order: Callable[[Node, int], Sequence[int]],
+) -> Callable[[Node, Sequence[Operand | None]], Rule]:
     """order: the operand's dimension at each place of the output."""
 
     def build(node: Node, operands: Sequence[Operand | None]) -> Rule:
@@ -98,12 +101,16 @@ def _permuted(order: Callable[[Node, int], Sequence[int]]) -> Callable[[Node, Se
 
 
 def _swapped(node: Node, count: int) -> list[int]:
-    order, one, other = list(range(count)), _signed(node._saved_dim0) % count, _signed(node._saved_dim1) % count
+    order, one, other = (
+        list(range(count)),
+        _signed(node._saved_dim0) % count,
+        _signed(node._saved_dim1) % count,
+    )
     order[one], order[other] = order[other], order[one]
     return order
 
 
-def _placed(where: Callable[[Node, int], Array]) -> Callable[[Node, Sequence[Operand | None]], Rule]:
+def _placed(where: Callable[[Node, int], Places]) -> Callable[[Node, Sequence[Operand | None]], Rule]:
     """The output is some of the operand, along one dimension; where: which, given its length there."""
 
     def build(node: Node, operands: Sequence[Operand | None]) -> Rule:
@@ -123,9 +130,9 @@ def _placed(where: Callable[[Node, int], Array]) -> Callable[[Node, Sequence[Ope
     return build
 
 
-def _sliced(node: Node, size: int) -> Array:
+def _sliced(node: Node, size: int) -> Places:
     start, end = _signed(node._saved_start), min(_signed(node._saved_end), size)
-    return np.arange(size)[start:end:int(node._saved_step)]
+    return np.arange(size)[start : end : int(node._saved_step)]
 
 
 def _parts(node: Node, operands: Sequence[Operand | None]) -> Rule:
@@ -160,7 +167,8 @@ def _cat(node: Node, operands: Sequence[Operand | None]) -> Rule:
     known = None not in sizes
 
     def back(fields: Fields) -> Fields:
-        (field,), found, start = fields, [], 0
+        (field,), start = fields, 0
+        found: list[Field | None] = []
         for operand, size in zip(operands_shapes, sizes, strict=True):
             if operand is None or field is None:
                 found.append(None)
@@ -268,7 +276,9 @@ def _product(node: Node, operands: Sequence[Operand | None]) -> Rule:
     if len(operands) > 1 and operands[0] and operands[1] and operands[0][:2] == operands[1][:2]:  # x * x
         return _scaled(operands[:1], [2 * node._saved_other], shape)
     numbers = [node._saved_other if operands[0] else None]
-    return _scaled(operands, [*numbers, node._saved_self if len(operands) > 1 and operands[1] else None], shape)
+    return _scaled(
+        operands, [*numbers, node._saved_self if len(operands) > 1 and operands[1] else None], shape
+    )
 
 
 def _quotient(node: Node, operands: Sequence[Operand | None]) -> Rule:
@@ -310,7 +320,9 @@ def _product_of_matrices(node: Node, operands: Sequence[Operand | None]) -> Rule
         matrix = getattr(node, first)
         if left is None and matrix.numel() <= MOST_OF_A_MAP:  # such as a graph's adjacency
             matrix = matrix.to_dense() if matrix.layout != torch.strided else matrix
-            rules[-1] = partial(fd.mixed, dim=last - 1, maps=_array(matrix[:MOST_MAPS] if by_sample else matrix))
+            rules[-1] = partial(
+                fd.mixed, dim=last - 1, maps=_array(matrix[:MOST_MAPS] if by_sample else matrix)
+            )
         elif left is None or is_parameter(left):
             norms = _array(matrix.double().square().sum(-1))
             rules[-1] = partial(linear, dim=last - 1, norms_sq=norms.reshape(-1, norms.shape[-1]).mean(0),
@@ -351,8 +363,10 @@ def _convolution(node: Node, operands: Sequence[Operand | None]) -> Rule:
         return lambda fields: [None]
     transposed = bool(node._saved_transposed)
     energy = energy_of(weight, transposed, int(node._saved_groups))
-    settings = [[int(each) for each in values] for values in (node._saved_stride, node._saved_padding, node._saved_dilation)]
-    conv = Convolution(energy, *settings, transposed=transposed, inputs=x.shape[1:])
+    stride, padding, dilation = (
+        [int(each) for each in getattr(node, f"_saved_{name}")] for name in ("stride", "padding", "dilation")
+    )
+    conv = Convolution(energy, stride, padding, dilation, transposed, x.shape[1:])
     return _only(operands, lambda field, _: convolution(field, conv))
 
 
@@ -362,14 +376,16 @@ def energy_of(weight: Tensor, transposed: bool, groups: int) -> Array:
     squares = weight.detach().double().square()
     if not transposed:
         return _array(squares.sum(1))
-    return _array(squares.unflatten(0, (groups, -1)).sum(1).flatten(0, 1))
+    return _array(squares.reshape(groups, -1, *squares.shape[1:]).sum(1).flatten(0, 1))
 
 
 # -- activations ---------------------------------------------------------------------------------------------
 
 
 def _selu_or_elu(node: Node) -> str:
-    alpha, scale, inner = (float(getattr(node, f"_saved_{name}")) for name in ("alpha", "scale", "input_scale"))
+    alpha, scale, inner = (
+        float(getattr(node, f"_saved_{name}")) for name in ("alpha", "scale", "input_scale")
+    )
     if scale == 1.0:
         return f"elu:alpha={alpha!r}" if inner == 1.0 else f"celu:alpha={alpha!r}"
     if abs(alpha - 1.6732632423543772) > 1e-6:
@@ -426,7 +442,11 @@ def _activation(node: Node, operands: Sequence[Operand | None]) -> Rule:
 def _taken(node: Node) -> Tensor:
     """What an activation was given."""
     name = name_of(node)
-    return INVERSE[name](_some(node._saved_result).double()) if name in INVERSE else _some(node._saved_self).double()
+    return (
+        INVERSE[name](_some(node._saved_result).double())
+        if name in INVERSE
+        else _some(node._saved_self).double()
+    )
 
 
 def _slopes(node: Node) -> Tensor:
@@ -510,7 +530,9 @@ def _group_norm(node: Node, operands: Sequence[Operand | None]) -> Rule:
 # -- pooling -------------------------------------------------------------------------------------------------
 
 
-def _resampled(of_axis: Callable[[Node, Tensor, int, int], Tensor]) -> Callable[[Node, Sequence[Operand | None]], Rule]:
+def _resampled(
+    of_axis: Callable[[Node, Tensor, int, int], Tensor],
+) -> Callable[[Node, Sequence[Operand | None]], Rule]:
     """A known map along each axis of space; of_axis: it applied to the rows of the identity, [1, in, in], given the
     axis and its length in the output."""
 
@@ -536,7 +558,9 @@ def _resampled(of_axis: Callable[[Node, Tensor, int, int], Tensor]) -> Callable[
 def _window(node: Node, rows: Tensor, axis: int, _: int) -> Tensor:
     if getattr(node, "_saved_divisor_override", None) is not None:
         raise NoRule
-    size, stride, padding = (_at(getattr(node, f"_saved_{name}"), axis) for name in ("kernel_size", "stride", "padding"))
+    size, stride, padding = (
+        _at(getattr(node, f"_saved_{name}"), axis) for name in ("kernel_size", "stride", "padding")
+    )
     counted = bool(getattr(node, "_saved_count_include_pad", True))
     return F.avg_pool1d(rows, size, stride or size, padding, bool(node._saved_ceil_mode), counted)
 
@@ -548,7 +572,11 @@ def _max_pool(node: Node, operands: Sequence[Operand | None]) -> Rule:
         raise NoRule
     dims = range(len(operand.shape) - len(node._saved_kernel_size), len(operand.shape))
     windows = [
-        _array((_window(node, torch.eye(operand.shape[dim], dtype=torch.float64)[None], axis, 0)[0].T > 0).double())
+        _array(
+            (
+                _window(node, torch.eye(operand.shape[dim], dtype=torch.float64)[None], axis, 0)[0].T > 0
+            ).double()
+        )
         for axis, dim in enumerate(dims)
     ]
     factor = _slope_at_largest(node, operand)
@@ -637,8 +665,7 @@ RULES: dict[str, Callable[[Node, Sequence[Operand | None]], Rule]] = {
     "Slice": _placed(_sliced),
     "IndexSelect": _placed(lambda node, size: node._saved_index.cpu().numpy()),
     "Index": _index,
-    **dict.fromkeys(("Split", "SplitWithSizes", "UnsafeSplit", "UnsafeSplitWithSizes", "Chunk", "UnsafeChunk", "Unbind"),
-                    _parts),
+    **dict.fromkeys(("Split", "SplitWithSizes", "UnsafeSplit", "UnsafeSplitWithSizes", "Unbind"), _parts),
     **dict.fromkeys(("Cat", "Stack"), _cat),
     "ConstantPadNd": _padded,
     "Mean": _reduced(mean=True),

@@ -65,9 +65,9 @@ class Record:
                 every.extend(numbers)
 
     def column(self, name: str) -> dict[Key, float]:
-        """The numbers that have been put into a column, of a model of one replica; reading them waits for the device."""
-        keys, numbers = self.on_host.get(name, ((), ()))
-        found = dict(zip(keys, numbers, strict=True))
+        """The numbers that were put into a column, of a model of one replica; reading them waits for the device."""
+        on_host: tuple[Sequence[Key], Sequence[float]] = self.on_host.get(name, ([], []))
+        found = dict(zip(*on_host, strict=True))
         for (keys, column), each in zip(self.places, self.numbers, strict=True):
             if column == name:
                 found |= zip(keys, torch.as_tensor(each).flatten().tolist(), strict=True)

@@ -268,15 +268,17 @@ def _total(counts: Sequence[Numbers]) -> Numbers:
 
 
 class ProbeMeter:
-    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record; predicting: whether theory
-    is asked what a module makes of its input."""
+    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record; predicting: whether
+    theory is asked what a module makes of its input."""
 
     def __init__(self, stacked: bool, batch_dim: int, metrics: Metrics) -> None:
         self.view, self.metrics = View(stacked, batch_dim), metrics
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
         self.predicting = False
-        self._foretold: dict[Key, tuple[Signal, Tensor]] = {}  # of z, and z itself while the probe goes through
+        self._foretold: dict[
+            Key, tuple[Signal, Tensor]
+        ] = {}  # of z, and z itself while the probe goes through
         # samples, on how many of them phi is flat for each unit [replica, unit], line
         self._units: list[tuple[Key, int, Tensor, bool]] = []
         self._samples: dict[Key, Tensor] = {}  # those of h that are compared, [replica, sample, entry]

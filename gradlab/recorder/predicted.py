@@ -19,4 +19,6 @@ def predict(passes: Sequence[ForwardPass], record: Record) -> None:
     first = {key for key, call in read[0].calls.items() if call.numbers.delta_of == 0}
     measured = {key: rms for key, rms in record.column("delta_rms").items() if key in first}
     for key, predicted in reading.predict(measured).items():
-        record.put((key,), {"delta_rms_predicted": [predicted.delta_rms], "delta_rms_band": [band(predicted.noise)]})
+        record.put(
+            (key,), {"delta_rms_predicted": [predicted.delta_rms], "delta_rms_band": [band(predicted.noise)]}
+        )

@@ -75,13 +75,13 @@ class Reading:
 
     def ends(self, outputs: Iterable[Tensor]) -> None:
         """The model returns these."""
-        made = [each for each in outputs if each.grad_fn is not None]
-        if self.hooked or not made:
-            return
-        nodes = _nodes([each.grad_fn for each in made])
+        made = [(each.grad_fn, each) for each in outputs if each.grad_fn is not None]
+        nodes = None if self.hooked else _nodes([node for node, _ in made])
         if nodes is None:
             return
-        self.tops = [Target(Place(each.grad_fn._sequence_nr(), each.output_nr), tuple(each.shape)) for each in made]  # type: ignore[union-attr]
+        self.tops = [
+            Target(Place(node._sequence_nr(), each.output_nr), tuple(each.shape)) for node, each in made
+        ]
         inside: set[int] = set()  # nodes between the two products of an attention, which go as one
         with torch.no_grad():
             for number in sorted(nodes, reverse=True):
@@ -108,11 +108,15 @@ class Reading:
         return {key: predicted for key, predicted in found.items() if predicted is not None}
 
     def _at_row(
-        self, place: Place, own: Field | None, measured: Mapping[Key, float], found: dict[Key, Predicted | None]
+        self,
+        place: Place,
+        own: Field | None,
+        measured: Mapping[Key, float],
+        found: dict[Key, Predicted | None],
     ) -> Field | None:
-        """A row keeps what is predicted of it; what is not goes on from the measured delta. found: None for such rows"""
+        """A row keeps what is predicted of it; what is not goes on from the measured delta: None in `found`."""
         key = self.calls.get(place)
-        if own is None or key not in measured:
+        if own is None or key is None or key not in measured:
             return own
         if key in found:  # the tensor beneath a view that was looked at already
             return own
@@ -148,7 +152,11 @@ def _step(node: Any, number: int, inside: set[int]) -> Step:
             inside |= between
         elif (build := RULES.get(name_of(node))) is not None:
             rule = build(node, operands)
-    except (NoRule, AttributeError, RuntimeError):  # RuntimeError: a kept tensor was changed in place, or is gone
+    except (
+        NoRule,
+        AttributeError,
+        RuntimeError,
+    ):  # RuntimeError: a kept tensor was changed in place, or is gone
         rule = None
     return Step(number, len(node._input_metadata), rule, [_target(each) for each in operands])
 

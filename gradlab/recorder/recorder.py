@@ -160,7 +160,7 @@ class Recorder(Recorded):
         self._log = _logger(log_to)
         self._step = first_step
         self._entered = self._armed = False
-        self._at_birth = True  # until the first record, which theory says something of
+        self._at_birth = not stacked  # until the first record, which theory says something of
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0

@@ -314,7 +314,12 @@ class Taps:
 
     def look_for_hooks(self) -> None:
         """Before a torch function of a pass whose graph will be read: whether hooks pack what it keeps."""
-        if self.reading and (stack := self._stack()) and stack[-1] is not None and stack[-1].reading is not None:
+        if (
+            self.reading
+            and (stack := self._stack())
+            and stack[-1] is not None
+            and stack[-1].reading is not None
+        ):
             stack[-1].reading.look_for_hooks()
 
     # -- attention -------------------------------------------------------------------------------------------

@@ -46,7 +46,10 @@ def report(rows: pd.DataFrame, diagnosis: Diagnosis, overhead: float) -> str:
     if first["delta/theory"].notna().any():
         none = [*dict.fromkeys(first.loc[first["delta/theory"].isna(), "name"])]
         names = ", ".join(none[:NAMED]) + (", ..." if len(none) > NAMED else "")
-        lines += ["", "delta/theory, h/theory: measured over predicted; of delta from the end of the model down."]
+        lines += [
+            "",
+            "delta/theory, h/theory: measured over predicted; of delta from the end of the model down.",
+        ]
         lines.append(f"Theory of delta starts at, or does not know: {names}")
     lines += ["", f"Recorded {len(steps)} steps; recording took {overhead:.1%} of the loop's own time."]
     return "\n".join(lines)

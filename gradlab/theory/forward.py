@@ -1,4 +1,4 @@
-"""What one module makes of a signal of known mean square: the mean and variance of z, and the mean square of h = phi(z).
+"""What one module makes of a signal of known mean square: mean and variance of z, and the mean square of phi(z).
 
 The unit z_k = w_k . x + b_k is normal over random weights, with the variance ||w_k||^2 E x^2 of the weights as they are
 (Poole et al. 2016, eq. 3). A norm puts out gamma^2 and beta whatever it is given.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.activations.spec import Array
-from gradlab.theory.backward.weights import Convolution, joined
 from gradlab.theory.backward.slopes import TOLERANCE
+from gradlab.theory.backward.weights import Convolution, joined
 from gradlab.theory.moments import expectation
 
 

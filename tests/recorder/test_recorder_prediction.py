@@ -144,7 +144,7 @@ def test_the_report_has_measured_over_predicted() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_models_of_public_style_do_what_is_predicted(name: str) -> None:
-    """The median of 8 seeds is within 5 % a module and 15 % over the net; that of 3 scatters sqrt(8 / 3) times as far."""
+    """The median of 8 seeds is within 5 % a module and 15 % over the net; of 3 it scatters sqrt(8 / 3) times as far."""
     found = agreement(pd.concat([recorded(ARCHITECTURES[name], seed) for seed in range(3)]))
     wider = (8 / 3) ** 0.5
     for column, within in (("delta_module", 0.05), ("h", 0.05), ("delta_net", 0.15)):

@@ -56,12 +56,12 @@ def test_known_maps_along_an_axis_are_exact() -> None:
     np.testing.assert_allclose(covariance(fd.mixed(field, 1, matrix)), exact, rtol=1e-10)
     where = np.array([4, 0, 2, 0])
     np.testing.assert_allclose(
-        covariance(fd.placed(field, 1, where, 6)), covariance(fd.mixed(field, 1, np.eye(6)[where])), rtol=1e-10
+        covariance(fd.placed(field, 1, where, 6)),
+        covariance(fd.mixed(field, 1, np.eye(6)[where])),
+        rtol=1e-10,
     )
     ones = np.kron(np.eye(3), np.ones((4, 1)))
-    np.testing.assert_allclose(
-        covariance(fd.summed(field, 1)), ones.T @ covariance(field) @ ones, rtol=1e-10
-    )
+    np.testing.assert_allclose(covariance(fd.summed(field, 1)), ones.T @ covariance(field) @ ones, rtol=1e-10)
     np.testing.assert_allclose(
         covariance(fd.spread(fd.summed(field, 1), 1, 4, 0.25)),
         (ones @ ones.T / 4) @ covariance(field) @ (ones @ ones.T / 4), rtol=1e-10,
@@ -117,7 +117,8 @@ def test_a_convolution_reaches_each_place_by_the_taps_that_it_has(settings: dict
     out.sum().backward()
     energy = energy_of(weight, transposed, groups)
     stride, padding, dilation = (
-        [settings.get(name, default)] * 2 for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+        [settings.get(name, default)] * 2
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     conv = Convolution(energy, stride, padding, dilation, transposed, (4, 7, 5))
     found = convolution(fd.independent(out.shape, 1.0), conv)

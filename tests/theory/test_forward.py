@@ -17,7 +17,9 @@ def test_taps_beyond_the_edge_give_nothing(stride: int, padding: int) -> None:
     """With random signs E z^2 is the convolution of E x^2 = 1.3 with the squared weights, plus the squared biases."""
     torch.manual_seed(0)
     weight, bias = torch.randn(6, 4, 3, 3, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
-    squares = F.conv2d(1.3 * torch.ones(1, 4, 7, 5, dtype=torch.float64), weight**2, stride=stride, padding=padding)
+    squares = F.conv2d(
+        1.3 * torch.ones(1, 4, 7, 5, dtype=torch.float64), weight**2, stride=stride, padding=padding
+    )
     energy = weight.square().sum(1).numpy()
     conv = Convolution(energy, [stride] * 2, [padding] * 2, [1, 1], False, (4, 7, 5))
     found = forward.convolved(1.3, conv, tuple(squares.shape[2:]), bias.numpy())

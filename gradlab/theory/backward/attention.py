@@ -6,8 +6,8 @@ that of all is averaged. Queries and keys get it through the softmax, whose Jaco
     d q_i = scale sum_j A_ij (d o_i . (v_j - v_i)) k_j,   d k_j = scale sum_i A_ij (d o_i . (v_j - v_i)) q_i,
 
 v_i = sum_j A_ij v_j. For d o isotropic, of variance s and independent of q, k and v, the first has
-E ||d q_i||^2 = s scale^2 ||sum_j A_ij (v_j - v_i) k_j^T||_F^2: the values' and keys' cross-correlation as it is, which no
-independence of q, k and v gives, as all three are made of the same tokens (Noci et al. 2022, theorem 3.2).
+E ||d q_i||^2 = s scale^2 ||sum_j A_ij (v_j - v_i) k_j^T||_F^2: the values' and keys' cross-correlation as it is.
+Independence of q, k and v would not give it, as all three are made of the same tokens (Noci et al. 2022).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from gradlab.theory.backward.field import Field, Origins, coherence, correlation
 @dataclass(frozen=True)
 class Attention:
     """weights: A of some heads and samples, [head, query, key]; of_queries: [query, query], the mean product of
-    scale sum_j A_ij (v_j - v_i) k_j^T at two queries; of_keys: [query, key], what each query alone gives each key; of_all:
-    [key], what they give it when delta is the same in all of them
+    scale sum_j A_ij (v_j - v_i) k_j^T at two queries; of_keys: [query, key], what each query alone gives each key;
+    of_all: [key], what they give it when delta is the same in all of them
     """
 
     weights: Array
@@ -40,7 +40,11 @@ class Attention:
         each -= mean[..., :, None] * (weights @ k)[..., None, :]
         flat = each.reshape(*each.shape[:2], -1)
         # ||v_j - mean_i||^2
-        apart = np.square(v).sum(-1)[:, None] - 2 * mean @ v.transpose(0, 2, 1) + np.square(mean).sum(-1)[..., None]
+        apart = (
+            np.square(v).sum(-1)[:, None]
+            - 2 * mean @ v.transpose(0, 2, 1)
+            + np.square(mean).sum(-1)[..., None]
+        )
         alone = np.square(weights) * np.maximum(apart, 0) * np.square(q).sum(-1)[..., None]
         over = weights.transpose(0, 2, 1)
         together = np.einsum("hjv,hjk->hjvk", v, over @ q)
@@ -55,7 +59,7 @@ class Attention:
     def back(self, field: Field, units: int) -> tuple[Field, Field, Field]:
         """Of the queries, keys and values; the field is [..., query, unit], and queries and keys have `units`."""
         dim = len(field.dims) - 2
-        queries, keys = self.weights.shape[1:]
+        queries = self.weights.shape[1]
         own, squares = correlation(field.dims[dim]), profile(field.dims[dim])
         given = np.eye(queries) if own is None else own
         one = 1 / max(queries, 1)

@@ -17,6 +17,7 @@ from itertools import count
 from math import nan, prod, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.activations.spec import Array
 
@@ -55,7 +56,9 @@ class Origins:
     def through(self, weights: int) -> Origins:
         """Behind random weights, told apart by a number."""
         new = next(_numbers)
-        return Origins(frozenset(self.made.setdefault((weights, own), new) for own in self.numbers), self.made)
+        return Origins(
+            frozenset(self.made.setdefault((weights, own), new) for own in self.numbers), self.made
+        )
 
     def __or__(self, other: Origins) -> Origins:
         return Origins(self.numbers | other.numbers, self.made)
@@ -111,22 +114,22 @@ def correlation(dim: Dimension) -> Array | None:
     """Of a whole dimension, [size, size]; None where it is independent, or too long."""
     if all(matrix is None for _, matrix in dim) or prod(size for size, _ in dim) > LARGEST:
         return None
-    whole = np.ones((1, 1))
+    whole: Array = np.ones((1, 1))
     for size, matrix in dim:
-        whole = np.kron(whole, np.eye(size) if matrix is None else matrix)
+        whole = np.asarray(np.kron(whole, np.eye(size) if matrix is None else matrix))
     return whole
 
 
 def coherence(dim: Dimension) -> float:
-    """E[(mean over the dimension)^2] over the mean of E[x^2]: 1 where all entries are equal, 1 / n where independent."""
+    """E[(mean over the dimension)^2] over the mean of E[x^2]: 1 where all entries are equal, 1 / n independent."""
     return prod(1 / size if matrix is None else float(matrix.mean()) for size, matrix in dim)
 
 
 def profile(dim: Dimension) -> Array:
     """The entries' mean squares, [size], of mean 1."""
-    found = np.ones(1)
+    found: Array = np.ones(1)
     for size, matrix in dim:
-        found = np.kron(found, np.ones(size) if matrix is None else np.diag(matrix))
+        found = np.asarray(np.kron(found, np.ones(size) if matrix is None else np.diag(matrix)))
     return found
 
 
@@ -144,7 +147,7 @@ def mixed(field: Field, dim: int, maps: Array) -> Field:
     return _normalised(field, dim, whole.reshape(-1, inputs, inputs).mean(0))
 
 
-def placed(field: Field, dim: int, where: Array, size: int) -> Field:
+def placed(field: Field, dim: int, where: NDArray[np.int64], size: int) -> Field:
     """Behind y = x[where] along one dimension, `size` long in x."""
     if max(size, len(where)) > LARGEST:
         factor = float(profile(field.dims[dim]).sum() / size)
@@ -186,8 +189,8 @@ def gathered(field: Field, shape: Sequence[int]) -> Field:
 class Factor:
     """What a gradient is multiplied by, entry by entry, as far as it does not depend on the gradient.
 
-    square: mean of its squares; sample: its entries, of length 1 where they are alike, or None where all are; the first of
-            them alone along dimension 0 where there are many
+    square: mean of its squares; sample: its entries, of length 1 where they are alike, or None where all are; along
+            dimension 0 the first of them alone, where there are many
     uneven: whether a gradient that is independent along a dimension is uneven behind it
     """
 
@@ -234,7 +237,7 @@ EVEN, UNEVEN = 1e-6, 0.05
 
 
 def _correlates(matrix: Array | None) -> bool:
-    return matrix is not None and np.count_nonzero(matrix) > np.count_nonzero(np.diag(matrix))
+    return matrix is not None and bool(np.count_nonzero(matrix) > np.count_nonzero(np.diag(matrix)))
 
 
 def _pairs_alike(sample: Array, dims: Sequence[int]) -> float:
@@ -242,7 +245,8 @@ def _pairs_alike(sample: Array, dims: Sequence[int]) -> float:
     count = prod(sample.shape[dim] for dim in dims)
     if count <= 1:
         return 1.0
-    return (count * float(np.square(sample.mean(axis=tuple(dims))).mean()) - 1) / (count - 1)
+    together = float(np.square(sample.mean(axis=tuple(dims))).mean())
+    return float((count * together - 1) / (count - 1))
 
 
 def _times(square: float, dim: Dimension, moments: Array) -> tuple[float, Dimension]:
@@ -265,8 +269,8 @@ def _times(square: float, dim: Dimension, moments: Array) -> tuple[float, Dimens
 
 
 def combined(fields: Sequence[Field]) -> Field:
-    """The sum of what several operations give one tensor: squares add. What two fields of one origin add up to where they
-    meet is not known."""
+    """The sum of what several operations give one tensor: squares add. What two fields of one origin add up to where
+    they meet is not known."""
     if len(fields) == 1:
         return fields[0]
     total = sum(each.square for each in fields)
@@ -287,9 +291,9 @@ def _apart(fields: Sequence[Field]) -> bool:
     if sum(map(len, numbers)) == len(frozenset[int]().union(*numbers)):
         return True
     for parts in zip(*(each.dims for each in fields), strict=True):
-        if any(matrix is not None for dim in parts for _, matrix in dim):
-            if (sum((profile(dim) > 0).astype(int) for dim in parts) <= 1).all():
-                return True
+        uneven = any(matrix is not None for dim in parts for _, matrix in dim)
+        if uneven and np.all(np.sum([profile(dim) > 0 for dim in parts], axis=0) <= 1):
+            return True
     return False
 
 
@@ -307,9 +311,7 @@ def _split(axis: Axis, size: int) -> tuple[Axis, Axis]:
 
 
 def _with(field: Field, dim: int, new: Dimension, factor: float) -> Field:
-    return replace(
-        field, square=field.square * factor, dims=(*field.dims[:dim], new, *field.dims[dim + 1 :])
-    )
+    return replace(field, square=field.square * factor, dims=(*field.dims[:dim], new, *field.dims[dim + 1 :]))
 
 
 def _normalised(field: Field, dim: int, whole: Array) -> Field:

@@ -1,4 +1,4 @@
-"""Normalisation: delta is divided by the scale of what was normalised, and loses its mean and its part along the signal.
+"""Normalisation: delta is divided by the scale of what was normalised, and loses its mean and its part along x.
 
 y = gamma (x - mean) / sigma gives d x = (g - mean g - x_hat mean(g x_hat)) / sigma with g = gamma d y, where the means
 run over the N entries that are normalised together. The two projections take the shares `coherence` and 1 / N of E g^2
@@ -26,5 +26,5 @@ def normalised(field: Field, scale: Factor, share: float, entries: float) -> Fie
 
 
 MOST_TAKEN = 0.25
-"""Where the mean has more of E g^2, as under instance norm in front of a mean over all places, so has the signal: what an
-activation lets through is larger where the signal is. There is no theory for that."""
+"""Where the mean has more of E g^2, as under instance norm in front of a mean over all places, so has the signal: an
+activation lets more through where the signal is larger. There is no theory for that."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradlab.activations.spec import Array
-from gradlab.theory.backward.field import LARGEST, Field, correlation, dimension, profile
+from gradlab.theory.backward.field import LARGEST, Dimension, Field, correlation, dimension, profile
 
 
 def largest(field: Field, dims: Sequence[int], windows: Sequence[Array]) -> Field:
@@ -20,7 +20,8 @@ def largest(field: Field, dims: Sequence[int], windows: Sequence[Array]) -> Fiel
         chance = window / np.maximum(window.sum(axis=1, keepdims=True), 1)
         squares, own = profile(field.dims[dim]) @ chance, correlation(field.dims[dim])
         if max(window.shape) > LARGEST:
-            mean, axis = float(squares.mean()), ((window.shape[1], None),)
+            mean = float(squares.mean())
+            axis: Dimension = ((window.shape[1], None),)
         else:
             whole = np.zeros((window.shape[1],) * 2)
             if own is not None:

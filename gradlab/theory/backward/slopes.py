@@ -1,4 +1,4 @@
-"""Activations: E delta_in^2 = E[phi'(z)^2] E delta_out^2, with z normal of the measured mean and variance (quadrature)."""
+"""Activations: E delta_in^2 = E[phi'(z)^2] E delta_out^2, z normal of the measured mean and variance (quadrature)."""
 
 from __future__ import annotations
 

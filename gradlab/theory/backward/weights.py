@@ -1,8 +1,8 @@
 """Linear maps with random weights: linear layers, convolutions, transposed ones.
 
-E delta_in^2 = (1 / n_in) sum_k ||w_k||^2 E delta_k^2 with the weights' own norms: the entries of the sum over the outputs
-k are taken as independent. Behind random weights the units are independent of each other (Schoenholz et al. 2017,
-eq. 9; convolutions: Xiao et al. 2018, with the true number of taps at each position). For a given delta the sum over the
+E delta_in^2 = (1 / n_in) sum_k ||w_k||^2 E delta_k^2 with the weights' own norms: the terms of the sum over the outputs
+are taken as independent. Behind random weights the units are independent of each other (Schoenholz et al. 2017, eq. 9;
+convolutions: Xiao et al. 2018, with the true number of taps at each position). For a given delta the sum over the
 inputs of the squares of normal numbers has the relative variance 2 / n_in: the band of finite width.
 """
 
@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.activations.spec import Array
 from gradlab.theory.backward.field import LARGEST, Field, correlation, dimension, profile
+
+Places = NDArray[np.int64]
 
 
 def linear(field: Field, dim: int, norms_sq: Array, inputs: int) -> Field:
@@ -72,7 +75,7 @@ def _number(norms: Array) -> int:
     return hash(norms.tobytes())
 
 
-def joined(conv: Convolution, axis: int, outputs: int) -> list[tuple[Array, Array]]:
+def joined(conv: Convolution, axis: int, outputs: int) -> list[tuple[Places, Places]]:
     """For each tap along an axis the outputs and the inputs that it joins."""
     stride, padding, dilation = conv.stride[axis], conv.padding[axis], conv.dilation[axis]
     size, found = conv.inputs[1 + axis], []
