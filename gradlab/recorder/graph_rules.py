@@ -1,8 +1,8 @@
 """Nodes of autograd's graph, each as a rule for the second moments of the gradient that goes through it.
 
-A node knows its operation's parameters and keeps what its derivative needs: the weights, the input of an activation, the
-scale of a norm. A rule holds numbers made of these, and no tensor of the graph: it is applied once the gradient of the
-last row is known. A node that is not here has no theory.
+A node knows its operation and keeps what its derivative needs: the weights, the input of an activation, the scale of a
+norm. A rule holds numbers made of these, and no tensor of the graph: it is applied once the gradient of the last row is
+known. A node that is not here has no theory.
 """
 
 from __future__ import annotations
