@@ -116,12 +116,13 @@ def _placed(where: Callable[[Node, int], Places]) -> Callable[[Node, Sequence[Op
     def build(node: Node, operands: Sequence[Operand | None]) -> Rule:
         (operand,) = operands
         assert operand is not None
-        dim = _signed(node._saved_dim) % len(operand.shape)
+        count = len(operand.shape)
+        dim = _signed(node._saved_dim) % count
         size = operand.shape[dim]
         taken = where(node, size)
 
         def back(field: Field, _: Operand) -> Field:
-            if len(field.dims) < len(operand.shape):
+            if len(field.dims) < count:
                 field = replace(field, dims=(*field.dims[:dim], (), *field.dims[dim:]))
             return fd.placed(field, dim, taken, size)
 
@@ -334,9 +335,9 @@ def _product_of_matrices(node: Node, operands: Sequence[Operand | None]) -> Rule
     def back(fields: Fields) -> Fields:
         (field,) = fields
         if field is None:
-            return [None] * len(operands)
+            return [None] * len(rules)
         found: list[Field | None] = [None if rule is None else rule(field) for rule in rules]
-        if added and shapes[0] is not None:
+        if len(rules) > 2 and shapes[0] is not None:
             found[0] = fd.gathered(field, shapes[0])
         return found
 
@@ -348,11 +349,11 @@ def _sparse(node: Node, operands: Sequence[Operand | None]) -> Rule:
     matrix = node._saved_mat1
     if operands[-1] is None or operands[-2] is not None or matrix is None or matrix.numel() > MOST_OF_A_MAP:
         raise NoRule
-    maps = _array(matrix.to_dense())
+    maps, others = _array(matrix.to_dense()), len(operands) - 1
 
     def back(fields: Fields) -> Fields:
         (field,) = fields
-        return [None] * (len(operands) - 1) + [None if field is None else fd.mixed(field, 0, maps)]
+        return [None] * others + [None if field is None else fd.mixed(field, 0, maps)]
 
     return back
 

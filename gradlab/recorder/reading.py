@@ -150,7 +150,7 @@ def _step(node: Any, number: int, inside: set[int]) -> Step:
         if (attention := attention_at(node, operands)) is not None:
             rule, operands, between = attention
             inside |= between
-        elif (build := RULES.get(name_of(node))) is not None:
+        elif (build := RULES.get(name_of(node))) is not None and not _complex(node):
             rule = build(node, operands)
     except (
         NoRule,
@@ -159,6 +159,10 @@ def _step(node: Any, number: int, inside: set[int]) -> Step:
     ):  # RuntimeError: a kept tensor was changed in place, or is gone
         rule = None
     return Step(number, len(node._input_metadata), rule, [_target(each) for each in operands])
+
+
+def _complex(node: Any) -> bool:
+    return any(each.dtype.is_complex for each in node._input_metadata)
 
 
 def _target(operand: Operand | None) -> Target | None:
