@@ -64,6 +64,15 @@ class Record:
                 where.extend(keys)
                 every.extend(numbers)
 
+    def column(self, name: str) -> dict[Key, float]:
+        """The numbers that were put into a column, of a model of one replica; reading them waits for the device."""
+        on_host: tuple[Sequence[Key], Sequence[float]] = self.on_host.get(name, ([], []))
+        found = dict(zip(*on_host, strict=True))
+        for (keys, column), each in zip(self.places, self.numbers, strict=True):
+            if column == name:
+                found |= zip(keys, torch.as_tensor(each).flatten().tolist(), strict=True)
+        return found
+
     def put_zero(self, keys: Sequence[Key], column: str) -> None:
         self.places.append((keys, column))
         self.numbers.append(ZERO)
@@ -153,7 +162,7 @@ class Ledger:
         self.spec = layer_table(metrics.text)
         self.order: list[Key] = []
         self.records = 0
-        self._recorded = GRADIENT_NORMS if metrics.level == "gradients" else self.spec.measured
+        self._recorded = GRADIENT_NORMS if metrics.level == "gradients" else self.spec.recorded
         self._place = {name: place for place, name in enumerate(self._recorded)}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []

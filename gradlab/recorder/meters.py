@@ -21,6 +21,7 @@ from gradlab.activations.modules import slope_of
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import OneModel, Workspace
+from gradlab.recorder.foretold import h_predicted, signal_of
 from gradlab.recorder.gains import GainMeter, put_gains
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import Call, CallNumbers, ForwardPass
@@ -29,6 +30,7 @@ from gradlab.recorder.units import dense_values, real
 from gradlab.recorder.way_down import place_of
 from gradlab.sensors import metrics as mt
 from gradlab.sensors.own_columns import Metrics
+from gradlab.theory.forward import Signal
 
 Reduction = str | float
 
@@ -270,12 +272,17 @@ def _total(counts: Sequence[Numbers]) -> Numbers:
 
 
 class ProbeMeter:
-    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record."""
+    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record; predicting: whether
+    theory is asked what a module makes of its input."""
 
     def __init__(self, stacked: bool, batch_dim: int, metrics: Metrics) -> None:
         self.view, self.metrics = View(stacked, batch_dim), metrics
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
+        self.predicting = False
+        self._foretold: dict[
+            Key, tuple[Signal, Tensor]
+        ] = {}  # of z, and z itself while the probe goes through
         # samples, on how many of them phi is flat for each unit [replica, unit], line
         self._units: list[tuple[Key, int, Tensor, bool]] = []
         # those of h that are compared, [replica, sample, entry], or what was found in them
@@ -293,6 +300,10 @@ class ProbeMeter:
             self._put(call, mt.signal(outputs[0].detach(), self.view.space))
             if not self.view.stacked:
                 self._keep(call, outputs[0].detach())
+                if self.predicting and args and isinstance(args[0], Tensor):
+                    signal = signal_of(module, args[0].detach(), outputs[0])
+                    if signal is not None:
+                        self._foretold[call.key] = signal, outputs[0]
 
     def _keep(self, call: Call, h: Tensor) -> None:
         """A copy of the parts of h that are measured once the probe went through."""
@@ -310,6 +321,9 @@ class ProbeMeter:
         z = z.detach()
         if z.numel() == 0:
             return
+        signal, made = self._foretold.get(call.key, (None, z))
+        if signal is not None and made.data_ptr() == z.data_ptr() and made.numel() == z.numel():
+            self._put(call, h_predicted(signal, shape.name, call.units))
         inactive, samples = self.view.inactive(z, shape, call)
         self._units.append((call.key, samples, inactive, shape.line))
         if shape.line:
@@ -393,7 +407,7 @@ class ProbeMeter:
         self.dead.update(zip(keys, dead.unbind(), strict=True))
 
     def forget(self) -> None:
-        self._units, self._samples, self._positions, self._rows = [], {}, {}, {}
+        self._units, self._samples, self._positions, self._rows, self._foretold = [], {}, {}, {}, {}
         self.view.space.clear()
 
     def _put(self, call: Call, found: mt.Found) -> None:

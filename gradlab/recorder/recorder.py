@@ -38,6 +38,7 @@ from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
 from gradlab.recorder.passes import ForwardPass
+from gradlab.recorder.predicted import predict
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
@@ -165,6 +166,7 @@ class Recorder(Recorded):
         self._step = first_step
         self._entered = self._armed = False
         self._rested = True  # no memory is kept for the next record
+        self._at_birth = not stacked  # until the first record, which theory says something of
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0
@@ -318,6 +320,7 @@ class Recorder(Recorded):
         elif self._open is None and not self._rested:
             self._rest()
         if self._armed and self._hooked:
+            self._taps.reading = self._probe_meter.predicting = self._at_birth
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
@@ -359,6 +362,7 @@ class Recorder(Recorded):
                 )
                 return
             self._meter.commit(passes, record, delta_scale)
+            predict(passes, record)
             self._time.commit(passes, self._step, self._meter.samples, delta_scale)
             self._facts |= {"number_format": _narrowest(passes)}
             for forward in passes:
@@ -384,7 +388,7 @@ class Recorder(Recorded):
                 "before zero_grad",
                 stacklevel=3,
             )
-        self._open = record
+        self._open, self._at_birth = record, False
         self._awaited = bool(self._hooked and optimizers)
         if self._awaited:
             # Not in a hook before the step: where the loop calls the recorder in a closure, the step has begun already.

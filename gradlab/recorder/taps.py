@@ -24,6 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.passes import Call, ForwardPass
+from gradlab.recorder.reading import Reading
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.through_time import ThroughTime, recurrent
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
@@ -39,6 +40,7 @@ class Taps:
     time:      what watches the recurrent ones among these
     attention: what watches attention in a probe's pass
     no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
+    reading:   whether the graph of a forward pass is read, for theory to say what the gradient does in it
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
 
@@ -55,7 +57,7 @@ class Taps:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
         self.time, self.attention = time, attention
         self._recurrent = recurrent({name: modules[name] for name in chosen if name in modules})
-        self.batch_dim, self.no_grad = batch_dim, False
+        self.batch_dim, self.no_grad, self.reading = batch_dim, False, False
         self.passes: list[ForwardPass] = []
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []  # the root's own hooks, in the order in which they must run
@@ -197,6 +199,8 @@ class Taps:
             batch=batch_size((args, kwargs), self.batch_dim),
             replica=getattr(module, "_is_replica", False),
         )
+        if self.reading and not (self.no_grad or forward.replica):
+            forward.reading = Reading()
         self.passes.append(forward)
         self._going += 1
         stack.append(forward)
@@ -216,6 +220,11 @@ class Taps:
             self._going -= 1
             if self._modes():
                 _remove_mode(self._modes().pop())
+            if forward.reading is not None:
+                started = perf_counter()
+                with torch._C.DisableTorchFunction():
+                    forward.reading.ends(tensors(output))
+                self.seconds += perf_counter() - started
 
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
@@ -281,6 +290,8 @@ class Taps:
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
         if watched:
             forward.calls[call.key] = call
+            if forward.reading is not None:
+                forward.reading.call(call.key, z)
             self.meter.output(forward, call, outputs, module, args)
 
     def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
@@ -305,6 +316,16 @@ class Taps:
             with torch._C.DisableTorchFunction():
                 self.time.call(forward, name, module, args, kwargs, output)
         self.seconds += perf_counter() - started
+
+    def look_for_hooks(self) -> None:
+        """Before a torch function of a pass whose graph will be read: whether hooks pack what it keeps."""
+        if (
+            self.reading
+            and (stack := self._stack())
+            and stack[-1] is not None
+            and stack[-1].reading is not None
+        ):
+            stack[-1].reading.look_for_hooks()
 
     # -- attention -------------------------------------------------------------------------------------------
 
@@ -392,6 +413,7 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.taps.look_for_hooks()
         kind = FUNCTIONS.get(func)
         h = func(*args, **kwargs) if kind is None else self._called(kind, func, args, kwargs)
         if self.taps.no_grad and not (_elsewhere() or _in_backward()):

@@ -119,7 +119,16 @@ LAYERS = TableSpec(
             "",
             "number of NaN or infinite entries in z, delta and the parameter gradients",
         ),
-        predicted("delta_rms_predicted", "loss / z", "mean-field prediction of delta_rms at step 0"),
+        predicted(
+            "delta_rms_predicted", "loss / z", "mean-field prediction of delta_rms at the first record"
+        ),
+        predicted(
+            "delta_rms_band",
+            "",
+            "factor: finite width explains so many times more or less than delta_rms_predicted, of a user's model",
+        ),
+        predicted("h_rms_predicted", "h", "mean-field prediction of h_rms at the first record"),
+        predicted("h_rms_band", "", "the same factor of h_rms"),
     ),
 )
 
