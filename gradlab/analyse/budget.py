@@ -66,11 +66,16 @@ class Budget(NamedTuple):
 
 def budget(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Budget:
     """Of the seeds that agree on a verdict, at the record that each one's evidence is taken from."""
-    places = list(seeds), [fault.reference for fault in faults]
-    gradient, records = facts.gradient, facts.records
+    path, records = faults[0].path, facts.records
+    some = [(seed, fault.reference) for seed, fault in zip(seeds, faults, strict=True) if fault.path == path]
+    places = [seed for seed, _ in some], [record for _, record in some]
+    gradient, own = facts.gradient_of(path), facts.rows_of(path)
     top, bottom, total = gradient.top[places], gradient.bottom[places], gradient.decades[places]
     index = np.arange(len(records.layers))
-    between = (index >= bottom[:, None]) & (index < top[:, None]) & np.isfinite(total)[:, None]
+    along = own & np.append(
+        own[1:], False
+    )  # a row's gains lead down from the next row, which may be of another path
+    between = (index >= bottom[:, None]) & (index < top[:, None]) & np.isfinite(total)[:, None] & along
     judged = np.isfinite(total)
     parts: dict[str, Array] = {}
     for part, column in COLUMNS.items():

@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
+from gradlab.recorder.paths import Graph
 from gradlab.recorder.recurrent_call import RecurrentCall
 from gradlab.recorder.way_down import Way
 from gradlab.sensors.metrics import Found
@@ -86,6 +87,7 @@ class ForwardPass:
     made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
              it, are still that call's. The weak reference keeps the memory's address from being given out again
     measured: the newest gradient with its version and norm: the next tensor's gradient is often the same
+    graph:   a copy of its graph, where paths are looked for
     """
 
     begins: Callable[[int], None]
@@ -100,6 +102,7 @@ class ForwardPass:
     made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
     latest: Call | None = None
     measured: tuple[Tensor, int, Numbers] | None = None
+    graph: Graph | None = None
 
     def learning(self, task: int) -> bool | None:
         """Whether the backward pass that goes on brings gradients to parameters; task: its number.

@@ -36,6 +36,8 @@ from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.passes import ForwardPass
+from gradlab.recorder.paths import on_paths
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
@@ -307,6 +309,7 @@ class Recorder(Recorded):
         if not self._armed and self._open is None:
             self._rest()
         if self._armed and self._hooked:
+            self._taps.mapping = self._turns.unmapped
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
@@ -345,6 +348,7 @@ class Recorder(Recorded):
                     stacklevel=3,
                 )
                 return
+            self._map(passes, optimizers)
             self._meter.commit(passes, record, delta_scale)
             self._time.commit(passes, self._step, self._meter.samples, delta_scale)
             for forward in passes:
@@ -380,6 +384,13 @@ class Recorder(Recorded):
             for which, optimizer in enumerate(optimizers):
                 hook = Tap(partial(self._after_update, which))
                 self._update_handles.append(optimizer.register_step_post_hook(hook))
+
+    def _map(self, passes: Sequence[ForwardPass], optimizers: Sequence[Optimizer]) -> None:
+        """Keep on which path each call is, which the passes of this record say."""
+        used = [forward for forward in passes if forward.backward] or passes
+        if graphs := [forward.graph for forward in used if forward.graph is not None]:
+            self._ledger.paths = on_paths(graphs, self._ledger.paths)
+            self._turns.mapped(optimizers)
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"

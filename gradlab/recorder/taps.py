@@ -24,6 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.passes import Call, ForwardPass
+from gradlab.recorder.paths import Graph
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.through_time import ThroughTime, recurrent
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
@@ -39,6 +40,7 @@ class Taps:
     time:      what watches the recurrent ones among these
     attention: what watches attention in a probe's pass
     no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
+    mapping:   whether the graph of forward passes is copied, so that it says which path each call is on
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
 
@@ -55,7 +57,7 @@ class Taps:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
         self.time, self.attention = time, attention
         self._recurrent = recurrent({name: modules[name] for name in chosen if name in modules})
-        self.batch_dim, self.no_grad = batch_dim, False
+        self.batch_dim, self.no_grad, self.mapping = batch_dim, False, False
         self.passes: list[ForwardPass] = []
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []  # the root's own hooks, in the order in which they must run
@@ -212,6 +214,9 @@ class Taps:
             self._going -= 1
             if self._modes():
                 _remove_mode(self._modes().pop())
+            if forward.graph is not None:
+                with torch._C.DisableTorchFunction():
+                    forward.graph.ends(tensors(output))
 
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
@@ -271,6 +276,9 @@ class Taps:
         call = Call(
             (name, number), axis, z.dim(), units, stride, z.numel(), not watched, forward=ref(forward)
         )
+        if self.mapping and not (self.no_grad or forward.replica):
+            forward.graph = forward.graph or Graph()
+            forward.graph.call(call.key, outputs)
         call.before, forward.latest = forward.latest, call
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
