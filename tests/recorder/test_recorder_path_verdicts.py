@@ -1,4 +1,4 @@
-"""Real trainings with a stream and branches: what learns is healthy however its branches begin, and a fault is named."""
+"""Real trainings with a stream and branches: what learns is healthy however branches begin, and a fault is named."""
 
 from __future__ import annotations
 
