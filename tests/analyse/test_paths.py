@@ -76,6 +76,7 @@ ENDS = [STREAM, branch(1), branch(1, "added"), STREAM]
             "branch 1",
         ),  # inside of the branch, though the stream is well
         (ENDS, [1.0, 0.0, 0.5, 0.1], False, False, ""),  # closed: it ends in zeros
+        ([branch(1), *ENDS[1:]], [0.0, 1e-9, 0.5, 0.1], False, True, "branch 1"),  # closed at its lowest row alone
         (ENDS, [1.0, 6e-3, 0.5, 0.1], False, False, ""),  # less than two decades
         (ENDS, [1.0, 4e-3, 0.5, 0.1], False, True, "branch 1"),
         (ENDS, [1.0, 4e-3, 0.5, 0.1], True, False, ""),  # a net that learns despite it
@@ -234,8 +235,8 @@ def test_a_dead_net_fades_for_a_reason_that_has_a_name(own) -> None:  # type: ig
     ("cosines", "attends", "end", "named"),
     [
         ([0.5, 0.9, 0.99, 0.99], True, 1.0, True),
-        ([0.5, 0.9, 0.99, 0.989], True, 1.0, False),  # the last one tells positions apart
-        ([0.5, 0.9, 0.989, 0.99], True, 1.0, True),
+        ([0.5, 0.9, 0.99, 0.9899], True, 1.0, False),  # the last one tells positions apart
+        ([0.5, 0.9, 0.9899, 0.99], True, 1.0, True),
         ([0.9, 0.99, 0.99, 0.99], True, 1.0, True),
         ([0.91, 0.99, 0.99, 0.99], True, 1.0, False),  # they came in alike
         ([0.5, 0.9, 0.99, 0.99], True, 0.1, False),  # a net that learns may ask for one answer a sample
