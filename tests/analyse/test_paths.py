@@ -76,7 +76,13 @@ ENDS = [STREAM, branch(1), branch(1, "added"), STREAM]
             "branch 1",
         ),  # inside of the branch, though the stream is well
         (ENDS, [1.0, 0.0, 0.5, 0.1], False, False, ""),  # closed: it ends in zeros
-        ([branch(1), *ENDS[1:]], [0.0, 1e-9, 0.5, 0.1], False, True, "branch 1"),  # closed at its lowest row alone
+        (
+            [branch(1), *ENDS[1:]],
+            [0.0, 1e-9, 0.5, 0.1],
+            False,
+            True,
+            "branch 1",
+        ),  # closed at its lowest row alone
         (ENDS, [1.0, 6e-3, 0.5, 0.1], False, False, ""),  # less than two decades
         (ENDS, [1.0, 4e-3, 0.5, 0.1], False, True, "branch 1"),
         (ENDS, [1.0, 4e-3, 0.5, 0.1], True, False, ""),  # a net that learns despite it
@@ -119,6 +125,13 @@ def test_what_one_update_opens_is_judged_by_what_it_becomes(own, first, later, n
             del steps[name]
 
     assert ("vanishing" in judged(own(change=change)).verdicts) == named
+
+
+def test_a_branch_is_judged_above_a_row_that_dies_later(own) -> None:  # type: ignore[no-untyped-def]
+    words = [branch(1), *ENDS[1:]]
+    change = on(*words, delta=[0.5, 0.5, 0.5, 0.1], later=[0.0, 1e-9, 0.5, 0.1])
+    (fault,) = (each for each in judged(own(change=change, **FAILS)).findings if each.verdict == "vanishing")
+    assert (fault.path, fault.layer, fault.at_birth) == ("branch 1", 2, False)
 
 
 def test_the_fit_counts_the_rows_of_its_path(own) -> None:  # type: ignore[no-untyped-def]
