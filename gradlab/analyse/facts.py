@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradlab.analyse.gradient import Gradient, profile
 from gradlab.analyse.learning import Learning, judge_learning
+from gradlab.analyse.paths import readings_of
 from gradlab.analyse.records import SEVERAL
 
 if TYPE_CHECKING:
@@ -49,9 +51,27 @@ class Facts:
         return cls(records, learning, records.in_layers, np.zeros(len(records.seeds), dtype=bool))
 
     @cached_property
+    def readings(self) -> Mapping[str, Bools]:
+        """The paths along which a gradient is read, each with its hidden layers [L]; the first is the net's own."""
+        return readings_of(self.records)
+
+    def rows_of(self, path: str = "") -> Bools:
+        """[L], the hidden layers of a path; of the net's own one unless said."""
+        return self.readings[path or next(iter(self.readings))]
+
+    @cached_property
+    def gradients(self) -> Mapping[str, Gradient]:
+        """The gradient's way down each path."""
+        rows = self.readings.items()
+        return {name: profile(self.records, own, beside=nth > 0) for nth, (name, own) in enumerate(rows)}
+
+    def gradient_of(self, path: str = "") -> Gradient:
+        return self.gradients[path or next(iter(self.readings))]
+
+    @property
     def gradient(self) -> Gradient:
-        """The gradient's way down."""
-        return profile(self.records)
+        """The gradient's way down the net: all its layers, or its stream."""
+        return self.gradient_of()
 
     @property
     def in_half(self) -> bool:

@@ -160,5 +160,6 @@ def _finding(facts: Facts, name: str, of_seeds: Sequence[Fault | None]) -> Findi
         evidence=describe(facts, verdict, [*agreeing], faults),
         severity=verdict.severity or "",
         where=first.where,
+        path=first.path,
         budget=verdict.budget(facts, [*agreeing], faults),
     )

@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
+from gradlab.recorder.paths import Graph
 from gradlab.recorder.reading import Reading
 from gradlab.recorder.recurrent_call import RecurrentCall
 from gradlab.recorder.way_down import Way
@@ -89,6 +90,7 @@ class ForwardPass:
              it, are still that call's. The weak reference keeps the memory's address from being given out again
     measured: the newest gradient with its version and norm: the next tensor's gradient is often the same
     reading: its graph as rules, where theory is asked
+    graph:   a copy of its graph, where paths are looked for
     """
 
     begins: Callable[[int], None]
@@ -105,6 +107,7 @@ class ForwardPass:
     latest: Call | None = None
     measured: tuple[Tensor, int, Numbers] | None = None
     reading: Reading | None = None
+    graph: Graph | None = None
 
     def learning(self, task: int) -> bool | None:
         """Whether the backward pass that goes on brings gradients to parameters; task: its number.

@@ -38,6 +38,7 @@ from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
 from gradlab.recorder.passes import ForwardPass
+from gradlab.recorder.paths import on_paths
 from gradlab.recorder.predicted import predict
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
@@ -321,6 +322,7 @@ class Recorder(Recorded):
             self._rest()
         if self._armed and self._hooked:
             self._taps.reading = self._probe_meter.predicting = self._at_birth
+            self._taps.mapping = self._turns.unmapped
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
@@ -361,6 +363,7 @@ class Recorder(Recorded):
                     stacklevel=3,
                 )
                 return
+            self._map(passes, optimizers)
             self._meter.commit(passes, record, delta_scale)
             predict(passes, record)
             self._time.commit(passes, self._step, self._meter.samples, delta_scale)
@@ -408,6 +411,13 @@ class Recorder(Recorded):
         found = of_others(self.model, self.probe)
         if found is not None:
             self._run.settle({"sample_mixing": found[0], "output_noise": found[1]})
+
+    def _map(self, passes: Sequence[ForwardPass], optimizers: Sequence[Optimizer]) -> None:
+        """Keep on which path each call is, which the passes of this record say."""
+        used = [forward for forward in passes if forward.backward] or passes
+        if graphs := [forward.graph for forward in used if forward.graph is not None]:
+            self._ledger.paths = on_paths(graphs, self._ledger.paths)
+            self._turns.mapped(optimizers)
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"

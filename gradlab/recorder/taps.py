@@ -24,6 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.passes import Call, ForwardPass
+from gradlab.recorder.paths import Graph
 from gradlab.recorder.reading import Reading
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.through_time import ThroughTime, recurrent
@@ -41,6 +42,7 @@ class Taps:
     attention: what watches attention in a probe's pass
     no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
     reading:   whether the graph of a forward pass is read, for theory to say what the gradient does in it
+    mapping:   whether the graph of forward passes is copied, so that it says which path each call is on
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
 
@@ -57,7 +59,8 @@ class Taps:
         self.root, self.modules, self.chosen, self.meter = root, modules, chosen, meter
         self.time, self.attention = time, attention
         self._recurrent = recurrent({name: modules[name] for name in chosen if name in modules})
-        self.batch_dim, self.no_grad, self.reading = batch_dim, False, False
+        self.batch_dim, self.no_grad = batch_dim, False
+        self.reading = self.mapping = False
         self.passes: list[ForwardPass] = []
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []  # the root's own hooks, in the order in which they must run
@@ -225,6 +228,9 @@ class Taps:
                 with torch._C.DisableTorchFunction():
                     forward.reading.ends(tensors(output))
                 self.seconds += perf_counter() - started
+            if forward.graph is not None:
+                with torch._C.DisableTorchFunction():
+                    forward.graph.ends(tensors(output))
 
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
@@ -284,6 +290,9 @@ class Taps:
         call = Call(
             (name, number), axis, z.dim(), units, stride, z.numel(), not watched, forward=ref(forward)
         )
+        if self.mapping and not (self.no_grad or forward.replica):
+            forward.graph = forward.graph or Graph()
+            forward.graph.call(call.key, outputs)
         call.before, forward.latest = forward.latest, call
         forward.formats.add(z.dtype)
         memory = z.untyped_storage()

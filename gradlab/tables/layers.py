@@ -24,6 +24,11 @@ def _signed(name: str, unit: str, meaning: str) -> Column:
 TRAINS = ("yes", "frozen", "no gradient", "not in the optimizer", "not registered", "frozen as drawn")
 """What the column `trains` says."""
 
+STREAM = "stream"
+JOINS = ("added", "transformed", "scaled", "concatenated", "multiplied", "other")
+"""What the column `joins` says: as it is; behind a function without weights, such as an activation; behind a number
+that is learned, such as ReZero's; beside what is there, as a skip of a U-Net; as a factor; in another way."""
+
 LAYERS = TableSpec(
     name="layers",
     row="cell, seed, recorded step and layer",
@@ -61,6 +66,21 @@ LAYERS = TableSpec(
             f"whether training reaches its parameters: {', '.join(TRAINS)}",
             "layer",
         ),
+        place(
+            "path",
+            "str",
+            "",
+            "of a user's model, where its graph says it: stream, branch k beside a path, head k of several outputs",
+            "layer",
+        ),
+        place(
+            "into",
+            "str",
+            "",
+            "of the last row of a branch, and of a skip that is concatenated: the path that takes it",
+            "layer",
+        ),
+        place("joins", "str", "", f"how that takes it: {', '.join(JOINS)}", "layer"),
         place("batch", "int", "samples", "size of the batch that the batch columns of this row are taken on"),
         *floats(
             (

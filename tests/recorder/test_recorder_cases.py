@@ -364,8 +364,9 @@ def test_replicas_of_data_parallelism_share_one_row() -> None:
         recorder.step()
     rows = rows_of(recorder)
     gains = [name for name in rows if name.endswith("_gain")]
-    same(rows.drop(columns=gains), expected.drop(columns=gains), without=THEORY)
+    same(rows.drop(columns=[*gains, "path"]), expected.drop(columns=[*gains, "path"]), without=THEORY)
     assert rows[gains].isna().all(axis=None), "nodes of several threads have the same numbers"
+    assert (rows["path"] == "").all()
 
 
 def test_a_gradient_penalty_leaves_the_training_losses_delta() -> None:
@@ -671,7 +672,9 @@ def test_the_csv_leaves_empty_what_does_not_apply(tmp_path) -> None:  # type: ig
     recorder.to_csv(tmp_path / "layers.csv")
     text = (tmp_path / "layers.csv").read_text()
     assert "nan" not in text and ",," in text
-    back = pd.read_csv(tmp_path / "layers.csv", dtype={"name": str}).fillna({"layer_activation": ""})
+    back = pd.read_csv(tmp_path / "layers.csv", dtype={"name": str}).fillna(
+        dict.fromkeys(("layer_activation", "path", "into", "joins"), "")
+    )
     pd.testing.assert_frame_equal(back, recorder.to_frame(), check_dtype=False)
 
 
