@@ -21,7 +21,7 @@ def start(module: str) -> None:
     Ctrl-C is blocked during the start, and the server inherits that. A terminal sends Ctrl-C to the server too, and the
     imports there would end in a traceback.
     """
-    if "forkserver" in mp.get_all_start_methods():
+    if sys.platform != "win32" and "forkserver" in mp.get_all_start_methods():
         mp.get_context("forkserver").set_forkserver_preload([module])
         resource_tracker.ensure_running()  # or the server starts it, which unblocks Ctrl-C there
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
