@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.recorder.ledger import row_name
+from gradlab.recorder.processes import WORDS
 from gradlab.tables.layers import LEVELS
 
 WITHOUT_HOOKS = "gradients"
@@ -58,6 +59,7 @@ def problems_with(
     loss_reduction: str | float,
     accumulation: int,
     batch_dim: int,
+    processes: str | None,
 ) -> list[Problem]:
     """Everything that is wrong with what the caller says of the loop."""
     divisor = isinstance(loss_reduction, Real) and 0 < loss_reduction < float("inf")
@@ -68,6 +70,7 @@ def problems_with(
         ("loss_reduction", loss_reduction, loss_reduction in ("mean", "sum") or divisor,
          "mean, sum, or a number above 0"),
         ("accumulation", accumulation, isinstance(accumulation, Integral) and accumulation >= 1, "a whole number >= 1"),
+        ("processes", processes, processes is None or processes in WORDS, " or ".join(WORDS)),
         ("batch_dim", batch_dim, isinstance(batch_dim, Integral) and batch_dim >= 0, "a whole number >= 0"),
     )  # fmt: skip
     return [Problem(name, f"{value!r}", allowed) for name, value, right, allowed in checked if not right]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradlab.base.errors import GradlabError
+from gradlab.recorder.processes import reshard
 
 UNCHANGING = {bool, int, float, str, type(None)}
 HOOKS = {name for name, value in vars(nn.Module()).items() if isinstance(value, OrderedDict)}
@@ -131,6 +132,7 @@ def evaluation(model: nn.Module) -> Iterator[None]:
         random.setstate(states[2])
         for device, state in cuda:
             torch.cuda.set_rng_state(state, device)
+        reshard(model)
         changed = before.restore()
     for parameter, version in parameters:
         if parameter._version != version and id(parameter) not in changed:

@@ -85,6 +85,20 @@ class Record:
                 found |= zip(keys, torch.as_tensor(each).flatten().tolist(), strict=True)
         return found
 
+    def sums(self) -> dict[str, dict[Key, float]]:
+        """What was put, by column, of a model of one replica: the numbers of one place add up."""
+        found: dict[str, dict[Key, float]] = {}
+        every = [(keys, column, torch.as_tensor(each).flatten().tolist())
+                 for (keys, column), each in zip(self.places, self.numbers, strict=True)]  # fmt: skip
+        every += [(keys, column, numbers) for column, (keys, numbers) in self.on_host.items()]
+        for keys, column, numbers in every:
+            of_column = found.setdefault(column, {})
+            for key, number in zip(
+                keys, numbers if len(numbers) == len(keys) else numbers * len(keys), strict=True
+            ):
+                of_column[key] = of_column.get(key, 0.0) + number
+        return found
+
     def put_zero(self, keys: Sequence[Key], column: str) -> None:
         self.places.append((keys, column))
         self.numbers.append(ZERO)

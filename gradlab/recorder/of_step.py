@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from gradlab.base.errors import ConfigError, Problem
 from gradlab.nn.statistics import wide_dtype
 from gradlab.recorder.checks import parameters_of
+from gradlab.recorder.processes import Processes, is_sharded, local
 from gradlab.recorder.task import Facts
 from gradlab.recorder.units import dense_values, real
 
@@ -22,6 +23,7 @@ def facts_of_step(
     scale: Tensor | None,
     before: Mapping[int, int],
     accumulation: int,
+    processes: Processes,
 ) -> Facts:
     """Columns of steps.csv. scale: what the gradients still carry; before: `versions_of_gradients` after the last step;
     accumulation: backward passes of an update."""
@@ -34,7 +36,7 @@ def facts_of_step(
     if rate is not None:  # not every optimiser has one
         facts["learning_rate"] = rate
     if gradients:
-        norm = _norm(gradients)
+        norm = _norm(gradients, processes)
         facts["grad_norm"] = norm if scale is None else norm / scale.to(norm.device)
     if before and own:
         # Autograd adds to a gradient that is there; zeroing writes to it once more, or puts another in its place.
@@ -70,8 +72,20 @@ def in_closure() -> bool:
     return False
 
 
-def _norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Of all gradients together; each is read once, where it is, and its squares are summed in float64."""
+def _norm(gradients: Sequence[Tensor], processes: Processes) -> Tensor:
+    """Of all gradients together; of sharded ones each rank has its part."""
+    apart = [each for each in gradients if is_sharded(each)]
+    found = _norm_here([each for each in gradients if not is_sharded(each)])
+    if not apart:
+        return found
+    parts = [_norm_here([local(each)]).cpu() / processes.copies(each) ** 0.5 for each in apart]
+    return processes.hypot(torch.stack(parts).norm()).hypot(found.cpu())
+
+
+def _norm_here(gradients: Sequence[Tensor]) -> Tensor:
+    """Each is read once, where it is, and its squares are summed in float64."""
+    if not gradients:
+        return torch.zeros((), dtype=torch.float64)
     flat = [real(dense_values(each)) for each in gradients]
     norms = torch._foreach_norm(flat, 2, wide_dtype(flat[0]))
     found: Tensor = torch.stack([each.to(norms[0].device) for each in norms]).norm()

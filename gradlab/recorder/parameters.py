@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import nan
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import Workspace
 from gradlab.recorder.drawn import as_drawn
 from gradlab.recorder.ledger import Key, Record
+from gradlab.recorder.processes import Processes, is_sharded, local, whole
 from gradlab.recorder.units import dense_values, is_bias, own_parameters, real
 from gradlab.sensors import metrics as mt
 from gradlab.tables.layers import TRAINS
@@ -25,6 +27,7 @@ Grouped = Mapping[Key, Sequence[Tensor]]
 COPIED_ENTRIES = 1 << 18  # a key with more is measured where it is: copying would cost more than it saves
 NARROW = (torch.float32, torch.float16, torch.bfloat16)  # their squares are sound in float64
 HALVES = (torch.float16, torch.bfloat16)
+SHARES = ("weight_grad_mean_abs", "grad_zero_fraction", "update_mean_abs")  # means over a parameter's entries
 BLOCK_ENTRIES = 1 << 19  # of everything put side by side: few calls, and two megabytes of float32
 
 
@@ -49,10 +52,17 @@ class ParameterMeter:
 
     registered: the paths that the model knows of: one in a plain list is reached by no `model.parameters()`
     stacked: every parameter carries the replica axis; metrics: "gradients", "standard" or "full"
+    processes: that hold the parts of sharded parameters, of which each rank measures its own
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], registered: Collection[str], *, stacked: bool, metrics: str
+        self,
+        modules: Mapping[str, nn.Module],
+        registered: Collection[str],
+        *,
+        stacked: bool,
+        metrics: str,
+        processes: Processes,
     ) -> None:
         self._registered = registered
         self.stacked, self.metrics, self.full = stacked, metrics, metrics == "full"
@@ -64,6 +74,11 @@ class ParameterMeter:
             own = own_parameters(module)
             self.weights[name, 1] = [p for each, p in own.items() if not is_bias(each)]
             self.biases[name, 1] = [p for each, p in own.items() if is_bias(each)]
+        self._processes = processes
+        both = {key: (*own, *self.biases[key]) for key, own in self.weights.items()}
+        self.sharded = [key for key, own in both.items() if any(map(is_sharded, own))]
+        self._whole_sizes: dict[Key, float] = {}  # of the sharded weights of this record
+        self._updates = Record(0)  # this rank's part of their updates
         self._sizes: list[tuple[SameShape, Numbers]] = []  # the weights of this record and their norms
         # weights before their update, with their norms, and the optimisers that have yet to make their step
         self._before: list[tuple[set[int], list[tuple[SameShape, Numbers]]]] = []
@@ -111,12 +126,38 @@ class ParameterMeter:
         """Whether a frozen module's weights are those of an initialiser; asked once, since they stay as they are."""
         if key not in self._drawn:
             weights = [each for each in self.weights[key] if each.dim() > 1]
-            self._drawn[key] = bool(weights) and all(as_drawn(each) for each in weights)
+            self._drawn[key] = bool(weights) and all(as_drawn(whole(each)) for each in weights)
         return self._drawn[key]
 
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""
+        self._sizes = []
         weights, biases = _gradients(self.weights), _gradients(self.biases)
+        if not self.sharded:
+            self._commit(record, weights, biases, self.weights, scale)
+            return
+        part = Record(record.step)
+        plain = [key for key in self.weights if key not in self.sharded]
+        for keys, into in ((plain, record), (self.sharded, part)):
+            mine = [self._local(_under(keys, each)) for each in (weights, biases, self.weights)]
+            self._commit(into, mine[0], mine[1], mine[2], scale)
+        columns = (*mt.GRADIENT_NORMS, "weight_norm", *SHARES[:2], mt.NONFINITE)
+        found = self._put_whole(record, part, columns if self.metrics != "gradients" else mt.GRADIENT_NORMS)
+        self._whole_sizes = found.get("weight_norm", {})
+        if self.full:
+            self._put_percentiles(record, _under(self.sharded, weights), scale)
+
+    @staticmethod
+    def _put_percentiles(record: Record, weights: Grouped, scale: Tensor | None) -> None:
+        """Of sharded gradients: no sums of the parts'. One parameter at a time is whole on each rank."""
+        for key, own in weights.items():
+            entries = torch.cat([real(dense_values(whole(each))).flatten() for each in own])
+            for column, share in (("weight_grad_p05", 0.05), ("weight_grad_p95", 0.95)):
+                record.put((key,), {column: mt.unscaled(st.percentile(entries.unsqueeze(0), share), scale)})
+
+    def _commit(
+        self, record: Record, weights: Grouped, biases: Grouped, own: Grouped, scale: Tensor | None
+    ) -> None:
         if self.metrics == "gradients":
             for column, gradients in zip(mt.GRADIENT_NORMS, (weights, biases), strict=True):
                 for keys, norms in self._norms(gradients):
@@ -129,11 +170,57 @@ class ParameterMeter:
         for keys, norms in self._norms(biases):
             record.put(keys, {mt.GRADIENT_NORMS[1]: mt.unscaled(norms, scale)})
             _count_nonfinite(record, keys, norms, self._blocks({key: biases[key] for key in keys}))
-        self._sizes = []
-        for block in self._blocks(self.weights, held=True):
+        for block in self._blocks(own, held=True):
             found = self._size(block)
             self._sizes.append((block, found["weight_norm"]))
             record.put(block.keys, found)
+
+    def _put_whole(self, record: Record, part: Record, columns: Sequence[str]) -> dict[str, dict[Key, float]]:
+        """Put what the ranks have measured of their parts of the sharded parameters as the whole parameters' numbers,
+        and give them."""
+        found = part.sums()
+        numbers = torch.zeros(len(columns), len(self.sharded), dtype=torch.float64)
+        there, entries = torch.zeros_like(numbers), torch.zeros_like(numbers)
+        for row, column in enumerate(columns):
+            held = self.biases if column == "bias_grad_norm" else self.weights
+            for place, key in enumerate(self.sharded):
+                if (number := found.get(column, {}).get(key)) is None or not held[key]:
+                    continue
+                copies = self._processes.copies(held[key][0])
+                size = sum(local(each).numel() for each in held[key])
+                there[row, place], entries[row, place] = 1.0, size / copies
+                if not size:  # all entries lie on other ranks
+                    continue
+                numbers[row, place] = number / (copies if column == mt.NONFINITE else copies**0.5)
+                if column in SHARES:
+                    numbers[row, place] = number * size / copies
+        norms = self._processes.hypot(numbers)
+        sums, entries, there = self._processes.total(torch.stack([numbers, entries, there]))
+        result: dict[str, dict[Key, float]] = {}
+        for row, column in enumerate(columns):
+            mean = sums[row] / entries[row]
+            values = mean if column in SHARES else sums[row] if column == mt.NONFINITE else norms[row]
+            known = zip(self.sharded, values.tolist(), there[row].tolist(), strict=True)
+            result[column] = {key: value for key, value, count in known if count}
+        for column, each in result.items():
+            if each and column not in mt.UPDATE:
+                record.put([*each], {column: [*each.values()]})
+        return result
+
+    def close(self, record: Record) -> None:
+        """Put the updates of sharded parameters, once no optimiser is awaited: on every rank, whatever it has."""
+        if not self.sharded or self.metrics == "gradients":
+            return
+        part, self._updates = self._updates, Record(0)
+        found = self._put_whole(record, part, mt.UPDATE if self.full else mt.UPDATE[:1])
+        for column, each in found.items():
+            if column == "update_ratio":
+                each = {
+                    k: change / size if (size := self._whole_sizes.get(k, 0.0)) else nan
+                    for k, change in each.items()
+                }
+            if each:
+                record.put([*each], {column: [*each.values()]})
 
     def _norms(self, grouped: Grouped) -> Iterator[tuple[Sequence[Key], Numbers]]:
         """Keys and their norms, [key * replica]. Where the formats allow it, every tensor is read once, where it is, in
@@ -155,6 +242,10 @@ class ParameterMeter:
             each = [torch.stack([*islice(parts, len(found))]).norm() for found in grouped.values()]
         yield tuple(grouped), torch.stack(each)
 
+    def _local(self, grouped: Grouped) -> Grouped:
+        """What of it lies on this rank."""
+        return {key: [*map(local, own)] for key, own in grouped.items()} if self.sharded else grouped
+
     def _size(self, block: SameShape) -> mt.Found:
         return mt.weight_size(block.flat, self._workspace)
 
@@ -172,11 +263,11 @@ class ParameterMeter:
         known = {id(block): sizes for block, sizes in self._sizes}
         held = [block for block, _ in self._sizes]
         for by, mine in shared.items():
-            whole = len(mine) == sum(len(block.keys) for block in held)
+            every = len(mine) == sum(len(block.keys) for block in held)
             kept = []
-            for block in held if whole else self._blocks(mine):
-                sizes = known[id(block)] if whole else self._size(block)["weight_norm"]
-                rows = block.rows if whole and block.copied else block.rows.clone()
+            for block in held if every else self._blocks(self._local(mine)):
+                sizes = known[id(block)] if every else self._size(block)["weight_norm"]
+                rows = block.rows if every and block.copied else block.rows.clone()
                 # a difference would be rounded to the format of the weights
                 rows = rows.float() if rows.dtype in HALVES else rows
                 kept.append((SameShape(block.keys, rows, block.entries, True), sizes))
@@ -193,17 +284,20 @@ class ParameterMeter:
                         self._put_update(record, before, sizes)
 
     def _put_update(self, record: Record, before: SameShape, sizes: Numbers) -> None:
-        own = [self.weights[key] for key in before.keys]
+        grouped = self._local({key: self.weights[key] for key in before.keys})
+        own = [*grouped.values()]
         if all(len(weights) == 1 for weights in own):
             then = before.rows.view(len(own), *own[0][0].shape).unbind()
             torch._foreach_sub_(then, [weights[0].detach() for weights in own])
         else:
-            (now,) = self._blocks({key: self.weights[key] for key in before.keys})
+            (now,) = self._blocks(grouped)
             before.rows.sub_(now.rows)
+        if self.sharded and before.keys[0] in self.sharded:  # how long it is, whatever the weights are
+            record, sizes = self._updates, [1.0] * len(before.keys)
         record.put(before.keys, mt.update(before.flat, sizes, self._workspace, self.full))
 
     def forget_update(self) -> None:
-        self._before, self._sizes = [], []
+        self._before, self._sizes, self._updates = [], [], Record(0)
 
     def rest(self) -> None:
         """Give back the memory that is kept from record to record."""
@@ -253,7 +347,7 @@ class ParameterMeter:
             x.layout != torch.strided or x.dtype != first.dtype or x.device != first.device for x in found
         ):
             return key
-        return tuple(x.shape for x in found), first.dtype, first.device
+        return tuple(x.shape for x in found), first.dtype, first.device, key in self.sharded
 
     def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
         """Several tensors as one of [replica, entry]."""
@@ -273,6 +367,11 @@ def _count_nonfinite(
     if not st.surely_finite(st.as_tensor(norms)):
         for block in blocks:
             record.put(block.keys, {mt.NONFINITE: st.nonfinite(block.flat)})
+
+
+def _under(keys: Iterable[Key], grouped: Grouped) -> Grouped:
+    """What is under these keys alone."""
+    return {key: grouped[key] for key in keys if key in grouped}
 
 
 def _gradients(parameters: Mapping[Key, Sequence[nn.Parameter]]) -> dict[Key, list[Tensor]]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.ledger import Ledger
+from gradlab.recorder.processes import Processes
 from gradlab.recorder.steps import StepLedger
 from gradlab.recorder.task import Task
 from gradlab.recorder.text import report
@@ -38,6 +39,7 @@ class Recorded:
     _time: ThroughTime
     _attention: Attention
     _told: set[str]
+    _processes: Processes
 
     @property
     def overhead(self) -> float:
@@ -74,12 +76,15 @@ class Recorded:
         """Write the rows so far as layers.csv is written: what does not apply is empty."""
         write_csv(Path(path), self.table())
 
-    def save(self, folder: str | Path, *, force: bool = False) -> Results:
+    def save(self, folder: str | Path, *, force: bool = False) -> Results | None:
         """Write the records as a results folder, which `gradlab report`, `diagnose` and `compare` read as any other.
 
         The same model's older records in that folder are replaced. Raises UserError where it holds something else
         (force replaces other results), GradlabError where it cannot be written, DataError while nothing is recorded.
+        Where several processes record together the first one writes, and the others, which have the same, get None.
         """
+        if not self._processes.writes:
+            return None
         from gradlab.recorder.saving import RecordTables, save
 
         devices = {parameter.device.type for parameter in self.model.parameters()}

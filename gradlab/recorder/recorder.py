@@ -39,7 +39,8 @@ from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, version
 from gradlab.recorder.parameters import ParameterMeter
 from gradlab.recorder.passes import ForwardPass
 from gradlab.recorder.paths import on_paths
-from gradlab.recorder.predicted import predict
+from gradlab.recorder.predicted import predicted
+from gradlab.recorder.processes import OfRank, Processes, missing_gradients, time_of, whole_loss
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
@@ -94,6 +95,9 @@ class Recorder(Recorded):
     accumulation: number of backward passes whose losses are averaged into one update ("mean" only)
     batch_dim: the axis of the model's inputs that counts samples
     seeds:    names of the replicas of gradlab's own stacked MLP, one a replica; one seed for any other model
+    processes: "all": records are of the samples and parameters of all processes that train the model, each of which
+              must record it; "own": of this one's alone. None: "all" inside DistributedDataParallel and where
+              parameters are sharded (`fully_shard`, DTensor)
     on_fault: called with each finding about what is happening (not about the state at birth) once it holds in the
               records
     log_to:   a TensorBoard SummaryWriter, a W&B run or the mlflow module: gets every record's numbers too
@@ -124,6 +128,7 @@ class Recorder(Recorded):
         targets: Any = None,
         criterion: Criterion | None = None,
         on_fault: Callable[[Finding], object] | None = None,
+        processes: str | None = None,
     ) -> None:
         self.model, self._given = unwrapped(model), model
         if isinstance(layers, Iterable) and not isinstance(layers, str):
@@ -133,7 +138,9 @@ class Recorder(Recorded):
         columns = attempt(problems, lambda: own_columns.get(metrics, "metrics", METRICS))
         level = columns.level if columns else METRICS[-1]
         problems += problems_of(self.model, level)
-        problems += problems_with(schedule, steps, first_step, loss_reduction, accumulation, batch_dim)
+        problems += problems_with(
+            schedule, steps, first_step, loss_reduction, accumulation, batch_dim, processes
+        )
         task = attempt(problems, lambda: Task(probe, targets, criterion))
         if not problems:
             chosen(self._parametrised()[0], layers, level, problems)
@@ -162,6 +169,7 @@ class Recorder(Recorded):
         self._awaited = False  # whether the open record's optimiser has yet to end its step
         self._in_closure = False  # whether it was said that the loop calls from a closure
         self._on_fault, self._told = on_fault, set[str]()
+        self._processes = Processes(self._given, self.model, processes)
         self._look()
         self._log = _logger(log_to)
         self._step = first_step
@@ -178,6 +186,7 @@ class Recorder(Recorded):
         if self._entered:
             raise GradlabError("this recorder is already recording", "use one `with` block a recorder")
         self._entered = True
+        self._processes.begin()
         self._started = perf_counter()
         self._arm()
         return self
@@ -186,7 +195,7 @@ class Recorder(Recorded):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._close_record()
+            self._close_record(alone=kind is not None)
             self._settle()
         finally:
             self._meter.release()
@@ -296,7 +305,9 @@ class Recorder(Recorded):
         every, registered = self._parametrised()
         modules = chosen(every, self._layers, self._metrics, [])
         stacked = isinstance(self.model, StackedMLP)
-        self._parameters = ParameterMeter(modules, registered, stacked=stacked, metrics=self._metrics)
+        self._parameters = ParameterMeter(
+            modules, registered, stacked=stacked, metrics=self._metrics, processes=self._processes
+        )
         self._taps = Taps(
             self.model, every, modules, self._meter, self._batch_dim, self._time, self._attention
         )
@@ -321,7 +332,9 @@ class Recorder(Recorded):
         elif self._open is None and not self._rested:
             self._rest()
         if self._armed and self._hooked:
-            self._taps.reading = self._probe_meter.predicting = self._at_birth
+            # theory reads weights when their module has run, where sharded ones are gone
+            theory = self._at_birth and not self._parameters.sharded
+            self._taps.reading = self._probe_meter.predicting = theory
             self._taps.mapping = self._turns.unmapped
             self._taps.attach()
             if is_compiled(self._given):
@@ -343,7 +356,9 @@ class Recorder(Recorded):
         """Everything but the update of this step's record."""
         delta_scale, gradient_scale = scales(scaler, optimizers)
         record = Record(self._step)
+        self._processes.agree()
         passes, late = self._taps.passes, self._taps.late
+        train_loss = None if loss is None else loss_of(loss, len(self._ledger.seeds))
         if _built(self.model) != self._built:  # the loop has put other modules or parameters into it
             self._taps.detach()
             self._look()
@@ -353,6 +368,12 @@ class Recorder(Recorded):
             self._meter.release()
             self._time.release()
             self._taps.forget()
+        mine, series = passes, self._time.of_passes(passes, self._meter.samples)
+        if self._processes.several:
+            ranks = self._processes.step(OfRank(record.step, mine, late, train_loss, series))
+            passes, late = [each for rank in ranks for each in rank.passes], any(rank.late for rank in ranks)
+            train_loss, series = whole_loss(ranks, self._meter.reduction), time_of(ranks)
+        if self._hooked:
             if not any(forward.calls for forward in passes):
                 self._nothing_seen()
                 return
@@ -363,10 +384,12 @@ class Recorder(Recorded):
                     stacklevel=3,
                 )
                 return
-            self._map(passes, optimizers)
+            self._map(mine, optimizers)
             self._meter.commit(passes, record, delta_scale)
-            predict(passes, record)
-            self._time.commit(passes, self._step, self._meter.samples, delta_scale)
+            if self._at_birth:
+                for key, (rms, width) in self._processes.first(predicted(mine, record)).items():
+                    record.put((key,), {"delta_rms_predicted": [rms], "delta_rms_band": [width]})
+            self._time.commit(series, self._step, delta_scale)
             self._facts |= {"number_format": _narrowest(passes)}
             for forward in passes:
                 applied = {key: made.activation for key, made in forward.calls.items() if made.activation}
@@ -378,17 +401,18 @@ class Recorder(Recorded):
         record.trains = self._parameters.trains(self._updated)
         if optimizers:
             self._facts["optimizer_used"] = self._turns.name(optimizers)
-        known = facts_of_step(self.model, optimizers, gradient_scale, self._gradients, self.accumulation)
+        known = facts_of_step(
+            self.model, optimizers, gradient_scale, self._gradients, self.accumulation, self._processes
+        )
         self._facts = known | self._facts
-        if loss is not None:
-            self._facts["train_loss"] = loss_of(loss, len(self._ledger.seeds))
+        if train_loss is not None:
+            self._facts["train_loss"] = train_loss
         self._run.add(self._step, self._facts)
         self._turns.recorded(optimizers)
         every = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if every and all(parameter.grad is None for parameter in every):
             warn(
-                f"step {self._step}: no parameter has a gradient; recorder.step stands after the backward pass and "
-                "before zero_grad",
+                f"step {self._step}: no parameter has a gradient; {missing_gradients(every)}",
                 stacklevel=3,
             )
         self._open, self._at_birth = record, False
@@ -406,8 +430,10 @@ class Recorder(Recorded):
         """Of a net that is far from fitting its probe, whether one sample's output depends on the others, and on
         chance. That takes two and a half passes over the probe, after the last step."""
         loss, baseline = self._run.last("probe_loss"), self._run.last("baseline_loss")
-        if self.probe is None or self._batch_dim != 0 or loss != loss or loss <= FITS * baseline:
+        asks = not (self.probe is None or self._batch_dim != 0 or loss != loss or loss <= FITS * baseline)
+        if not any(self._processes.gathered(asks)):  # the ranks run a sharded model together, or not at all
             return
+        assert self.probe is not None
         found = of_others(self.model, self.probe)
         if found is not None:
             self._run.settle({"sample_mixing": found[0], "output_noise": found[1]})
@@ -417,6 +443,8 @@ class Recorder(Recorded):
         used = [forward for forward in passes if forward.backward] or passes
         if graphs := [forward.graph for forward in used if forward.graph is not None]:
             self._ledger.paths = on_paths(graphs, self._ledger.paths)
+        if self._turns.unmapped and any(self._processes.gathered(bool(graphs))):
+            self._ledger.paths = self._processes.first(self._ledger.paths)
             self._turns.mapped(optimizers)
 
     def _nothing_seen(self) -> None:
@@ -467,8 +495,13 @@ class Recorder(Recorded):
         """As the step leaves them: once more after the update, since clipping writes to them before it."""
         self._gradients = versions_of_gradients(self.model)
 
-    def _close_record(self) -> None:
-        """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty."""
+    def _close_record(self, alone: bool = False) -> None:
+        """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty.
+
+        alone: after an error, which the other processes do not know of
+        """
+        if self._open is not None and not alone:
+            self._parameters.close(self._open)
         for handle in self._update_handles:
             handle.remove()
         self._update_handles.clear()

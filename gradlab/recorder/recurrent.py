@@ -27,7 +27,7 @@ class Series:
 
     delta, cell:   L2 norm of d loss / d h, and of d loss / d c of an LSTM
     units, cells:  entries of a sample in h and c; samples: how many have that step
-    carried:       as the column of the table
+    carried:       as the column of the table; begins: what is 1 there, root mean square over the samples
     keep:          mean of the gate that keeps the state
     direct:        L2 norm of the part of delta that comes from outside of the layer
     z_sq:          mean square of the pre-activations of a plain RNN; gain: ||W_hh||^2 / units; kind: of the module
@@ -43,6 +43,7 @@ class Series:
     delta: Tensor
     cell: Tensor | None
     carried: Tensor
+    begins: Tensor
     keep: Tensor | None
     direct: Tensor
     z_sq: Tensor | None
@@ -308,6 +309,7 @@ def _series(
         units=units,
         cells=units if own is None else own.shape[-1],
         gain=weights.w_hh.to(st.wide_dtype(weights.w_hh)).square().sum() / units,
+        begins=size[at],
         sound=torch.stack([*sound]).all(),
         **series,  # type: ignore[arg-type]
     )

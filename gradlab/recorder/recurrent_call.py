@@ -88,7 +88,7 @@ class RecurrentCall:
             number=number,
             kind=_kind(module),
             cell=cell,
-            stack=_weights(module),
+            stack=weights_of(module),
             batch_dim=None if not batched else 0 if batch_first or cell else 1,
             dropout=dropout if getattr(module, "num_layers", 1) > 1 else 0.0,
             random=random,
@@ -151,7 +151,7 @@ def _kind(module: nn.Module) -> str:
     return "LSTM" if isinstance(module, nn.LSTMCell) else "GRU"
 
 
-def _weights(module: nn.Module) -> list[list[Weights]] | None:
+def weights_of(module: nn.Module) -> list[list[Weights]] | None:
     """As the forward pass has them; not by name where that would compute them anew (spectral norm changes then)."""
     if isinstance(module, nn.RNNCellBase):
         if is_parametrized(module):

@@ -25,6 +25,7 @@ from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.paths import Graph
+from gradlab.recorder.processes import is_sharded
 from gradlab.recorder.reading import Reading
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.through_time import ThroughTime, recurrent
@@ -72,6 +73,7 @@ class Taps:
         self._shapes = WholeShapes()
         self._every = tuple(every_module(root)[0].values())
         self._running: set[int] = set()  # backward passes that bring gradients and go on
+        self._sharded = False  # whether the parameters lie on several processes between the passes
         self._going = 0  # forward passes that go on, in all threads
 
     @property
@@ -84,6 +86,7 @@ class Taps:
             self._attach()  # an evaluation that ended in an error did not put them back
             return
         self.learning = [each for each in self.root.parameters() if each.requires_grad]
+        self._sharded = self.time.sharded = any(map(is_sharded, self.root.parameters()))
         try:
             add = self._handles.append
             add(self.root.register_forward_pre_hook(Tap(self._enter), with_kwargs=True))
@@ -111,12 +114,21 @@ class Taps:
             if module is not self.root and not isinstance(module, torch.jit.ScriptModule):
                 self._attach_in_time(add, name, module)
         for module in self._every:
+            if self._sharded and module._parameters:
+                add(module.register_forward_pre_hook(Tap(self._before_sharded)))
             if isinstance(module, StackedPReLU):  # written with torch.where: no function to watch
                 add(module.register_forward_pre_hook(Tap(self._before_prelu)))
                 add(module.register_forward_hook(Tap(self._after_prelu)))
             elif module is not self.root and (shape := self._shapes.of(module)) is not None:
                 add(module.register_forward_pre_hook(Tap(partial(self._before_whole, shape))))
                 add(module.register_forward_hook(Tap(self._after_whole)))
+
+    def _before_sharded(self, module: nn.Module, args: Any) -> None:
+        """The gradients of a pass go to the whole parameters, which are there while their module runs."""
+        if not (self.no_grad or _elsewhere() or _in_backward()) and (forward := self._current()) is not None:
+            known = {id(each) for each in forward.parameters}
+            own = [each for each in module._parameters.values() if each is not None and each.requires_grad]
+            forward.parameters = [*forward.parameters, *(each for each in own if id(each) not in known)]
 
     def _attach_in_time(self, add: Callable[[RemovableHandle], None], name: str, module: nn.Module) -> None:
         """Behind the hook that makes the call known."""
@@ -202,7 +214,7 @@ class Taps:
             batch=batch_size((args, kwargs), self.batch_dim),
             replica=getattr(module, "_is_replica", False),
         )
-        if self.reading and not (self.no_grad or forward.replica):
+        if self.reading and forward.batch != 0 and not (self.no_grad or forward.replica):
             forward.reading = Reading()
         self.passes.append(forward)
         self._going += 1

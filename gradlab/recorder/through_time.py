@@ -16,7 +16,8 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.recorder.ledger import Key, row_name
 from gradlab.recorder.passes import ForwardPass
 from gradlab.recorder.recurrent import Series, Where, measured
-from gradlab.recorder.recurrent_call import RECURRENT, RecurrentCall, initial_states, sequences
+from gradlab.recorder.recurrent_call import RECURRENT, RecurrentCall, initial_states, sequences, weights_of
+from gradlab.recorder.unrolled import Weights
 from gradlab.tables.table import Table
 from gradlab.tables.time import TIME
 from gradlab.theory.recurrent import carried, step_factors, through_time
@@ -24,6 +25,8 @@ from gradlab.theory.recurrent import carried, step_factors, through_time
 Array = NDArray[np.float64]
 RowKey = tuple[Key, str]
 """A module's call, and the suffix of one of its layers."""
+OfPasses = dict[RowKey, list[tuple[Series, float]]]
+"""The series of each pass, with what turns its gradients into one sample's own."""
 
 
 class ThroughTime:
@@ -32,9 +35,11 @@ class ThroughTime:
     def __init__(self, seeds: Sequence[int]) -> None:
         self.seeds = tuple(seeds)
         self.records: list[tuple[int, dict[RowKey, _Row]]] = []
-        self._waiting: list[tuple[int, dict[RowKey, list[tuple[Series, float]]], Tensor | None]] = []
+        self._waiting: list[tuple[int, OfPasses, Tensor | None]] = []
         self._handles: list[RemovableHandle] = []
         self._random: dict[nn.Module, Tensor] = {}  # the generator's state before a call that draws
+        self.sharded = False  # whether weights are whole while their module runs alone
+        self._stacks: dict[nn.Module, list[list[Weights]]] = {}  # copies of such weights
 
     # -- the recorded step -----------------------------------------------------------------------------------
 
@@ -43,6 +48,9 @@ class ThroughTime:
         draws = getattr(module, "dropout", 0.0) and module.training and module.num_layers > 1  # type: ignore[operator]
         if draws and next(module.parameters()).device.type == "cpu":
             self._random[module] = torch.random.get_rng_state()
+        if self.sharded and (stack := weights_of(module)) is not None:
+            copies = [[[None if w is None else w.clone() for w in each] for each in row] for row in stack]
+            self._stacks[module] = [[Weights(*each) for each in row] for row in copies]  # type: ignore[arg-type]
 
     def call(
         self, forward: ForwardPass, name: str, module: nn.Module, args: Any, kwargs: Any, output: Any
@@ -54,6 +62,7 @@ class ThroughTime:
             found = RecurrentCall.of(module, args, kwargs, output, number, random)
         if found is None:
             return
+        found.stack = self._stacks.pop(module, found.stack)
         calls = forward.recurrent.setdefault(name, [])
         if (
             calls
@@ -74,22 +83,20 @@ class ThroughTime:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._random = {}
+        self._random, self._stacks = {}, {}
 
-    def commit(
-        self, passes: Sequence[ForwardPass], step: int, samples: Callable[[ForwardPass, int], float],
-        scale: Tensor | None,
-    ) -> None:  # fmt: skip
-        """Take the record of a step: the samples of its forward passes together.
+    def of_passes(
+        self, passes: Sequence[ForwardPass], samples: Callable[[ForwardPass, int], float]
+    ) -> OfPasses:
+        """What is measured of a step's forward passes.
 
         samples: what turns the gradients of a pass into one sample's own, given the samples of all passes
-        scale:   what the loss was multiplied by
         """
+        found: OfPasses = {}
         if not any(forward.recurrent for forward in passes):
-            return
+            return found
         used = [forward for forward in passes if forward.backward] or passes
         whole = sum(forward.batch or 0 for forward in used)
-        found: dict[RowKey, list[tuple[Series, float]]] = {}
         for forward in used:
             for name, calls in forward.recurrent.items():
                 for sequence in sequences(calls):
@@ -97,9 +104,14 @@ class ThroughTime:
                         suffix = "" if sequence[0].cell else _suffix(where)
                         key = (name, 1 if sequence[0].cell else sequence[0].number), suffix
                         found.setdefault(key, []).append((series, samples(forward, whole)))
+        return found
+
+    def commit(self, found: OfPasses, step: int, scale: Tensor | None) -> None:
+        """Take the record of a step: the samples of its forward passes together. scale: what the loss was multiplied
+        by"""
         if found:
             self._waiting.append((step, found, None if scale is None else scale.detach().clone()))
-        if all(series.delta.device.type == "cpu" for each in found.values() for series, _ in each):
+        if all(_is_here(series.delta) for each in found.values() for series, _ in each):
             self.settle()  # elsewhere the host would have to wait for the numbers
 
     # -- the table -------------------------------------------------------------------------------------------
@@ -138,6 +150,10 @@ class ThroughTime:
         return Table(columns, {name: ~np.isnan(columns[name]) for name in empty}, TIME.kinds)
 
 
+def _is_here(values: Tensor | Array) -> bool:
+    return not isinstance(values, Tensor) or values.device.type == "cpu"
+
+
 @dataclass(frozen=True)
 class _Row:
     """One layer in one record: columns of the table, [time]."""
@@ -147,7 +163,7 @@ class _Row:
 
 def _row(parts: Sequence[tuple[Series, float]], scale: float) -> _Row | None:
     """The series of several forward passes as one; None where none gave what its module gave."""
-    sound = [(_on_host(series), samples / scale) for series, samples in parts if bool(series.sound)]
+    sound = [(on_host(series), samples / scale) for series, samples in parts if bool(series.sound)]
     if not sound:
         return None
     first = sound[0][0]
@@ -176,11 +192,10 @@ def _row(parts: Sequence[tuple[Series, float]], scale: float) -> _Row | None:
     count = np.zeros(length)
     for each in numbers:
         count[: len(each)] += each
-    carried_sq = [np.square(series.carried) for series, _ in sound]
     columns = {
         "delta_rms": rms([(series.delta, samples) for series, samples in sound], first.units),
         "cell_delta_rms": rms([(series.cell, samples) for series, samples in sound], first.cells),
-        "carried": np.sqrt(mean(carried_sq, numbers)),
+        "carried": _carried(sound, length),
         "forget_gate": mean([series.keep for series, _ in sound], numbers),
     }
     outside = rms([(series.direct, samples) for series, samples in sound], first.units)
@@ -188,7 +203,28 @@ def _row(parts: Sequence[tuple[Series, float]], scale: float) -> _Row | None:
     return _Row(columns | _predicted(first, count, outside, z_sq, columns["carried"]))
 
 
-def _on_host(series: Series) -> Any:
+def _carried(passes: Sequence[tuple[Any, float]], length: int) -> Array:
+    """The column `carried` of several passes: what is left of the gradients that came to the last step of each, one
+    sample's own, over these."""
+    largest = max((abs(series.begins * samples) for series, samples in passes), default=1.0) or 1.0
+    left, count, began, last = np.zeros(length), np.zeros(length), 0.0, 0.0
+    for series, samples in passes:
+        known = np.flatnonzero(~np.isnan(series.carried))
+        if not len(known):
+            return np.full(length, np.nan)
+        at_last = float(series.samples[known[0 if series.reverse else -1]])
+        # in a packed batch the samples that have the last step, or as many of them as have this one
+        counted = np.minimum(np.asarray(series.samples, dtype=np.float64), at_last)
+        square = float(series.begins * samples / largest) ** 2
+        left[: len(counted)] += square * np.square(series.carried) * counted
+        count[: len(counted)] += counted
+        began, last = began + square * at_last, last + at_last
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.sqrt(left / count / (began / last)))
+
+
+def on_host(series: Series) -> Any:
+    """The same with arrays for tensors."""
     values = vars(series).items()
     return replace(
         series,

@@ -1,4 +1,4 @@
-"""DistributedDataParallel: each rank records its own batch, and gradients after their average over ranks."""
+"""DistributedDataParallel with `processes="own"`: each rank records its own batch, and the averaged gradients."""
 
 import socket
 
@@ -33,7 +33,7 @@ def _rank(rank: int, port: int, everywhere: bool, out: str) -> None:
             optimizer.step()
 
     if everywhere or rank == 0:  # one rank alone may record: a probe talks to nobody
-        with Recorder(model, probe=X, schedule="all") as recorder:
+        with Recorder(model, probe=X, schedule="all", processes="own") as recorder:
             loop(recorder)
         recorder.to_frame().to_pickle(f"{out}/{rank}.pkl")
     else:
