@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from gradlab.base.errors import ConfigError, Problem, nearest
 from gradlab.recorder.ledger import row_name
-from gradlab.recorder.processes import WORDS
+from gradlab.recorder.processes import WORDS, computes_in_parts
 from gradlab.tables.layers import LEVELS
 
 WITHOUT_HOOKS = "gradients"
@@ -47,6 +47,15 @@ def problems_of(model: nn.Module, metrics: str) -> list[Problem]:
             problems.append(Problem("model", f"{name} is on the meta device and holds no numbers", hint=hint))
     if not parameters:
         problems.append(Problem("model", "the model has no parameters, so no gradients", "one or more"))
+    if metrics != WITHOUT_HOOKS and computes_in_parts(model):
+        hint = f"record the norms of the whole parameters, with metrics={WITHOUT_HOOKS!r}"
+        problems.append(
+            Problem(
+                "model",
+                "ranks compute parts of its layers (tensor parallelism): no rank sees a signal",
+                hint=hint,
+            )
+        )
     if metrics != WITHOUT_HOOKS and isinstance(model, torch.jit.ScriptModule):
         problems.append(_scripted("the model"))
     return problems

@@ -19,7 +19,7 @@ from warnings import warn
 import torch
 from torch import Tensor, distributed, nn
 
-from gradlab.base.errors import GradlabError
+from gradlab.base.errors import ConfigError, GradlabError, Problem
 from gradlab.recorder.ledger import Key
 from gradlab.recorder.passes import Call, ForwardPass
 from gradlab.recorder.through_time import OfPasses, on_host
@@ -65,6 +65,12 @@ class Processes:
         self._ranks: tuple[int, ...] = ()  # that may record together
         self._number = 0
         self._names = sha256(repr([name for name, _ in model.named_parameters()]).encode()).hexdigest()
+        self._sharded = any(map(is_sharded, model.parameters()))
+        if word == OWN and self._sharded:
+            hint = "record on every rank, and leave processes out"
+            raise ConfigError(
+                Problem("processes", "own, of a model whose parameters lie on several processes", ALL, hint)
+            )
         if word == OWN or not (distributed.is_available() and distributed.is_initialized()):
             return
         ranks = _ranks(given, model)
@@ -114,6 +120,11 @@ class Processes:
                 list(self._ranks), GONE_AFTER, "gloo", use_local_synchronization=True
             )
             return
+        if self._sharded:  # even a probe's forward pass would wait for the other ranks
+            raise GradlabError(
+                "not every process records this model, whose parameters lie on all of them",
+                "make the recorder, and call recorder.step, on every rank",
+            )
         warn(
             "not every process records this model: the records are of this rank's own samples and shards; call "
             "recorder.step on every rank, or give processes='own'",
@@ -312,14 +323,23 @@ def shards(x: Any) -> int:
     return found
 
 
+def computes_in_parts(model: nn.Module) -> bool:
+    """Whether ranks compute parts of one layer (tensor or expert parallelism), so that its outputs are parts too: where
+    parameters are sharded by something else than `fully_shard`, or twice."""
+    sharded: list[Any] = [each for each in model.parameters() if is_sharded(each)]
+    axes = [sum(placement.is_shard() for placement in each.placements) for each in sharded]
+    return bool(sharded) and (max(axes) > 1 or not _fully_sharded(model))
+
+
 def reshard(model: nn.Module) -> None:
     """Give back the whole parameters that a forward pass of fully sharded modules has left behind."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    kind = getattr(fsdp, "FSDPModule", None)
-    if kind is not None:
-        for module in model.modules():
-            if isinstance(module, kind):
-                module.reshard()
+    for module in _fully_sharded(model):
+        module.reshard()
+
+
+def _fully_sharded(model: nn.Module) -> list[Any]:
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    return [] if kind is None else [module for module in model.modules() if isinstance(module, kind)]
 
 
 def _ranks(given: nn.Module, model: nn.Module) -> tuple[int, ...] | None:

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate
+from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
-from gradlab.base.errors import GradlabError
+from gradlab.base.errors import ConfigError, GradlabError
 from gradlab.recorder import processes
 from gradlab.recorder.recorder import Recorder
 
@@ -95,7 +97,14 @@ def _rank(rank: int, port: int, out: str) -> None:
     plain_loop(model, half)
     torch.save({k: v.full_tensor() for k, v in model.state_dict().items()}, f"{out}/plain-{rank}.pt")
 
+    with pytest.raises(ConfigError, match="processes"):
+        Recorder(sharded(), processes="own")
     keep(record(sharded(), half, "gradients"), f"{out}/norms-{rank}.pkl")
+    plan = {"out": ColwiseParallel(output_layouts=Replicate())}
+    parts = parallelize_module(net(), init_device_mesh("cpu", (RANKS,)), plan)
+    with pytest.raises(ConfigError, match="tensor parallelism"):
+        Recorder(parts)
+    keep(record(parts, slice(0, 8), "gradients"), f"{out}/parts-{rank}.pkl")
     copies = init_device_mesh("cpu", (RANKS, 1), mesh_dim_names=("copy", "shard"))
     keep(record(sharded(mesh=copies), half, "full"), f"{out}/hsdp-{rank}.pkl")
 
@@ -108,6 +117,16 @@ def _rank(rank: int, port: int, out: str) -> None:
         recorder.step()
 
     processes.AGREED_WITHIN = timedelta(seconds=1)
+    model = sharded()
+    optimizer = torch.optim.SGD(model.parameters())
+    F.cross_entropy(model(X[half]), Y[half]).backward()
+    if rank == 0:
+        with (
+            pytest.raises(GradlabError, match="lie on all of them"),
+            Recorder(model, metrics="gradients") as recorder,
+        ):
+            recorder.step(optimizer)
+
     model = parallel(net())
     if rank == 0:
         with pytest.warns(UserWarning, match="not every process records"):
@@ -170,7 +189,8 @@ def test_all_ranks_have_the_records_of_one_process(out: Path, engine: str) -> No
 def test_norms_without_hooks_are_those_of_one_process(out: Path) -> None:
     one = record(net(), slice(0, 8), "gradients").to_frame()
     for rank in range(RANKS):
-        assert_alike(pd.read_pickle(out / f"norms-{rank}.pkl")[0], one)
+        for name in ("norms", "parts"):
+            assert_alike(pd.read_pickle(out / f"{name}-{rank}.pkl")[0], one)
 
 
 @pytest.mark.slow
