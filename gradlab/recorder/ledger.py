@@ -88,14 +88,14 @@ class Record:
     def sums(self) -> dict[str, dict[Key, float]]:
         """What was put, by column, of a model of one replica: the numbers of one place add up."""
         found: dict[str, dict[Key, float]] = {}
-        every = [(keys, column, torch.as_tensor(each).flatten().tolist())
-                 for (keys, column), each in zip(self.places, self.numbers, strict=True)]  # fmt: skip
-        every += [(keys, column, numbers) for column, (keys, numbers) in self.on_host.items()]
+        every = [
+            (*place, torch.as_tensor(each)) for place, each in zip(self.places, self.numbers, strict=True)
+        ]
+        for of, (those, each) in self.on_host.items():
+            every.append((those, of, torch.tensor(each, dtype=torch.float64)))
         for keys, column, numbers in every:
             of_column = found.setdefault(column, {})
-            for key, number in zip(
-                keys, numbers if len(numbers) == len(keys) else numbers * len(keys), strict=True
-            ):
+            for key, number in zip(keys, numbers.reshape(-1).expand(len(keys)).tolist(), strict=True):
                 of_column[key] = of_column.get(key, 0.0) + number
         return found
 

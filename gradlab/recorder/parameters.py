@@ -184,10 +184,11 @@ class ParameterMeter:
         for row, column in enumerate(columns):
             held = self.biases if column == "bias_grad_norm" else self.weights
             for place, key in enumerate(self.sharded):
-                if (number := found.get(column, {}).get(key)) is None or not held[key]:
+                own = held[key] or self.biases[key]
+                if (number := found.get(column, {}).get(key)) is None or not own:
                     continue
-                copies = self._processes.copies(held[key][0])
-                size = sum(local(each).numel() for each in held[key])
+                copies = self._processes.copies(own[0])
+                size = sum(local(each).numel() for each in own)
                 there[row, place], entries[row, place] = 1.0, size / copies
                 if not size:  # all entries lie on other ranks
                     continue
@@ -308,9 +309,9 @@ class ParameterMeter:
     def _blocks(self, grouped: Grouped, held: bool = False) -> Iterator[SameShape]:
         """What is under each key as rows of blocks; keys with nothing are left out.
 
-        The next block is written over a block's memory; over that of blocks which are `held`, the next held ones.
+        The next block is written over a block's memory; over that of blocks which are `held`, the next record's.
         """
-        for number, (keys, entries) in enumerate(self._split(grouped)):
+        for number, (keys, entries) in enumerate(self._split(grouped), start=len(self._sizes)):
             tensors = [grouped[key] for key in keys]
             if len(keys) == 1:
                 rows, copied = self._joined(tensors[0]).unsqueeze(0), len(tensors[0]) > 1

@@ -1,7 +1,7 @@
 """Several processes that train one model: what makes a record the whole batch's and the whole parameter's.
 
-Ranks talk to each other in recorded steps alone, over a group of their own on the host, so that a rank that fails to
-come can never be mistaken for a part of the training's own communication.
+Ranks talk to each other in recorded steps and when the recording ends, over a group of their own on the host, so that
+a rank that fails to come is never mistaken for a part of the training's own communication.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ take part in they are no further apart than a host that runs ahead of its device
 GONE_AFTER = timedelta(minutes=10)
 """How long a rank waits for the others later on: as long as PyTorch waits in training on GPUs."""
 
-_recorders: Counter[tuple[int, ...]] = (
-    Counter()
-)  # that have begun in this process, by the ranks they may talk to
+_recorders = Counter[tuple[int, ...]]()
+"""How many have begun in this process, by the ranks that they may talk to."""
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Processes:
     def __init__(self, given: nn.Module, model: nn.Module, word: str | None) -> None:
         self._group: Any = None
         self._ranks: tuple[int, ...] = ()  # that may record together
-        self._number = 0
+        self._rank = self._number = 0
         self._names = sha256(repr([name for name, _ in model.named_parameters()]).encode()).hexdigest()
         self._sharded = any(map(is_sharded, model.parameters()))
         if word == OWN and self._sharded:
@@ -77,7 +76,7 @@ class Processes:
         if ranks is None and word == ALL:
             ranks = tuple(range(distributed.get_world_size()))
         if ranks is not None and len(ranks) > 1:
-            self._ranks = ranks
+            self._ranks, self._rank = ranks, distributed.get_rank()
 
     def begin(self) -> None:
         """Take this recorder's number among those of these ranks."""
@@ -97,7 +96,7 @@ class Processes:
     @property
     def writes(self) -> bool:
         """Whether this rank writes what all of them have."""
-        return self._group is None or bool(distributed.get_rank() == self._ranks[0])
+        return self._group is None or self._rank == self._ranks[0]
 
     def agree(self) -> None:
         """At the first record: whether all ranks record. Where one does not within a minute, each is on its own, and
@@ -106,7 +105,7 @@ class Processes:
             return
         store = distributed.distributed_c10d._get_default_store()
         place = f"gradlab/{self._ranks}/{self._number}"
-        store.set(f"{place}/{distributed.get_rank()}", self._names)
+        store.set(f"{place}/{self._rank}", self._names)
         if store.add(f"{place}/come", 1) == len(self._ranks):
             names = {store.get(f"{place}/{rank}") for rank in self._ranks}
             store.compare_set(f"{place}/answer", "", ALL if len(names) == 1 else OWN)

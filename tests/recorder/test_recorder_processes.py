@@ -108,8 +108,9 @@ def _rank(rank: int, port: int, out: str) -> None:
     copies = init_device_mesh("cpu", (RANKS, 1), mesh_dim_names=("copy", "shard"))
     keep(record(sharded(mesh=copies), half, "full"), f"{out}/hsdp-{rank}.pkl")
 
-    empty = parallel(net())  # the last rank has no sample
-    keep(record(empty, slice(0, 8) if rank == 0 else slice(0, 0)), f"{out}/empty-{rank}.pkl")
+    samples = slice(0, 8) if rank == 0 else slice(0, 0)
+    keep(record(parallel(net()), samples), f"{out}/empty-ddp-{rank}.pkl")
+    keep(record(sharded(), samples), f"{out}/empty-fsdp-{rank}.pkl")
 
     model = parallel(net())
     with pytest.raises(GradlabError, match="not at one step"), Recorder(model, first_step=rank) as recorder:
@@ -194,8 +195,9 @@ def test_norms_without_hooks_are_those_of_one_process(out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_rank_without_samples_adds_none(out: Path) -> None:
-    ranks = [pd.read_pickle(out / f"empty-{rank}.pkl") for rank in range(RANKS)]
+@pytest.mark.parametrize("engine", ["ddp", "fsdp"])
+def test_a_rank_without_samples_adds_none(out: Path, engine: str) -> None:
+    ranks = [pd.read_pickle(out / f"empty-{engine}-{rank}.pkl") for rank in range(RANKS)]
     for mine, other in zip(*ranks, strict=True):
         pd.testing.assert_frame_equal(mine, other)
     one = record(net(), slice(0, 8)).to_frame()
