@@ -1,5 +1,6 @@
 """gradlab's own verdicts on tables whose fault is known because the table was built with it."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -445,8 +446,8 @@ def test_no_column_of_layers_breaks_the_rule_when_it_is_not_finite(cell, column,
     layers.loc[layers["layer"] == 3, column] = value
     for ruleset in ("gradlab", "all"):
         for diagnosis in diagnose(layers, steps, ruleset):
-            assert diagnosis.verdicts
-            assert diagnosis.as_dict()
+            assert len(diagnosis.verdicts) == len(diagnosis.seeds_text.split(","))
+            json.dumps(diagnosis.as_dict(), allow_nan=False)
     if column == "delta_rms":
         assert verdicts((layers, steps)) == (("healthy",) if np.isnan(value) else ("diverged",))
 
@@ -540,7 +541,8 @@ def test_no_column_of_steps_breaks_the_rule_when_it_is_not_finite(cell, column, 
     steps[column] = steps[column].astype(float)
     steps.loc[steps["step"] == 200, column] = value
     for diagnosis in diagnose(layers, steps, "all"):
-        assert diagnosis.verdicts
+        assert len(diagnosis.verdicts) == len(diagnosis.seeds_text.split(","))
+        json.dumps(diagnosis.as_dict(), allow_nan=False)
     if column == "train_loss":
         assert verdicts((layers, steps)) == ("diverged",)
 
