@@ -19,7 +19,7 @@ from benchmarks.mutants.areas import AREAS, files_of
 from benchmarks.mutants.equivalent import reason_for
 from benchmarks.mutants.mutations import Mutant, changed_line, mutants_of, mutated
 from benchmarks.mutants.trial import Copy, New, preload
-from benchmarks.mutants.which_tests import DEAREST_S, WhichTests, measure
+from benchmarks.mutants.which_tests import WhichTests, measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +59,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             try:
-                _work(todo[index :: chosen.processes], which, keep / f"copy-{index}", results, end)
+                _work(todo[index :: chosen.processes], which, keep / f"copy-{index}", results, end, chosen)
             finally:
                 os._exit(0)
         children.append(child)
@@ -78,9 +78,16 @@ def draw(number: int, seed: int) -> list[Mutant]:
     return [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)][:number]
 
 
-def _work(todo: Sequence[Mutant], which: WhichTests, place: Path, results: Path, end: float) -> None:
+def _work(
+    todo: Sequence[Mutant],
+    which: WhichTests,
+    place: Path,
+    results: Path,
+    end: float,
+    chosen: argparse.Namespace,
+) -> None:
     copy = Copy(ROOT, place)
-    new = New(tuple(sorted(which.changed_tests(place))), which.known)
+    new = New() if chosen.known else New(tuple(sorted(which.changed_tests(place))), which.known)
     for mutant in todo:
         if time.monotonic() > end:
             return
@@ -92,13 +99,9 @@ def _work(todo: Sequence[Mutant], which: WhichTests, place: Path, results: Path,
         if reason:
             row |= {"killed": False, "by": f"equivalent: {reason}", "seconds": 0.0}
         else:
-            tests = [
-                test
-                for test in which.of(mutant.file, mutant.line, ROOT)
-                if which.seconds.get(test, 0) < DEAREST_S
-            ]
+            tests = which.of(mutant.file, mutant.line, ROOT, mutant.area, chosen.most)
             expected = sum(which.seconds.get(test, 0.0) for test in tests)
-            outcome = copy.run(mutant.file, text, tests, New(), min(300.0, 60 + 5 * expected))
+            outcome = copy.run(mutant.file, text, tests, New(), 60 + 3 * expected)
             if not outcome.killed and new.beginnings:
                 outcome = copy.run(mutant.file, text, (), new, 120.0)
             row |= asdict(outcome) | {"tests": len(tests)}

@@ -227,14 +227,14 @@ NAMED = (
         "gradlab/nn/lsuv.py",
         ".abs() > tolerance)",
         ".abs() > 0.1 * tolerance)",
-        "tests/network/test_derived_inits.py",
+        "tests/network/test_derived_inits.py::test_lsuv_scales_exactly_what_lies_outside_its_tolerance",
     ),
     Named(
         "LSUV stops outside its tolerance",
         "gradlab/nn/lsuv.py",
         ".abs() > tolerance)",
         ".abs() > 2 * tolerance)",
-        "tests/network/test_derived_inits.py",
+        "tests/network/test_derived_inits.py::test_lsuv_scales_exactly_what_lies_outside_its_tolerance",
     ),
     # -- data ----------------------------------------------------------------------------------------------------
     Named(
@@ -242,14 +242,14 @@ NAMED = (
         "gradlab/data/columns.py",
         "ROWS_PER_LABEL = 10\n",
         "ROWS_PER_LABEL = 9\n",
-        "tests/data_sets/test_labels.py",
+        "tests/data_sets/test_labels.py::test_more_than_twenty_whole_numbers_are_classes",
     ),
     Named(
         "whole numbers count as a target with ten rows for each",
         "gradlab/data/columns.py",
         "rows < ROWS_PER_LABEL * distinct",
         "rows <= ROWS_PER_LABEL * distinct",
-        "tests/data_sets/test_labels.py",
+        "tests/data_sets/test_labels.py::test_more_than_twenty_whole_numbers_are_classes",
     ),
     # -- what is measured ----------------------------------------------------------------------------------------
     Named(
@@ -278,7 +278,7 @@ NAMED = (
         "gradlab/sensors/extra/jacobian.py",
         'interpolation="higher"',
         'interpolation="linear"',
-        "tests/measure/test_jacobian.py",
+        "tests/measure/test_jacobian.py::test_a_condition_number_of_an_even_sample_is_one_of_them",
     ),
     Named(
         "the percentiles of a gradient keep GradScaler's scale",
@@ -329,6 +329,6 @@ NAMED = (
         "gradlab/analyse/thresholds.py",
         "RECENT = 3\n",
         "RECENT = 1\n",
-        "tests/analyse/test_verdicts.py",
+        "tests/analyse/test_verdicts.py::test_a_training_ends_at_the_mean_of_its_last_three_accuracies",
     ),
 )

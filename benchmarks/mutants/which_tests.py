@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from itertools import accumulate
+from math import inf
 from pathlib import Path
 
 from coverage import CoverageData
@@ -39,15 +41,25 @@ class WhichTests:
                     self._lines[file][int(line)] |= {measured["tests"][test] for test in tests}
             self.known |= set(measured["tests"])
 
-    def of(self, file: str, line: int, root: Path) -> list[str]:
-        """The tests that run this line, cheap ones first; those of the whole file if it changed since, or if the
-        line runs when it is imported."""
+    def of(self, file: str, line: int, root: Path, area: str, most: float = inf) -> list[str]:
+        """The tests that run this line: those of the area's own folder first, of these the cheap ones.
+
+        All that run any line of the file if it changed since, or if the line runs when the file is imported.
+        most: seconds of tests in all; what comes first is asked
+        """
         lines = self._lines[file]
         changed = self._hashes.get(file) != digest(root / file)
         found = set() if changed else lines.get(line, set())
         if not found:
             found = set().union(*lines.values())
-        return sorted(found, key=lambda test: self.seconds.get(test, 0.0))
+        cost = {test: self.seconds.get(test, 0.0) for test in found}
+        ordered = sorted(found, key=lambda test: (not test.startswith(f"tests/{area}/"), cost[test]))
+        until = accumulate(cost[test] for test in ordered)
+        return [
+            test
+            for test, spent in zip(ordered, until, strict=True)
+            if cost[test] < DEAREST_S and spent <= most
+        ]
 
     def changed_tests(self, root: Path) -> set[str]:
         """Files of tests that are new or other than they were: those of their tests that are unknown here are

@@ -9,7 +9,8 @@ import pytest
 
 from gradlab.analyse.diagnosis import diagnose
 from gradlab.analyse.evidence import learning_words
-from gradlab.analyse.learning import Learning
+from gradlab.analyse.learning import Learning, judge_learning
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.tables.layers import LAYERS_FULL
 from gradlab.tables.steps import STEPS
@@ -619,3 +620,15 @@ def test_an_even_count_has_no_median_seed(ends: tuple[float, ...], says: str, va
     }
     text = learning_words(SimpleNamespace(learning=learning), range(len(ends)))  # type: ignore[arg-type]
     assert f"({says}; all 0.2 to 0.9" in text and value in text.partition("(")[0]
+
+
+def test_a_training_ends_at_the_mean_of_its_last_three_accuracies(cell) -> None:  # type: ignore[no-untyped-def]
+    last = [0.9, 0.5, 0.7, 0.6]
+
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        for _, own in steps.groupby("seed"):
+            steps.loc[own.index[-4:], "val_accuracy"] = last
+
+    (records,) = split_cells(*cell(change=change))
+    found = judge_learning(records, 0)
+    assert found.measure == "validation accuracy" and found.end == pytest.approx(np.mean(last[1:]))
