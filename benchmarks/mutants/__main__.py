@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--named", action="store_true", help="the hand-picked mutants instead of a sample")
     parser.add_argument("--only", default="", help="only mutants whose name contains this")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--most", type=float, default=float("inf"), help="seconds of tests for one mutant")
+    parser.add_argument("--known", action="store_true", help="no tests that are new since the measurement")
     parser.add_argument(
         "--keep", type=Path, default=Path("results/mutants"), help="folder of what was measured"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -44,13 +45,13 @@ class WhichTests:
     def of(self, file: str, line: int, root: Path, area: str, most: float = inf) -> list[str]:
         """The tests that run this line: those of the area's own folder first, of these the cheap ones.
 
-        All that run any line of the file if it changed since, or if the line runs when the file is imported.
+        All that run any line of the file if it changed since, or if the line runs as the file is imported: then
+        coverage knows of one test at most, the first that needed it.
         most: seconds of tests in all; what comes first is asked
         """
-        lines = self._lines[file]
-        changed = self._hashes.get(file) != digest(root / file)
-        found = set() if changed else lines.get(line, set())
-        if not found:
+        lines, path = self._lines[file], root / file
+        found = lines.get(line, set()) if self._hashes.get(file) == digest(path) else set()
+        if len(found) <= 1 or line not in _in_functions(path.read_text(encoding="utf-8")):
             found = set().union(*lines.values())
         cost = {test: self.seconds.get(test, 0.0) for test in found}
         ordered = sorted(found, key=lambda test: (not test.startswith(f"tests/{area}/"), cost[test]))
@@ -70,6 +71,12 @@ class WhichTests:
             for path in (root / "tests" / folder).glob("test_*.py")
             if self._hashes.get(str(path.relative_to(root))) != digest(path)
         }
+
+
+def _in_functions(source: str) -> set[int]:
+    """The lines that run when a function is called."""
+    bodies = (node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
+    return {line for body in bodies for line in range(body[0].lineno, (body[-1].end_lineno or 0) + 1)}
 
 
 def measure(root: Path, folder: Path) -> None:
