@@ -45,14 +45,16 @@ class WhichTests:
     def of(self, file: str, line: int, root: Path, area: str, most: float = inf) -> list[str]:
         """The tests that run this line: those of the area's own folder first, of these the cheap ones.
 
-        All that run any line of the file if it changed since, or if the line runs as the file is imported: then
-        coverage knows of one test at most, the first that needed it.
+        All that run any line of the file if it changed since. All of these and of the folder if the line runs as the
+        file is imported: then coverage knows of one test at most, the first that needed it.
         most: seconds of tests in all; what comes first is asked
         """
         lines, path = self._lines[file], root / file
         found = lines.get(line, set()) if self._hashes.get(file) == digest(path) else set()
         if len(found) <= 1 or line not in _in_functions(path.read_text(encoding="utf-8")):
-            found = set().union(*lines.values())
+            found = set().union(
+                *lines.values(), (test for test in self.known if test.startswith(f"tests/{area}/"))
+            )
         cost = {test: self.seconds.get(test, 0.0) for test in found}
         ordered = sorted(found, key=lambda test: (not test.startswith(f"tests/{area}/"), cost[test]))
         until = accumulate(cost[test] for test in ordered)
