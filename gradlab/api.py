@@ -100,6 +100,13 @@ def run(
 
     Results are written as by the command `gradlab run`, and read back when they are there already. Raises UserError
     with every problem of the configuration; GradlabError when a stack fails.
+
+    >>> import gradlab
+    >>> result = gradlab.run(activation="sigmoid", depth=20, steps=100, seeds=1, out="results/sigmoid")
+    >>> print(result.verdict)
+    vanishing, not-learning (1/1 seeds)
+    >>> bool(result.layers["delta_rms"].min() < 1e-12)
+    True
     """
     return _execute(config, trust, settings, observer, best_over=None, lists=False)
 
@@ -118,6 +125,11 @@ def compare(
 
     best_over: of the values of this key, keep the one with the best mean validation accuracy
     yes: train a grid of more than 10,000 cells, too
+
+    >>> import gradlab
+    >>> result = gradlab.compare(activation=["sigmoid", "relu"], depth=[2, 3], steps=5, seeds=1, out="results/grid")
+    >>> list(result.summary["activation"] + result.summary["depth"].astype(str))
+    ['sigmoid2', 'sigmoid3', 'relu2', 'relu3']
     """
     return _execute(config, trust, settings, observer, best_over=best_over, lists=True, yes=yes)
 

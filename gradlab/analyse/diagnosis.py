@@ -44,6 +44,12 @@ def diagnose(
 
     Raises DataError for a table that cannot be judged (empty, columns missing or not numeric, rows that repeat) and
     ConfigError for an unknown ruleset, and for a user's own that fails.
+
+    >>> import gradlab
+    >>> result = gradlab.run(activation="sigmoid", depth=20, steps=2, seeds=1, out="results/sigmoid")
+    >>> [diagnosis] = gradlab.diagnose(result.layers)
+    >>> diagnosis.verdicts
+    ('vanishing',)
     """
     wanted = _chosen(ruleset)
     cells = split_cells(layers, steps, cell_columns, time, attention)

@@ -17,7 +17,7 @@ def keep_freed_memory() -> None:
     Only for gradlab's own processes: as a library gradlab must not change how its caller's process allocates. Does
     nothing where there is no glibc.
     """
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # TypeError: on Windows a library must have a name
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, 1 << 30)
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)

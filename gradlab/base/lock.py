@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from gradlab.base.user_file import open_file
 
@@ -25,7 +26,9 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock at once. Raises Held when somebody else has it, OSError when it cannot be made: the path is a
-        link, the folder may not be written, the disk is full, the file system has no locks."""
+        link, the folder may not be written, the disk is full, the file system or the whole system has no locks."""
+        if issubclass(FileLock, SoftFileLock):  # what filelock falls back to: no fcntl, and not Windows
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(path))
         self._lock = FileLock(
             path,
             blocking=False,

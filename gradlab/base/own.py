@@ -92,6 +92,10 @@ def import_attribute(item: Item, where: str) -> Any:
         if here not in sys.path:
             sys.path.insert(0, here)
     allowed = "a module in the working directory or the environment"
+    if item.name.endswith(".py"):
+        message = f"{item.name!r} is the name of a file"
+        module = item.name.removesuffix(".py")
+        raise ConfigError(Problem(where, message, allowed, f"write {module}:{item.attribute}"))
     with users_code(where, f"cannot import {item.name!r}", allowed):
         found: Any = importlib.import_module(item.name)
     _check_default_device(item.name, where)

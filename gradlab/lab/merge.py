@@ -73,6 +73,13 @@ def merge(
     say: told what the new folder lacks, and in what its parts differ that need not agree
     Raises UserError with every problem: a folder that is no whole results folder, two that do not fit, and what is
     wrong with `out`. GradlabError where it cannot be written.
+
+    >>> import gradlab
+    >>> for depth in (2, 3):
+    ...     _ = gradlab.run(depth=depth, steps=5, seeds=1, out=f"results/depth-{depth}")
+    >>> whole = gradlab.merge(["results/depth-2", "results/depth-3"], "results/both")
+    >>> sorted(whole.summary["depth"])
+    [2, 3]
     """
     target = Path(out)
     parts = _read(list(dict.fromkeys(Path(folder) for folder in folders)), target)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import signal
+import sys
 from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def start_server() -> None:
     Ctrl-C is blocked during the start, and the server inherits that. A terminal sends Ctrl-C to the server too, and the
     imports there would end in a traceback.
     """
-    if "forkserver" in mp.get_all_start_methods():
+    if sys.platform != "win32" and "forkserver" in mp.get_all_start_methods():
         mp.get_context("forkserver").set_forkserver_preload(["gradlab.lab.preload"])
         resource_tracker.ensure_running()  # or the server starts it, which unblocks Ctrl-C there
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

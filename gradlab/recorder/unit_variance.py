@@ -21,6 +21,14 @@ def unit_variance(model: nn.Module, inputs: Any) -> list[str]:
 
     inputs: what the model is called with: a tensor, a tuple of positional or a dict of named arguments
     Weights are changed in place; frozen ones stay. Returns the paths of the modules. Draws from torch's generator.
+
+    >>> import torch, gradlab
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 4))
+    >>> x = 100 * torch.randn(256, 8)
+    >>> gradlab.unit_variance(model, x)
+    ['0', '2']
+    >>> abs(model(x).var().item() - 1) < 0.1  # the tolerance of the paper
+    True
     """
     names = {module: name for name, module in model.named_modules()}
     order: list[Any] = []

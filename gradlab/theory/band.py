@@ -79,6 +79,12 @@ def band(
 
     width:     units of every hidden layer; by default the prediction's own fans
     reference: what both are relative to: the top hidden layer's delta_rms, or the readout's
+
+    >>> from gradlab import theory
+    >>> net = theory.predict("relu", depth=3, sigma_w=2**0.5)
+    >>> band = theory.band(net, width=100)  # wider for the layers further down
+    >>> [round(float(low), 2) for low in band.low]
+    [0.52, 0.63, 1.0]
     """
     depth = len(prediction.q)
     if width is not None:

@@ -41,6 +41,12 @@ def pair_means(activation: Activation | str, q: float, c: float, *, mean: float 
 
     u2 given u1 is normal again: one integral inside another, both cut at the kinks, the outer one also where the
     inner one's kinks, smoothed by the width sqrt(1 - c^2), pass by. Raises ConfigError (unknown, softmax, |c| > 1).
+
+    >>> from math import pi
+    >>> from gradlab import theory
+    >>> phi, slope = theory.pair_means("relu", 1.0, 0.0)  # independent inputs: (E phi)^2 = 1 / 2 pi, and 1 / 4
+    >>> round(phi * 2 * pi, 6), round(slope, 6)
+    (1.0, 0.25)
     """
     found, phi, slope = elementwise(activation)
     if not -1 <= c <= 1:
@@ -94,7 +100,13 @@ def correlation_map(
     sigma_b: float = 0.0,
     bias: float = 0.0,
 ) -> Array:
-    """The next layer's correlation of z for two inputs of correlation c and variance q, in the shape of c."""
+    """The next layer's correlation of z for two inputs of correlation c and variance q, in the shape of c.
+
+    >>> from gradlab import theory
+    >>> c = theory.correlation_map("relu", 0.0, q=1.0, sigma_w=2**0.5)  # Cho & Saul's arc-cosine kernel: 1 / pi
+    >>> round(float(c), 6)
+    0.31831
+    """
     given = np.asarray(c, dtype=np.float64)
     variance = (
         sigma_w**2 * float(moments(activation, max(q, SMALLEST_DEVIATION**2), mean=bias).phi_sq) + sigma_b**2
@@ -107,7 +119,13 @@ def correlation_map(
 
 
 def correlations(prediction: Prediction, c0: float, q0: float = 1.0) -> Array:
-    """Correlation of z between two inputs of mean square q0 and correlation c0, in each hidden layer, [depth]."""
+    """Correlation of z between two inputs of mean square q0 and correlation c0, in each hidden layer, [depth].
+
+    >>> from gradlab import theory
+    >>> net = theory.predict("linear", depth=3, sigma_w=1.0)  # a linear net keeps the angle
+    >>> [round(float(c), 6) for c in theory.correlations(net, 0.5)]
+    [0.5, 0.5, 0.5]
+    """
     weights, biases = prediction.sigma_w**2, prediction.sigma_b**2
     q = weights[0] * q0 + biases[0]
     found = [(weights[0] * q0 * c0 + biases[0]) / q]
@@ -126,6 +144,10 @@ def correlation_fixed_point(
 
     The map has a power series with coefficients >= 0, so on [0, 1] it is convex and has at most one fixed point
     below c = 1: the stable one, exactly where the slope at 1 exceeds 1.
+
+    >>> from gradlab import theory
+    >>> theory.correlation_fixed_point("relu", q=1.0, sigma_w=2**0.5).c  # all inputs become alike
+    1.0
     """
     found, phi, _ = elementwise(activation)
     smallest = SMALLEST_DEVIATION**2

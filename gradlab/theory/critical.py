@@ -59,6 +59,12 @@ def critical(
 
     Where several exist, the smallest sigma_w. `moment_curve` saves recomputing it in a sweep.
     Raises ConfigError for an unknown activation and for softmax.
+
+    >>> from gradlab import theory
+    >>> round(theory.critical("relu").sigma_w, 9)  # He's sqrt(2)
+    1.414213562
+    >>> round(theory.critical("tanh").sigma_w, 9)
+    1.0
     """
     if not 0 <= sigma_b < np.inf:
         raise ConfigError(Problem("sigma_b", f"{sigma_b!r}", "a number >= 0"))

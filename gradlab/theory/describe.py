@@ -127,6 +127,11 @@ def describe(
     q0:               mean square of the input
     width:            adds the finite-width band of one net; None leaves it out
     Raises ConfigError for an unknown activation and for softmax.
+
+    >>> from gradlab import theory
+    >>> relu = theory.describe("relu", sigma_w=1.0, depth=20)
+    >>> round(relu.chi_1, 9), round(relu.layers[0].delta_rms_ratio / 0.5 ** (19 / 2), 6)  # sqrt(1/2) a layer, 19 times
+    (0.5, 1.0)
     """
     found = moment_curve or curve(activation, mean=bias)
     settled = settle(found, sigma_w, sigma_b, q0)

@@ -72,6 +72,10 @@ def curve(activation: Activation | str, *, mean: float = 0.0) -> Curve:
 
     Kept for the life of the process, under the activation's text and, for a user's own, its source: a comparison
     asks for the same critical point once a cell.
+
+    >>> from gradlab import theory
+    >>> theory.curve("tanh") is theory.curve("tanh")  # computed once
+    True
     """
     found, phi, _ = elementwise(activation)
     registered = found.kinks_known and not found.source
@@ -90,17 +94,33 @@ _CURVES: dict[tuple[str, str, float], Curve] = {}
 def length_map(
     activation: Activation | str, q: ArrayLike, *, sigma_w: float, sigma_b: float = 0.0, bias: float = 0.0
 ) -> Array:
-    """The next layer's variance of z, in the shape of q >= 0 (`bias` is added to every z)."""
+    """The next layer's variance of z, in the shape of q >= 0 (`bias` is added to every z).
+
+    >>> from gradlab import theory
+    >>> round(float(theory.length_map("relu", 3.0, sigma_w=2**0.5)), 9)  # He's variance keeps the size
+    3.0
+    """
     return sigma_w**2 * moments(activation, q, mean=bias).phi_sq + sigma_b**2
 
 
 def slope_map(activation: Activation | str, q: ArrayLike, *, sigma_w: float, bias: float = 0.0) -> Array:
-    """chi(q) = sigma_w^2 E[phi'(z)^2], the factor of E||delta||^2 per layer, in the shape of q."""
+    """chi(q) = sigma_w^2 E[phi'(z)^2], the factor of E||delta||^2 per layer, in the shape of q.
+
+    >>> from gradlab import theory
+    >>> round(float(theory.slope_map("relu", 3.0, sigma_w=2**0.5)), 12)
+    1.0
+    """
     return sigma_w**2 * moments(activation, q, mean=bias).slope_sq
 
 
 def fixed_points(moment_curve: Curve, sigma_w: float, sigma_b: float = 0.0) -> LengthMap:
-    """Every fixed point of the length map between 0 and GRID's end."""
+    """Every fixed point of the length map between 0 and GRID's end.
+
+    >>> from gradlab import theory
+    >>> points = theory.fixed_points(theory.curve("tanh"), sigma_w=1.5).points  # 0 no longer holds, a second one does
+    >>> [(round(point.q, 4), point.stable) for point in points]
+    [(0.0, False), (0.7934, True)]
+    """
 
     def gap(q: float) -> float:  # relative to q: the sign of q' - q, and no underflow near 0
         return (sigma_w**2 * moment_curve.phi_sq(q) + sigma_b**2) / q - 1
@@ -143,7 +163,14 @@ def _relative_gaps(
 def reached(
     moment_curve: Curve, fixed: LengthMap, q: float, sigma_w: float, sigma_b: float = 0.0
 ) -> tuple[FixedPoint | None, str | None]:
-    """The fixed point that a net with first-layer variance q runs to, or None and the reason."""
+    """The fixed point that a net with first-layer variance q runs to, or None and the reason.
+
+    >>> from gradlab import theory
+    >>> tanh = theory.curve("tanh")
+    >>> point, reason = theory.reached(tanh, theory.fixed_points(tanh, sigma_w=0.9), 1.0, 0.9)
+    >>> point.q, reason  # below sigma_w = 1 the signal dies
+    (0.0, None)
+    """
     if fixed.any_q:
         return None, ANY_Q
     gap = sigma_w**2 * moment_curve.phi_sq(q) + sigma_b**2 - q

@@ -65,6 +65,11 @@ def expectation(
 
     q: variance of the pre-activation, >= 0; at 0 the limit from above. By default E[phi(z)^2].
     Raises ConfigError for an activation that is unknown or not elementwise, and for q < 0.
+
+    >>> from gradlab import theory
+    >>> mean, error = theory.expectation("relu", 1.0, of=lambda phi, slope: slope)
+    >>> round(float(mean), 9)  # half of a normal variable's values are positive
+    0.5
     """
     found, phi, slope = elementwise(activation)
     variance = _variance(q)
@@ -83,6 +88,11 @@ def moments(activation: Activation | str, q: ArrayLike, *, mean: float = 0.0) ->
 
     The derivative comes from the normal density's own, d/dq E[g(z)] = E[g(z) (x^2 - 1)] / (2 q) with
     z = mean + sqrt(q) x, which holds for any g, jumps included.
+
+    >>> from gradlab import theory
+    >>> relu = theory.moments("relu", 2.0)
+    >>> round(float(relu.phi_sq), 9), round(float(relu.slope_sq), 9)  # q / 2 and 1 / 2
+    (1.0, 0.5)
     """
     found, phi, slope = elementwise(activation)
     variance = _variance(q)

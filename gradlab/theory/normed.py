@@ -99,6 +99,12 @@ def mixing(activation: Activation | str, norm: LayerNormalisation, sigma_w: floa
     E[sqrt(q) phi']^2 / Var phi, q = 1 before phi and sigma_w^2 after it: the slope at c = 0 of the correlation map
     (Poole et al. 2016, eq. 5) of what batch norm centres and scales. 0.73 for ReLU, 0.93 for tanh; 1 for linear, which
     leaves a batch as alike as its inputs are.
+
+    >>> from math import pi
+    >>> from gradlab import theory
+    >>> factor = theory.mixing("relu", theory.LayerNormalisation("batch", batch=100), sigma_w=1.0)
+    >>> round(factor / ((1 / 4) / (1 / 2 - 1 / (2 * pi))), 6)
+    1.0
     """
     q = 1.0 if norm.position == "pre" else sigma_w**2
     (slope,), _ = expectation(activation, [q], of=lambda phi, slope: slope)

@@ -33,6 +33,11 @@ def phase_diagram(
     A grid row: sigma_w, sigma_b, q_star, q_star_stable, q_star_reason, chi_1, phase. A row of the line: sigma_b,
     sigma_w (None where there is no critical point), q, reason. (Poole et al. 2016, figure 1.)
     Raises ConfigError for an unknown activation and for softmax.
+
+    >>> from gradlab import theory
+    >>> diagram = theory.phase_diagram("tanh", sigma_w=[0.9, 2.0], sigma_b=[0.1])
+    >>> [row["phase"] for row in diagram["grid"]]
+    ['ordered', 'chaotic']
     """
     moment_curve = curve(activation, mean=bias)
     grid = []

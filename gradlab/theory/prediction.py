@@ -76,6 +76,11 @@ def predict(
     with layer l + 1's sigma_w and fans.
 
     Raises ConfigError for an unknown activation, softmax, and arrays of a wrong length.
+
+    >>> from gradlab import theory
+    >>> net = theory.predict("relu", depth=3, sigma_w=1.0)
+    >>> [round(float(each), 4) for each in net.delta_rms_ratio]  # sqrt(1/2) for each layer on the way down
+    [0.5, 0.7071, 1.0]
     """
     found, _, _ = elementwise(activation)
     per_layer = {"sigma_w": sigma_w, "sigma_b": sigma_b, "bias": bias}
@@ -145,6 +150,11 @@ def delta_rms(prediction: HasFactor, top: ArrayLike) -> Array:
 
     top: delta_rms of the readout: one number, or one for each of the prediction's inputs (over the readout's units),
          so that the inputs with large errors weigh more.
+
+    >>> from gradlab import theory
+    >>> net = theory.predict("linear", depth=2, sigma_w=1.0)
+    >>> [round(float(each), 6) for each in theory.delta_rms(net, 0.3)]
+    [0.3, 0.3, 0.3]
     """
     above = np.broadcast_to(np.asarray(top, dtype=np.float64) ** 2, len(prediction.factor))
     hidden = (prediction.factor * above[:, None]).mean(axis=0)
