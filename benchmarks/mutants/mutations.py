@@ -135,7 +135,9 @@ def _unchanged(tree: ast.Module) -> Iterator[ast.AST]:
                 yield from decorators
             case ast.keyword(arg=name) if name in LAYOUT | GUARDS:
                 yield node.value
-            case ast.Call(func=ast.Name(id="field" | "TypeVar" | "cast" | "Field")):
+            case ast.Call(
+                func=ast.Name(id="field" | "TypeVar" | "cast" | "Field") | ast.Attribute(attr="new_figure")
+            ):
                 yield node
             case ast.Assign(targets=[ast.Name(id="__all__")]):
                 yield node

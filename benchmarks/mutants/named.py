@@ -97,7 +97,7 @@ NAMED = (
         "gradlab/config/write.py",
         'f"{section}.{name}" not in left_out}',
         'f"{section}.{name}" not in left_out and name != "dtype"}',
-        "tests/config/test_files.py",
+        "tests/config/test_files.py::test_what_is_written_repeats_the_run_in_every_key",
     ),
     Named(
         "the file goes before the environment",

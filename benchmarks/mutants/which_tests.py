@@ -66,7 +66,7 @@ class WhichTests:
 
     def changed_tests(self, root: Path) -> set[str]:
         """Files of tests that are new or other than they were: those of their tests that are unknown here are
-        asked about every mutant."""
+        asked about the mutants of their area."""
         return {
             str(path.relative_to(root))
             for folder in TESTS
@@ -77,8 +77,12 @@ class WhichTests:
 
 def _in_functions(source: str) -> set[int]:
     """The lines that run when a function is called."""
-    bodies = (node.body for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef))
-    return {line for body in bodies for line in range(body[0].lineno, (body[-1].end_lineno or 0) + 1)}
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            lines |= set(range(body[0].lineno, (body[-1].end_lineno or 0) + 1))
+    return lines
 
 
 def measure(root: Path, folder: Path) -> None:
