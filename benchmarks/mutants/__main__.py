@@ -93,7 +93,7 @@ def _work(
     for mutant in todo:
         if time.monotonic() > end:
             return
-        source = (ROOT / mutant.file).read_text(encoding="utf-8")
+        source = (place / mutant.file).read_text(encoding="utf-8")
         text = mutated(source, mutant)
         before, after = changed_line(source, text)
         reason = reason_for(mutant.file, before, after)

@@ -206,14 +206,14 @@ NAMED = (
         "gradlab/base/generators.py",
         "            random.setstate(of_python)\n",
         "",
-        "tests/measure/test_identities.py",
+        "tests/network/test_inits_and_draws.py::test_draws_inside_leave_no_trace",
     ),
     Named(
         "NumPy's generator is left as a user's part has it",
         "gradlab/base/generators.py",
         "            np.random.set_state(of_numpy)\n",
         "",
-        "tests/measure/test_identities.py",
+        "tests/network/test_inits_and_draws.py::test_draws_inside_leave_no_trace",
     ),
     Named(
         "Adam's usual rate is ten times its authors'",

@@ -57,7 +57,10 @@ PROGRAM = [sys.executable, "-c", "import sys; from gradlab.cli.main import main;
         (["compare", "--lr", "0.1,0.2", "--best-over", "depth"], ["--best-over", "'depth'", "allowed: lr"]),
         (["run", "--data", "nothing.csv"], ["--data nothing.csv"]),
         (["run", "--activation", "no_module:thing"], ["--activation: cannot import 'no_module'"]),
-        (["run", "--activation", "mine.py:Act"], ["--activation: 'mine.py' is the name of a file", "write mine:Act"]),
+        (
+            ["run", "--activation", "mine.py:Act"],
+            ["--activation: 'mine.py' is the name of a file", "write mine:Act"],
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -244,3 +244,4 @@ def test_a_condition_number_of_an_even_sample_is_one_of_them() -> None:
     values = torch.tensor([[[8.0, 4.0], [6.0, 2.0], [5.0, 1.0], [7.0, 0.0]]], dtype=torch.float64)
     assert column(statistics(values)[:, None], "condition").item() == 5.0
     assert column(statistics(values[:, [0, 3]])[:, None], "condition").item() == np.inf
+    assert column(statistics(torch.zeros(1, 2, 3))[:, None], "condition").item() == np.inf, "a map to nothing"
