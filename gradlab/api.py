@@ -51,7 +51,7 @@ class Result:
     @property
     def headline(self) -> str:
         """What happened, in one sentence."""
-        return headline(self.summary)
+        return headline(self.summary, selections.optional_table(self, "time"))
 
     @property
     def verdict(self) -> str:

@@ -38,8 +38,8 @@ NAMED = (
     Named(
         "the names of the training and the validation accuracy are exchanged",
         f"{_FIGURES}/learning.py",
-        "in enumerate(SCORES.items()):",
-        "in enumerate(zip(SCORES, [*SCORES.values()][::-1])):",
+        "for column, label in SCORES.items():",
+        "for column, label in zip(SCORES, [*SCORES.values()][::-1]):",
         f"{_DRAWN}::test_accuracies_are_drawn_under_their_names",
     ),
     Named(

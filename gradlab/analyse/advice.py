@@ -112,7 +112,7 @@ def _same_init(network: Network, changes: Mapping[str, str | float]) -> bool:
     if (
         old.sigma_w is None
         or new.sigma_w is None
-        or (old.distribution, old.bias) != (new.distribution, new.bias)
+        or (old.distribution, old.bias, old.base) != (new.distribution, new.bias, new.base)
     ):
         return False
     return all(

@@ -77,6 +77,7 @@ def _plain_prediction(first: pd.DataFrame) -> Prediction | None:
     one = first[first["seed"] == first["seed"].iloc[0]].sort_values("layer")
     fans = [(int(i), int(o)) for i, o in zip(one["fan_in"], one["fan_out"], strict=True)]
     sigma_w = [init.sigma_w(*fan) for fan in fans]
+    sigma_w[-1] *= init.readout_factor(fans[-1][0])
     sigma_b = [init.sigma_b(*fan) for fan in fans]
     spread = float((first.loc[first["layer"] == 1, "z_std"] ** 2).mean())
     if not np.isfinite(spread):

@@ -20,6 +20,8 @@ COLUMNS = {"weights": "weight_gain", "slopes": "slope_gain", "norms": "norm_gain
 """Each part with its column of layers.csv."""
 UNKNOWN = "unknown"
 """What layers change whose parts were not recorded."""
+EXPLAINED = "decades (factors of 10)"
+"""The unit where it is met first."""
 WORTH_SAYING = 0.05
 """Decades that are not 0.0 when they are written with one digit."""
 WORTH_CHANGING = 0.5
@@ -112,7 +114,7 @@ def words_of_row(row: Mapping[str, Any]) -> str:
     """Who loses or gains the gradient of a cell at birth, by its row of summary.csv; "" where it says nothing,
     as that of an older table."""
     decades = {part: float(row.get(f"attenuation_{part}_mean", np.nan)) for part in COLUMNS}
-    return in_words(decades, has_skips(str(row.get("residual", "none"))))
+    return in_words(decades, has_skips(str(row.get("residual", "none"))), EXPLAINED)
 
 
 def spent_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
@@ -123,10 +125,10 @@ def spent_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> 
     return "; ".join(filter(None, words))
 
 
-def in_words(decades: Mapping[str, float], skips: bool) -> str:
+def in_words(decades: Mapping[str, float], skips: bool, unit: str = "decades") -> str:
     """`slopes lose 12.0 decades, weights 0.2`, the largest first; "" where nothing is worth saying.
 
-    skips: the rest is that of skip connections
+    skips: the rest is that of skip connections; unit: how the first number's is called
     """
     rest = ("skip connections", "") if skips else ("the rest", "s")
     called = {"rest": rest, UNKNOWN: ("layers of unknown parts", "")}
@@ -138,8 +140,8 @@ def in_words(decades: Mapping[str, float], skips: bool) -> str:
         name, ending = called.get(part, (part, ""))
         word = ("lose" if number < 0 else "gain") + ending
         amount = f"{abs(number):.1f}" if np.isfinite(number) else "all"
-        unit = "" if said or amount == "all" else " decades"
-        said.append(f"{name} {amount}" if word == verb else f"{name} {word} {amount}{unit}")
+        of = "" if said or amount == "all" else f" {unit}"
+        said.append(f"{name} {amount}" if word == verb else f"{name} {word} {amount}{of}")
         verb = word
     return ", ".join(said)
 

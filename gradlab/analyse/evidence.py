@@ -95,10 +95,12 @@ def learning_words(facts: Facts, seeds: Sequence[int]) -> str:
         return str(some[0])
     most = sum(bool(learning.learned) for learning in known) * 2 > len(known)
     common = sorted((one for one in known if one.learned == most), key=lambda one: one.end)
-    text = str(common[(len(common) - 1) // 2])
+    middle = common[(len(common) - 1) // 2]
+    text = str(middle)
     if len(common) > 1:
         shown = "median seed" if len(common) % 2 else "lower of the two middle seeds"
-        text += f" ({shown}; all {common[0].end:.3g} to {common[-1].end:.3g}, last {at.RECENT} records)"
+        ends = " to ".join(middle.number(one.end) for one in (common[0], common[-1]))
+        text += f" ({shown}; all {ends}, last {at.RECENT} records)"
     return text
 
 

@@ -70,18 +70,22 @@ class Learning(NamedTuple):
             return bool(level - self.end < at.KEPT * (level - self.best)) and not np.isnan(self.baseline)
         return self.end - self.start < at.KEPT * (self.best - self.start)
 
+    def number(self, value: float) -> str:
+        """A value of the measure: accuracies and R^2 with three decimals, as everywhere; a loss in three digits."""
+        return f"{value:.3g}" if self.by_loss else f"{value:.3f}"
+
     def __str__(self) -> str:
         if self.learned is None:
             return self.unknown
-        path = f"{self.measure} {self.start:.3g} to {self.end:.3g}"
+        path = f"{self.measure} {self.number(self.start)} to {self.number(self.end)}"
         if not np.isnan(self.baseline):
             path += f", where the best constant output has {self.baseline:.3g}"
         if self.given:
-            path = f"{self.measure} {self.end:.3g}, where guessing gives {self.start:.3g}"
+            path = f"{self.measure} {self.number(self.end)}, where guessing gives {self.number(self.start)}"
         if self.learned:
             return f"it learns: {path}"
         if not self.by_loss and self.best > self.start + at.GAIN * (1 - self.start):
-            path += f", after {self.best:.3g} at step {self.best_step}"
+            path += f", after {self.number(self.best)} at step {self.best_step}"
         return f"it does not learn: {path}"
 
 

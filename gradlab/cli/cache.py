@@ -17,7 +17,11 @@ from gradlab.data import cache as kept
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it.")] = False, json: AsJson = False
 ) -> int:
-    """Show what is kept of large data files, so that they are read once."""
+    """Show what is kept of large data files, so that they are read once.
+
+    gradlab cache
+    gradlab cache --clear
+    """
     place = kept.folder()
     if clear:
         try:

@@ -92,7 +92,8 @@ def _describe(plan: Plan, *, json: bool, quiet: bool) -> int:
     print_plan(cells, console())
     if not quiet:
         tell(
-            f"{len(cells)} cells of {len(plan.seeds)} seeds: {found.stacks} stacks, {found.finished} of them finished"
+            f"{len(cells)} cells of {len(plan.seeds)} seeds: {found.stacks} stacks (seeds trained together), "
+            f"{found.finished} of them finished"
         )
         if found.workers:
             processes = "1 process" if found.workers == 1 else f"{found.workers} processes"

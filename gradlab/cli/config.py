@@ -30,7 +30,11 @@ def show(
     json: AsJson = False,
     **flags: str | None,
 ) -> int:
-    """Print the value of every key and where it came from: default, file, environment or flag."""
+    """Print the value of every key and where it came from: default, file, environment or flag.
+
+    gradlab config show --depth 5
+    gradlab config show --config init-matters --toml
+    """
     # it imports nothing, so a file may name what it likes
     request, problems = collect_flags(
         context, flags, config, set_, trust=True, lists=True, default_grid=False
@@ -67,7 +71,10 @@ def validate(
     json: AsJson = False,
 ) -> int:
     """Check files whole, without training: keys, values, components and data sets, which are read. Names every
-    problem. Code that a file names is imported with --trust alone."""
+    problem. Code that a file names is imported with --trust alone.
+
+    gradlab config validate init-matters
+    """
     problems: list[Problem] = []
     counts: dict[Path, dict[str, int]] = {}
     for file in files:
@@ -93,7 +100,10 @@ def init(
         Path | None, typer.Argument(metavar="FILE", help="Where to write; none prints it.")
     ] = None,
 ) -> int:
-    """Write a configuration to start from: every key at its default, with its meaning."""
+    """Write a configuration to start from: every key at its default, with its meaning.
+
+    gradlab config init mine.toml
+    """
     if file is None:
         say(starter(), end="")
         return 0

@@ -17,7 +17,10 @@ from gradlab.cli.output import emit, say
 
 
 def env(json: AsJson = False) -> int:
-    """Print versions, devices, threads and package paths: what a bug report needs."""
+    """Print versions, devices, threads and package paths: what a bug report needs.
+
+    gradlab env
+    """
     found = _environment()
     if json:
         emit(found)

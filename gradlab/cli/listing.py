@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradlab.base.errors import ConfigError, unknown
+from gradlab.base.errors import ConfigError, Problem, unknown
 from gradlab.base.grammar import Parameter, format_number
 from gradlab.base.text import wrapped
 from gradlab.cli import completion
@@ -117,11 +117,11 @@ NEXT = {
 
 def listing(
     kind: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="KIND", autocompletion=completion.one_of(lambda: KINDS), help=", ".join(KINDS)
         ),
-    ],
+    ] = None,
     json: AsJson = False,
 ) -> int:
     """List what can be chosen, with its parameters; `metrics` are the columns of the tables.
@@ -130,6 +130,11 @@ def listing(
     gradlab list metrics
     gradlab list configs
     """
+    if kind is None:
+        problem = Problem(
+            "gradlab list", "it is not said what", ", ".join(KINDS), hint="gradlab list activations"
+        )
+        raise ConfigError(problem)
     if kind not in KINDS:
         raise ConfigError(unknown("gradlab list", "list", kind, list(KINDS)))
     rows = KINDS[kind]()

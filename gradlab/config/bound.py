@@ -112,10 +112,17 @@ def bind(network: Network, training: Training, recording: Recording, where: Wher
     if norm and norm.over_batch and training.batch_size == 1:
         message = f"{norm.name} norm needs two samples or more"
         problems.append(Problem(where("training.batch_size"), message, ">= 2"))
+    if init and taught and init.base is not None and taught.optimizer.by_rate is None:
+        problems.append(_unknown_step(taught.optimizer, where("training.optimizer")))
     if problems:
         raise UserError(problems)
     texts = {"activation": activation.text, "init": init.text, "norm": norm.text, "residual": residual.text}
     return Bound(network.model_copy(update=texts), activation, init, norm, residual, taught, recorded)
+
+
+def _unknown_step(optimizer: Optimizer, where: str) -> Problem:
+    message = f"{optimizer.text} has no rates by layer, since nobody knows how its step depends on the gradient's size"
+    return Problem(where, message, ", ".join(optimizers.OPTIMIZERS), "or another --init than mup")
 
 
 def _try_columns(metrics: Metrics, width: int) -> None:

@@ -26,6 +26,7 @@ class Fixed(TypedDict, total=False):
     metrics: str
     histograms: bool
     jacobian: bool
+    sharpness: bool
     seeds: int
     first_seed: int
     dtype: Literal["float32", "float64", "bfloat16"]

@@ -64,9 +64,11 @@ def memory(stack: Stack) -> int:
     batch = replicas * training.batch_size * width * network.depth * kept * item
     probe = min(recorded.probe or len(dataset.y_train), len(dataset.y_train))
     rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
-    for name in recording.asked:  # what a sensor lays beside each entry of a pass
-        entry = sensors.optional()[name].bytes_an_entry
-        rows = max(rows, max(probe, training.batch_size) * entry)
+    for name in recording.asked:  # what a sensor lays beside each entry of a pass, and beside the weights
+        sensor = sensors.optional()[name]
+        layers = network.depth if sensor.whole_pass else 1
+        rows = max(rows, max(probe, training.batch_size) * sensor.bytes_an_entry * layers)
+        held += weights * sensor.bytes_a_weight
     numbers = sum(table.numbers(network.depth + 1) for table in recording.tables().values())
     shared = dataset.single is not None and item == 4
     data = 0 if shared else (dataset.x_train.size + dataset.x_val.size) * (8 + item)

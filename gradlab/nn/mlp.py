@@ -138,8 +138,9 @@ def build_mlp(
         weight = torch.stack([draw_weight(init, seed, layer, fan_in, fan_out) for seed in seeds])
         return weight, torch.stack([draw_bias(init, seed, layer, fan_in, fan_out) for seed in seeds])
 
-    mlp = _assemble(draw, activation, norm, residual, depth, width, features, outputs, tuple(seeds), dtype)
-    return mlp.to(device)
+    last = init.readout_factor(width)
+    sizes = (depth, width, features, outputs)
+    return _assemble(draw, activation, norm, residual, *sizes, tuple(seeds), last, dtype).to(device)
 
 
 def build_ensemble(
@@ -169,7 +170,8 @@ def build_ensemble(
 
     norm, residual = norm or norms.get("none"), residual or residuals.get("none", depth)
     seeds = tuple(range(nets))
-    return _assemble(draw, activation, norm, residual, depth, width, features, outputs, seeds, dtype)
+    last = init.readout_factor(width)
+    return _assemble(draw, activation, norm, residual, depth, width, features, outputs, seeds, last, dtype)
 
 
 def _assemble(
@@ -182,14 +184,16 @@ def _assemble(
     features: int,
     outputs: int,
     seeds: tuple[int, ...],
+    last: float,
     dtype: torch.dtype,
 ) -> StackedMLP:
-    """The stack whose layer (from 1) gets the weight [replica, in, out] and bias [replica, out] that `draw` gives."""
+    """The stack whose layer (from 1) gets the weight [replica, in, out] and bias [replica, out] that `draw` gives, the
+    readout's weights times `last`."""
     replicas = len(seeds)
 
     def linear(layer: int, fan_in: int, fan_out: int) -> StackedLinear:
         weight, bias = draw(layer, fan_in, fan_out)
-        factor = residual.weight_factor(layer) if layer <= depth else 1.0
+        factor = residual.weight_factor(layer) if layer <= depth else last
         return StackedLinear((weight * factor).to(dtype), bias.unsqueeze(1).to(dtype))
 
     def keys(layer: int, purpose: str) -> tuple[int, ...]:

@@ -63,13 +63,37 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight = ctx.saved_tensors
         of_bias, of_h, of_weight = ctx.needs_input_grad
-        # with gradients enabled, what is computed here will be differentiated itself
-        multiply = torch.bmm if torch.is_grad_enabled() else _multiplied
         return (
             gradient.sum(dim=1, keepdim=True) if of_bias else None,
-            multiply(gradient, weight.transpose(1, 2)) if of_h else None,
-            multiply(h.transpose(1, 2), gradient) if of_weight else None,
+            _times(gradient, weight.transpose(1, 2)) if of_h else None,
+            _times(h.transpose(1, 2), gradient) if of_weight else None,
         )
+
+
+class _Times(torch.autograd.Function):
+    """a b, [replica, m, k] and [replica, k, n], and the products that are its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _multiplied(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        a, b = ctx.saved_tensors
+        of_a, of_b = ctx.needs_input_grad
+        return (
+            _times(gradient, b.transpose(1, 2)) if of_a else None,
+            _times(a.transpose(1, 2), gradient) if of_b else None,
+        )
+
+
+def _times(a: Tensor, b: Tensor) -> Tensor:
+    """a b inside a backward pass; with gradients enabled, it will be differentiated itself."""
+    if not torch.is_grad_enabled():
+        return _multiplied(a, b)
+    found: Tensor = _Times.apply(a, b)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _multiplied(a: Tensor, b: Tensor) -> Tensor:

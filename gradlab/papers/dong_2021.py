@@ -57,7 +57,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         tolerance=absolute(
             3.0, 0.05, "corrections are of the order of the residual, 0.003 times a few units' norms"
         ),
-        source=f"{SOURCE}, theorem: |res(f(X))| is bounded by |res(X)|^3",
+        source=f"{SOURCE}, its bound |res(f(X))| <= c |res(X)|^3; the order derived",
         provenance="D",
     )
     x = common + 0.02 * apart

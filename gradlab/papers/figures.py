@@ -32,7 +32,7 @@ def figure(reproduction: Reproduction) -> Figure | None:
         _draw(ax, panel)
     for ax in grid.ravel()[len(panels) :]:
         ax.remove()
-    found.suptitle(reproduction.paper.citation, fontsize=axes.FONT)
+    axes.headline(found, reproduction.paper.citation)
     return found
 
 

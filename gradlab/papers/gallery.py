@@ -21,8 +21,8 @@ from gradlab.papers.registry import PAPERS
 
 INTRODUCTION = """# Published results: the gallery
 
-What `gradlab reproduce --all` found: {sources} sources, {asserted} asserted rows, of which {passed} pass;
-{reported} more rows are reported without a claim. This page is made from its files:
+What `gradlab reproduce --all` found: {sources} sources, {asserted} asserted rows, of which {passed} pass and {failed}
+fail; {reported} more rows are reported without a claim. This page is made from its files:
 `python -m gradlab.papers.gallery results/reproduce docs`. How a row is read, what `P`, `D` and `R` mean, and where
 paper and measurement differ stands in [papers](papers.md); the reason of each tolerance is in the files.
 """
@@ -45,6 +45,7 @@ def page(found: Mapping[str, Sequence[Row]]) -> str:
         sources=len(found),
         asserted=outcomes["pass"] + outcomes["fail"],
         passed=outcomes["pass"],
+        failed=outcomes["fail"],
         reported=outcomes["not asserted"],
     )
     return text + "".join(_section(PAPERS[name], rows) for name, rows in found.items())
@@ -60,7 +61,7 @@ def _section(paper: Paper, rows: Iterable[Row]) -> str:
     ]
     for row in rows:
         cells = (
-            f"**{_plain(row['row'])}**: {_plain(row['statement'])}",
+            f"**{_plain(row['row'])}**: {_plain(row['statement'])}{_found(row)}",
             _plain(_short(row["published"])),
             _measured(row),
             row["tolerance"].partition(":")[0],
@@ -69,6 +70,11 @@ def _section(paper: Paper, rows: Iterable[Row]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _found(row: Row) -> str:
+    """What was found where the row fails."""
+    return f". *Found: {_plain(row['found'])}*" if row["found"] else ""
 
 
 def _plain(text: str) -> str:

@@ -48,8 +48,8 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0,
         measured=exactly(float(kept.flatten()[(kept - 1).abs().argmax()])),
         tolerance=absolute(1.0, 0.0, "multiplication by 1 and addition of 0"),
-        source=f"{SOURCE}, section 2",
-        provenance="P",
+        source=f"{SOURCE}, abstract: the identity as the recurrent matrix; derived for active units",
+        provenance="D",
     )
     total = active.h[-1] / x.abs().sum(dim=0)
     yield Row(
@@ -58,8 +58,8 @@ def reproduce(quick: bool) -> Iterator[Finding]:
         published=1.0,
         measured=exactly(float(total.flatten()[(total - 1).abs().argmax()])),
         tolerance=absolute(1.0, 1e-13, "rounding of 100 additions"),
-        source=f"{SOURCE}, section 2: the hidden state is copied and the input added",
-        provenance="P",
+        source=f"{SOURCE}, abstract: the identity as the recurrent matrix; derived for active units",
+        provenance="D",
     )
     scaled = through_time("relu", 0.9 * identity, list(x.abs())).back(cotangent, 20) / cotangent
     yield Row(
@@ -87,7 +87,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 4 * sqrt(survival(later) * (1 - survival(later)) / (nets * units)),
                 "4 standard errors of a share",
             ),
-            source=f"{SOURCE}, section 2; Sparre Andersen 1953",
+            source=f"{SOURCE}, derived; Sparre Andersen 1953",
             provenance="D",
         )
     expected = sum(1 / sqrt(2 * pi * k) for k in range(1, steps + 1))
@@ -102,7 +102,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             4 * sqrt(steps * (1 - 2 / pi) / (nets * units)),
             "4 standard errors: h is about sqrt(t) |x|",
         ),
-        source=f"{SOURCE}, section 2; Spitzer 1956",
+        source=f"{SOURCE}, derived; Spitzer 1956",
         provenance="D",
     )
     times = list(range(1, steps + 1))

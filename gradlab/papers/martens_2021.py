@@ -53,6 +53,11 @@ PRINTED = {
 }
 DEPTH = 50
 
+KINK = (
+    "at first held to the tolerance of the smooth activations, and beyond it in the fifth digit: the printed "
+    "quadrature does not split at the kink"
+)
+
 
 def through_residual_net(x: float, layer: Callable[[float], float]) -> float:
     """The largest of what the subnets of the code's test make of x, a normalizer-free ResNet of 33 blocks.
@@ -96,6 +101,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 tolerance=relative(value, share, why),
                 source=f"{SOURCE}, {CODE}",
                 provenance="P",
+                changed=KINK if name == "relu" else "",
             )
     yield from _conditions()
     yield from _nets(60 if quick else 240)
@@ -118,7 +124,7 @@ def _conditions() -> Iterator[Finding]:
             published=target,
             measured=exactly(value),
             tolerance=absolute(target, 1e-6, f"1e-8 of the solver, {DEPTH} times"),
-            source=f"{SOURCE}, the four conditions",
+            source=f"{SOURCE}, the four conditions, as the authors' code solves them",
             provenance="P",
         )
 

@@ -61,8 +61,8 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             published=0.0,
             measured=exactly(float((collapsed[name] / collapsed["value"]).max())),
             tolerance=at_most(1e-12, "rounding in float64"),
-            source=f"{SOURCE}, abstract: gradients of queries and keys vanish",
-            provenance="P",
+            source=f"{SOURCE}, gradients of queries and keys vanish; derived: equal values are multiplied",
+            provenance="D",
         )
     sizes = (1e-2, 1e-3)
     near = [gradients(common + size * apart) for size in sizes]
@@ -76,7 +76,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
             tolerance=absolute(
                 order, 0.1, "corrections are of the order of the distance, 0.01 times a norm of units"
             ),
-            source=f"{SOURCE}, abstract; derived from the softmax",
+            source=f"{SOURCE}, derived from the softmax",
             provenance="D",
         )
     yield from _correlations(40, 64 if quick else 256)
@@ -119,7 +119,7 @@ def _correlations(nets: int, units: int) -> Iterator[Finding]:
                 walk * expected[-1] * apart + first,
                 f"3 standard errors of {nets} nets: 5 a^2 / units",
             ),
-            source=f"{SOURCE}, abstract: depth-dependent scaling of the residual branches",
+            source=f"{SOURCE}, depth-dependent scaling of the residual branches; derived",
             provenance="D",
         )
     yield Panel("Correlation of two tokens", "block", "cosine", lines)

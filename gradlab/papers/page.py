@@ -15,8 +15,9 @@ from gradlab.base import atomic
 from gradlab.papers import figures as paper_figures
 from gradlab.papers.reproduction import Reproduction
 from gradlab.papers.rows import Row, Verdict
-from gradlab.report.html import page_environment, page_style
+from gradlab.report.html import embed, page_environment, page_style
 from gradlab.report.pictures import tolerance_strip
+from gradlab.report.resources import template
 from gradlab.report.svg import Drawing
 
 HOLDS, FAILS, REPORTED = ("good", "holds"), ("wrong", "fails"), ("none", "measured")
@@ -31,8 +32,11 @@ PROVENANCE = {
     "D": "derived from its equations and checked by simulation",
     "R": "recalled, not looked up",
 }
+MOST_NAMED = 3
+"""results that a command names one by one"""
 AT_ONCE = 3
 """rows that a card shows before it is opened"""
+MOST_DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Line:
     sign: tuple[str, str]
     allowed: str
     source: str
+    found: str
     strip: Drawing | str
 
 
@@ -90,13 +95,20 @@ def page(found: Sequence[Reproduction]) -> str:
         claims=claims,
         papers=papers,
         refuted=sum(card.sign[1] == "refuted" for card in claims),
-        command=f"gradlab reproduce {found[0].paper.name}" if found else "gradlab reproduce --list",
+        command=command(found),
         outcomes={"pass": "holds", "fail": "fails", "not asserted": "is measured"},
         at_once=AT_ONCE,
         signs=ORDER,
+        explorer=embed(template("explorer.html")),
         style=page_style(),
     )  # fmt: skip
     return text
+
+
+def command(found: Sequence[Reproduction]) -> str:
+    """What measures these results again, or every one where they are too many to name."""
+    names = " ".join(each.paper.name for each in found) if len(found) <= MOST_NAMED else "--all"
+    return f"gradlab reproduce {names or '--list'}{' --report' * bool(found)}"
 
 
 def headline(found: Sequence[Reproduction]) -> str:
@@ -155,6 +167,8 @@ def line(row: Row) -> Line:
     sign = {"pass": HOLDS, "fail": FAILS}.get(row.outcome, REPORTED)
     allowed = "" if row.tolerance is None else f"{row.tolerance.limits(4)}: {row.tolerance.why}"
     source = f"{row.source}: {PROVENANCE[row.provenance]}"
+    if row.changed:
+        source += f"; after a first look: {row.changed}"
     strip: Drawing | str = ""
     if row.tolerance is not None and isfinite(row.tolerance.low) and isfinite(row.tolerance.high):
         target = row.published if isinstance(row.published, float | int) else float("nan")
@@ -168,24 +182,27 @@ def line(row: Row) -> Line:
         sign,
         allowed,
         source,
+        row.found if row.outcome == "fail" else "",
         strip,
     )
 
 
 def rounded(value: float, row: Row) -> str:
-    """A number with as many digits as its interval or its tolerance gives a meaning to: two of half their width; four
-    digits where there is neither."""
+    """A number with as many digits as its interval or its tolerance gives a meaning to, two of half their width, and no
+    more than people compare unless the row fails; four digits where there is neither."""
     if isnan(value):
         return "nan"
     widths = [row.measured.high - row.measured.low]
     if row.tolerance is not None:
         widths.append(row.tolerance.high - row.tolerance.low)
     known = [width / 2 for width in widths if isfinite(width) and width > 0]
-    if not known or not isfinite(value):
+    if not known or not isfinite(value) or (value == round(value) and abs(value) < 1e4):
         return f"{value:.4g}"
     digits = 1 - floor(log10(min(known)))
     whole = floor(log10(abs(value))) if value else 0
-    significant = min(max(whole + digits + 1, 1), 10)
+    most = 10 if row.outcome == "fail" else MOST_DIGITS
+    digits = min(digits, max(most - whole - 1, 0))
+    significant = min(max(whole + digits + 1, 1), most)
     if abs(value) >= 1e5 or 0 < abs(value) < 1e-4:
         return f"{value:.{significant - 1}e}"
     return f"{np.round(value, digits):.{max(min(digits, 10), 0)}f}"

@@ -90,7 +90,7 @@ def reproduce(quick: bool) -> Iterator[Finding]:
                 log_noise(np.ones(steps), width=width, nets=NETS) / 2 / steps,
                 f"3 standard errors of {NETS} nets whose log ||delta||^2 varies by 5 / width a layer, and its shift",
             ),
-            source=f"{SOURCE}, section 2 (definition); closed form of a wide layer",
+            source=f"{SOURCE}, the coefficient's definition; closed form of a wide layer",
             provenance="D",
         )
     yield Row(

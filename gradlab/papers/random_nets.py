@@ -146,6 +146,19 @@ def forward_backward(mlp: StackedMLP, x: Tensor, *, weights: bool = False) -> Fo
     return ForwardBackward([z.detach() for z in kept], gradients[: len(kept)], gradients[len(kept) :])
 
 
+def forward_only(mlp: StackedMLP, x: Tensor) -> list[Tensor]:
+    """z of every layer, the readout last, [replica, row, unit], without a graph."""
+    kept: list[Tensor] = []
+    handles = [linear.register_forward_hook(lambda _, args, z: kept.append(z)) for linear in mlp.linears]
+    try:
+        with torch.no_grad():
+            mlp(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return kept
+
+
 def log_noise(shares: Sequence[float] | Array, *, width: int, nets: int, spread: float = 5.0) -> float:
     """How far the mean over nets of log ||delta||^2 may be from the log of the mean field's factor over some layers.
 

@@ -39,6 +39,11 @@ class Reproduction:
     def count(self, outcome: Outcome) -> int:
         return sum(timed.row.outcome == outcome for timed in self.rows)
 
+    @property
+    def unexplained(self) -> int:
+        """Rows that fail without a word of what was found instead."""
+        return sum(timed.row.unexplained for timed in self.rows)
+
 
 def reproduce(paper: Paper, *, quick: bool = False) -> Reproduction:
     """Measure one published result; `quick` takes reduced sizes, whose rows still assert something true."""
@@ -79,6 +84,8 @@ def table(reproduction: Reproduction) -> list[dict[str, str]]:
                     f"{timed.seconds:.3f}",
                     row.source,
                     row.provenance,
+                    row.found if row.outcome == "fail" else "",
+                    row.changed,
                 ),
                 strict=True,
             )

@@ -30,9 +30,9 @@ PAPER = Paper(
 
 BLOCKS, WIDTH = 16, 100
 IDENTITY = {
-    "rezero": "Bachlechner et al. 2020, eq. 2",
-    "skipinit": "De & Smith 2020, section 3",
-    "fixup": "Zhang, Dauphin & Ma 2019, section 3",
+    "rezero": "Bachlechner et al. 2020, abstract: an arbitrary layer starts as the identity map",
+    "skipinit": "De & Smith 2020, derived: a factor of 0 ends every branch",
+    "fixup": "Zhang, Dauphin & Ma 2019, the authors' code (hongyi-zhang/Fixup): a branch's last weights start at 0",
 }
 
 
@@ -69,7 +69,7 @@ def _identity(scheme: str, source: str) -> Iterator[Row]:
             measured=exactly(float(differ.sum())),
             tolerance=absolute(0.0, 0.0, "exact: a branch of 0 adds 0"),
             source=source,
-            provenance="P",
+            provenance="D" if scheme == "skipinit" else "P",
         )
 
 

@@ -24,6 +24,8 @@ COLUMNS = (
     "seconds",
     "source",
     "provenance",
+    "found",
+    "changed",
 )
 NORMAL_95 = 1.959963984540054
 
@@ -74,7 +76,9 @@ class Row:
     tolerance:  None reports the measurement without asserting anything
     source:     paper with section, equation or figure
     provenance: P printed in the paper or its code, D derived from stated equations and checked by simulation,
-                R recalled
+                R recalled, which asserts nothing
+    found:      of an asserted row that fails, and is known to: what is there instead, and why
+    changed:    what of the set-up or the tolerance was changed after a first measurement, and why
     """
 
     row: str
@@ -84,12 +88,24 @@ class Row:
     tolerance: Tolerance | None
     source: str
     provenance: Provenance
+    found: str = ""
+    changed: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.provenance != "R" or self.tolerance is None, (
+            f"{self.row}: what is recalled asserts nothing"
+        )
 
     @property
     def outcome(self) -> Outcome:
         if self.tolerance is None:
             return "not asserted"
         return "pass" if self.tolerance.holds(self.measured.value) else "fail"
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether it fails, and nobody has said what was found instead."""
+        return self.outcome == "fail" and not self.found
 
 
 @dataclass(frozen=True)

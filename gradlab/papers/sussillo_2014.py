@@ -27,7 +27,7 @@ PAPER = Paper(
 )
 
 SOURCE = "Sussillo & Abbott 2014"
-PRINTED = "abstract; the expressions as TensorFlow's contrib initialiser and others write them"
+PRINTED = "abstract: equations of the scaling; as TensorFlow's contrib random-walk initialiser has them"
 
 
 def printed_gain(activation: str, units: int) -> float:

@@ -40,6 +40,7 @@ def print_reproduction(found: Reproduction, console: Console) -> None:
         if timed.row.outcome == "fail":
             text = f"{timed.row.statement}; allowed {timed.row.tolerance}"
             lines(text, "red", f"FAILED {timed.row.row}: ", "  ")
+            lines(timed.row.found, "", "  found: ", "  ")
     lines(found.paper.citation, "dim")
     console.print(_rows(found, glyphs), highlight=False)
     console.print()
@@ -86,9 +87,9 @@ def print_total(found: Sequence[Reproduction], files: Sequence[Path], quick: boo
     glyphs = Glyphs.of(console)
     passed, failed, open_ = (sum(r.count(o) for r in found) for o in OUTCOMES)
     seconds = sum(reproduction.seconds for reproduction in found)
-    total = (
-        f"{passed} rows pass, {failed} fail, {open_} not asserted; {len(found)} results in {seconds:.0f} s"
-    )
+    unknown = sum(reproduction.unexplained for reproduction in found)
+    known = f" (what was found instead is said of {failed - unknown})" if failed > unknown else ""
+    total = f"{passed} rows pass, {failed} fail{known}, {open_} not asserted; {len(found)} results in {seconds:.0f} s"
     written = f"written: {', '.join(map(str, files[:4]))}{', ...' if len(files) > 4 else ''}"
     for text in (total, written):
         for line in wrapped(glyphs.text(text), console.width):

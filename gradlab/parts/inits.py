@@ -37,6 +37,7 @@ class Init:
     bias:         constant part of every bias
     weight:       the value of every weight, for `constant` alone
     lsuv:         tolerance of a data-driven rescaling to unit variance after the draw; None for none
+    base:         width at which the maximal update parametrisation is the standard one; None for the standard one
     own:          what the user named; None for the registry's
     """
 
@@ -48,12 +49,17 @@ class Init:
     bias: float = 0.0
     weight: float = 0.0
     lsuv: float | None = None
+    base: float | None = None
     own: Own | None = None
 
     @property
     def predicted(self) -> bool:
         """Whether mean-field theory speaks about this initialiser."""
         return self.sigma_w is not None and self.lsuv is None
+
+    def readout_factor(self, width: int) -> float:
+        """Factor on the readout's weights, whose variance falls as 1 / width^2 in the maximal update one."""
+        return sqrt(self.base / width) if self.base else 1.0
 
     def fill(self, weight: Tensor) -> None:
         """Let a user's own fill a weight [fan_out, fan_in], drawing from torch's global generators."""
@@ -74,7 +80,7 @@ class Definition:
     derive: further parameters that the activation decides, from (activation, parameters, where); it may refuse
     stands_for: the name of the initialiser that the activation decides
     weight: the parameter that is every weight's value; lsuv: the one that is the tolerance of a rescaling to unit
-        variance on the data after the draw
+        variance on the data after the draw; base: the one that is the base width of the maximal update parametrisation
     """
 
     summary: str
@@ -85,6 +91,7 @@ class Definition:
     sigma_b: Callable[[int, int, Activation, Mapping[str, float]], float] = lambda *_: 0.0
     weight: str = ""
     lsuv: str = ""
+    base: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
@@ -255,6 +262,21 @@ _ENTRIES: dict[str, Definition] = {
             **BIAS,
         },
     ),
+    "mup": Definition(
+        summary="normal, variance of he or lecun, and rates by layer that let the width grow (Yang & Hu 2021)",
+        distribution="normal",
+        sigma_w=lambda fan_in, fan_out, phi, parameters: parameters.get("gain", _gain(phi)),
+        base="base",
+        parameters={
+            "base": Parameter(
+                default=64,
+                low=1,
+                integer=True,
+                meaning="width at which rates and readout are the usual ones",
+            ),
+            **GAIN_PHI,
+        },
+    ),
     "constant": Definition(
         summary="every weight the same number: all units of a layer stay equal",
         distribution="constant",
@@ -296,6 +318,7 @@ def get(text: str, activation: Activation, where: str = "init", *, own: bool = F
         bias=numbers["bias"],
         weight=numbers[definition.weight] if definition.weight else 0.0,
         lsuv=numbers[definition.lsuv] if definition.lsuv else None,
+        base=numbers[definition.base] if definition.base else None,
     )
 
 

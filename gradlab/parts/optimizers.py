@@ -45,7 +45,9 @@ class Optimizer:
     """An optimiser with its momentum and weight decay.
 
     state:     how many tensors of a weight's size it keeps
+    scale_free: whether its step does not depend on the gradient's size; None where nobody knows
     for_stack: for_stack(owners, lr) -> the optimiser of a stack
+    by_rate:   by_rate(owners, factors) -> the same with a factor of the rate for each parameter; None for a user's own
     for_model: for_model(parameters, lr) -> torch's optimiser of any model
     own:       what the user named; None for the registry's
     """
@@ -54,6 +56,8 @@ class Optimizer:
     state: int
     for_stack: Callable[[Owners, float], StackOptimizer]
     for_model: Callable[[Sequence[nn.Parameter], float], torch.optim.Optimizer]
+    scale_free: bool | None = None
+    by_rate: Callable[[Owners, Sequence[float]], StackOptimizer] | None = None
     own: Own | None = None
 
     def step_model(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -74,6 +78,7 @@ class Definition:
     state:      how many tensors of a weight's size it keeps
     usual_rate: a learning rate at which depth-5 to depth-20 nets of every kind here train on digits
     momentum:   its momentum where none is given; None where it has none of its own
+    scale_free: whether its step does not depend on the gradient's size
     """
 
     summary: str
@@ -83,6 +88,7 @@ class Definition:
     state: int
     usual_rate: float
     momentum: float | None = None
+    scale_free: bool = False
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
@@ -125,6 +131,46 @@ class Update:
             kind, _, place = name.rpartition("/")
             device = "cpu" if kind == "counts" else self.parameters[int(place)].device
             self.buffers[kind][int(place)] = tensor.to(device)
+
+
+class ByRate:
+    """A registered optimiser whose parameters have factors of the rate, a stack of updates for each factor.
+
+    make: make(parameters, factor) -> the updates of those parameters
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Sequence[Tensor], float], Update],
+        parameters: Sequence[Tensor],
+        factors: Sequence[float],
+    ) -> None:
+        self.parts = {
+            factor: [place for place, other in enumerate(factors) if other == factor]
+            for factor in dict.fromkeys(factors)
+        }
+        self.updates = {
+            factor: make([parameters[place] for place in places], factor)
+            for factor, places in self.parts.items()
+        }
+
+    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+        for factor, places in self.parts.items():
+            self.updates[factor].step([gradients[place] for place in places], lr * factor)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{nth}/{name}": tensor
+            for nth, update in enumerate(self.updates.values())
+            for name, tensor in update.state().items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for nth, update in enumerate(self.updates.values()):
+            begin = f"{nth}/"
+            update.load_state(
+                {name.removeprefix(begin): each for name, each in state.items() if name.startswith(begin)}
+            )
 
 
 def _plain(stack: Update, gradients: list[Tensor], lr: float) -> None:
@@ -250,6 +296,7 @@ OPTIMIZERS = Registry(
             buffers={"means": _zeros, "squares": _zeros, "counts": _count},
             torchs=lambda optim, _: (optim.Adam, {}),
             state=2,
+            scale_free=True,
             usual_rate=0.001,  # its authors'
         ),
         "adamw": Definition(
@@ -258,6 +305,7 @@ OPTIMIZERS = Registry(
             buffers={"means": _zeros, "squares": _zeros, "counts": _count},
             torchs=lambda optim, _: (optim.AdamW, {}),
             state=2,
+            scale_free=True,
             usual_rate=0.001,
         ),
         "rmsprop": Definition(
@@ -266,6 +314,7 @@ OPTIMIZERS = Registry(
             buffers={"momenta": _zeros_for_momentum, "squares": _zeros, "counts": _count},
             torchs=lambda optim, momentum: (optim.RMSprop, {"momentum": momentum}),
             state=1,
+            scale_free=True,
             usual_rate=0.001,
             momentum=0.0,
         ),
@@ -321,9 +370,15 @@ def get(
         kind, options = definition.torchs(torch.optim, share)
         return kind(parameters, lr=lr, weight_decay=weight_decay, **options)
 
+    def update(parameters: Sequence[Tensor], factor: float = 1.0) -> Update:
+        # rate times decay stays what it is, as in the authors' package (microsoft/mup)
+        return Update(definition, parameters, share, weight_decay / factor)
+
     return Optimizer(
         text=chosen.text,
         state=definition.state,
-        for_stack=lambda owners, lr: Update(definition, [each for each, _ in owners], share, weight_decay),
+        for_stack=lambda owners, lr: update([each for each, _ in owners]),
         for_model=for_model,
+        scale_free=definition.scale_free,
+        by_rate=lambda owners, factors: ByRate(update, [each for each, _ in owners], factors),
     )

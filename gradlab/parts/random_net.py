@@ -45,7 +45,8 @@ class RandomNet:
         if not (activation.elementwise and init.predicted):
             return None
         assert init.sigma_w is not None
-        factors = [*(residual.weight_factor(layer) for layer in range(1, len(fans))), 1.0]
+        hidden = (residual.weight_factor(layer) for layer in range(1, len(fans)))
+        factors = [*hidden, init.readout_factor(fans[-1][0])]
         sigma_w = [init.sigma_w(*fan) * factor for fan, factor in zip(fans, factors, strict=True)]
         return cls(activation, norm, residual, fans, sigma_w, [init.sigma_b(*fan) for fan in fans], init.bias)
 

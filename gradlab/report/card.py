@@ -39,7 +39,7 @@ def card(result: Frames) -> str:
     one = len(summary) == 1
     subtitle = selections.title_of(result) if one else f"{len(summary)} cells, best first"
     return CARD.format(
-        headline=one_line(headline(summary)),
+        headline=one_line(headline(summary, selections.optional_table(result, "time"))),
         subtitle=one_line(subtitle),
         chips=_chips(selections.rows_of(summary)[0]) if one else "",
         picture=_picture(result),

@@ -62,6 +62,14 @@ def first_record(layers: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def with_delta(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the layers that have a delta: a module whose parameters are used without a call of its own has none,
+    and the way goes on past it."""
+    known = selections.counted(rows, "delta_rms").notna().groupby(rows["layer"]).transform("any")
+    found: pd.DataFrame = rows[known]
+    return found
+
+
 def seeds_by_layer(rows: pd.DataFrame, column: str) -> Array:
     """[seed, layer] of one record."""
     return selections.cube(rows, column)[2][:, :, 0]
@@ -135,6 +143,8 @@ def _spread(histograms: pd.DataFrame) -> tuple[Array, Array] | None:
 
 def attenuations(rows: pd.DataFrame) -> Array:
     """[seed]: decades from the top hidden layer down to the first, at one record."""
+    if not len(rows := with_delta(rows)):
+        return np.empty(0)
     logs = selections.log10(seeds_by_layer(rows, "delta_rms"))
     with np.errstate(invalid="ignore"):
         return np.asarray(logs[:, 0] - logs[:, -1], dtype=np.float64)

@@ -1,10 +1,10 @@
 """The explorer: a page in which sliders move a net through mean-field theory, computed in the reader's browser.
 
-    python -m gradlab.report.explorer docs/explorer.html gradlab/report/templates/explorer.html
+    python -m gradlab.report.explorer gradlab/report/templates/explorer.html
 
-writes it to both: the pages of results carry the second. The activations, their kinks and their critical weights come
-from the registry and from `gradlab.theory`; the formulas of the script stand in templates/explorer.js, and a test
-compares every profile with `theory.predict`.
+writes it where the pages of results take it from; docs/explorer.html leads there. The activations, their kinks and
+their critical weights come from the registry and from `gradlab.theory`; the formulas of the script stand in
+templates/explorer.js, and a test compares every profile with `theory.predict`.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ class FirstScreen:
 
 def superscripts(text: str) -> Markup:
     """Escaped text in which powers of ten, `10^-12`, have a real superscript."""
+    text = text.replace(" × 10^", "\u00a0×\u00a010^")
     return Markup(
         re.sub(
             r"\b10\^(-?\d+(?:\.\d+)?)",
@@ -82,8 +83,8 @@ def counts_of(row: dict[str, Any]) -> str:
 
 def way_of(data: Tables) -> Way | None:
     """The way down at the first record; None of a net with one recorded layer."""
-    rows = explained.first_record(explained.hidden_of(data))
-    if rows["layer"].nunique() < 2 or not rows["delta_rms"].notna().any():
+    rows = explained.with_delta(explained.first_record(explained.hidden_of(data)))
+    if rows["layer"].nunique() < 2:
         return None
     _, numbers, cube = selections.cube(rows, "delta_rms")
     logs = selections.log10(cube[:, :, 0])
@@ -92,6 +93,24 @@ def way_of(data: Tables) -> Way | None:
         theory = selections.log10(selections.cube(rows, "delta_rms_predicted")[2][:, :, 0]).mean(0)
     with np.errstate(invalid="ignore"):
         return Way(numbers, logs.mean(0), logs.min(0), logs.max(0), theory, len(logs))
+
+
+def time_way(data: Tables, layer: str) -> Way | None:
+    """The way back through the steps of a recurrent layer at the first record, of a gradient that comes to its last
+    output alone."""
+    frame = selections.optional_table(data, "time")
+    if frame is None:
+        return None
+    rows = explained.first_record(frame[frame["name"] == layer])
+    values = [
+        rows.pivot(index="seed", columns="time", values=name) for name in ("carried", "carried_predicted")
+    ]
+    at = np.asarray(values[0].columns, dtype=np.float64)
+    logs, theory = (selections.log10(each.to_numpy(np.float64)) for each in values)
+    if at.size < 2 or not np.isfinite(logs).any():
+        return None
+    with np.errstate(invalid="ignore"):
+        return Way(at, logs.mean(0), logs.min(0), logs.max(0), theory.mean(0), len(logs), axis="step")
 
 
 def diagnoses_of(data: Tables, chances: Any) -> list[Diagnosis]:

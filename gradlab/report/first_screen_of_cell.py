@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradlab import activations
-from gradlab.analyse.budget import in_words
+from gradlab.analyse.budget import EXPLAINED, in_words
 from gradlab.analyse.findings import Diagnosis
 from gradlab.analyse.headline import decades_of, headline, times
 from gradlab.analyse.origin import OWN_LOOP, is_users
@@ -23,6 +23,7 @@ from gradlab.report.first_screen import (
     diagnoses_of,
     evidence_of,
     scientific,
+    time_way,
     way_of,
 )
 from gradlab.report.pictures import Way
@@ -37,9 +38,10 @@ BALANCED = 0.3
 def of_cell(data: Tables, config: str, chance: float | None) -> FirstScreen:
     row = selections.rows_of(data.summary)[0]
     rows = explained.first_record(explained.hidden_of(data))
-    way = way_of(data)
-    look = selections.look_of(data)
     found = diagnoses_of(data, {str(row["cell"]): chance})
+    in_time = _in_time(found)
+    way = time_way(data, in_time) if in_time else way_of(data)
+    look = selections.look_of(data)
     command, reason = try_command.advised(row, config)
     if not command and not reason:
         command, reason = _further(row, config)
@@ -48,14 +50,14 @@ def of_cell(data: Tables, config: str, chance: float | None) -> FirstScreen:
     if why:
         facts.append(Fact("Why", why))
     return FirstScreen(
-        headline=headline(data.summary),
+        headline=headline(data.summary, selections.optional_table(data, "time")),
         numbers=numbers_of(row, rows, chance),
         facts=facts,
         command=command,
         reason=reason,
         hero=[pictures.way_down(way, look, wide) for wide in (True, False)] if way is not None else [],
-        hero_title="The gradient that reaches each layer, before training",
-        hero_caption=_hero_caption(way),
+        hero_title=f"The gradient that reaches each {'step of the sequence' if in_time else 'layer'}, before training",
+        hero_caption=_hero_caption(way, in_time),
         evidence=evidence_of(found),
     )
 
@@ -65,7 +67,9 @@ def numbers_of(row: dict[str, Any], rows: Any, chance: float | None) -> list[Num
     said = []
     decades = decades_of(row)
     if not isnan(decades):
-        said.append(Number(scientific(decades), f"of layer {int(row['depth'])}’s gradient reaches layer 1"))
+        top = f"layer {int(row['depth'])}’s gradient"
+        label = f"of {top} reaches layer 1" if decades <= 0 else f"times {top} reaches layer 1"
+        said.append(Number(scientific(decades), label))
         factor, predicted = explained.factor_a_layer(rows)[0], float(row["decay_per_layer_predicted"])
         if isfinite(factor):
             beside = "" if isnan(predicted) else f"theory: {predicted:.3g}"
@@ -88,7 +92,8 @@ def trained(row: dict[str, Any], data: Tables) -> str:
     depth = int(row["depth"])
     if is_users(row):
         where = "in a loop of its own" if row["dataset"] == OWN_LOOP else f"on {row['dataset']}"
-        return f"{row['activation']}, {depth} recorded layers, {where}, {steps} steps, {count}"
+        layers = f"{depth} recorded layer{'' if depth == 1 else 's'} below the output"
+        return f"{row['activation']}, {layers}, {where}, {steps} steps, {count}"
     shape = f"{row['activation']}, {depth} hidden layer{'' if depth == 1 else 's'} of {row['width']}"
     parts = [shape, init_words(row)]
     parts += [f"{row[name]} {name}" for name in ("norm", "residual") if str(row[name]) != "none"]
@@ -113,7 +118,7 @@ def how_sure_of_cell(row: dict[str, Any], rows: Any) -> str:
     counts = {text for _, text in selections.verdicts(row)}
     agree = counts == {f"{seeds}/{seeds}"}
     said = (
-        f"All {seeds} seeds agree on the verdict"
+        f"{'Both' if seeds == 2 else f'All {seeds}'} seeds agree on the verdict"
         if agree
         else f"The seeds do not all agree ({counts_of(row)})"
     )
@@ -132,18 +137,31 @@ def how_sure_of_cell(row: dict[str, Any], rows: Any) -> str:
 def why_of_cell(data: Tables, row: dict[str, Any], found: Sequence[Diagnosis]) -> str:
     budget = explained.budget_of(data)
     first = (selections.verdicts(row) or [("", "")])[0][0]
-    if budget is not None and first in ("vanishing", "exploding", "healthy", "underflow", "unstable"):
+    if (
+        budget is not None
+        and not _in_time(found)
+        and first in ("vanishing", "exploding", "healthy", "underflow", "unstable")
+    ):
         return budget_words(budget, str(row["activation"]))
     if found and found[0].findings:
-        return f"{found[0].findings[0].evidence}."
-    return f"{found[0].notes[0]}." if found and found[0].notes else ""
+        return _sentence(found[0].findings[0].evidence)
+    return _sentence(found[0].notes[0]) if found and found[0].notes else ""
+
+
+def _in_time(found: Sequence[Diagnosis]) -> str:
+    """The recurrent layer in whose steps the first fault shows; "" where it shows in the layers."""
+    return found[0].findings[0].where if found and found[0].findings else ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def budget_words(budget: Budget, name: str) -> str:
     """Where the decades go, in two sentences; with norms or skips, which share the work, in a list."""
     slopes = budget.part("slopes")
     if budget.skips or "norms" in budget.parts or "slopes" not in budget.parts:
-        said = in_words(budget.parts, budget.skips)
+        said = in_words(budget.parts, budget.skips, EXPLAINED)
         return f"On the way down {said}." if said else "On the way down no part loses or gains."
     activation = activations.registered(name)
     sup = activation.slope_sup if activation else None
@@ -176,19 +194,18 @@ def _further(row: dict[str, Any], config: str) -> tuple[str, str]:
     ), "twice as deep: does the gradient still get through?"
 
 
-def _hero_caption(way: Way | None) -> str:
+def _hero_caption(way: Way | None, in_time: str) -> str:
     if way is None:
         return ""
-    said = (
-        f"Marks: delta (rms), the back-propagated error, at step 0, mean of {way.seeds} seeds on this log axis."
-        if way.seeds > 1
-        else ("Marks: delta (rms), the back-propagated error, at step 0.")
-    )
+    marks = "delta (rms), the back-propagated error, at step 0"
+    if in_time:
+        marks = f"what is left in {in_time} of a gradient of 1 that comes to its last step alone, at step 0"
+    said = f"Marks: {marks}" + (f", mean of {way.seeds} seeds on this log axis." if way.seeds > 1 else ".")
     if way.seeds > 1:
         spread = float(np.nanmax(np.where(np.isfinite(way.high - way.low), way.high - way.low, 0.0)))
         said += " Band: lowest to highest seed" + (", narrower than the marks." if spread < 0.1 else ".")
     if np.isfinite(way.theory).any():
         said += " Dots: mean-field theory, which needs no training."
     if abs(way.decades) >= BALANCED:
-        said += " Dashes: what the top layer has."
+        said += f" Dashes: what the {'last step' if in_time else 'top layer'} has."
     return said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from math import isfinite, isnan
 from typing import Any
@@ -27,7 +26,7 @@ from gradlab.report.first_screen import (
 from gradlab.report.selections import Tables
 from gradlab.report.shapes import known, sample
 from gradlab.report.summary_columns import fixed, with_interval
-from gradlab.report.svg import SUPERSCRIPTS
+from gradlab.report.svg import plain_power
 from gradlab.tables import score
 
 MOST_DIAGNOSED = 60
@@ -254,11 +253,6 @@ def left_words(row: dict[str, Any]) -> str:
         return "unchanged"
     said = scientific(abs(decades)) if abs(decades) >= 4 else times(decades)
     return f"{'÷' if decades < 0 else '×'} {plain_power(said)}"
-
-
-def plain_power(text: str) -> str:
-    """`1.2 × 10¹²`: superscripts as characters, where no markup can stand."""
-    return re.sub(r"10\^(-?\d+)", lambda found: "10" + found[1].translate(SUPERSCRIPTS), text)
 
 
 def shape_panels(data: Tables) -> list[dict[str, Any]]:

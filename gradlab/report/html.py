@@ -19,7 +19,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from gradlab import activations
-from gradlab.analyse.origin import is_users
+from gradlab.analyse.origin import is_users, is_watched
 from gradlab.base import atomic
 from gradlab.base.errors import GradlabError
 from gradlab.base.places import resolved
@@ -35,6 +35,7 @@ from gradlab.report import (
     pictures,
     selections,
     svg,
+    try_command,
 )
 from gradlab.report.badges import badge_styles
 from gradlab.report.families import chosen, families, looks_of
@@ -85,6 +86,7 @@ def page(results: Sequence[Results], folder: Path) -> str:
         short_score=good.short,
         has_depths=data.summary["depth"].nunique() > 1,
         many=many,
+        made_by=_made_by(data, many),
         tall=" tall" if data.summary["activation"].nunique() > 5 else "",
         panels=panels,
         budget=_budget(data) if not many else (),
@@ -101,16 +103,16 @@ def page(results: Sequence[Results], folder: Path) -> str:
         style=page_style(),
         script=template("report.js"),
         plotly=packed_plotly(),
+        explorer=embed(template("explorer.html")),
         data=embed(
             {
                 **page_data.LOOK,
                 "cells": cells,
                 "ridges": ridges,
-                "rows": _cell_texts(data, chances),
+                "rows": _cell_texts(data, chances, configs),
                 "families": _families(data, set(cells)),
                 "score": good.title,
                 "low": good.low,
-                "explorer": template("explorer.html"),
             }
         ),
     )
@@ -155,6 +157,14 @@ def _first_screen(
         return first_screen_of_cells.of_cells(data, configs, chances)
     (cell,) = data.summary["cell"]
     return first_screen_of_cell.of_cell(data, configs[0], chances.get(str(cell)))
+
+
+def _made_by(data: Tables, many: bool) -> str:
+    """The command, or the recorder, that measured what the page shows."""
+    if many:
+        return "compare"
+    row = selections.rows_of(data.summary)[0]
+    return "watch" if is_watched(row) else "recorder" if is_users(row) else "run"
 
 
 def _budget(data: Tables) -> list[svg.Drawing]:
@@ -317,21 +327,29 @@ def _chances(results: Sequence[Results]) -> dict[str, float]:
     }
 
 
-def _cell_texts(data: Tables, chances: dict[str, float]) -> dict[str, Any]:
-    """For each cell its name, its verdicts, the advice and the accuracy of guessing."""
+def _cell_texts(data: Tables, chances: dict[str, float], configs: Sequence[str]) -> dict[str, Any]:
+    """For each cell its name, its verdicts, [command, reason] of the advice, and the accuracy of guessing."""
     names = selections.labels(data.summary)
     places = palette.looks({str(name): str(name) for name in data.summary["activation"]})
     return {
         str(row["cell"]): {
             "label": names[str(row["cell"])],
             "verdicts": selections.verdicts(row),
-            "advice": row["advice"] if isinstance(row["advice"], str) else "",
+            "try": _advice(row, configs),
             "chance": chances.get(str(row["cell"])),
             "look": places[str(row["activation"])],
             "net": _net(row),
         }
         for row in selections.rows_of(data.summary)
     }
+
+
+def _advice(row: Mapping[str, Any], configs: Sequence[str]) -> list[str] | None:
+    """[command, reason]; of several results, the number before a cell's hash says whose configuration it has."""
+    if not isinstance(row["advice"], str) or not row["advice"]:
+        return None
+    nth = int(str(row["cell"]).partition("-")[0]) if len(configs) > 1 else 0
+    return [*try_command.advised(row, configs[nth])]
 
 
 def _net(row: Mapping[str, Any]) -> list[Any] | None:

@@ -6,7 +6,7 @@ logarithm, null for what does not apply. Shares are sent in thousandths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ import numpy as np
 from gradlab.report import distributions, palette, selections
 from gradlab.report.axes import GAP_SHARE, LEAST_GAP
 from gradlab.report.distributions import FULL, OVERLAP, TAIL, WIDE
-from gradlab.report.quantities import GRADIENTS, LOSSES, SCORES, SHARES
-from gradlab.report.selections import Array, Frames, Profile, thin
+from gradlab.report.quantities import GRADIENTS, LEAST_SHARE, LOSSES, SCORES, SHARES
+from gradlab.report.selections import Array, Frames, Profile, Tables, thin
 from gradlab.sensors.extra.histograms import BINS
 from gradlab.tables.score import R2
 
@@ -36,6 +36,7 @@ LOOK = {
     "map": palette.MAP_STOPS,
     "gradients": {column: gradient.name for column, gradient in GRADIENTS.items()},
     "shares": SHARES,
+    "least_share": LEAST_SHARE,
     "losses": LOSSES,
     "scores": SCORES,
 }
@@ -45,6 +46,9 @@ HISTOGRAM_BUDGET = 400_000  # numbers of histograms in a page: about 1.2 MB
 HISTOGRAMS = ((34, 24), (16, 14), (8, 14), (3, 14), (3, 8))
 """records and layers of a cell whose histograms are sent, most first"""
 MOST_PLOTTED = 400
+MOST_BESIDE = 12
+"""cells of which the page draws what happens through time and in attention"""
+MOST_LINES, MOST_TIMES, MOST_HEADS = 8, 64, 16
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
         "layers": [int(numbers[i]) for i in kept_layers],
         "names": [_short_name(str(names[int(numbers[i])])) for i in kept_layers],
         "seeds": int(delta.shape[0]),
+        "readout": selections.has_readout(Tables(layers=layers)),
     }
     for column in GRADIENTS:
         values = selections.cube(layers, column)[2]
@@ -139,6 +144,37 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
         if name in steps and (name != R2.column or steps[name].notna().any())
     }
     return found
+
+
+def time_data(rows: pd.DataFrame) -> dict[str, Any]:
+    """What is left of the last output's gradient in each step of each recurrent layer: medians over the seeds."""
+    steps, names = selections.records(rows), list(dict.fromkeys(map(str, rows["name"])))[:MOST_LINES]
+    at = sorted({int(time) for time in rows["time"]})
+    at = [at[i] for i in thin(len(at), MOST_TIMES)]
+    steps = [steps[i] for i in thin(len(steps), MOST_TIMES)]
+    found: dict[str, Any] = {"steps": steps, "at": at, "names": names}
+    for field, column in (("m", "carried"), ("theory", "carried_predicted")):
+        found[field] = [logs(_medians(rows, name, "time", column, steps, at)) for name in names]
+    return found
+
+
+def attention_data(rows: pd.DataFrame) -> dict[str, Any]:
+    """Entropy of each head's weights in thousandths of its maximum, of attentions from the first to the last."""
+    names = list(dict.fromkeys(map(str, rows["name"])))
+    names = [names[i] for i in thin(len(names), MOST_LINES)]
+    steps = selections.records(rows)
+    steps = [steps[i] for i in thin(len(steps), MOST_TIMES)]
+    heads = sorted({int(head) for head in rows["head"]})[:MOST_HEADS]
+    found = [_medians(rows, name, "head", "entropy", steps, heads) for name in names]
+    return {"steps": steps, "names": names, "heads": [plain(of.T, 1000) for of in found]}
+
+
+def _medians(
+    rows: pd.DataFrame, name: str, axis: str, column: str, steps: Sequence[int], places: Sequence[int]
+) -> Array:
+    """[step, place along the axis] of one module: medians over the seeds, NaN where there is none."""
+    table = rows[rows["name"] == name].pivot_table(column, index="step", columns=axis, aggfunc="median")
+    return table.reindex(index=[*steps], columns=[*places]).to_numpy(dtype=np.float64)
 
 
 def _course(found: Profile) -> dict[str, Any]:
@@ -190,4 +226,11 @@ def all_cells(data: Frames) -> tuple[dict[str, Any], Detail]:
     }
     kept = [cell for cell in kept if cell in layers and cell in steps]
     detail = choose([(layers[c]["step"].nunique(), layers[c]["layer"].nunique()) for c in kept])
-    return {cell: cell_data(layers[cell], steps[cell], detail) for cell in kept}, detail
+    found = {cell: cell_data(layers[cell], steps[cell], detail) for cell in kept}
+    for name, make in (("time", time_data), ("attention", attention_data)):
+        table = selections.optional_table(data, name)
+        if table is not None and len(kept) <= MOST_BESIDE:
+            for cell, rows in table.groupby("cell", sort=False):
+                if str(cell) in found:
+                    found[str(cell)][name] = make(rows)
+    return found, detail

@@ -10,8 +10,10 @@ import numpy as np
 from gradlab.analyse.headline import times
 from gradlab.report.explained import Budget
 from gradlab.report.selections import Array
-from gradlab.report.svg import Drawing, power
+from gradlab.report.svg import Drawing, plain_power, power
 
+ROOM = 10.0
+"""units between words and a line that are enough"""
 STRIDES = (1, 2, 3, 4, 5, 10, 20, 50, 100)
 
 
@@ -21,6 +23,7 @@ class Way:
 
     mean, low, high: the mean of the logarithms over the seeds, and the lowest and the highest seed's
     theory: the prediction, NaN where there is none
+    axis: what `layers` counts: layers, or the steps of a sequence
     """
 
     layers: Array
@@ -29,6 +32,7 @@ class Way:
     high: Array
     theory: Array
     seeds: int
+    axis: str = "layer"
 
     @property
     def decades(self) -> float:
@@ -59,7 +63,8 @@ def way_down(way: Way, look: int, wide: bool) -> Drawing:
         drawing.text(left - 7, y(floor) + 4, "0", anchor="end")
     for layer in _layer_ticks(way.layers):
         drawing.text(x(layer), height - bottom + 20, f"{layer:.0f}", anchor="middle")
-    drawing.text((left + width) / 2, height - 6, "layer (input side left, loss side right)", anchor="middle")
+    words = "layer (input side left, loss side right)" if way.axis == "layer" else "step (first input left)"
+    drawing.text((left + width) / 2, height - 6, words, anchor="middle")
     places = [x(float(layer)) for layer in way.layers]
     if way.seeds > 1 and np.isfinite(way.low).all() and np.isfinite(way.high).all():
         ends = [(u, y(v)) for u, v in zip(places, way.high, strict=True)]
@@ -75,48 +80,63 @@ def way_down(way: Way, look: int, wide: bool) -> Drawing:
     for u, v in zip(places, way.mean, strict=True):
         drawing.mark(u, y(floor if np.isneginf(v) else v), size)
     if falls:
-        _arrow(drawing, way, places, y(top_value), y(floor if zero else float(way.mean[0])), wide)
+        heights = [y(floor if np.isneginf(v) else float(v)) for v in way.mean]
+        _arrow(drawing, way, places, heights, y(top_value))
     return drawing
 
 
-def _arrow(drawing: Drawing, way: Way, places: Sequence[float], start: float, end: float, wide: bool) -> None:
-    x, sign = places[0] - 12, 1 if end > start else -1
+def _arrow(
+    drawing: Drawing, way: Way, places: Sequence[float], heights: Sequence[float], start: float
+) -> None:
+    """From what the top layer has, `start`, to what layer 1 gets, with words where the line leaves room for them."""
+    x, end = places[0] - 12, heights[0]
+    sign = 1 if end > start else -1
     drawing.path([(x, start), (x, end)], "arr")
     drawing.path([(x - 4, start), (x + 4, start)], "arr")
     drawing.area([(x, end), (x - 4, end - 9 * sign), (x + 4, end - 9 * sign)], "arrh")
     if abs(end - start) < 60:
         return
-    # The words stand in the corner that a line from layer 1 up to the top layer leaves free.
-    middle = start + (0.42 if sign > 0 else 0.5) * (end - start)
     decades = way.decades
+    change = f"{plain_power(times(decades))} times {'less' if decades < 0 else 'more'}"
     words = (
-        "nothing arrives"
-        if np.isneginf(decades)
-        else f"{times(decades)} times {'less' if decades < 0 else 'more'}"
+        "nothing arrives" if np.isneginf(decades) else change,
+        f"at {way.axis} 1 than at {way.axis} {way.layers[-1]:.0f}",
     )
-    straight = (
-        float(np.nanmean(way.mean)) > 0.75 * way.mean[-1] + 0.25 * way.mean[0]
-        if np.isfinite(decades)
-        else True
-    )
-    if sign > 0 and straight and wide:
-        drawing.text(x + 14, end - 34, words, "b")
-        drawing.text(x + 14, end - 18, f"at layer 1 than at layer {way.layers[-1]:.0f}")
-        return
-    drawing.text(x + 14, middle, words, "b")
-    drawing.text(x + 14, middle + 16, f"at layer 1 than at layer {way.layers[-1]:.0f}")
+    left, baseline = _room(words, (x + 14, drawing.width - 12), sorted((start, end)), places, heights)
+    drawing.text(left, baseline, words[0], "b")
+    drawing.text(left, baseline + 16, words[1])
+
+
+def _room(
+    words: tuple[str, str], sides: tuple[float, float], span: Sequence[float], places: Sequence[float],
+    heights: Sequence[float],
+) -> tuple[float, float]:  # fmt: skip
+    """Where two lines of words begin, (x, baseline of the first), so that the line through (places, heights) stays away
+    from them: at the left end of `sides` where there is room, else at its right end, else where it comes least near."""
+    width = max(8.6 * len(words[0]), 6.6 * len(words[1]))
+    found = []
+    for left in (sides[0], sides[1] - width):
+        across = np.linspace(left, left + width, 40)
+        line = np.interp(across, places, heights, left=np.nan, right=np.nan)
+        for baseline in np.linspace(span[0] + 24, span[1] - 20, 9):
+            gaps = np.maximum(baseline - 14 - line, line - (baseline + 20))
+            near = float(np.min(gaps[np.isfinite(gaps)], initial=np.inf))
+            found.append((min(near, ROOM), left, float(baseline)))
+    _, left, baseline = max(found, key=lambda place: place[0])
+    return left, baseline
 
 
 def _way_label(way: Way) -> str:
     ends = [
         f"10^{v:.1f}" if np.isfinite(v) else "0" if np.isneginf(v) else "no number" for v in way.mean[[0, -1]]
     ]
-    return f"delta by layer on a log axis: {ends[0]} in layer 1, {ends[1]} in layer {way.layers[-1]:.0f}"
+    last = f"{way.axis} {way.layers[-1]:.0f}"
+    return f"the gradient by {way.axis} on a log axis: {ends[0]} in {way.axis} 1, {ends[1]} in {last}"
 
 
 def spark(way: Way, look: int, span: tuple[float, float], depth: int) -> Drawing:
     """A small profile of `depth` layers, layer 1 at the left; `span`: decades, one scale for all."""
-    width, height = 96.0, 30.0
+    width, height = 72.0, 30.0
     drawing = Drawing(width, height, "", look, "small")
     y = _scale(span[0], span[1], height - 4, 4)
     x = _scale(1.0, float(max(depth, 2)), 6.0, width - 4)
@@ -134,7 +154,7 @@ def strip(
     span: tuple[float, float],
 ) -> Drawing:  # fmt: skip
     """A score on a line from span[0] to span[1]: the mean, a ring a seed, and the interval cut to what is possible."""
-    width, height, middle = 130.0, 22.0, 11.0
+    width, height, middle = 110.0, 22.0, 11.0
     drawing = Drawing(width, height, "", look, "small")
     x = _scale(span[0], span[1], 8.0, width - 8)
     drawing.path([(x(span[0]), middle), (x(span[1]), middle)], "g")
@@ -260,7 +280,7 @@ def budget(parts: Budget, look: int, wide: bool) -> Drawing:
         drawing.text(width - 14, y - 5, f"{value:+.2f}".replace("-", "−"), "b", "end")
         drawing.path([(end, y + 15), (end, y + each)], "g")
     y = len(rows) * each + 22
-    drawing.text(10, y, "layer 1 against the top layer", "b")
+    drawing.text(10, y, "layer 1 against the top layer" if wide else "together", "b")
     drawing.text(width - 14, y, f"{parts.total:+.2f} decades".replace("-", "−"), "b", "end")
     return drawing
 

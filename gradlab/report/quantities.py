@@ -17,6 +17,8 @@ GRADIENTS = {
     "weight_grad_norm": Gradient("weight gradient", r"weight gradient $\|\partial L/\partial W\|_2$"),
 }
 SHARES = {"dead_fraction": "dead units", "saturated_fraction": "saturated outputs"}
+LEAST_SHARE = 0.005
+"""A picture of shares that stay below this in every layer and record is left out: nothing happens in it."""
 LOSSES = {"train_loss": "training batch", "val_loss": "validation"}
 SCORES = {"train_accuracy": "training batch", "val_accuracy": "validation", "val_r2": "validation"}
 """accuracies of classes, and R^2 of numbers; a cell has the ones or the other"""

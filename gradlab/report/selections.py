@@ -160,7 +160,11 @@ def labels(summary: pd.DataFrame) -> dict[str, str]:
 def title_of(data: Frames) -> str:
     """A single cell by name: `sigmoid, depth 20, init auto, digits (3 seeds)`."""
     row = rows_of(data.summary)[0]
-    named = [name for name in ("depth", "init", "norm", "residual") if str(row.get(name, "none")) != "none"]
+    named = [
+        name
+        for name in ("depth", "init", "norm", "residual")
+        if str(row.get(name, "none")) not in ("none", "own")
+    ]
     seeds = int(row["seeds"])
     return f"{name_cell(row, named)}, {row['dataset']} ({seeds} seed{'' if seeds == 1 else 's'})"
 
@@ -172,8 +176,11 @@ def look_of(data: Frames) -> int:
 
 
 def has_readout(data: Frames) -> bool:
-    """Whether the last layer is the readout of the stacked network."""
-    return bool((data.layers["name"] == "output").any())
+    """Whether the last layer is the readout: it is named `output`, or stands above the depth, as in a user's model."""
+    layers = data.layers
+    if (layers["name"] == "output").any():
+        return True
+    return "depth" in layers and bool((layers["layer"] > layers["depth"].astype(float)).any())
 
 
 def verdicts(row: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -43,7 +43,13 @@ def with_interval(row: Mapping[str, Any], good: Score, text: Text) -> str:
     mean, half = float(row[good.mean]), float(row[good.half_width])
     if isnan(mean) or not good.leaves(mean, half):
         return text(mean) + ("" if isnan(mean) else plus_minus(half, text))
-    return f"{text(mean)}, {' to '.join(number(float(text(end))) for end in good.interval(mean, half))}"
+    return f"{text(mean)}, {possible(row, good, text)}"
+
+
+def possible(row: Mapping[str, Any], good: Score, text: Text) -> str:
+    """`0.21 to 1`: the ends of a score's interval as far as the score can go."""
+    ends = good.interval(float(row[good.mean]), float(row[good.half_width]))
+    return " to ".join(number(float(text(end))) for end in ends)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,7 @@ class Measure:
     interval: bool = False
 
     def on_page(self, row: Mapping[str, Any]) -> str:
-        return self.text(float(row[self.column]))
+        return self.text(float(row[self.column])).replace("-", "−")
 
     def in_paper(self, row: Mapping[str, Any]) -> str:
         text, value = self.paper_text or self.text, float(row[self.column])
@@ -84,6 +90,9 @@ class Measure:
         return text(value) + plus_minus(float(row[self.column.replace("_mean", "_ci95")]), text)
 
     def on_terminal(self, row: Mapping[str, Any]) -> str:
+        for good in SCORES.values():
+            if self.column == good.half_width and good.leaves(float(row[good.mean]), float(row[self.column])):
+                return possible(row, good, fixed(2))
         return (self.terminal_text or self.text)(float(row[self.column]))
 
 
@@ -92,11 +101,11 @@ MEASURES = (
         column="val_accuracy_mean", page="accuracy", paper="accuracy", terminal="acc.",
         text=fixed(3), interval=True, width=7, rank=0,
     ),
-    Measure(column="val_accuracy_ci95", page="±", terminal="±", text=fixed(3), width=6, rank=4),
+    Measure(column="val_accuracy_ci95", page="±", terminal="±", text=fixed(3), width=10, rank=4),
     Measure(
         column="val_r2_mean", page="R^2", paper="R^2", terminal="R^2", text=fixed(3), interval=True, width=7, rank=0,
     ),
-    Measure(column="val_r2_ci95", page="±", terminal="±", text=fixed(3), width=6, rank=4),
+    Measure(column="val_r2_ci95", page="±", terminal="±", text=fixed(3), width=10, rank=4),
     Measure(column="train_loss_mean", page="training loss", terminal="loss", text=measured, width=7, rank=5),
     Measure(
         column="attenuation_mean", page="attenuation", paper="attenuation", latex="atten.", terminal="atten.",

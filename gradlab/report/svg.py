@@ -7,6 +7,7 @@ band, `th` the theory, `ref` what is compared with, `i` and `b` words that are r
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -119,6 +120,11 @@ def mark_path(look: int, x: float, y: float, r: float) -> str:
         turns = [(math.pi * (k / 5 - 0.5), 1.25 * r if k % 2 == 0 else 0.5 * r) for k in range(10)]
         outlines[9] = [(radius * math.cos(turn), radius * math.sin(turn)) for turn, radius in turns]
     return "M" + "L".join(f"{_n(x + u)} {_n(y + v)}" for u, v in outlines[place]) + "Z"
+
+
+def plain_power(text: str) -> str:
+    """`1.2 × 10¹²`: superscripts as characters, where no markup can stand."""
+    return re.sub(r"10\^(-?\d+)", lambda found: "10" + found[1].translate(SUPERSCRIPTS), text)
 
 
 def power(exponent: float) -> str:

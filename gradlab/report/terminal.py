@@ -29,7 +29,7 @@ from gradlab.report.figures import leading
 from gradlab.report.glyphs import Glyphs, number, power_of_ten
 from gradlab.report.layer_table import layer_table
 from gradlab.report.selections import Frames
-from gradlab.report.summary_columns import fixed, measured, measures_of, plus_minus
+from gradlab.report.summary_columns import fixed, measured, measures_of, plus_minus, with_interval
 from gradlab.tables import score
 
 if TYPE_CHECKING:
@@ -195,14 +195,16 @@ def _learning_line(steps: pd.DataFrame, row: dict[str, Any]) -> str:
     if np.isfinite(course.median).any():
         text += f"; {good.name} {course.median[0]:.3f}"
         if len(course.at) > 1:
-            text += f" → {row[good.mean]:.3f}{plus_minus(row[good.half_width], fixed(3))}"
+            text += f" → {with_interval(row, good, fixed(3))}"
     return text
 
 
 def _print_verdict(outcome: Shown, row: dict[str, Any], console: Console, glyphs: Glyphs) -> None:
     if not row:
         return
-    _line(console, glyphs, f"{headline(outcome.summary)}.", "bold")
+    _line(
+        console, glyphs, f"{headline(outcome.summary, selections.optional_table(outcome, 'time'))}.", "bold"
+    )
     console.print(verdict_line("verdict: ", selections.verdicts(row), glyphs), highlight=False)
     attenuation, decay = selections.attenuation(row), float(row["decay_per_layer_mean"])
     if not np.isnan(attenuation):
@@ -305,8 +307,9 @@ def _ranking_line(ranked: pd.DataFrame) -> str:
     differ = selections.varying(ranked) or ["activation"]
     best = selections.rows_of(ranked)[0]
     good = score.of_row(best)
-    value = fixed(3)(best[good.mean]) + plus_minus(best[good.half_width], fixed(3))
-    text = f"Best: {selections.name_cell(best, differ)} with {good.name} {value}"
+    text = (
+        f"Best: {selections.name_cell(best, differ)} with {good.name} {with_interval(best, good, fixed(3))}"
+    )
     if len(differ) > 1 and "activation" in differ:
         means = score.means(ranked).groupby(ranked["activation"]).mean().sort_values(ascending=False)
         text += ". Mean over its cells: " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())

@@ -43,7 +43,7 @@ def print_description(found: Description, console: Console) -> None:
     quantity(
         "q*",
         value,
-        meaning if found.q_star is None else f"{meaning}; within xi_q layers by a factor e closer",
+        meaning if found.q_star is None else f"{meaning}; every xi_q layers bring it closer by a factor e",
     )
     layers = 2 * found.gradient_scale
     scale = f"{found.chi_1:.6g}" + (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradlab.activations import Activation
     from gradlab.nn.buffered import BufferedPass
     from gradlab.nn.mlp import StackedMLP
+    from gradlab.parts.losses import Loss
     from gradlab.parts.random_net import RandomNet
     from gradlab.tables.block import Block
 
@@ -40,13 +41,16 @@ class Taken(NamedTuple):
 @dataclass(frozen=True)
 class Observed:
     """What a sensor looks at: the stack, the activation its modules were built from, the rows held for the whole run
-    [row, feature], the layers' names (the readout's last), and the samples in a batch."""
+    [row, feature], the layers' names (the readout's last), the samples in a batch, the targets of those rows and the
+    loss."""
 
     mlp: StackedMLP
     activation: Activation
     probe: Tensor
     names: tuple[str, ...]
     batch: int
+    targets: Tensor
+    loss: Loss
 
     @property
     def replicas(self) -> int:
@@ -70,12 +74,16 @@ class Sensor:
     table:   what it fills
     modules: it hears of a pass by hooks alone, so that a recorded step must go through modules
     bytes_an_entry: memory that it takes for each entry of a layer's pass, for the estimate of what a stack needs
+    whole_pass: it takes that for all layers at once
+    bytes_a_weight: memory that it takes for each weight
     seconds: of the host spent inside the passes of the training; whoever reads them may set them back to 0
     """
 
     table: TableSpec
     modules: ClassVar[bool] = False
     bytes_an_entry: ClassVar[int] = 0
+    whole_pass: ClassVar[bool] = False
+    bytes_a_weight: ClassVar[int] = 0
     seconds: float = 0.0
 
     def __init__(self, observed: Observed) -> None:

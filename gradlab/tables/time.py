@@ -15,11 +15,11 @@ TIME = TableSpec(
     name="time",
     row="cell, seed, recorded step, recurrent layer and step in time",
     keys=RECORD,
-    axes=("layer", "time"),
+    axes=("name", "time"),  # a module of several layers, or of two directions, has a name for each
     columns=(
-        place("layer", "int", "", "the module's row in layers.csv", "layer"),
+        place("layer", "int", "", "the module's row in layers.csv", "name"),
         place(
-            "name", "str", "", "the module's path, with PyTorch's suffix of its layer: rnn.l0, rnn.l1_reverse", "layer"
+            "name", "str", "", "the module's path, with PyTorch's suffix of its layer: rnn.l0, rnn.l1_reverse", "name"
         ),
         place("time", "int", "steps", "step of the sequence; 1 is the first input", "time"),
         *floats(

@@ -25,9 +25,12 @@ from gradlab.nn.buffered import buffered_pass
 from gradlab.nn.cuda_graph import CapturedPass
 from gradlab.nn.explained import Explained
 from gradlab.nn.lsuv import scale_to_unit_variance
+from gradlab.nn.maximal_update import rate_factors
 from gradlab.nn.mlp import StackedMLP, build_mlp
 from gradlab.parts import record_schedule
+from gradlab.parts.inits import Init
 from gradlab.parts.losses import correct
+from gradlab.parts.optimizers import Optimizer, StackOptimizer
 from gradlab.parts.own_state import outside
 from gradlab.sensors.layers import LayerSensor
 from gradlab.sensors.sensor import Observed, Sensor
@@ -78,6 +81,14 @@ def build_stack(stack: Stack, dataset: Dataset) -> StackedMLP:
     return mlp
 
 
+def stack_optimizer(mlp: StackedMLP, init: Init, optimizer: Optimizer, lr: float) -> StackOptimizer:
+    """The optimiser of a stack, with the rates that its initialiser asks for."""
+    if init.base is None:
+        return optimizer.for_stack(mlp.owners(), lr)
+    assert optimizer.by_rate is not None and optimizer.scale_free is not None, "the plan refuses it"
+    return optimizer.by_rate(mlp.owners(), rate_factors(mlp, init.base, scale_free=optimizer.scale_free))
+
+
 def train_stack(
     stack: Stack,
     dataset: Dataset,
@@ -124,12 +135,14 @@ class Training:
         self.users = {each: outside(each) for each in self.mlp.modules() if isinstance(each, PerReplica)}
         self.owners = self.mlp.owners()
         self.parameters = [parameter for parameter, _ in self.owners]
-        self.optimizer = bound.training.optimizer.for_stack(self.owners, training.lr)
+        self.optimizer = stack_optimizer(self.mlp, bound.init, bound.training.optimizer, training.lr)
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
         self.buffered = buffered_pass(self.mlp, bound.activation, training.batch_size)
-        probe = self.x_train[: bound.recording.probe]
+        probe, of_probe = (each[: bound.recording.probe] for each in (self.x_train, self.y_train))
         names = (*(f"hidden_{layer}" for layer in range(1, cell.network.depth + 1)), "output")
-        observed = Observed(self.mlp, bound.activation, probe, names, training.batch_size)
+        observed = Observed(
+            self.mlp, bound.activation, probe, names, training.batch_size, of_probe, self.loss
+        )
         every = _sensors(observed, stack)
         self.sensors = every if self.schedule else []
         self.book = RecordBook(_empty_blocks(every, len(stack.seeds)))

@@ -82,6 +82,7 @@ def test_a_factor_that_rounds_up_to_the_next_name_is_still_a_number() -> None:
          "less than layer 20"),
         (healthy("relu", decades=0.01), "The gradient survives: layer 1 gets about as much as layer 20, and the net "
          "learns (validation accuracy 0.93)"),
+        (healthy("relu", depth=1), "The net learns (validation accuracy 0.93)"),
         (row(verdict=""), "Nothing was recorded that could be judged"),
         (row(verdict="of my own"), "The verdict is of my own"),
     ],

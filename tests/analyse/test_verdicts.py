@@ -396,7 +396,7 @@ def test_what_a_blow_up_leaves_behind_is_no_cause_of_it(cell) -> None:  # type: 
 def test_not_learning_alone(cell) -> None:  # type: ignore[no-untyped-def]
     (diagnosis,) = diagnose(*cell(learns=False))
     assert diagnosis.verdicts == ("not-learning",)
-    assert "validation accuracy 0.1 to 0.1" in diagnosis.findings[0].evidence
+    assert "validation accuracy 0.100 to 0.100" in diagnosis.findings[0].evidence
 
 
 def test_few_updates_prove_nothing_about_learning(cell) -> None:  # type: ignore[no-untyped-def]
@@ -415,7 +415,7 @@ def test_learning_the_class_frequencies_is_not_learning_when_the_chance_level_is
     tables = cell(learns=False, change=majority)
     assert verdicts(tables, chance=0.6) == ("not-learning",)
     (diagnosis,) = diagnose(*tables, chance={"c0ffee": 0.6})
-    assert "validation accuracy 0.6, where guessing gives 0.6" in diagnosis.findings[0].evidence
+    assert "validation accuracy 0.600, where guessing gives 0.600" in diagnosis.findings[0].evidence
     assert verdicts(tables) == ("healthy",), "the tables alone cannot tell 0.1 to 0.6 from learning"
 
 
@@ -619,11 +619,11 @@ def test_an_even_count_has_no_median_seed(ends: tuple[float, ...], says: str, va
         seed: Learning(True, 0.1, end, "validation accuracy", end, 100) for seed, end in enumerate(ends)
     }
     text = learning_words(SimpleNamespace(learning=learning), range(len(ends)))  # type: ignore[arg-type]
-    assert f"({says}; all 0.2 to 0.9" in text and value in text.partition("(")[0]
+    assert f"({says}; all 0.200 to 0.900" in text and value in text.partition("(")[0]
 
 
 def test_a_training_ends_at_the_mean_of_its_last_three_accuracies(cell) -> None:  # type: ignore[no-untyped-def]
-    last = [0.9, 0.5, 0.7, 0.6]
+    last = [0.2, 0.5, 0.7, 0.9]
 
     def change(layers, steps):  # type: ignore[no-untyped-def]
         for _, own in steps.groupby("seed"):
@@ -631,4 +631,4 @@ def test_a_training_ends_at_the_mean_of_its_last_three_accuracies(cell) -> None:
 
     (records,) = split_cells(*cell(change=change))
     found = judge_learning(records, 0)
-    assert found.measure == "validation accuracy" and found.end == pytest.approx(np.mean(last[1:]))
+    assert found.measure == "validation accuracy" and found.end == pytest.approx(0.7)

@@ -28,7 +28,7 @@ PROGRAM = [sys.executable, "-c", "import sys; from gradlab.cli.main import main;
         (["config", "shwo"], ["gradlab config: No such command 'shwo'", "show"]),
         (["config", "validate"], ["gradlab config validate: Missing argument"]),
         (["config", "init", "--forse"], ["--forse: there is no such flag"]),
-        (["list"], ["gradlab list: Missing argument"]),
+        (["list"], ["gradlab list: it is not said what", "activations, inits", "gradlab list activations"]),
         (["list", "optimisers"], ["unknown list 'optimisers'", "did you mean 'optimizers'?"]),
         (["run", "--depth"], ["--depth: Option '--depth' requires an argument"]),
         (["run", "--force=no"], ["--force: Option '--force' does not take a value"]),

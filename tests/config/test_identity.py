@@ -80,9 +80,9 @@ def test_texts_that_mean_the_same_are_the_same_cell(tmp_path: Path) -> None:
     assert cells(schedule="cosine:warmup=0") == cells(schedule="cosine") != cells(schedule="cosine:warmup=1")
 
 
-@pytest.mark.parametrize("flag", ["record", "probe", "eval_rows", "metrics", "jacobian"])
+@pytest.mark.parametrize("flag", ["record", "probe", "eval_rows", "metrics", "jacobian", "sharpness"])
 def test_what_is_recorded_is_part_of_the_folder_and_not_of_the_cell(flag: str, tmp_path: Path) -> None:
-    value = {"record": "all", "probe": "16", "eval_rows": "16", "metrics": "full", "jacobian": True}[flag]
+    value = {"record": "all", "probe": "16", "eval_rows": "16", "metrics": "full"}.get(flag, True)
     one, other = plan_of(tmp_path / "out"), plan_of(tmp_path / "out", **{flag: value})
     assert one.id != other.id and [cell.id for cell in one.cells] == [cell.id for cell in other.cells]
 

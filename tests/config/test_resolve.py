@@ -98,6 +98,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "recording.eval_rows": ("100", "100"),
     "recording.metrics": ("full", "full"),
     "recording.jacobian": ("true", True),
+    "recording.sharpness": ("true", True),
     "recording.histograms": ("true", True),
     "run.seeds": ("5", 5),
     "run.first_seed": ("3", 3),

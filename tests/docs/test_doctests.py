@@ -1,4 +1,4 @@
-"""The examples in the docstrings of what a user imports: each function of the library has one, and it says what it says."""
+"""The examples in the docstrings of what a user imports: each function has one, and it gives what it says."""
 
 from __future__ import annotations
 

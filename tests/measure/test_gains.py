@@ -10,7 +10,7 @@ from torch import Tensor
 from gradlab import activations
 from gradlab.activations.registry import REGISTRY
 from gradlab.nn.mlp import StackedMLP, build_mlp
-from gradlab.parts import inits, norms, residuals
+from gradlab.parts import inits, losses, norms, residuals
 from gradlab.sensors import metrics, own_columns
 from gradlab.sensors.layers import LayerSensor
 from gradlab.sensors.sensor import Observed
@@ -54,7 +54,10 @@ def recorded(mlp: StackedMLP, activation: str) -> dict[str, np.ndarray]:
     x, y = batch()
     names = (*(str(layer) for layer in range(DEPTH)), "output")
     sensor = LayerSensor(
-        Observed(mlp, activations.get(activation, own=True), x[0], names, BATCH), own_columns.get("standard")
+        Observed(
+            mlp, activations.get(activation, own=True), x[0], names, BATCH, y[0], losses.get("cross_entropy")
+        ),
+        own_columns.get("standard"),
     )
     sensor.begin(None)
     with sensor.watching():

@@ -31,7 +31,8 @@ def net(**flags: object) -> tuple[StackedMLP, torch.Tensor, LayerSensor]:
     mlp = build_stack(stack, data)
     probe = torch.from_numpy(data.x_train[:16])
     names = ("",) * len(mlp.linears)
-    watched = Observed(mlp, activations.get(stack.cell.network.activation), probe, names, 16)
+    activation, targets = activations.get(stack.cell.network.activation), torch.from_numpy(data.y_train[:16])
+    watched = Observed(mlp, activation, probe, names, 16, targets, stack.bound.training.loss)
     return mlp, probe, LayerSensor(watched, own_columns.get("full"))
 
 

@@ -563,8 +563,9 @@ def swapped_rates(patch: pytest.MonkeyPatch) -> None:
     from gradlab.papers import yang_hu_2021
 
     original = yang_hu_2021.moves
+    other = {"lecun": "mup", "mup": "lecun"}
     patch.setattr(
-        yang_hu_2021, "moves", lambda width, nets, maximal: original(width, nets=nets, maximal=not maximal)
+        yang_hu_2021, "moves", lambda width, init, **rest: original(width, init=other[init], **rest)
     )
 
 
@@ -574,39 +575,33 @@ def lengths_for_means(patch: pytest.MonkeyPatch) -> None:
     from gradlab.papers import yang_hu_2021
 
     original = yang_hu_2021.moves
-    patch.setattr(
-        yang_hu_2021,
-        "moves",
-        lambda width, nets, maximal: width**0.5 * original(width, nets=nets, maximal=maximal),
-    )
+    patch.setattr(yang_hu_2021, "moves", lambda width, **rest: width**0.5 * original(width, **rest))
 
 
 @mutation
 def tenfold_sharpness(patch: pytest.MonkeyPatch) -> None:
     """The Hessian's eigenvalues are ten times too large."""
-    from gradlab.papers import cohen_2021
+    from gradlab.sensors.extra import sharpness
 
-    original = cohen_2021.sharpness
-    patch.setattr(cohen_2021, "sharpness", lambda *args: 10 * original(*args))
+    original = sharpness.hessian
+
+    def hessian(observed: Any) -> Any:
+        product, size = original(observed)
+        return lambda vector: 10 * product(vector), size
+
+    patch.setattr(sharpness, "hessian", hessian)
 
 
 @mutation
 def slow_ascent(patch: pytest.MonkeyPatch) -> None:
     """Descent goes up, a thousandth as fast."""
-    from gradlab.papers import cohen_2021
+    from gradlab.parts.optimizers import Update
 
-    original = cohen_2021.descent
-    patch.setattr(
-        cohen_2021,
-        "descent",
-        lambda seed, rate, steps, **options: original(seed, -rate / 1000, steps, **options),
-    )
+    original = Update.step
+    patch.setattr(Update, "step", lambda self, gradients, lr: original(self, gradients, -lr / 1000))
 
 
 @mutation
 def start_sharp(patch: pytest.MonkeyPatch) -> None:
     """Descent starts where the loss is sharper than it can hold."""
-    from gradlab.papers import cohen_2021
-
-    original = cohen_2021.start
-    patch.setattr(cohen_2021, "start", lambda seed: [3 * weight for weight in original(seed)])
+    _weights(patch, lambda weight: 3 * weight)

@@ -17,7 +17,7 @@ ROW = {
     "ci_low": "1.0",
     "ci_high": "2.0",
 }
-REST = {"tolerance": "0 to 2: why", "outcome": "pass", "provenance": "P"}
+REST = {"tolerance": "0 to 2: why", "outcome": "pass", "provenance": "P", "found": ""}
 
 
 def test_the_gallery_has_a_section_for_every_result_and_nothing_else(pytestconfig: pytest.Config) -> None:
@@ -38,8 +38,15 @@ def test_readme_says_what_the_gallery_counts(pytestconfig: pytest.Config) -> Non
         f"{counts[0]}, measured, each of which fails under one of {len(MUTATIONS)} deliberate breaks"
         in readme
     )
+    assert f"{outcomes.count('fail')} of them do not hold, and say what was found instead" in readme
 
 
 def test_a_row_shows_what_it_holds_without_breaking_its_table() -> None:
     (row,) = [line for line in gallery.page({"lu-2019": [ROW | REST]}).splitlines() if "a\\_b" in line]
     assert row == "| **a\\_b**: \\|x\\| \\* 2 | 1 | 1.23457 [1, 2] | 0 to 2 | pass | P |"
+
+
+def test_a_row_that_fails_says_what_was_found_and_counts() -> None:
+    text = gallery.page({"lu-2019": [ROW | REST, ROW | REST | {"outcome": "fail", "found": "3 * 2"}]})
+    assert "2 asserted rows, of which 1 pass and 1\nfail" in text
+    assert "\\|x\\| \\* 2. *Found: 3 \\* 2* | 1 |" in text

@@ -1,6 +1,7 @@
 """`gradlab reproduce` as it is typed: what it lists, writes, prints and ends with."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -88,6 +89,32 @@ def test_all_rows_right_ends_with_0_and_a_wrong_one_with_1(capsys: pytest.Captur
     assert (
         "&lt;wrong&gt;" in page and "<wrong>" not in page and "data:image/png" in page and "://" not in page
     )
+
+
+@pytest.mark.parametrize(("found", "code"), [("3 instead, since <b>", 0), ("", 1)])
+def test_a_failure_is_shown_and_ends_with_1_unless_its_file_says_what_was_found(
+    found: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Row(
+        row="three", statement="1 is 3", published=1.0, measured=exactly(3.0), tolerance=absolute(1.0, 0.1, "a tenth"),
+        source="nobody", provenance="D", found=found, changed="a tenth was a half",
+    )  # fmt: skip
+    module = types.SimpleNamespace(reproduce=lambda quick: iter([row]))
+    monkeypatch.setitem(sys.modules, "gradlab.papers.small", module)
+    small = Paper(name="small", title="a title", citation="Nobody 1900")
+    monkeypatch.setattr(registry, "PAPERS", Registry("result", {"small": small}))
+    assert main(["reproduce", "small", "--report", "--quiet"]) == code
+    shown = capsys.readouterr().out
+    assert "FAILED three" in shown and "0 rows pass, 1 fail" in shown
+    assert ("found: 3 instead" in shown) == bool(found)
+    (line,) = csv.DictReader(io.StringIO(Path("results/reproduce/small.csv").read_text(encoding="utf-8")))
+    assert (line["outcome"], line["found"], line["changed"]) == ("fail", found, "a tenth was a half")
+    page = Path("results/reproduce/report.html").read_text(encoding="utf-8")
+    assert ("found: 3 instead, since &lt;b&gt;" in page) == bool(found)
+    assert "after a first look: a tenth was a half" in page and ">fails<" in page
+    assert main(["reproduce", "small", "--json", "--quiet"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert document["failed"] == 1 and document["unexplained"] == code
 
 
 @pytest.mark.usefixtures("_small")

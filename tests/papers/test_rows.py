@@ -1,6 +1,7 @@
 """Rows, tolerances and intervals; registry and files of a reproduction; thousands of nets drawn at once."""
 
 import csv
+from dataclasses import replace
 from importlib import import_module
 from math import inf, nan
 from pathlib import Path
@@ -59,6 +60,18 @@ def test_a_row_passes_inside_its_tolerance_and_never_on_nan(
     value: float, tolerance: object, outcome: str
 ) -> None:
     assert row(value, tolerance).outcome == outcome
+
+
+def test_what_is_recalled_asserts_nothing() -> None:
+    with pytest.raises(AssertionError, match="recalled"):
+        replace(row(1.0, relative(1.0, 0.1, "")), provenance="R")
+    assert replace(row(1.0, None), provenance="R").outcome == "not asserted"
+
+
+def test_a_row_that_fails_and_says_what_was_found_still_fails() -> None:
+    known = replace(row(2.0, relative(1.0, 0.1, "")), found="two")
+    assert known.outcome == "fail" and not known.unexplained
+    assert replace(known, found="").unexplained and not replace(known, measured=Measured(1.0)).unexplained
 
 
 def test_intervals_are_students_and_wilsons() -> None:

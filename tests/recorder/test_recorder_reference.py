@@ -192,7 +192,7 @@ def test_deaths_and_revivals_count_units_since_the_last_record() -> None:
 def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
     from gradlab import activations
     from gradlab.nn.mlp import build_mlp
-    from gradlab.parts import inits, norms, residuals
+    from gradlab.parts import inits, losses, norms, residuals
 
     for text in ("relu", "prelu", "tanh", "selu", "hard_swish"):
         activation = activations.get(text)
@@ -212,7 +212,8 @@ def test_the_same_numbers_as_the_stacked_nets_own_recorder() -> None:
                 .sum()
             )
 
-        own = LayerSensor(Observed(mlp, activation, probe, ("",) * 4, 10), own_columns.get("standard"))
+        watched = Observed(mlp, activation, probe, ("",) * 4, 10, y[0], losses.get("cross_entropy"))
+        own = LayerSensor(watched, own_columns.get("standard"))
         own.begin(None)
         with own.watching():
             gradients = torch.autograd.grad(loss(mlp(x)), list(mlp.parameters()), materialize_grads=True)

@@ -252,6 +252,14 @@ def folder(tmp_path: Path) -> Iterator[tuple[gradlab.Recorder, Path]]:
     yield recorder, tmp_path / "saved"
 
 
+def test_a_module_of_several_layers_and_directions_is_saved_and_read_back(tmp_path: Path) -> None:
+    rnn = nn.RNN(CLASSES + 1, 4, num_layers=2, bidirectional=True, batch_first=True)
+    recorder = trained(Net(rnn), cue(5, 0), 2, 1e-3)
+    recorder.save(tmp_path / "saved")
+    names = read_folder(tmp_path / "saved").time["name"].unique()
+    assert list(names) == ["rnn.l0", "rnn.l0_reverse", "rnn.l1", "rnn.l1_reverse"]
+
+
 def test_a_saved_folder_has_the_table_the_verdict_and_the_figure(
     folder: tuple[gradlab.Recorder, Path],
 ) -> None:

@@ -145,7 +145,7 @@ def make(
                     "saturated_fraction_max": 0.3,
                     "verdict": verdict,
                     "verdict_seeds": ",".join(f"{seeds}/{seeds}" for _ in verdict.split(",")),
-                    "advice": "try relu with He's initialisation" if vanishing else "",
+                    "advice": "try --activation relu --init he: the slope is 1" if vanishing else "",
                 }
             )
     order = [*names(CELL), *(name for name in more if name not in names(CELL))]
@@ -154,3 +154,28 @@ def make(
         return pd.DataFrame(data).reindex(columns=order + [c for c in table.every if c not in order])
 
     return Made(frame(layers, LAYERS), frame(rows, STEP_TABLE), frame(summary, SUMMARY))
+
+
+def own_model(depth: int = 1, seeds: int = 3) -> Made:
+    """A user's model, as `gradlab watch` writes it."""
+    return make(("net:make",), (depth,), seeds=seeds, steps=(0, 10), init="own", norm="own", residual="own")
+
+
+def time_table(made: Made, length: int = 9) -> pd.DataFrame:
+    """Two recurrent layers of the only cell that lose the gradient through time: l1 the faster, the first seed most."""
+    rows = made.steps[["cell", "seed", "step"]].to_dict("records")
+    return pd.DataFrame(
+        row | {"layer": 1, "name": name, "time": time, "delta_rms": 1.0, "carried_predicted": np.nan,
+               "carried": (rate * (1 + row["seed"])) ** (length - time)}
+        for row in rows for name, rate in (("rnn.l0", 0.2), ("rnn.l1", 0.1)) for time in range(1, length + 1)
+    )  # fmt: skip
+
+
+def attention_table(made: Made) -> pd.DataFrame:
+    """Three heads in each of two attentions of the only cell."""
+    rows = made.steps[["cell", "seed", "step"]].to_dict("records")
+    return pd.DataFrame(
+        row | {"name": name, "head": head, "function": "softmax", "head_dim": 8, "keys": 8, "logit_max": 1.0,
+               "entropy": 0.2 * head + 0.01 * row["seed"] + 0.001 * row["step"]}
+        for row in rows for name in ("a", "b") for head in (1, 2, 3)
+    )  # fmt: skip

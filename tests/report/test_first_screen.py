@@ -1,5 +1,6 @@
 """What the first screen says: its numbers are those of the tables, its command is whole, its looks are one a net."""
 
+import re
 import shlex
 import tomllib
 from math import log10
@@ -8,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_results import Made, delta, make
+from synthetic_results import Made, attention_table, delta, make, own_model, time_table
 
+from gradlab.analyse import headline
 from gradlab.cli.main import main
 from gradlab.report import (
     explained,
     explorer,
+    figures,
     first_screen,
     first_screen_of_cell,
     first_screen_of_cells,
+    page_data,
     palette,
+    pictures,
     selections,
     try_command,
 )
@@ -66,7 +71,7 @@ def test_the_budget_is_the_summarys_and_adds_up_to_the_attenuation() -> None:
     found = explained.budget_of(tables(made))
     assert found is not None
     assert first_screen_of_cell.budget_words(found, "tanh").endswith(
-        "slopes lose 0.7 decades, norms gain 0.4, weights 0.2."
+        "slopes lose 0.7 decades (factors of 10), norms gain 0.4, weights 0.2."
     )
 
 
@@ -144,7 +149,10 @@ def test_a_first_screen_of_many_answers_its_five_questions() -> None:
 
 def test_the_explorer_is_what_the_generator_makes() -> None:
     made = explorer.page()
-    for place in ("docs/explorer.html", "gradlab/report/templates/explorer.html"):
+    for place in (
+        "docs/explorer.html",
+        "gradlab/report/templates/explorer.html",
+    ):  # the one leads to the other
         assert (ROOT / place).read_text(encoding="utf-8") == made, "python -m gradlab.report.explorer"
     assert "://" not in made.replace("http://www.w3.org", "")
 
@@ -154,3 +162,72 @@ def test_a_table_read_from_elsewhere_has_a_first_screen() -> None:
     data = Tables(layers=made.layers, steps=made.steps[:0], summary=made.summary.assign(advice=np.nan))
     screen = first_screen_of_cell.of_cell(data, "", None)
     assert screen.headline and isinstance(data.summary, pd.DataFrame)
+
+
+def test_the_last_layer_of_a_users_model_is_its_readout_and_no_part_of_the_way_down() -> None:
+    made = make(("net:make",), (6,), init="own", norm="own", residual="own")
+    made.layers["name"] = [f"net.{2 * layer}" for layer in made.layers["layer"]]
+    data = tables(made)
+    way = first_screen.way_of(data)
+    assert way is not None and list(way.layers) == [1, 2, 3, 4, 5, 6]
+    assert way.decades == pytest.approx(headline.decades_of(made.summary.iloc[0].to_dict()), abs=1e-9)
+    made.layers.loc[made.layers["layer"] == 4, "delta_rms"] = np.nan  # a module without a call of its own
+    made.layers.loc[made.layers["layer"] == 4, "nonfinite"] = 0
+    past = first_screen.way_of(tables(made))
+    assert past is not None and list(past.layers) == [1, 2, 3, 5, 6], "the line goes on past it"
+
+
+@pytest.mark.parametrize(
+    "profile", [np.linspace(-13, -1, 20), np.linspace(-1, -13, 20), np.geomspace(-9, -1, 5)]
+)
+def test_no_line_runs_through_the_words_of_the_hero(profile: np.ndarray) -> None:
+    nothing = np.full(len(profile), np.nan)
+    way = pictures.Way(np.arange(1.0, len(profile) + 1), profile, profile, profile, nothing, 1)
+    for wide in (True, False):
+        drawing = pictures.way_down(way, 1, wide)
+        said = next(part for part in drawing.parts if " times " in part)
+        left, baseline = (float(re.search(rf'{axis}="([\d.]+)"', said)[1]) for axis in "xy")  # type: ignore[index]
+        line = next(part for part in drawing.parts if 'class="ln"' in part)
+        points = np.array([[*map(float, pair)] for pair in re.findall(r"([\d.]+) ([\d.]+)", line)])
+        words = re.search(r">(.*)<", said)
+        assert words is not None
+        across = np.linspace(left, left + 8 * len(words[1]), 50)
+        heights = np.interp(across, *points.T, left=np.nan, right=np.nan)
+        assert not ((heights > baseline - 12) & (heights < baseline + 17)).any()
+        assert left + 8 * len(words[1]) <= drawing.width + 8
+
+
+def test_a_gradient_that_dies_through_time_is_said_and_drawn_so_with_one_number() -> None:
+    made = own_model(seeds=2)
+    made.summary[["verdict", "verdict_seeds"]] = "vanishing", "2/2"
+    time = time_table(made)
+    data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, time=time)
+    decades = np.mean([8 * log10(0.2), 8 * log10(0.4)])
+    said = headline.headline(data.summary, time)
+    assert (
+        said
+        == f"The gradient dies through time: in rnn.l0 step 1 gets {headline.times(decades)} times less than step 9"
+    )
+    assert headline.headline(data.summary) == "The gradient dies", "nothing is recurrent"
+    way = first_screen.time_way(data, "rnn.l0")
+    assert way is not None and way.decades == pytest.approx(decades)
+    sent = page_data.all_cells(data)[0][str(data.summary["cell"].iloc[0])]["time"]
+    assert sent["names"] == ["rnn.l0", "rnn.l1"] and sent["at"] == list(range(1, 10))
+    assert sent["m"][1][0][0] == round(1000 * log10(np.median([0.1**8, 0.2**8])))
+    assert sent["m"][0][0][-1] == 0 and sent["theory"][0][0] == [None] * 9
+
+
+def test_the_page_and_the_figure_draw_the_entropy_of_each_head() -> None:
+    made = own_model()
+    cell = made.summary["cell"].iloc[0]
+    data = Tables(layers=made.layers, steps=made.steps, summary=made.summary, attention=attention_table(made))
+    sent = page_data.all_cells(data)[0][str(cell)]["attention"]
+    assert sent["names"] == ["a", "b"] and sent["steps"] == [0, 10]
+    assert sent["heads"][1] == [[210, 220], [410, 420], [610, 620]], (
+        "thousandths of the median seed, a line a head"
+    )
+    drawn = figures.plot(data, "attention").axes
+    assert [ax.get_title("left") for ax in drawn] == ["a", "b"]
+    assert {line.get_label(): tuple(line.get_ydata()) for line in drawn[0].lines}["head 2"] == pytest.approx(
+        (0.41, 0.42)
+    )

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_results import make
+from synthetic_results import attention_table, make, own_model, time_table
 from test_page import write_folder
 
 from gradlab.cli.main import main
+from gradlab.report import html
 from gradlab.report.build import build
+from gradlab.store.results import Results
 
 pytestmark = pytest.mark.slow
 SWITCHES = (
@@ -189,10 +191,14 @@ def test_sorting_and_filtering_the_ranking(browser: Any, grid_page: Path) -> Non
     press = "document.querySelectorAll('#cells thead button')[arguments[0]].click()"
     nth = heads.index("attenuation")
     browser.execute_script(press, nth)
-    values = [float(v) for v in column(browser, "cells", nth)]
+
+    def numbers() -> list[float]:
+        return [float(v.replace("−", "-")) for v in column(browser, "cells", nth)]
+
+    values = numbers()
     assert len(values) == 8 and values == sorted(values)
     browser.execute_script(press, nth)
-    assert [float(v) for v in column(browser, "cells", nth)] == sorted(values, reverse=True)
+    assert numbers() == sorted(values, reverse=True)
     sorted_now = browser.execute_script("return document.querySelector('#cells [aria-sort]').textContent")
     assert sorted_now == "attenuation"
     browser.find_element("id", "filter").send_keys("sigmoid depth 20")
@@ -307,6 +313,32 @@ def test_a_browser_that_cannot_unpack_the_charts_says_so_and_keeps_the_rest(
         )
 
 
+def test_a_comparison_answers_on_its_first_screen_and_no_table_is_cut(browser: Any, grid_page: Path) -> None:
+    show(browser, grid_page)
+    low = "return [...document.querySelectorAll('#verdict h1, #verdict dd, #verdict table')]"
+    assert max(browser.execute_script(f"{low}.map(e => e.getBoundingClientRect().bottom)")) <= 900
+    cut = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert browser.execute_script(cut) == 0
+    commands = browser.find_elements("css selector", "#cell-verdict .cmd code")
+    assert [each.text.split()[:2] for each in commands] == [["gradlab", "run"]], "the advice is whole"
+
+
+def test_time_and_attention_are_drawn_and_follow_the_step_and_the_choice(
+    browser: Any, tmp_path: Path
+) -> None:
+    made = own_model()
+    frames = {name: getattr(made, name) for name in ("layers", "steps", "summary")}
+    frames |= {"time": time_table(made), "attention": attention_table(made)}
+    page = html.write(
+        [Results(tmp_path, None, {}, {"finished": True}, _frames=frames)], tmp_path / "page.html"
+    )
+    show(browser, page)
+    names = [trace["name"] for trace in traces(browser, "plot-time")]
+    assert names == ["rnn.l0", "rnn.l1"] and len(traces(browser, "plot-time")[0]["y"]) == 9
+    assert traces(browser, "plot-attention")[1]["y"] == [0.41, 0.42]
+    assert browser.find_element("id", "plot-time").is_displayed() and browser.get_log("browser") == []
+
+
 def test_the_explorer_opens_from_a_page_with_its_net(browser: Any, run_page: Path) -> None:
     show(browser, run_page)
     address = browser.find_element("id", "explorer").get_attribute("href")
@@ -330,6 +362,7 @@ def test_the_page_of_reproductions_fits_and_axe_finds_nothing(
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         browser.get(path.as_uri())
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert browser.find_element("id", "explorer").get_attribute("href").startswith("blob:")
         if AXE.exists():
             browser.execute_script(AXE.read_text(encoding="utf-8"))
             violations = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]

@@ -169,7 +169,7 @@ def test_page_paper_and_terminal_show_the_same_numbers_under_the_heads_of_one_de
     ("mean", "half", "said"),
     [
         (-0.001, 0.1, ("0.00", "0.00 ± 0.10", "0.0")),
-        (-np.inf, np.nan, ("-inf", "-inf", "-inf")),
+        (-np.inf, np.nan, ("−inf", "-inf", "-inf")),
         (np.nan, np.nan, ("", "", "")),
     ],
 )

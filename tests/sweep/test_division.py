@@ -44,6 +44,7 @@ def stack_of(**settings: Any) -> Stack:
         {"init": "lsuv", "dtype": "float64"},
         {"loss": "mse", "data": "moons"},
         {"jacobian": True, "histograms": True, "probe": "77", "eval_rows": "77"},
+        {"sharpness": True, "activation": "tanh", "steps": 40, "probe": "77"},
     ],
     ids=str,
 )  # fmt: skip

@@ -64,6 +64,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "momentum and clipping": {"optimizer": "momentum", "clip": 0.5},
     "adam, batch norm": {"optimizer": "adam", "norm": "batch"},
     "jacobians": {"jacobian": True},
+    "sharpness, batch norm": {"sharpness": True, "norm": "batch"},
+    "adam, maximal update": {"optimizer": "adam", "init": "mup:base=4"},
     "adamw, float64, cosine": {
         "optimizer": "adamw",
         "dtype": "float64",

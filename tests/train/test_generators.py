@@ -38,7 +38,7 @@ def test_a_random_activation_trains_the_same_whatever_is_recorded(noisy: str) ->
     for recording in (
         {"record": "all"},
         {"record": "every:3"},
-        {"record": "log", "jacobian": True, "histograms": True, "metrics": "full"},
+        {"record": "log", "jacobian": True, "sharpness": True, "histograms": True, "metrics": "full"},
     ):
         result = work(make_stack(activation=noisy, steps=7, **recording), lambda *_: None, lambda _: None)
         np.testing.assert_array_equal(scalars(result)[-1], scalars(unrecorded)[-1])

@@ -24,22 +24,34 @@ def draw(data: Frames) -> Figure | None:
         return None
     steps = selections.records(layers)
     shown = sorted({steps[0], steps[-1]})
+    looks = _looks(selections.look_of(data))
     figure = axes.new_figure(3.3)
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for ax, step in zip(panels, shown, strict=True):
         _, numbers, _ = selections.cube(layers, "delta_rms")
         top = len(numbers) - (2 if selections.has_readout(data) else 1)
-        for nth, (column, name) in enumerate(PARTS.items()):
+        for column, name in PARTS.items():
             if column in layers and layers[column].notna().any():
-                ax.plot(numbers[: top + 1], spent(data, column, step, top), label=name, **axes.style(nth))
+                look = axes.style(looks[column])
+                ax.plot(numbers[: top + 1], spent(data, column, step, top), label=name, **look)
         delta = change(data, step, top)
-        ax.plot(numbers[: top + 1], delta, color="black", linestyle=":", linewidth=1.6, label="delta")
+        has = ~np.isnan(delta)
+        ax.plot(
+            numbers[: top + 1][has], delta[has], color="black", linestyle=":", linewidth=1.6, label="delta"
+        )
         ax.axhline(0, color="grey", linewidth=0.6)
         axes.dress(ax, f"step {step}", "layer (input at the left)", "decades" if ax is panels[0] else "")
         axes.layer_ticks(ax, top + 1)
     axes.headline(figure, f"{selections.title_of(data)}: what the gradient loses on its way down")
     axes.legend_below(figure, axes.handles_of(panels))
     return figure
+
+
+def _looks(own: int) -> dict[str, int]:
+    """The slopes look like their activation, the weights are grey, the others have what is free."""
+    grey = len(axes.COLOURS) - 1
+    norms, rest = [place for place in range(1, grey) if place != own % len(axes.COLOURS)][:2]
+    return {"weight_gain": grey, "slope_gain": own, "norm_gain": norms, "other_gain": rest}
 
 
 def spent(data: Frames, column: str, step: int, top: int) -> Array:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TRAINING = len(axes.COLOURS) - 1
 FLOOR = -1.0
 """the lowest R^2 that is drawn: an untrained net may be far below, and what matters is between 0 and 1"""
 
@@ -28,15 +29,20 @@ def needs_decades(values: Array) -> bool:
     return bool(np.isinf(values).any()) or bool(positive.size and positive.max() > 100 * positive.min())
 
 
+def _look(data: Frames, column: str) -> int:
+    """The activation's own look on the validation split; grey on the training batch, as on the page."""
+    return TRAINING if column.startswith("train") else selections.look_of(data)
+
+
 def draw_loss(ax: Axes, data: Frames) -> None:
     """Loss against step: on a linear axis, or in decades where it blew up."""
-    courses = {label: selections.course(data.steps, column) for column, label in LOSSES.items()}
-    courses = {label: found for label, found in courses.items() if not np.isnan(found.median).all()}
+    courses = {column: selections.course(data.steps, column) for column in LOSSES}
+    courses = {column: found for column, found in courses.items() if not np.isnan(found.median).all()}
     drawn = [v for found in courses.values() for v in (found.median, found.low, found.high)]
     scale = Decades.of(*drawn) if drawn and needs_decades(np.concatenate(drawn)) else None
     at = np.empty(0)
-    for nth, (label, found) in enumerate(courses.items()):
-        axes.draw_profile(ax, found, nth, label, scale)
+    for column, found in courses.items():
+        axes.draw_profile(ax, found, _look(data, column), LOSSES[column], scale)
         at = found.at
     axes.dress(ax, "loss", "step")
     if scale:
@@ -49,12 +55,12 @@ def draw_score(ax: Axes, data: Frames) -> None:
     """Accuracy against step, from 0 to 1; R^2 where numbers are learned."""
     good = score.of_table(data.steps)
     lowest = [0.0]
-    for nth, (column, label) in enumerate(SCORES.items()):
+    for column, label in SCORES.items():
         if column not in data.steps:
             continue
         found = selections.course(data.steps, column)
         if np.isfinite(found.median).any():
-            axes.draw_profile(ax, found, nth, label)
+            axes.draw_profile(ax, found, _look(data, column), label)
             lowest += [float(value) for value in found.low if np.isfinite(value)]
     axes.dress(ax, good.short, "step")
     axes.step_axis(ax, np.asarray(data.steps["step"], dtype=np.float64))

@@ -12,7 +12,7 @@ from gradlab import activations, theory
 from gradlab.activations import Activation
 from gradlab.base.errors import GradlabError
 from gradlab.parts import inits
-from gradlab.report import axes, selections
+from gradlab.report import axes, palette, selections
 from gradlab.report.figure_spec import FigureSpec
 from gradlab.report.selections import Array, Frames
 from gradlab.report.shapes import known
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 4
+CELLS = "cells of this result"
 TITLE = 22  # characters of a panel's title on a line
 SIGMA_B = 1.5 * np.linspace(0.0, 1.0, 20) ** 2  # denser at 0, where tanh's line bends
 
@@ -62,17 +63,21 @@ def draw(data: Frames) -> Figure | None:
     panels = list(_panels(data))[:MOST_PANELS]
     if not panels:
         return None
+    looks = palette.looks({name: name for name in map(str, data.summary["activation"])})
     figure = axes.new_figure(2.9, 3.6 if len(panels) == 1 else axes.WIDTH)
     for ax, (activation, cells) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        _draw_panel(ax, activation, cells)
+        _draw_panel(ax, activation, cells, looks[activation.text])
     figure.axes[0].set_ylabel(r"$\sigma_b$", fontsize=axes.FONT)
-    axes.legend_below(figure, axes.handles_of(figure.axes))
+    handles = axes.handles_of(figure.axes)
+    if len(panels) > 1:  # each panel's points have its activation's colour
+        handles[CELLS] = figure.axes[0].plot([], [], "o", color="0.4", markersize=5)[0]
+    axes.legend_below(figure, handles)
     return figure
 
 
-def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -> None:
+def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]], look: int) -> None:
     sigma_w, sigma_b = critical_line(activation.text)
     places = sorted({place for row in cells if (place := standing(row, activation))})
     points = np.array(places)
@@ -90,9 +95,9 @@ def _draw_panel(ax: Axes, activation: Activation, cells: list[dict[str, Any]]) -
         points[:, 0],
         points[:, 1],
         "o",
-        color=axes.COLOURS[1],
+        color=axes.COLOURS[look % len(axes.COLOURS)],
         markersize=5,
-        label="cells of this result",
+        label=CELLS,
         zorder=3,
     )
     right = float(np.nanmax([*sigma_w, *points[:, 0]])) * 1.4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradlab.report import axes, selections
+from gradlab.report import axes, explained, selections
 from gradlab.report.figure_spec import FigureSpec
-from gradlab.report.quantities import SHARES
+from gradlab.report.quantities import LEAST_SHARE, SHARES
 from gradlab.report.selections import Frames
 
 if TYPE_CHECKING:
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 def draw(data: Frames) -> Figure | None:
-    """Share of dead and of saturated units over layers and steps; None where the activation has no slope."""
-    hidden = data.layers[data.layers["name"] != "output"]
+    """Share of dead and of saturated units over layers and steps; None where the activation has no slope, or no layer
+    in no record has any to speak of."""
+    hidden = explained.hidden_of(data)
     shown = [
         (column, title)
         for column, title in SHARES.items()
         if column in hidden and hidden[column].notna().any()
     ]
-    if not shown:
+    if not any(hidden[column].max() >= LEAST_SHARE for column, _ in shown):
         return None
     figure = axes.new_figure(2.8)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]

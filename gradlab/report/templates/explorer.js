@@ -141,33 +141,46 @@
   };
   const word = (x, y, text, anchor = "middle") => `<text x="${n(x)}" y="${n(y)}" text-anchor="${anchor}">${text}</text>`;
 
+  // Drawings are as wide as their place, so that the words in them keep their size on a phone.
+  const widthOf = (svg) => Math.max(280, Math.min(760, svg.parentElement.clientWidth || 640));
+  function fill(svg, width, height, text) {
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.innerHTML = text;
+  }
+
   function drawProfile(found, depth) {
+    const svg = byId("profile"), width = widthOf(svg), right = width - 14;
     const finite = found.logs.filter(Number.isFinite);
     const low = Math.min(-1, Math.floor(Math.min(...finite))), high = Math.max(0, Math.ceil(Math.max(...finite)));
-    const y = scale(low, high, 320, 12), x = scale(1, depth, 56, 626);
+    const y = scale(low, high, 320, 12), x = scale(1, depth, 56, right);
     const stride = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500].find((s) => (high - low) / s <= 8);
     let text = "";
-    for (let k = low; k <= high; k += 1) if (k % stride === 0) text += path([[44, y(k)], [632, y(k)]], "g") + word(38, y(k) + 4, power(k), "end");
-    const layers = [1, 5, 10, 20, 30, 50, 75, 100, 150, 200].filter((l) => l < depth && (depth - l) / depth > 0.06);
+    for (let k = low; k <= high; k += 1) if (k % stride === 0) text += path([[44, y(k)], [right + 6, y(k)]], "g") + word(38, y(k) + 4, power(k), "end");
+    const layers = [1];
+    for (const l of [5, 10, 20, 30, 50, 75, 100, 150]) if (x(l) - x(layers[layers.length - 1]) >= 30 && x(depth) - x(l) >= 34) layers.push(l);
     for (const layer of [...new Set([...layers, depth])]) text += word(x(layer), 340, layer);
-    text += word(340, 357, "layer (input side left, loss side right)") + path([[56, y(0)], [626, y(0)]], "ref");
+    text += word(width / 2, 357, "layer (input side left, loss side right)") + path([[56, y(0)], [right, y(0)]], "ref");
     text += path(found.logs.map((v, i) => [x(i + 1), y(v)]), "ln");
     if (depth <= 60) text += found.logs.map((v, i) => (Number.isFinite(v) ? `<circle class="pt" cx="${n(x(i + 1))}" cy="${n(y(v))}" r="3.5"/>` : "")).join("");
-    byId("profile").innerHTML = text;
+    fill(svg, width, 360, text);
   }
   function drawShape(name, q) {
+    const svg = byId("shape"), width = widthOf(svg), right = width - 14;
     const [phi, slope] = FORMULAS[name], deviation = Math.sqrt(q);
     const zs = Array.from({ length: 401 }, (_, i) => -5 + i / 40);
-    const x = scale(-5, 5, 44, 626), y = scale(-1.1, 2.1, 230, 10);
+    const x = scale(-5, 5, 44, right), y = scale(-1.1, 2.1, 230, 10);
     const inside = (v) => (v >= -1.1 && v <= 2.1 ? v : NaN);
     let text = "";
     const grey = zs.map((z) => [x(z), y(-1.1) - 130 * Math.exp(-0.5 * (z / deviation) ** 2)]);
     text += `<path class="tol" d="M${grey.map(([a, b]) => `${n(a)} ${n(b)}`).join("L")}L${n(x(5))} ${n(y(-1.1))}L${n(x(-5))} ${n(y(-1.1))}Z"/>`;
-    for (const v of [-1, 0, 1, 2]) text += path([[44, y(v)], [626, y(v)]], v === 1 ? "ref" : "g") + word(38, y(v) + 4, v, "end");
+    for (const v of [-1, 0, 1, 2]) text += path([[44, y(v)], [right, y(v)]], v === 1 ? "ref" : "g") + word(38, y(v) + 4, v, "end");
     for (const v of [-4, -2, 0, 2, 4]) text += word(x(v), 246, v);
-    text += word(340, 258, "z (pre-activation)") + path(zs.map((z) => [x(z), y(inside(phi(z)))]), "thin");
+    text += word(width / 2, 258, "z (pre-activation)") + path(zs.map((z) => [x(z), y(inside(phi(z)))]), "thin");
     text += path(zs.map((z) => [x(z), y(inside(slope(z)))]), "ln");
-    byId("shape").innerHTML = text;
+    const peak = zs.reduce((best, z) => (Math.abs(z) <= 2.2 && slope(z) > slope(best) + 1e-9 ? z : best), 0);
+    const last = zs.filter((z) => Number.isFinite(inside(phi(z)))).pop();
+    text += word(x(peak) + 10, y(Math.min(slope(peak), 2)) - 6, "slope φ′", "start") + word(x(last) - 6, y(phi(last)) + (last > 4.9 ? 16 : 10), "φ", "end");
+    fill(svg, width, 260, text);
   }
 
   // ---- wiring
@@ -212,6 +225,7 @@
     byId("sigma_w").value = one.critical;
     show();
   });
+  window.addEventListener("resize", show);
   show();
   document.documentElement.dataset.ready = "yes";
 })();

@@ -32,7 +32,7 @@
 
   // A log10 axis with a strip for exact zeros below and one for what is not finite above.
   function decades(lists) {
-    const all = lists.flat(2);
+    const all = lists.flat(Infinity);
     const finite = all.filter((v) => v !== undefined && isNumber(v));
     let low = -1, high = 0;
     if (finite.length) {
@@ -135,9 +135,8 @@
     const wanted = cell.layers.filter((l) => l === 1 || l === last ||
       (l % stride === 0 && l - 1 >= 0.6 * stride && last - l >= 0.8 * stride));
     const tickvals = wanted.length > 2 ? wanted : cell.layers;
-    const named = cell.names[cell.names.length - 1] === "output";
     return { title: { text: "layer (input at the left)" }, tickvals,
-      ticktext: tickvals.map((l) => (l === last && named ? "out" : String(l))) };
+      ticktext: tickvals.map((l) => (l === last && cell.readout ? "out" : String(l))) };
   };
 
   // ---- one cell
@@ -226,11 +225,12 @@
     const wanted = Object.keys(data.shares).filter((c) => current[c]);
     // A chart in which nothing happens is left out, and a sentence says so.
     const most = (column) => current[column].flat().reduce((a, b) => Math.max(a, b ?? 0), 0);
-    const empty = wanted.every((column) => most(column) < 5);
+    const empty = wanted.every((column) => most(column) < 1000 * data.least_share);
     byId("shares").hidden = empty;
     byId("no-shares").hidden = !(empty && wanted.length);
-    byId("no-shares").textContent = `In no record more than ${share(wanted.reduce((a, c) => Math.max(a, most(c)), 0))} % of a layer ` +
-      `are ${wanted.map((c) => data.shares[c]).join(" or ")}: that chart is left out.`;
+    const highest = wanted.reduce((a, c) => Math.max(a, most(c)), 0);
+    byId("no-shares").textContent = `${wanted.map((c) => data.shares[c]).join(" and ").replace(/^./, (c) => c.toUpperCase())}: ` +
+      `${highest ? `never more than ${share(highest)} % of a layer` : "none in any record"}, so there is no chart of them.`;
     if (empty) { drawn.delete("plot-shares"); return; }
     draw("plot-shares", () => ({
       traces: wanted.map((column, n) => line(current.layers, current[column][record].map((v) => (v === null ? null : v / 1000)),
@@ -238,6 +238,46 @@
         { hovertemplate: "layer %{x}: %{y:.1%}<extra>%{fullData.name}</extra>" })),
       layout: { xaxis: layerAxis(current), yaxis: { range: [-0.02, 1.02], tickformat: ".0%" } },
       label: `Shares of dead units and saturated outputs by layer at ${stepText()}; the numbers are in the table below.`,
+    }));
+  }
+
+  function timePlot() {
+    const time = current.time;
+    byId("in-time").hidden = !time;
+    if (!time) { drawn.delete("plot-time"); return; }
+    const scale = decades([time.m, time.theory]);
+    draw("plot-time", () => {
+      const nth = time.steps.reduce((best, step, i) => (step <= current.steps[record] ? i : best), 0);
+      const words = { hovertemplate: "step %{x}: %{text}<extra>%{fullData.name}</extra>" };
+      const traces = [];
+      time.names.forEach((name, n) => {
+        const theory = time.theory[n][nth];
+        traces.push(...logLines(time.at, time.m[n][nth], n, name, scale, words));
+        if (theory.some((v) => v !== null)) {
+          traces.push({ ...line(time.at, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), n, "theory"), ...words,
+            mode: "lines", line: { color: theme().theory, width: 2, dash: "dot" }, text: theory.map(power), showlegend: n === 0 });
+        }
+      });
+      return {
+        traces, layout: { xaxis: { title: { text: "step of the sequence (first input at the left)" } }, yaxis: { ...scale.axis }, shapes: scale.strips() },
+        label: `What is left of the last output's gradient, at ${stepText()}: ` +
+          time.names.map((name, n) => `${name} ${power(time.m[n][nth][0])} in the first step`).join(", "),
+      };
+    });
+  }
+
+  function attentionPlot() {
+    const found = current.attention, choice = byId("attention");
+    byId("attending").hidden = !found;
+    if (!found) { drawn.delete("plot-attention"); return; }
+    const nth = Math.max(0, found.names.indexOf(choice.value));
+    choice.replaceChildren(...found.names.map((name) => new Option(name, name)));
+    choice.value = found.names[nth];
+    draw("plot-attention", () => ({
+      traces: found.heads[nth].map((values, n) => line(places(found.steps), values.map((v) => (v === null ? null : v / 1000)), n, `head ${n + 1}`,
+        { text: found.steps.map(String), hovertemplate: "step %{text}: %{y:.3f}<extra>%{fullData.name}</extra>" })),
+      layout: { xaxis: stepAxis(), yaxis: { range: [-0.02, 1.02] } },
+      label: `Entropy of the weights of the heads of ${found.names[nth]} against step, over its maximum`,
     }));
   }
 
@@ -418,7 +458,7 @@
     slider.value = record;
     byId("step-text").textContent = stepText();
     slider.setAttribute("aria-valuetext", stepText());
-    for (const id of ["plot-delta", "plot-gradient", "plot-shares"]) if (drawn.has(id)) drawn.get(id)();
+    for (const id of ["plot-delta", "plot-gradient", "plot-shares", "plot-time"]) if (drawn.has(id)) drawn.get(id)();
     const move = (id, shape) => byId(id).data && Plotly.relayout(byId(id), shape);
     move("plot-map", { "shapes[0].x0": record - 0.5, "shapes[0].x1": record + 0.5 });
     for (const id of ["plot-loss", "plot-accuracy"]) {
@@ -427,6 +467,28 @@
     }
     ridgePlot();
     layerTable();
+  }
+
+  // What the advice comes to: a command to copy, or code to write, and why.
+  function tryLine(command, reason) {
+    const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
+    const box = make("div", "try");
+    if (command) {
+      const line = make("div", "cmd"), code = make("code", "");
+      code.tabIndex = 0;
+      // Lines are broken between flags alone.
+      command.split(" --").forEach((part, i) => code.append(i ? " " : "", make("span", "", i ? `--${part}` : part)));
+      line.append(code);
+      if (command.startsWith("gradlab ")) {
+        const copy = make("button", "copy", "Copy");
+        copy.type = "button";
+        copy.setAttribute("aria-label", `Copy the command ${command}`);
+        line.append(copy);
+      }
+      box.append(line);
+    }
+    box.append(make("span", "quiet", reason));
+    return box;
   }
 
   function showCell(key) {
@@ -444,7 +506,7 @@
       badge.textContent = seeds ? `${name} ${seeds}` : name;
       return badge;
     }));
-    if (verdict && row.advice) verdict.append(` ${row.advice}`);
+    if (verdict && row.try) verdict.append(tryLine(...row.try));
     byId("cell-name").textContent = row.label;
     byId("step").max = current.steps.length - 1;
     const map = byId("map"), chosen = map.value || "delta_rms";
@@ -455,6 +517,8 @@
     gradientPlot("plot-gradient", "weight_grad_norm", "Weight gradient norm");
     mapPlot();
     sharesPlot();
+    timePlot();
+    attentionPlot();
     coursePlot("plot-loss", data.losses, "Loss");
     const numbers = Boolean(current.course.val_r2);
     byId("score-title").textContent = numbers ? "R^2" : "Accuracy";
@@ -546,6 +610,7 @@
   on("layer-filter", "input", (event) => filterTable(byId("layer-table"), event.target.value));
   on("step", "input", (event) => { record = Number(event.target.value); showRecord(); });
   on("map", "change", mapPlot);
+  on("attention", "change", attentionPlot);
   on("quantity", "change", ridgePlot);
   on("depth", "change", profilesPlot);
   on("cell-choice", "change", (event) => showCell(event.target.value));
@@ -603,7 +668,9 @@
     if (first) showCell(first);
   }
 
-  document.querySelectorAll("button.copy").forEach((button) => button.addEventListener("click", async () => {
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button.copy");
+    if (!button) return;
     const code = button.previousElementSibling, range = document.createRange();
     try {
       await navigator.clipboard.writeText(code.textContent);
@@ -615,12 +682,9 @@
       button.textContent = "Selected";
     }
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
-  }));
-  const explorer = byId("explorer");
-  explorer.href = URL.createObjectURL(new Blob([data.explorer], { type: "text/html" }));
-  explorer.target = "_blank";
+  });
   const net = Object.values(data.rows).map((row) => row.net).find((found) => found);
-  if (net) explorer.href += `#${net.map(encodeURIComponent).join("&")}`;
+  if (net) byId("explorer").href += `#${net.map(encodeURIComponent).join("&")}`;
 
   unpack().catch(() => false).then((there) => {
     if (there) drawAll();
