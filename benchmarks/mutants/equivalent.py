@@ -19,6 +19,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "order= 49,",
     ): "no other verdict stands between",
     (
+        "gradlab/config/plan.py",
+        "RECIPE = 8  # raise it when the same configuration would give other numbers, or when a default changes",
+        "RECIPE = 9  # raise it when the same configuration would give other numbers, or when a default changes",
+    ): "a name for the numbers that this version gives; another name makes them no others",
+    (
         "gradlab/config/sections.py",
         "checkpoint: NonNegative = 60.0",
         "checkpoint: NonNegative = 59.0",

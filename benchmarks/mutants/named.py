@@ -218,8 +218,8 @@ NAMED = (
     Named(
         "Adam's usual rate is ten times its authors'",
         "gradlab/parts/optimizers.py",
-        "_: (optim.Adam, {}),\n            state=2,\n            usual_rate=0.001,",
-        "_: (optim.Adam, {}),\n            state=2,\n            usual_rate=0.01,",
+        "_: (optim.Adam, {}),\n            state=2,\n            scale_free=True,\n            usual_rate=0.001,",
+        "_: (optim.Adam, {}),\n            state=2,\n            scale_free=True,\n            usual_rate=0.01,",
         "tests/parts/test_registries.py::test_adams_usual_rate_is_its_authors",
     ),
     Named(
