@@ -14,7 +14,7 @@ WORDS = frozenset(
     {
         "bad-targets", "input-scale", "target-scale", "output-mismatch", "no-gradient", "constant-output", "dead",
         "saturated", "exploding", "vanishing", "underflow", "rate-too-high", "rate-too-low", "unstable", "diverged",
-        "not-learning", "attention-collapse", "rank-collapse",
+        "not-learning", "attention-collapse", "rank-collapse", "mixed-samples", "fading",
     }
 )  # fmt: skip
 """Everything that can be said of a training that has a fault."""

@@ -43,7 +43,8 @@ class Agreement:
 def agreement(layers: pd.DataFrame) -> Agreement | None:
     """Of the rows of one cell in layers.csv; None where nothing is predicted.
 
-    The band is that of a plain net; its inputs count as equally large, of the mean square that layer 1's z shows.
+    The band is the table's own, of one net, where it has one. Else it is that of a plain net; its inputs count as
+    equally large, of the mean square that layer 1's z shows.
     """
     first = layers[layers["step"] == layers["step"].min()]
     if "delta_rms_predicted" not in first or not first["delta_rms_predicted"].notna().any():
@@ -55,7 +56,10 @@ def agreement(layers: pd.DataFrame) -> Agreement | None:
     numbers = ratio.index.to_numpy(dtype=np.int64)
     low = high = np.full(len(ratio), np.nan)
     prediction = _plain_prediction(first)
-    if prediction is not None:
+    if "delta_rms_band" in hidden and hidden["delta_rms_band"].notna().any():
+        high = hidden.groupby("layer")["delta_rms_band"].max().to_numpy(dtype=np.float64)
+        low = 1 / high
+    elif prediction is not None:
         found = theory.band(prediction, replicas=first["seed"].nunique(), reference="output")
         low, high = found.low, found.high
     return Agreement(numbers, ratio.to_numpy(dtype=np.float64), low, high)

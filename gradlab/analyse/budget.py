@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.analyse import cure
 from gradlab.analyse.cure import Cure
@@ -14,6 +15,7 @@ from gradlab.analyse.evidence import gradient_words
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import has_skips, is_homogeneous
+from gradlab.analyse.paths import readings_of
 from gradlab.analyse.records import Records
 
 COLUMNS = {"weights": "weight_gain", "slopes": "slope_gain", "norms": "norm_gain", "rest": "other_gain"}
@@ -68,11 +70,13 @@ class Budget(NamedTuple):
 
 def budget(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Budget:
     """Of the seeds that agree on a verdict, at the record that each one's evidence is taken from."""
-    places = list(seeds), [fault.reference for fault in faults]
-    gradient, records = facts.gradient, facts.records
+    path, records = faults[0].path, facts.records
+    some = [(seed, fault.reference) for seed, fault in zip(seeds, faults, strict=True) if fault.path == path]
+    places = [seed for seed, _ in some], [record for _, record in some]
+    gradient, own = facts.gradient_of(path), facts.rows_of(path)
     top, bottom, total = gradient.top[places], gradient.bottom[places], gradient.decades[places]
     index = np.arange(len(records.layers))
-    between = (index >= bottom[:, None]) & (index < top[:, None]) & np.isfinite(total)[:, None]
+    between = (index >= bottom[:, None]) & (index < top[:, None]) & np.isfinite(total)[:, None] & _along(own)
     judged = np.isfinite(total)
     parts: dict[str, Array] = {}
     for part, column in COLUMNS.items():
@@ -93,6 +97,11 @@ def budget(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Budge
     return Budget(decades, most, float(known[judged].sum(-1).mean()), joined)
 
 
+def _along(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[L]: the layers of a path whose gains lead down along it: from the next layer, which may be of another path."""
+    return np.asarray(rows & np.append(rows[1:], False))
+
+
 def decades(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Mapping[str, float]:
     """What each part loses (below 0) or gains, in decades."""
     return budget(facts, seeds, faults).decades
@@ -102,9 +111,10 @@ def of_first(records: Records) -> dict[str, float]:
     """What each part changes from the top hidden layer down to layer 1 at the first record, in decades: the mean over
     seeds; nan where no layer has that part."""
     found = {}
+    along = _along(next(iter(readings_of(records).values())))[:-1]
     for part, column in COLUMNS.items():
         with np.errstate(divide="ignore"):
-            logs = np.log10(records.first(column)[:, :-1])
+            logs = np.where(along, np.log10(records.first(column)[:, :-1]), np.nan)
         known = ~np.isnan(logs).all()
         found[part] = float(np.where(np.isnan(logs), 0.0, logs).sum(-1).mean()) if known else np.nan
     return found

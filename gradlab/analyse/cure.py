@@ -89,6 +89,13 @@ def initial_weights(reason: str) -> Cure:
     return Cure("initial-weights", "gradlab.unit_variance(model, x[:256]) before the training", reason)
 
 
+def made_once() -> Cure:
+    return code(
+        "self.layer = nn.Linear(...) in __init__, and F.dropout(x, p, self.training) in forward",
+        "what is made or drawn in forward is another in every call",
+    )
+
+
 def code(text: str, reason: str) -> Cure:
     return Cure("code", text, reason)
 

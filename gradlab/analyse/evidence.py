@@ -52,12 +52,14 @@ def harmless_note(facts: Facts, verdict: Verdict, seeds: Sequence[int], faults: 
 
 def gradient_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     """`delta shrinks 0.24 x a layer (0.236 to 0.245), 1e-12 from layer 20 to layer 1`."""
-    records = facts.records
-    places = list(seeds), [fault.reference for fault in faults]
-    rows = records.layer("delta_rms")[places]
+    records, path = facts.records, faults[0].path
+    some = [(seed, fault.reference) for seed, fault in zip(seeds, faults, strict=True) if fault.path == path]
+    places = [seed for seed, _ in some], [record for _, record in some]
+    own = facts.rows_of(path)
+    rows = records.layer("delta_rms")[places][:, own]
     line = fit_line(rows)
     factors = _finite(10.0**line.slope)
-    decades = _finite(facts.gradient.decades[places])
+    decades = _finite(facts.gradient_of(path).decades[places])
     if rows.shape[1] < 2:
         return ""
     if not len(factors):
@@ -71,11 +73,16 @@ def gradient_words(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) 
         word = "changes little,"
     spread = f" ({factors.min():.3g} to {factors.max():.3g})" if len(factors) > 1 else ""
     straight = float(np.nanmean(line.r_squared)) if np.isfinite(line.r_squared).any() else 1.0
-    text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} {_way(facts, places)}"
-    if (rows == 0).any():
+    text = f"delta {word} {factor:.3g} x a layer{spread}, {_power(total)} {_way(facts, path, places)}"
+    if path:
+        text = f"in {path}, {text}"
+    elif len(own) > own.sum():
+        text = f"along the stream, {text}"
+    if (rows == 0).any() and not path:
         text += ", then it is exactly 0"
     if straight < at.UNEVEN and rows.shape[1] > 2 and abs(total) >= at.WEAK_DECADES:
-        text += f"; not evenly (R^2 {straight:.2f}): {_largest_step(records, rows)}"
+        names = [name for name, is_on in zip(records.names, own, strict=True) if is_on]
+        text += f"; not evenly (R^2 {straight:.2f}): {_largest_step(names, rows)}"
     return text
 
 
@@ -83,7 +90,9 @@ def predicted_decay(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault])
     """What theory says of a gradient that changes from birth on; "" where it says nothing."""
     if not faults[0].at_birth:
         return ""
-    predicted = _finite(decay_per_layer(facts.records.first("delta_rms_predicted")))
+    predicted = _finite(
+        decay_per_layer(facts.records.first("delta_rms_predicted")[:, facts.rows_of(faults[0].path)])
+    )
     return f"theory says {predicted.mean():.3g} x a layer at birth" if len(predicted) else ""
 
 
@@ -104,22 +113,24 @@ def learning_words(facts: Facts, seeds: Sequence[int]) -> str:
     return text
 
 
-def _way(facts: Facts, places: tuple[list[int], list[int]]) -> str:
+def _way(facts: Facts, path: str, places: tuple[list[int], list[int]]) -> str:
     """`from layer 20 to layer 1`: the two layers that most of the seeds' totals compare."""
     layers = facts.records.layers
-    top, bottom = (end[places] for end in (facts.gradient.top, facts.gradient.bottom))
+    gradient = facts.gradient_of(path)
+    top, bottom = gradient.top[places], gradient.bottom[places]
     judged = (bottom >= 0) & (bottom <= top)  # of a seed whose every delta is 0 no layer is compared
     ends = Counter(zip(top[judged].tolist(), bottom[judged].tolist(), strict=True)).most_common(1)
     high, low = ends[0][0] if ends else (-1, 0)
     return f"from layer {layers[high]} to layer {layers[low]}"
 
 
-def _largest_step(records: Records, rows: Array) -> str:
+def _largest_step(names: Sequence[str], rows: Array) -> str:
+    """names: of the layers of `rows` [seed, layer]"""
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.log10(rows[:, :-1]) - np.log10(rows[:, 1:])
     mean = np.where(np.isfinite(steps).all(0), steps.mean(0), 0.0)
     i = int(np.abs(mean).argmax())
-    return f"{_power(float(mean[i]))} between {records.names[i + 1]} and {records.names[i]}"
+    return f"{_power(float(mean[i]))} between {names[i + 1]} and {names[i]}"
 
 
 def _forward(records: Records, seeds: Sequence[int], faults: Sequence[Fault]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,14 @@ from numpy.typing import NDArray
 
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.facts import Bools, Facts
+from gradlab.analyse.gradient import Gradient
 
 
 class Fault(NamedTuple):
     """record: index of the record from which it shows; layer: index of the hidden layer, L for the readout, or None;
     reference: index of the record that its evidence is taken from; harmless: it shows and does no harm, so that it is
     told of a healthy net and is no finding; where: the recurrent layer in whose steps it shows, ""
-    for a fault of layers"""
+    for a fault of layers; path: the branch or head along whose layers it shows, "" for the net's own path"""
 
     record: int
     layer: int | None
@@ -23,6 +25,7 @@ class Fault(NamedTuple):
     reference: int
     harmless: bool = False
     where: str = ""
+    path: str = ""
 
 
 def lasting(
@@ -43,6 +46,21 @@ def lasting(
         if fault is None and (spared := _lasting(here[0], here[0] | here[1], *here[2:], False, False)):
             fault = spared._replace(harmless=True)
         found.append(fault)
+    return found
+
+
+def worst_path(facts: Facts, of_path: Callable[[Gradient], list[Fault | None]]) -> list[Fault | None]:
+    """Of each seed the fault of the net's own path, else the earliest of those of its branches and heads; a harmless
+    one only where there is no other."""
+    found = of_path(facts.gradient)
+    for path in [*facts.readings][1:]:
+        for seed, fault in enumerate(of_path(facts.gradient_of(path))):
+            if fault is None or (
+                (known := found[seed]) is not None and not known.harmless and not known.path
+            ):
+                continue
+            if known is None or (fault.harmless, fault.record) < (known.harmless, known.record):
+                found[seed] = fault._replace(path=path)
     return found
 
 

@@ -34,6 +34,7 @@ class Finding:
     evidence: the reason in words and numbers
     severity: what it does to the net: "stops learning", "slows learning", "stands out"; "" where nobody says
     where:    the recurrent layer in whose steps it shows; "" for a fault of layers
+    path:     the branch or head along whose layers it shows; "" for a fault of the net's own path
     budget:   of a gradient that changes on its way down, the decades that each part loses (below 0) or gains: weights,
               slopes, norms, rest (skip connections, pooling ...), unknown; empty where nobody knows
     """
@@ -50,6 +51,7 @@ class Finding:
     rule: str = ""
     severity: str = ""
     where: str = ""
+    path: str = ""
     budget: Mapping[str, float] = field(default_factory=dict)
 
     @property

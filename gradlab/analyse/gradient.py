@@ -41,17 +41,27 @@ class Gradient(NamedTuple):
         return unexplained
 
 
-def profile(records: Records) -> Gradient:
+def profile(records: Records, rows: NDArray[np.bool_] | None = None, *, beside: bool = False) -> Gradient:
     """The gradient's way down at each record of each seed.
+
+    rows:   [L], the hidden layers of one path; all when None
+    beside: it is no path from the loss to the inputs, but a branch beside one, or a head. What gets a gradient of
+            exactly 0 at the first record is closed then, as a branch is that begins at 0 on purpose, and opens by what
+            it learns: it is left out. A 0 that comes later stops nothing but the branch
 
     An exact 0 ends the way: underflow below a delta_rms under 1e-30, else what the layer's own units say. Where the
     readout's delta is 0 too the net fits its batch perfectly, or nothing passes anywhere: no way to judge. Branches
     that the residual scheme keeps closed at birth are none of the way: delta comes down beside them.
     """
-    opens_later = closed_at_birth(str(records.cell.get("residual", "")))
-    closed = np.append((records.first("delta_rms") == 0).all(0) & opens_later, False)
+    opens_later = beside or closed_at_birth(str(records.cell.get("residual", "")))
+    closed = np.append((records.first("delta_rms") == 0).all(0) & opens_later, beside)
+    if rows is not None:
+        closed[:-1] |= ~rows
     every = np.where(closed, np.nan, records.every_layer("delta_rms"))
-    missing = absent(records) | closed
+    missing = absent(records) | closed | _beside(records, every)
+    unopened = (every == 0) if beside else _opens_at_once(records)
+    missing |= unopened
+    every = np.where(unopened, np.nan, every)
     hidden, count = every[..., :-1], every.shape[-1] - 1
     there = ~missing[..., :-1]
     zero = (hidden == 0) & there
@@ -77,6 +87,27 @@ def profile(records: Records) -> Gradient:
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.log10(hidden) - np.log10(ends[1])[..., None]
     return Gradient(decades, top, bottom, change, cut, cause)
+
+
+def _beside(records: Records, delta: Array) -> NDArray[np.bool_]:
+    """[S, T, L + 1]: calls without a gradient of modules that are called again and whose weights get one by that, as a
+    critic's under a gradient penalty: no way is cut there."""
+    names = (*records.names, records.readout)
+    again = np.array([f"{name}#2" in (*names, *records.owners) for name in names])
+    with np.errstate(invalid="ignore"):
+        return np.asarray((delta == 0) & (records.every_layer("weight_grad_norm") > 0) & again)
+
+
+def _opens_at_once(records: Records) -> NDArray[np.bool_]:
+    """[S, T, L + 1]: where a user's layer gets a gradient of exactly 0 at the first record and of another size at the
+    second: what stands above it was 0 on purpose, such as LoRA's B, and one update has opened it."""
+    delta = records.every_layer("delta_rms")
+    found = np.zeros(delta.shape, dtype=bool)
+    for seed, there in enumerate(records.in_layers if records.paths else ()):
+        first, *later = np.flatnonzero(there)
+        if later:
+            found[seed, first] = (delta[seed, first] == 0) & (delta[seed, later[0]] > 0)
+    return found
 
 
 def absent(records: Records) -> NDArray[np.bool_]:

@@ -26,6 +26,11 @@ TOO_FEW = "too few updates were made to say whether it learns"
 GIVE = "give the recorder targets=, criterion= and recorder.step(loss=loss)"
 
 
+SETTLED = 2 / 3
+"""Share of what a loss gains in all that it has gained after half of the steps, where it has settled; one that falls
+evenly has a half."""
+
+
 class Learning(NamedTuple):
     """learned: None where the records cannot tell (too few steps, or neither accuracy nor loss)
     start, end: accuracy (or loss) at the start and at the end, nan where unknown; measure: what they are
@@ -34,6 +39,7 @@ class Learning(NamedTuple):
     fits: whether the training loss alone shows that it learned
     baseline: loss of the best constant output, nan where that is not known
     unknown: why the records cannot tell
+    little: it does not learn by what is asked of it, and what it gains is no accident: data may hold no more than that
     """
 
     learned: bool | None
@@ -46,6 +52,7 @@ class Learning(NamedTuple):
     fits: bool = False
     baseline: float = np.nan
     unknown: str = TOO_FEW
+    little: bool = False
 
     @property
     def excuses(self) -> bool:
@@ -123,10 +130,10 @@ def _known(records: Records, column: str, seed: int) -> tuple[Array, NDArray[np.
 
 def _is_no_accident(learning: Learning, records: Records, seed: int) -> bool:
     """Whether a gain in the probe's accuracy is more than what guessing gives on so few samples."""
-    rows = records.words.get("target_shape", "").split(" x ")[0]
-    if learning.measure != ACCURACIES["probe_accuracy"] or not rows.isdigit():
+    rows = _rows(records)
+    if learning.measure != ACCURACIES["probe_accuracy"] or not rows:
         return True
-    scatter = np.sqrt(learning.start * (1 - learning.start) / max(int(rows), 1))
+    scatter = np.sqrt(learning.start * (1 - learning.start) / rows)
     return bool(learning.end - learning.start >= at.BY_CHANCE * scatter)
 
 
@@ -140,13 +147,42 @@ def _by_probe(records: Records, seed: int) -> Learning | None:
     start, end = float(values[0]), float(values[-at.RECENT :].mean())
     best = int(values.argmin())
     learned: bool | None = None
+    little = False
     if when[-1] - when[0] >= at.LEARNING_STEPS:
         scatter = 2 * float(values[-at.RECENT :].std())
         margin = at.GAIN * baseline if baseline > 0 else max(-at.LOSS_FALL * baseline, scatter)
         learned = bool(end < baseline - margin)
+        little = not learned and _is_all_there_is(values, when, baseline, _rows(records))
     return Learning(
-        learned, start, end, "probe loss", float(values[best]), int(when[best]), baseline=baseline
+        learned,
+        start,
+        end,
+        "probe loss",
+        float(values[best]),
+        int(when[best]),
+        baseline=baseline,
+        little=little,
     )
+
+
+def _is_all_there_is(loss: Array, when: NDArray[np.int64], baseline: float, rows: int) -> bool:
+    """Whether a loss on so many samples is below that of the best constant by more than chance, most of which it was
+    after half of the steps already: what still falls is not all that there is.
+
+    Outputs that have nothing to do with the targets explain a share of 1 / rows of their variance, by the best of all
+    factors; at.BY_CHANCE deviations are at.BY_CHANCE^2 times as much.
+    """
+    if baseline <= 0 or not rows or len(loss) < 2 * at.RECENT:
+        return False
+    half = int(np.searchsorted(when, (when[0] + when[-1]) / 2))
+    gains = (baseline - np.array([loss[half], loss[-at.RECENT :].mean()])) / baseline
+    return bool(gains[1] >= at.BY_CHANCE**2 / rows and gains[0] >= SETTLED * gains[1])
+
+
+def _rows(records: Records) -> int:
+    """Samples of the probe, 0 where nothing tells."""
+    rows = records.words.get("target_shape", "").split(" x ")[0]
+    return int(rows) if rows.isdigit() else 0
 
 
 def _by_accuracy(

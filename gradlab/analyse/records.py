@@ -35,6 +35,7 @@ class Records:
     words:  column of steps.csv -> its text
     parameters: of every row with parameters, also those that are no layer [S, T, R]: columns of layers.csv, and
             `trains` as places in TRAINS; owners: [R], their names
+    paths: [L + 1], path, into and joins of each row as layers.csv has them, the readout's last; () where it has none
     in_time: the recurrent layers by name, step by step in time; attention: what attends, by name
     """
 
@@ -54,6 +55,7 @@ class Records:
     words: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Array] = field(default_factory=dict)
     owners: tuple[str, ...] = ()
+    paths: tuple[tuple[str, str, str], ...] = ()
     in_time: Mapping[str, InTime] = field(default_factory=dict)
     attention: Mapping[str, Attending] = field(default_factory=dict)
 

@@ -30,6 +30,9 @@ from gradlab.tables.time import TIME
 
 UNMEASURED = ("fan_in", "fan_out", "outputs", "batch", "nonfinite", "delta_rms_predicted")
 """Columns whose numbers say nothing about a layer on their own."""
+ON_PATH = ("path", "into", "joins")
+OF_A_ROW = ("name", "layer_activation", *ON_PATH)
+"""Columns of words, each the same in every record of a row."""
 
 
 def split_cells(
@@ -141,35 +144,31 @@ class _Steps(NamedTuple):
 
 
 class _Layers(NamedTuple):
-    """The rows of layers.csv as arrays [row]; texts are None where the table has no such column."""
+    """The rows of layers.csv as arrays [row]; `texts` by column, those that the table has."""
 
     seed: Ints
     step: Ints
     layer: Ints
     readout: NDArray[np.bool_]
-    name: NDArray[np.object_] | None
-    activation: NDArray[np.object_] | None
+    texts: dict[str, NDArray[np.object_]]
     values: dict[str, Array]
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> _Layers:
-        name, activation = (
-            _texts(frame[column]) if column in frame.columns else None
-            for column in ("name", "layer_activation")
-        )
+        texts = {column: _texts(frame[column]) for column in OF_A_ROW if column in frame.columns}
         values = _numbers(frame, [column for column in frame.columns if _is_value(column)])
         if "trains" in frame.columns:
             places = {word: float(place) for place, word in enumerate(TRAINS)}
             values["trains"] = np.array([places.get(word, np.nan) for word in _texts(frame["trains"])])
         seed, step, layer = (_integers(frame, column) for column in (*INDEX, "layer"))
-        return cls(seed, step, layer, _is_readout(frame), name, activation, values)
+        return cls(seed, step, layer, _is_readout(frame), texts, values)
 
     def at(self, rows: Ints) -> _Layers:
         """Some of the rows."""
-        name, activation = (None if texts is None else texts[rows] for texts in (self.name, self.activation))
+        texts = {column: words[rows] for column, words in self.texts.items()}
         values = {column: v[rows] for column, v in self.values.items()}
         places = self.seed[rows], self.step[rows], self.layer[rows], self.readout[rows]
-        return _Layers(*places, name, activation, values)
+        return _Layers(*places, texts, values)
 
 
 def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Records:
@@ -211,14 +210,15 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         run = {column: _placed(values, where, shape[:2]) for column, values in own.values.items()}
         words = {name: SEVERAL.join(dict.fromkeys(filter(None, texts))) for name, texts in own.words.items()}
     at, first = np.unique(layer_at, return_index=True)
-    named = {} if rows.name is None else dict(zip(at.tolist(), rows.name[first], strict=True))
+    named = dict(zip(at.tolist(), rows.texts["name"][first], strict=True)) if "name" in rows.texts else {}
     owners = tuple(str(named.get(i, f"layer {i + 1}")) for i in range(len(layers) + bool(readout.any())))
-    applied: tuple[str, ...] = ()
-    if rows.activation is not None:
-        said: dict[int, str] = {}
-        for place_, text in zip(layer_at.tolist(), rows.activation, strict=True):
-            said[place_] = said.get(place_) or text
-        applied = tuple(said.get(i, "") for i in (*np.flatnonzero(kept).tolist(), len(layers)))
+    said: dict[str, dict[int, str]] = {column: {} for column in rows.texts}
+    for column, of_row in said.items():
+        for place_, text in zip(layer_at.tolist(), rows.texts[column], strict=True):
+            of_row[place_] = of_row.get(place_) or text
+    used = (*np.flatnonzero(kept).tolist(), len(layers))
+    applied = tuple(said["layer_activation"].get(i, "") for i in used) if "layer_activation" in said else ()
+    on_paths = [[said.get(column, {}).get(i, "") for i in used] for column in ON_PATH]
     return Records(
         cell=cell,
         seeds=seeds,
@@ -232,6 +232,7 @@ def _arrays(cell: Mapping[str, object], rows: _Layers, own: _Steps | None) -> Re
         in_steps=in_steps,
         rows=there.reshape(shape)[..., :-1][..., kept],
         activations=applied,
+        paths=tuple(zip(*on_paths, strict=True)) if any(on_paths[0]) else (),
         readout=str(named.get(len(layers), "output")),
         words=words,
         parameters={

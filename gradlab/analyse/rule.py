@@ -23,6 +23,11 @@ from gradlab.analyse.verdicts import VERDICTS
 Chance = float | Mapping[str, float] | None
 """Accuracy of always guessing the commonest class: one number, or one by cell id."""
 
+LITTLE = (
+    "it gains little, and that by no accident, and no fault was seen: nothing tells data that hold no more from a "
+    "net that finds no more"
+)
+
 Found = Mapping[str, Sequence[Fault | None]]
 """Of every verdict the fault of each seed."""
 
@@ -53,7 +58,11 @@ def judge(records: Records, chance: Chance = None, sections: Sections | None = N
         notes.append("a single seed: nothing is known about how far seeds agree")
     recorded = bool(records.in_layers.any())
     learned = sum(facts.learned(seed) is True for seed in range(count))
-    unknown = [learning.unknown for learning in facts.learning if learning.learned is None]
+    unknown = [
+        LITTLE if learning.little else learning.unknown
+        for learning in facts.learning
+        if learning.learned is None or learning.little
+    ]
     cures: tuple[Cure, ...] = ()
     if is_users(records.cell):
         cures = _cures(facts, holding, found)
@@ -151,5 +160,6 @@ def _finding(facts: Facts, name: str, of_seeds: Sequence[Fault | None]) -> Findi
         evidence=describe(facts, verdict, [*agreeing], faults),
         severity=verdict.severity or "",
         where=first.where,
+        path=first.path,
         budget=verdict.budget(facts, [*agreeing], faults),
     )

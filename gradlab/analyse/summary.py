@@ -10,6 +10,7 @@ import pandas as pd
 from gradlab.analyse.advice import Sections
 from gradlab.analyse.budget import of_first
 from gradlab.analyse.decay import attenuation, decay_per_layer
+from gradlab.analyse.paths import readings_of
 from gradlab.analyse.records import Records, worst
 from gradlab.analyse.records_from_tables import split_cells
 from gradlab.analyse.rule import Chance, judge
@@ -40,7 +41,11 @@ def summary_row(
     records: Records, chance: Chance = None, sections: Sections | None = None
 ) -> dict[str, object]:
     """The row of one cell, in the order of the columns. sections: its network and training, where they are known."""
-    first, last = records.first("delta_rms"), records.last("delta_rms")
+    on_path = next(iter(readings_of(records).values()))
+    # NaN on a branch: an attenuation from layer 1 to the top one is never silently that of others
+    first, last = (
+        np.where(on_path, rows, np.nan) for rows in (records.first("delta_rms"), records.last("delta_rms"))
+    )
     predicted = records.first("delta_rms_predicted")
     # Both fits go through the same layers: norms leave some without a prediction.
     unlike = np.isfinite(predicted).any(-1, keepdims=True) & ~np.isfinite(predicted)
@@ -48,7 +53,7 @@ def summary_row(
     accuracy = mean_interval(records.last_of_run("val_accuracy"))
     explained = mean_interval(records.last_of_run("val_r2"))
     total = mean_interval(attenuation(first))
-    decay = mean_interval(decay_per_layer(np.where(unlike, np.nan, first)))
+    decay = mean_interval(decay_per_layer(np.where(unlike, np.nan, first)[:, on_path]))
     diagnosis = judge(records, chance, sections)
     row = dict(records.cell) | {
         "seeds": len(records.seeds),
@@ -64,7 +69,7 @@ def summary_row(
         **{f"attenuation_{part}_mean": decades for part, decades in of_first(records).items()},
         "decay_per_layer_mean": float(decay.mean),
         "decay_per_layer_ci95": float(decay.half_width),
-        "decay_per_layer_predicted": float(mean_interval(decay_per_layer(predicted)).mean),
+        "decay_per_layer_predicted": float(mean_interval(decay_per_layer(predicted[:, on_path])).mean),
         "dead_fraction_max": float(mean_interval(worst(records.last("dead_fraction"))).mean),
         "saturated_fraction_max": float(mean_interval(worst(records.last("saturated_fraction"))).mean),
         "verdict": ",".join(diagnosis.verdicts),

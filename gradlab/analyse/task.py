@@ -8,6 +8,7 @@ import numpy as np
 
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
+from gradlab.tables.steps import OVER_SAMPLES
 
 SIGN_LOSSES = frozenset(
     {"soft_margin_loss", "hinge_embedding_loss", "margin_ranking_loss", "cosine_embedding_loss"}
@@ -28,10 +29,16 @@ RANGES = {
 
 
 class Task(NamedTuple):
-    """One seed's, nan and "" for what is not known."""
+    """One seed's, nan and "" for what is not known.
+
+    made_by: the function that made the outputs; shares: the function of shares that it was applied to, ""
+    over_samples: whether it runs along the samples
+    """
 
     criterion: str
     made_by: str
+    shares: str
+    over_samples: bool
     units: float
     output_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
@@ -61,9 +68,13 @@ class Task(NamedTuple):
             return float(records.known(column)[seed])
 
         words = records.words
+        made = words.get("output_activation", "")
+        shares, _, last = made.removesuffix(OVER_SAMPLES).rpartition(", ")
         return cls(
             words.get("criterion", ""),
-            words.get("output_activation", ""),
+            last,
+            shares,
+            made.endswith(OVER_SAMPLES),
             number("output_units"),
             _shape(words.get("output_shape", "")),
             _shape(words.get("target_shape", "")),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from gradlab.analyse import cure
+from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Facts
@@ -15,6 +16,9 @@ BORN_EMPTY = 1e-3
 """Weights whose norm at the first record is below this share of the layers' median were zeroed on purpose: what their
 first updates are relative to 0 says nothing of the rate."""
 
+
+VISIBLE = 1e-5
+"""||dW|| / ||W|| that float32 shows for sure: a hundred times its last digit."""
 
 FADED = 0.01
 """Share of the highest rate that all rates of the second half stay below: too fast a decay. A cosine is at a half
@@ -56,6 +60,25 @@ def unmoved(facts: Facts, seed: int) -> bool:
     seen, came = size[seed][facts.counts[seed]], np.nan_to_num(gradient[seed][facts.counts[seed]]) > 0
     known = np.isfinite(seen).all(0) & came.any(0)
     return len(seen) > 1 and bool(known.any()) and bool((seen[:, known] == seen[0, known]).all())
+
+
+def standing(facts: Facts, seed: int) -> tuple[int, ...]:
+    """Modules whose gradient is large enough in every record and that are never moved, while others are: their group's
+    rate is 0, or their updates round to nothing."""
+    records = facts.records
+    columns = [records.parameters.get(name) for name in ("update_ratio", "weight_grad_norm", "weight_norm")]
+    if any(column is None for column in columns):
+        return ()
+    ratio, gradient, size = (column[seed][facts.counts[seed]] for column in columns if column is not None)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = gradient / size
+        pace = np.nanmax(np.where(relative > 0, ratio / relative, np.nan), -1, keepdims=True, initial=0.0)
+        would = pace * relative  # by plain descent, at the rate of those that move
+    known = np.isfinite(ratio)
+    still = (
+        (known.sum(0) >= at.RECENT) & ((ratio == 0) | ~known).all(0) & ((would >= VISIBLE) | ~known).all(0)
+    )
+    return tuple(np.flatnonzero(still).tolist())
 
 
 def no_rate(facts: Facts, seed: int) -> bool:

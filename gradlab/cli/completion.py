@@ -25,7 +25,8 @@ def of_key(key: Key) -> Callable[[str], list[str]]:
 
 
 SUGGESTED = {
-    "recording.probe": ("512", "all"),
+    "recording.probe": ("auto", "512", "all"),
+    "recording.eval_rows": ("auto", "512", "all"),
     "recording.metrics": ("standard", "full"),
     "run.ray_address": ("auto",),
 }

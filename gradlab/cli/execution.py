@@ -26,7 +26,8 @@ PHASES = {
     "forward": "forward passes",
     "backward": "backward passes",
     "optimizer": "updates",
-    "recording": "probe, validation, statistics",
+    "recording": "probe, statistics, the part of the validation split",
+    "evaluation": "the validation split, at the end",
     "prediction": "theory's numbers",
     "writing": "tables",
 }

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from gradlab.base.machine import cores
 from gradlab.cli import completion
 from gradlab.cli.options import AsJson, Opened, Quiet
 from gradlab.cli.output import console, emit, tell
 from gradlab.cli.pages import drawing_shown, open_page
+from gradlab.report import drawing
 from gradlab.report.glyphs import Glyphs
 
 Results = Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="One or several results folders.")]
@@ -48,12 +50,14 @@ def report(
     gradlab report results/FOLDER --format latex,pdf
     gradlab report results/ONE results/OTHER --out results/both
     """
+    workers = cores()
+    drawing.prepare(results, format_, workers)
     from gradlab.report.build import build, parse_formats
 
     formats = parse_formats(format_)
     with drawing_shown(quiet) as say_what:
         built = build(
-            results, formats if "html" in formats or not open_ else ("html", *formats), out, say_what
+            results, formats if "html" in formats or not open_ else ("html", *formats), out, say_what, workers
         )
     if open_:
         open_page(built.files)

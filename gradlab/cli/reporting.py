@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradlab.base.errors import Problem
+from gradlab.base.machine import cores
 from gradlab.cli.pages import PAGE, drawing_shown
 from gradlab.config import Request
 
@@ -41,4 +42,4 @@ def drawn(out: Path, cached: bool, quiet: bool) -> list[Path]:
     from gradlab.report.build import build
 
     with drawing_shown(quiet) as say:
-        return [*build([out], say=say).files]
+        return [*build([out], say=say, workers=cores()).files]

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from gradlab import activations, sensors
 from gradlab.activations import Activation
-from gradlab.base.errors import ConfigError, Problem, UserError, attempt
-from gradlab.base.grammar import whole_number
+from gradlab.base.errors import Problem, UserError, attempt
 from gradlab.base.own import Own
 from gradlab.config.keys import KEYS
 from gradlab.config.sections import Network, Recording, Training
-from gradlab.parts import inits, losses, norms, optimizers, rates, record_schedule, residuals
+from gradlab.parts import inits, losses, norms, optimizers, rates, record_rows, record_schedule, residuals
 from gradlab.parts.inits import Init
 from gradlab.parts.losses import Loss
 from gradlab.parts.norms import Norm
 from gradlab.parts.optimizers import Optimizer
 from gradlab.parts.rates import Rate
+from gradlab.parts.record_rows import Rows
 from gradlab.parts.record_schedule import Schedule
 from gradlab.parts.residuals import Residual
 from gradlab.sensors import own_columns
@@ -47,13 +47,13 @@ class BoundTraining:
 
 @dataclass(frozen=True)
 class BoundRecording:
-    """The parts of [recording]. schedule: None where no layers are recorded; probe: its rows, None for all;
-    eval_rows: of the validation split at a record, None for all."""
+    """The parts of [recording]. schedule: None where no layers are recorded; probe: its rows; eval_rows: of the
+    validation split at a record."""
 
     section: Recording
     schedule: Schedule | None
-    probe: int | None
-    eval_rows: int | None
+    probe: Rows
+    eval_rows: Rows
     metrics: Metrics
 
     @property
@@ -165,8 +165,10 @@ def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecordi
     """The parts of [recording]. Raises UserError with every problem."""
     problems: list[Problem] = []
     schedule = attempt(problems, lambda: record_schedule.parse(recording.record, where("recording.record")))
-    probe = attempt(problems, lambda: parse_rows(recording.probe, where("recording.probe")))
-    eval_rows = attempt(problems, lambda: parse_rows(recording.eval_rows, where("recording.eval_rows")))
+    probe = attempt(problems, lambda: record_rows.parse(recording.probe, where("recording.probe")))
+    eval_rows = attempt(
+        problems, lambda: record_rows.parse(recording.eval_rows, where("recording.eval_rows"))
+    )
     flags = [key.flag for key in KEYS.values()]  # a key that varies is a column of every table
     metrics = attempt(
         problems, lambda: own_columns.get(recording.metrics, where("recording.metrics"), taken=flags)
@@ -181,12 +183,3 @@ def bind_recording(recording: Recording, where: Where = flag_of) -> BoundRecordi
         raise UserError(problems)
     section = recording.model_copy(update={"metrics": metrics.text})
     return BoundRecording(section, schedule, probe, eval_rows, metrics)
-
-
-def parse_rows(text: str, where: str) -> int | None:
-    """A number of rows; None for all of them. Raises ConfigError naming `where`."""
-    if text == "all":
-        return None
-    if rows := whole_number(text):
-        return rows
-    raise ConfigError(Problem(where, f"{text!r} is no number of rows", "a whole number from 1, or all"))

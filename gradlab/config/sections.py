@@ -84,10 +84,10 @@ class RecordingBase(Section):
 
     record: str = "log"
     """when to record"""
-    probe: str = "512"
-    """training rows held for dead units and signal statistics: a number, or all"""
-    eval_rows: str = "512"
-    """validation rows behind the loss and score of a record: a number, or all; the last record takes all"""
+    probe: str = "auto"
+    """training rows held for dead units and signal statistics: a number, all, or auto (512; of wide inputs fewer)"""
+    eval_rows: str = "auto"
+    """validation rows behind the loss and score of a record, as for --probe; the last record takes all"""
     metrics: str = "standard"
     """standard, or full (with what published rules ask for); behind a comma your own package.module:function"""
 

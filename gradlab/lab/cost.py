@@ -62,7 +62,7 @@ def memory(stack: Stack) -> int:
     # z, h and delta of each layer in a recorded step; z and h of a plain one, or what a norm remembers.
     kept = 5
     batch = replicas * training.batch_size * width * network.depth * kept * item
-    probe = min(recorded.probe or len(dataset.y_train), len(dataset.y_train))
+    probe = min(recorded.probe.of(dataset.features) or len(dataset.y_train), len(dataset.y_train))
     rows = max(probe * 6 * 8, min(len(dataset.y_val), EVALUATION_ROWS) * 4 * item)
     for name in recording.asked:  # what a sensor lays beside each entry of a pass, and beside the weights
         sensor = sensors.optional()[name]

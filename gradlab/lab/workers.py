@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import connection as connections
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from time import sleep
-from types import ModuleType
 from typing import Any
 
+from gradlab.base import fork_server
 from gradlab.base.errors import GradlabError
 from gradlab.base.machine import available_memory
 from gradlab.config.plan import Stack
@@ -47,7 +44,8 @@ def train_in_workers(
     interrupt: Interrupt,
 ) -> Iterator[tuple[Stack, StackResult | str]]:
     """Train stacks in so many processes of one torch thread each."""
-    context = _context()
+    start_server()
+    context = fork_server.context()
     import gradlab.analyse.summary  # noqa: F401  # needed when the first stack comes; the server imports meanwhile
 
     waiting = largest_first(stacks)[::-1]  # the next one to train is at the end
@@ -112,16 +110,10 @@ def train_in_workers(
             worker.process.join()
 
 
-def _context() -> Any:
-    """Workers are forked from a server that has imported everything; where there is none, they are spawned."""
-    start_server()
-    return mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
-
-
 def _start(context: Any, stack: Stack, keep: Keep | None) -> _Worker:
     """A new worker, busy with a stack."""
     ours, theirs = context.Pipe()
-    with _no_main_module():
+    with fork_server.no_main_module():
         process = context.Process(target=_serve, args=(theirs,), daemon=True, name="gradlab worker")
         process.start()
     theirs.close()
@@ -134,17 +126,6 @@ def _serve(connection: Connection) -> None:
     from gradlab.lab.worker import serve  # here, so that the parent need not load torch
 
     serve(connection)
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep workers from importing the user's script again, which would run it again where nothing guards it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _send(worker: _Worker, stack: Stack, keep: Keep | None) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradlab.report import axes, figures
+from gradlab.report import axes, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def figure(reproduction: Reproduction) -> Figure | None:
 
 def save(reproduction: Reproduction, folder: Path) -> list[Path]:
     """Write the figure as NAME.png; returns the paths."""
-    return figures.save(figure(reproduction), folder / reproduction.paper.name, ["png"])
+    return drawing.save(figure(reproduction), folder / reproduction.paper.name, ["png"])
 
 
 def _draw(ax: Axes, panel: Panel) -> None:

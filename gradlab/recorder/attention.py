@@ -69,12 +69,16 @@ class Attention:
 
     def __init__(self, model: nn.Module, seeds: Sequence[int]) -> None:
         self.model, self.seeds = model, tuple(seeds)
-        self._paths: dict[nn.Module, str] | None = None  # of the model's modules, in the pass that goes on
+        self._paths: dict[nn.Module, str] | None = None  # of the model's modules, until `look`
         self.records: list[tuple[int, dict[Key, Heads]]] = []
         self._found: dict[Key, Heads] = {}
         self._counts: dict[str, int] = {}
         # by the memory of what it is: logits, or weights with what was measured of them
         self._known: dict[int, tuple[StorageWeakRef, _Logits | Heads]] = {}
+
+    def look(self) -> None:
+        """The model's modules are others from now on."""
+        self._paths = None
 
     # -- the probe's pass ------------------------------------------------------------------------------------
 
@@ -151,7 +155,7 @@ class Attention:
         self._found[name, number] = heads
 
     def forget(self) -> None:
-        self._found, self._counts, self._known, self._paths = {}, {}, {}, None
+        self._found, self._counts, self._known = {}, {}, {}
 
     # -- the records -----------------------------------------------------------------------------------------
 

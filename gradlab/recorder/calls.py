@@ -33,6 +33,9 @@ ALONG_AN_AXIS = {
 OTHERS = {torch.exp: "exp", Tensor.exp: "exp", torch.log: "log", Tensor.log: "log"}
 
 
+SHARES = frozenset({"softmax", "softmin", "sigmoid"})
+"""Functions whose outputs are shares: a softmax of those makes them nearly equal."""
+
 COPIES = frozenset({Tensor.clone, torch.clone, Tensor.contiguous, Tensor.to, Tensor.float, Tensor.double})
 """What gives the same numbers in other memory."""
 
@@ -50,6 +53,7 @@ class CallWatch(TorchFunctionMode):
         self.against: Tensor | None = None
         # by the memory of what was made: a view of it is still that function's; the weak reference keeps the address
         self._made: dict[int, tuple[StorageWeakRef, str, int | None]] = {}
+        self._across: set[int] = set()  # of those, what runs along the samples
         self._copied: dict[int, tuple[StorageWeakRef, Tensor]] = {}
 
     def original(self, tensor: Tensor) -> Tensor:
@@ -59,11 +63,16 @@ class CallWatch(TorchFunctionMode):
         return tensor
 
     def maker(self, tensor: Tensor) -> tuple[str, int | None]:
-        """The function that made a tensor, "" for a plain map, and the size of the axis that a softmax runs along."""
+        """The function that made a tensor, "" for a plain map, and the size of the axis that a softmax runs along. A
+        second one behind shares is told with the first: `softmax, log_softmax`."""
         if tensor.layout != torch.strided:
             return "", None
         _, name, size = self._made.get(tensor.untyped_storage()._cdata, (None, "", None))
         return name, size
+
+    def across_samples(self, tensor: Tensor) -> bool:
+        """Whether a softmax made it that runs along the first of several axes, which counts samples."""
+        return tensor.layout == torch.strided and tensor.untyped_storage()._cdata in self._across
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,6 +84,7 @@ class CallWatch(TorchFunctionMode):
                 if len(given) > 1 and all(isinstance(each, Tensor) for each in given[:2]):
                     self.taken, self.against = given[:2]
             self.criteria.append(LOSSES[func])
+        before = self.maker(args[0])[0] if args and isinstance(args[0], Tensor) else ""
         out = func(*args, **kwargs)
         if func in COPIES and args and out.layout == args[0].layout == torch.strided:
             memory = out.untyped_storage()
@@ -83,6 +93,12 @@ class CallWatch(TorchFunctionMode):
         if (name := _name(func, args, kwargs)) and isinstance(out, Tensor) and out.layout == torch.strided:
             size = out.shape[_axis(args, kwargs)] if func in ALONG_AN_AXIS and out.dim() else None
             memory = out.untyped_storage()
+            self._across.discard(memory._cdata)
+            if func in ALONG_AN_AXIS:
+                if before in SHARES:
+                    name = f"{before}, {name}"
+                if out.dim() > 1 and _axis(args, kwargs) % out.dim() == 0:
+                    self._across.add(memory._cdata)
             self._made[memory._cdata] = (StorageWeakRef(memory), name, size)  # type: ignore[no-untyped-call]
         return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,18 @@ ZERO = np.zeros((1, 1))
 
 Place = tuple[Sequence[Key], str]
 """The keys and the column that numbers belong to."""
+
+
+class OnPath(NamedTuple):
+    """path: "stream", "branch 2", "head 1", "" where that is not known; into, joins: of the last call of a branch, the
+    path that takes its output and how (a word of `tables.layers.JOINS`); else "" """
+
+    path: str = ""
+    into: str = ""
+    joins: str = ""
+
+
+NOWHERE = OnPath()
 
 
 class Record:
@@ -63,6 +75,15 @@ class Record:
                 where, every = self.on_host.setdefault(column, ([], []))
                 where.extend(keys)
                 every.extend(numbers)
+
+    def column(self, name: str) -> dict[Key, float]:
+        """The numbers that were put into a column, of a model of one replica; reading them waits for the device."""
+        on_host: tuple[Sequence[Key], Sequence[float]] = self.on_host.get(name, ([], []))
+        found = dict(zip(*on_host, strict=True))
+        for (keys, column), each in zip(self.places, self.numbers, strict=True):
+            if column == name:
+                found |= zip(keys, torch.as_tensor(each).flatten().tolist(), strict=True)
+        return found
 
     def put_zero(self, keys: Sequence[Key], column: str) -> None:
         self.places.append((keys, column))
@@ -144,16 +165,18 @@ class Ledger:
     """All records of a run.
 
     fans: fan_in and fan_out by module path, where it has them; activations: what is applied to a call's outputs
+    paths: on which path a call is, where the graph of the first record says it
     """
 
     def __init__(self, seeds: Sequence[int], metrics: Metrics) -> None:
         self.seeds = tuple(seeds)
         self.fans: dict[str, tuple[int, int]] = {}
         self.activations: dict[Key, str] = {}
+        self.paths: dict[Key, OnPath] = {}
         self.spec = layer_table(metrics.text)
         self.order: list[Key] = []
         self.records = 0
-        self._recorded = GRADIENT_NORMS if metrics.level == "gradients" else self.spec.measured
+        self._recorded = GRADIENT_NORMS if metrics.level == "gradients" else self.spec.recorded
         self._place = {name: place for place, name in enumerate(self._recorded)}
         self._waiting: list[Record] = []
         self._rows: list[Rows] = []
@@ -257,6 +280,12 @@ class Ledger:
                 np.array([self.activations.get(key, "") for key in keys], dtype=object)
             ),
             "trains": repeated(np.array([*TRAINS, ""], dtype=object)[trains]),
+            **{
+                name: repeated(
+                    np.array([getattr(self.paths.get(key, NOWHERE), name) for key in keys], dtype=object)
+                )
+                for name in OnPath._fields
+            },
         }
         applies: dict[str, NDArray[np.bool_]] = {}
         fans = np.array([self.fans.get(key[0], (-1, -1)) for key in keys], dtype=np.int64).reshape(-1, 2)

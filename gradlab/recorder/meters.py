@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gradlab.activations.kernels import Kernels
 from gradlab.activations.modules import slope_of
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import OneModel, Workspace
+from gradlab.recorder.foretold import h_predicted, signal_of
 from gradlab.recorder.gains import GainMeter, put_gains
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import Call, CallNumbers, ForwardPass
@@ -28,8 +30,12 @@ from gradlab.recorder.units import dense_values, real
 from gradlab.recorder.way_down import place_of
 from gradlab.sensors import metrics as mt
 from gradlab.sensors.own_columns import Metrics
+from gradlab.theory.forward import Signal
 
 Reduction = str | float
+
+MEASURED_AT_ONCE = 1 << 16
+"""Entries of a part of h: with so many, to copy it and put it beside others takes longer than to measure it alone."""
 
 
 class View:
@@ -266,18 +272,26 @@ def _total(counts: Sequence[Numbers]) -> Numbers:
 
 
 class ProbeMeter:
-    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record."""
+    """Measures a forward pass of the probe in eval mode. `dead` is kept from record to record; predicting: whether
+    theory is asked what a module makes of its input."""
 
     def __init__(self, stacked: bool, batch_dim: int, metrics: Metrics) -> None:
         self.view, self.metrics = View(stacked, batch_dim), metrics
         self.dead: dict[Key, Tensor] = {}
         self.record: Record | None = None
+        self.predicting = False
+        self._foretold: dict[
+            Key, tuple[Signal, Tensor]
+        ] = {}  # of z, and z itself while the probe goes through
         # samples, on how many of them phi is flat for each unit [replica, unit], line
         self._units: list[tuple[Key, int, Tensor, bool]] = []
-        self._samples: dict[Key, Tensor] = {}  # those of h that are compared, [replica, sample, entry]
+        # those of h that are compared, [replica, sample, entry], or what was found in them
+        self._samples: dict[Key, Tensor | mt.Found] = {}
         # of each call's h, of z where no activation follows: [sample, position, unit], and [replica, row, unit]
-        self._positions: dict[Key, Tensor] = {}
+        self._positions: dict[Key, Tensor | mt.Found] = {}
         self._rows: dict[Key, Tensor] = {}
+        # the call whose slope is taken from its activation's output
+        self._of_output: tuple[Key, Shape, Kernels] | None = None
 
     def output(
         self, forward: ForwardPass, call: Call, outputs: list[Tensor], module: nn.Module, args: Any
@@ -286,11 +300,17 @@ class ProbeMeter:
             self._put(call, mt.signal(outputs[0].detach(), self.view.space))
             if not self.view.stacked:
                 self._keep(call, outputs[0].detach())
+                if self.predicting and args and isinstance(args[0], Tensor):
+                    signal = signal_of(module, args[0].detach(), outputs[0])
+                    if signal is not None:
+                        self._foretold[call.key] = signal, outputs[0]
 
     def _keep(self, call: Call, h: Tensor) -> None:
         """A copy of the parts of h that are measured once the probe went through."""
         if (tokens := self.view.by_position(h, call)) is not None:
-            self._positions[call.key] = mt.first_positions(tokens)
+            part = mt.first_positions(tokens, copy=False)
+            large = part.numel() >= MEASURED_AT_ONCE
+            self._positions[call.key] = mt.tokens_alike(part.unsqueeze(0)) if large else part.clone()
         if self.metrics.full:
             self._rows[call.key] = mt.some_rows(self.view.by_unit(h, call))
 
@@ -301,15 +321,37 @@ class ProbeMeter:
         z = z.detach()
         if z.numel() == 0:
             return
+        signal, made = self._foretold.get(call.key, (None, z))
+        if signal is not None and made.data_ptr() == z.data_ptr() and made.numel() == z.numel():
+            self._put(call, h_predicted(signal, shape.name, call.units))
         inactive, samples = self.view.inactive(z, shape, call)
         self._units.append((call.key, samples, inactive, shape.line))
-        if not shape.line:
-            self._put(call, mt.slopes(slope_of(phi, z), shape.slope_sup, self.view.space))
+        if shape.line:
+            return
+        kernels = shape.kernels
+        if kernels is not None and kernels.of_output:
+            self._of_output = call.key, shape, kernels
+        else:
+            slope = slope_of(phi, z) if kernels is None else self._slope(kernels, z)
+            self._put(call, mt.slopes(slope, shape.slope_sup, self.view.space))
+
+    def _slope(self, kernels: Kernels, kept: Tensor) -> Tensor:
+        """phi'; kept: z, or h where the kernels are `of_output`."""
+        space = self.view.space
+        slope = space.empty("slope", kept.shape, kept)
+        kernels.backward(space.ones(kept.shape, kept), kept, slope)
+        return slope
 
     def after(self, call: Call, h: Tensor) -> None:
         if h.numel():
+            if self._of_output is not None and self._of_output[0] == call.key:
+                _, shape, kernels = self._of_output
+                self._put(call, mt.slopes(self._slope(kernels, h.detach()), shape.slope_sup, self.view.space))
+                self._of_output = None
             found = mt.activation(h.detach(), self.view.space, self.metrics.full)
-            self._samples[call.key] = mt.first_samples(self.view.by_sample(h.detach()))
+            few = mt.first_samples(self.view.by_sample(h.detach()), copy=False)
+            large = few.numel() >= MEASURED_AT_ONCE
+            self._samples[call.key] = mt.alike(few) if large else few.clone()
             self._keep(call, h.detach())
             if own := self.metrics.own:
                 found |= mt.users(own, self.view.by_unit(h, call))
@@ -337,15 +379,18 @@ class ProbeMeter:
 
     @staticmethod
     def _together(
-        record: Record, parts: Mapping[Key, Tensor], of: Callable[[Tensor], mt.Found],
+        record: Record, parts: Mapping[Key, Tensor | mt.Found], of: Callable[[Tensor], mt.Found],
         joined: Callable[[list[Tensor]], Tensor],
     ) -> None:  # fmt: skip
-        """What is taken of calls of one shape together."""
-        alike: dict[object, list[Key]] = {}
+        """What is taken of calls of one shape together, and what was taken of a call alone."""
+        alike: dict[object, list[tuple[Key, Tensor]]] = {}
         for key, part in parts.items():
-            alike.setdefault((part.shape, part.dtype, part.device), []).append(key)
-        for keys in alike.values():
-            record.put(keys, of(joined([parts[key] for key in keys])))
+            if isinstance(part, Tensor):
+                alike.setdefault((part.shape, part.dtype, part.device), []).append((key, part))
+            else:
+                record.put((key,), part)
+        for found in alike.values():
+            record.put([key for key, _ in found], of(joined([part for _, part in found])))
 
     def _changes(self, record: Record, keys: Sequence[Key], dead: Tensor) -> None:
         """Units that died and revived since the last record."""
@@ -362,7 +407,7 @@ class ProbeMeter:
         self.dead.update(zip(keys, dead.unbind(), strict=True))
 
     def forget(self) -> None:
-        self._units, self._samples, self._positions, self._rows = [], {}, {}, {}
+        self._units, self._samples, self._positions, self._rows, self._foretold = [], {}, {}, {}, {}
         self.view.space.clear()
 
     def _put(self, call: Call, found: mt.Found) -> None:

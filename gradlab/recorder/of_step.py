@@ -25,9 +25,10 @@ def facts_of_step(
 ) -> Facts:
     """Columns of steps.csv. scale: what the gradients still carry; before: `versions_of_gradients` after the last step;
     accumulation: backward passes of an update."""
-    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    found = [(id(each), each.grad) for each in model.parameters()]
+    gradients = [gradient for _, gradient in found if gradient is not None]
     stepping = {id(each) for optimizer in optimizers for each in parameters_of(optimizer)}
-    own = [each.grad for each in model.parameters() if each.grad is not None and id(each) in stepping]
+    own = [gradient for number, gradient in found if gradient is not None and number in stepping]
     facts: Facts = {}
     rate = optimizers[0].param_groups[0].get("lr") if optimizers else None
     if rate is not None:  # not every optimiser has one

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradlab.nn import statistics as st
 from gradlab.nn.statistics import Numbers
 from gradlab.nn.workspace import Workspace
+from gradlab.recorder.drawn import as_drawn
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.units import dense_values, is_bias, own_parameters, real
 from gradlab.sensors import metrics as mt
@@ -56,6 +57,7 @@ class ParameterMeter:
         self._registered = registered
         self.stacked, self.metrics, self.full = stacked, metrics, metrics == "full"
         self._workspace = Workspace()
+        self._drawn: dict[Key, bool] = {}
         self.weights: dict[Key, list[nn.Parameter]] = {}
         self.biases: dict[Key, list[nn.Parameter]] = {}
         for name, module in modules.items():
@@ -95,7 +97,7 @@ class ParameterMeter:
             if not own or (
                 without and not known
             ):  # such as a teacher that is kept out of the parameters on purpose
-                state = "frozen"
+                state = "frozen as drawn" if known and self._as_drawn(key) else "frozen"
             elif without:
                 state = "no gradient"
             elif updated and not any(id(each) in updated for each in own):
@@ -104,6 +106,13 @@ class ParameterMeter:
                 state = "yes"
             found[key] = TRAINS.index(state)
         return found
+
+    def _as_drawn(self, key: Key) -> bool:
+        """Whether a frozen module's weights are those of an initialiser; asked once, since they stay as they are."""
+        if key not in self._drawn:
+            weights = [each for each in self.weights[key] if each.dim() > 1]
+            self._drawn[key] = bool(weights) and all(as_drawn(each) for each in weights)
+        return self._drawn[key]
 
     def commit(self, record: Record, scale: Tensor | None) -> None:
         """Put the gradients as they are now, divided by `scale` where they still carry the loss scale."""

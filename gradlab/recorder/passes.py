@@ -13,6 +13,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradlab.nn.statistics import Numbers
 from gradlab.recorder.ledger import Key
+from gradlab.recorder.paths import Graph
+from gradlab.recorder.reading import Reading
 from gradlab.recorder.recurrent_call import RecurrentCall
 from gradlab.recorder.way_down import Way
 from gradlab.sensors.metrics import Found
@@ -83,9 +85,12 @@ class ForwardPass:
     backward: whether one that does went through
     recurrent: the calls of each recurrent module, by its path
     replica: a copy that data parallelism made, which sees a part of the batch
+    formats: of the calls' outputs
     made:    the call that made a tensor, by the tensor's memory: a view of it, and what an operation in place left in
              it, are still that call's. The weak reference keeps the memory's address from being given out again
     measured: the newest gradient with its version and norm: the next tensor's gradient is often the same
+    reading: its graph as rules, where theory is asked
+    graph:   a copy of its graph, where paths are looked for
     """
 
     begins: Callable[[int], None]
@@ -98,8 +103,11 @@ class ForwardPass:
     recurrent: dict[str, list[RecurrentCall]] = field(default_factory=dict)
     tasks: dict[int, bool | None] = field(default_factory=dict)
     made: dict[int, tuple[StorageWeakRef, Call]] = field(default_factory=dict)
+    formats: set[torch.dtype] = field(default_factory=set)
     latest: Call | None = None
     measured: tuple[Tensor, int, Numbers] | None = None
+    reading: Reading | None = None
+    graph: Graph | None = None
 
     def learning(self, task: int) -> bool | None:
         """Whether the backward pass that goes on brings gradients to parameters; task: its number.

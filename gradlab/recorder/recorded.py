@@ -110,7 +110,7 @@ class Recorded:
     def _settle(self) -> None:
         """Move what waits to the host."""
         self._ledger.flush()
-        self._run.settle(self._task.baseline())
+        self._run.settle(self._task.asked())
 
     def _tell(self, told: Callable[[Finding], object]) -> None:
         """Say what has come to hold. Judging takes as long as the records are many, so it is done ever more rarely."""

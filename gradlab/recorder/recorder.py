@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.base.errors import ConfigError, GradlabError, Problem, attempt, unknown
 from gradlab.nn.mlp import StackedMLP
 from gradlab.parts import record_schedule
+from gradlab.recorder.asked import of_others
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.checks import (
     METRICS,
@@ -36,6 +37,9 @@ from gradlab.recorder.ledger import Ledger, Record
 from gradlab.recorder.meters import BatchMeter, ProbeMeter
 from gradlab.recorder.of_step import facts_of_step, in_closure, loss_of, versions_of_gradients
 from gradlab.recorder.parameters import ParameterMeter
+from gradlab.recorder.passes import ForwardPass
+from gradlab.recorder.paths import on_paths
+from gradlab.recorder.predicted import predict
 from gradlab.recorder.recorded import Recorded
 from gradlab.recorder.sinks import sink
 from gradlab.recorder.steps import StepLedger
@@ -51,6 +55,9 @@ from gradlab.tables.steps import STEPS, STEPS_OF_ANY_MODEL
 
 if TYPE_CHECKING:
     from gradlab.analyse.findings import Finding
+
+FITS = 2 / 3
+"""Share of the best constant's loss below which a net learns, whatever its outputs depend on."""
 
 Probe = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
@@ -159,6 +166,8 @@ class Recorder(Recorded):
         self._log = _logger(log_to)
         self._step = first_step
         self._entered = self._armed = False
+        self._rested = True  # no memory is kept for the next record
+        self._at_birth = not stacked  # until the first record, which theory says something of
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0
@@ -188,6 +197,8 @@ class Recorder(Recorded):
             self._rest()
             self._entered = self._armed = False
             self._elapsed += perf_counter() - self._started
+        if kind is None:
+            self._ask()
 
     def step(
         self,
@@ -291,6 +302,7 @@ class Recorder(Recorded):
         )
         self._ledger.fans |= {name: found for name, m in modules.items() if (found := fans(m)) is not None}
         self._built = _built(self.model)
+        self._attention.look()
 
     # -- one record ------------------------------------------------------------------------------------------
 
@@ -304,20 +316,26 @@ class Recorder(Recorded):
 
     def _arm(self) -> None:
         self._armed = self._due()
-        if not self._armed and self._open is None:
+        if self._armed:
+            self._rested = False
+        elif self._open is None and not self._rested:
             self._rest()
         if self._armed and self._hooked:
+            self._taps.reading = self._probe_meter.predicting = self._at_birth
+            self._taps.mapping = self._turns.unmapped
             self._taps.attach()
             if is_compiled(self._given):
                 self._eager.on()
         else:
-            self._taps.detach()
+            if self._taps.attached:
+                self._taps.detach()
             self._eager.off()
 
     def _rest(self) -> None:
         """Give back all memory but that of the recorded numbers."""
         self._meter.rest()
         self._parameters.rest()
+        self._rested = True
 
     def _take(
         self, optimizers: list[Optimizer], scaler: torch.amp.GradScaler | None, loss: Tensor | float | None
@@ -345,8 +363,11 @@ class Recorder(Recorded):
                     stacklevel=3,
                 )
                 return
+            self._map(passes, optimizers)
             self._meter.commit(passes, record, delta_scale)
+            predict(passes, record)
             self._time.commit(passes, self._step, self._meter.samples, delta_scale)
+            self._facts |= {"number_format": _narrowest(passes)}
             for forward in passes:
                 applied = {key: made.activation for key, made in forward.calls.items() if made.activation}
                 self._ledger.activations |= applied
@@ -370,7 +391,7 @@ class Recorder(Recorded):
                 "before zero_grad",
                 stacklevel=3,
             )
-        self._open = record
+        self._open, self._at_birth = record, False
         self._awaited = bool(self._hooked and optimizers)
         if self._awaited:
             # Not in a hook before the step: where the loop calls the recorder in a closure, the step has begun already.
@@ -380,6 +401,23 @@ class Recorder(Recorded):
             for which, optimizer in enumerate(optimizers):
                 hook = Tap(partial(self._after_update, which))
                 self._update_handles.append(optimizer.register_step_post_hook(hook))
+
+    def _ask(self) -> None:
+        """Of a net that is far from fitting its probe, whether one sample's output depends on the others, and on
+        chance. That takes two and a half passes over the probe, after the last step."""
+        loss, baseline = self._run.last("probe_loss"), self._run.last("baseline_loss")
+        if self.probe is None or self._batch_dim != 0 or loss != loss or loss <= FITS * baseline:
+            return
+        found = of_others(self.model, self.probe)
+        if found is not None:
+            self._run.settle({"sample_mixing": found[0], "output_noise": found[1]})
+
+    def _map(self, passes: Sequence[ForwardPass], optimizers: Sequence[Optimizer]) -> None:
+        """Keep on which path each call is, which the passes of this record say."""
+        used = [forward for forward in passes if forward.backward] or passes
+        if graphs := [forward.graph for forward in used if forward.graph is not None]:
+            self._ledger.paths = on_paths(graphs, self._ledger.paths)
+            self._turns.mapped(optimizers)
 
     def _nothing_seen(self) -> None:
         message = f"step {self._step}: no module of the model was seen in a forward pass with gradients"
@@ -433,7 +471,7 @@ class Recorder(Recorded):
         """The record is complete; an update that never came (the scaler skipped it) leaves its columns empty."""
         for handle in self._update_handles:
             handle.remove()
-        self._update_handles = []
+        self._update_handles.clear()
         self._parameters.forget_update()
         if self._open is not None:
             self._ledger.add(self._open)
@@ -442,6 +480,14 @@ class Recorder(Recorded):
                 self._tell(self._on_fault)
             if self._log is not None:
                 self._log(*self._ledger.latest())
+
+
+def _narrowest(passes: Sequence[ForwardPass]) -> str:
+    """Of the formats of the modules' outputs the one that ends first above 0, of those alike the shortest:
+    `float16`."""
+    formats = {kind for forward in passes for kind in forward.formats}
+    coarsest = max(formats, key=lambda kind: (torch.finfo(kind).tiny, -torch.finfo(kind).bits), default="")
+    return str(coarsest).removeprefix("torch.")
 
 
 def _built(model: nn.Module) -> list[int]:

@@ -21,23 +21,30 @@ class StepLedger:
         self.seeds = tuple(seeds)
         self.steps: list[int] = []
         self._rows: list[Facts] = []
-        self._baseline: float | None = None
+        self._of_all: Facts = {}  # what is the same in every record
 
     def add(self, step: int, facts: Facts) -> None:
         self.steps.append(step)
         self._rows.append({name: _on_host(fact) if _is_here(fact) else fact for name, fact in facts.items()})
 
-    def settle(self, baseline: float | None) -> None:
-        """Move what waits on a device to the host. baseline: the loss of the best constant output, once it is known."""
-        if baseline is not None:
-            self._baseline = baseline
+    def settle(self, of_all: Facts | None = None) -> None:
+        """Move what waits on a device to the host. of_all: what is known by now of all records together, such as the
+        loss of the best constant output."""
+        self._of_all |= of_all or {}
         for row in self._rows:
             for name, fact in row.items():
                 row[name] = _on_host(fact)
 
+    def last(self, name: str) -> float:
+        """The last record's number, of all replicas together, or that of all records; nan where there is none."""
+        found = self._of_all.get(name, self._rows[-1].get(name) if self._rows else None)
+        return (
+            float("nan") if found is None else float(np.mean(np.asarray(_on_host(found), dtype=np.float64)))
+        )
+
     def table(self) -> Table:
         """By seed, then step."""
-        self.settle(None)
+        self.settle()
         replicas, records = len(self.seeds), len(self.steps)
         columns: dict[str, NDArray[Any]] = {
             "seed": np.repeat(np.array(self.seeds, dtype=np.int64), records),
@@ -46,8 +53,8 @@ class StepLedger:
         applies: dict[str, NDArray[np.bool_]] = {}
         for column in STEPS_OF_ANY_MODEL.columns:
             name = column.name
-            if name == "baseline_loss" and self._baseline is not None:
-                values: list[Any] = [self._baseline] * records
+            if name in self._of_all:
+                values: list[Any] = [self._of_all[name]] * records
             else:
                 values = [row.get(name) for row in self._rows]
             if column.kind == "str":

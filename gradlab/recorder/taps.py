@@ -24,6 +24,8 @@ from torch.utils.hooks import RemovableHandle
 from gradlab.activations.modules import StackedPReLU
 from gradlab.recorder.attention import Attention
 from gradlab.recorder.passes import Call, ForwardPass
+from gradlab.recorder.paths import Graph
+from gradlab.recorder.reading import Reading
 from gradlab.recorder.tap import Meter, Tap
 from gradlab.recorder.through_time import ThroughTime, recurrent
 from gradlab.recorder.torch_activations import FUNCTIONS, Shape, shape_of
@@ -39,6 +41,8 @@ class Taps:
     time:      what watches the recurrent ones among these
     attention: what watches attention in a probe's pass
     no_grad:   whether a forward pass without gradients counts (a probe's) or is an evaluation to be left alone
+    reading:   whether the graph of a forward pass is read, for theory to say what the gradient does in it
+    mapping:   whether the graph of forward passes is copied, so that it says which path each call is on
     `passes` are the forward passes seen; `seconds` is the host time spent in the taps and the meter.
     """
 
@@ -56,6 +60,7 @@ class Taps:
         self.time, self.attention = time, attention
         self._recurrent = recurrent({name: modules[name] for name in chosen if name in modules})
         self.batch_dim, self.no_grad = batch_dim, False
+        self.reading = self.mapping = False
         self.passes: list[ForwardPass] = []
         self.seconds = 0.0
         self._handles: list[RemovableHandle] = []  # the root's own hooks, in the order in which they must run
@@ -68,6 +73,10 @@ class Taps:
         self._every = tuple(every_module(root)[0].values())
         self._running: set[int] = set()  # backward passes that bring gradients and go on
         self._going = 0  # forward passes that go on, in all threads
+
+    @property
+    def attached(self) -> bool:
+        return bool(self._handles)
 
     def attach(self) -> None:
         """Attach the hooks, where they are not yet."""
@@ -193,6 +202,8 @@ class Taps:
             batch=batch_size((args, kwargs), self.batch_dim),
             replica=getattr(module, "_is_replica", False),
         )
+        if self.reading and not (self.no_grad or forward.replica):
+            forward.reading = Reading()
         self.passes.append(forward)
         self._going += 1
         stack.append(forward)
@@ -212,6 +223,14 @@ class Taps:
             self._going -= 1
             if self._modes():
                 _remove_mode(self._modes().pop())
+            if forward.reading is not None:
+                started = perf_counter()
+                with torch._C.DisableTorchFunction():
+                    forward.reading.ends(tensors(output))
+                self.seconds += perf_counter() - started
+            if forward.graph is not None:
+                with torch._C.DisableTorchFunction():
+                    forward.graph.ends(tensors(output))
 
     def _forget_finished(self) -> None:
         """Drop passes whose gradients were thrown away: another model's step through this one, as in a GAN."""
@@ -271,11 +290,17 @@ class Taps:
         call = Call(
             (name, number), axis, z.dim(), units, stride, z.numel(), not watched, forward=ref(forward)
         )
+        if self.mapping and not (self.no_grad or forward.replica):
+            forward.graph = forward.graph or Graph()
+            forward.graph.call(call.key, outputs)
         call.before, forward.latest = forward.latest, call
+        forward.formats.add(z.dtype)
         memory = z.untyped_storage()
         forward.made[memory._cdata] = (StorageWeakRef(memory), call)  # type: ignore[no-untyped-call]
         if watched:
             forward.calls[call.key] = call
+            if forward.reading is not None:
+                forward.reading.call(call.key, z)
             self.meter.output(forward, call, outputs, module, args)
 
     def _recomputed(self, name: str, outputs: list[Tensor]) -> None:
@@ -300,6 +325,16 @@ class Taps:
             with torch._C.DisableTorchFunction():
                 self.time.call(forward, name, module, args, kwargs, output)
         self.seconds += perf_counter() - started
+
+    def look_for_hooks(self) -> None:
+        """Before a torch function of a pass whose graph will be read: whether hooks pack what it keeps."""
+        if (
+            self.reading
+            and (stack := self._stack())
+            and stack[-1] is not None
+            and stack[-1].reading is not None
+        ):
+            stack[-1].reading.look_for_hooks()
 
     # -- attention -------------------------------------------------------------------------------------------
 
@@ -387,14 +422,16 @@ class _Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        h = self._called(func, args, kwargs)
+        self.taps.look_for_hooks()
+        kind = FUNCTIONS.get(func)
+        h = func(*args, **kwargs) if kind is None else self._called(kind, func, args, kwargs)
         if self.taps.no_grad and not (_elsewhere() or _in_backward()):
             self.taps.attention_of(func, args, kwargs, h)
         return h
 
-    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kind = FUNCTIONS.get(func)
-        if kind is None or _elsewhere() or _in_backward():
+    def _called(self, kind: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An activation, called on whatever it is applied to."""
+        if _elsewhere() or _in_backward():
             return func(*args, **kwargs)
         started = perf_counter()
         z = args[0] if args else kwargs.get("input")
@@ -404,8 +441,13 @@ class _Watch(TorchFunctionMode):
             self.taps.seconds += perf_counter() - started
             return func(*args, **kwargs)
         self.taps.activate(call, z, shape.name)
-        rest = {name: value for name, value in kwargs.items() if name != "input"}
-        self.taps.meter.before(call, z, shape, lambda x: func(x, *args[1:], **rest))
+
+        def phi(x: Tensor) -> Tensor:
+            rest = {name: value for name, value in kwargs.items() if name != "input"}
+            h: Tensor = func(x, *args[1:], **rest)
+            return h
+
+        self.taps.meter.before(call, z, shape, phi)
         self.taps.seconds += perf_counter() - started
         h = func(*args, **kwargs)
         started = perf_counter()

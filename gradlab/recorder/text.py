@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 SHOWN = (
     "delta_rms",
+    "delta/theory",
+    "h/theory",
     "weight_grad_norm",
     "update_ratio",
     "z_std",
@@ -18,6 +20,9 @@ SHOWN = (
     "dead_fraction",
     "nonfinite",
 )
+
+NAMED = 8
+"""Rows without theory that are named."""
 
 
 def report(rows: pd.DataFrame, diagnosis: Diagnosis, overhead: float) -> str:
@@ -27,6 +32,9 @@ def report(rows: pd.DataFrame, diagnosis: Diagnosis, overhead: float) -> str:
     lines += [f"  {note}" for note in diagnosis.notes]
     if diagnosis.advice:
         lines.append(f"Advice: {diagnosis.advice}")
+    rows = rows.assign(
+        **{f"{name}/theory": rows[f"{name}_rms"] / rows[f"{name}_rms_predicted"] for name in ("delta", "h")}
+    )
     steps = sorted(set(rows["step"]))
     for step in dict.fromkeys((steps[0], steps[-1])):
         part = rows[(rows["step"] == step) & (rows["seed"] == rows["seed"].iloc[0])]
@@ -34,5 +42,14 @@ def report(rows: pd.DataFrame, diagnosis: Diagnosis, overhead: float) -> str:
         shown = part[["layer", "name", *columns]]
         lines += ["", f"Step {step}:"]
         lines.append(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3g}"))
+    first = rows[(rows["step"] == steps[0]) & rows["delta_rms"].notna()]
+    if first["delta/theory"].notna().any():
+        none = [*dict.fromkeys(first.loc[first["delta/theory"].isna(), "name"])]
+        names = ", ".join(none[:NAMED]) + (", ..." if len(none) > NAMED else "")
+        lines += [
+            "",
+            "delta/theory, h/theory: measured over predicted; of delta from the end of the model down.",
+        ]
+        lines.append(f"Theory of delta starts at, or does not know: {names}")
     lines += ["", f"Recorded {len(steps)} steps; recording took {overhead:.1%} of the loop's own time."]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradlab import activations
+from gradlab.activations.kernels import Kernels, aten, kernels_of
 from gradlab.activations.spec import Interval
 from gradlab.activations.tanh import tanh
 from gradlab.base.errors import ConfigError
@@ -27,6 +28,7 @@ class Shape:
     """flats: closed intervals where phi is constant; slope_sup: sup|phi'|, a number or a tensor that fits z;
     alpha: the learned slope below 0, fitting z; line: phi' is 1 outside the flat parts and needs no differentiation;
     rectifies: phi(z) is max(z, 0), so that its zeros are its flat part; name: as the registry has it, where it does.
+    kernels: whose backward pass is the very one that autograd runs for phi; None where that is not known
     """
 
     flats: Sequence[Interval]
@@ -35,6 +37,13 @@ class Shape:
     line: bool = False
     rectifies: bool = False
     name: str = ""
+    kernels: Kernels | None = None
+
+
+SAME_KERNELS = frozenset(
+    {"tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu", "selu", "softplus", "hard_swish"}
+)
+"""Registered activations whose pair of kernels is what autograd runs for torch's function of that name."""
 
 
 @lru_cache(maxsize=64)
@@ -42,7 +51,10 @@ def _registered(name: str, line: bool = False, **parameters: float) -> Shape:
     text = ":".join([name, *(f"{key}={value!r}" for key, value in parameters.items())])
     known = activations.get(text)
     assert known.slope_sup is not None
-    return Shape(known.flats, known.slope_sup, line=line, rectifies=name == "relu", name=known.text)
+    kernels = kernels_of(known) if name in SAME_KERNELS else None
+    return Shape(
+        known.flats, known.slope_sup, line=line, rectifies=name == "relu", name=known.text, kernels=kernels
+    )
 
 
 Arguments = Mapping[str, Any]
@@ -76,6 +88,30 @@ def _plain(name: str, line: bool = False) -> Callable[[Arguments], Shape]:
     return lambda _: _registered(name, line)
 
 
+@lru_cache(maxsize=1)
+def _gelu_by_tanh() -> Shape:
+    kernels = Kernels(
+        lambda z, h: aten.gelu.out(z, approximate="tanh", out=h),
+        lambda g, z, out: aten.gelu_backward.grad_input(g, z, approximate="tanh", grad_input=out),
+    )
+    return replace(_registered("gelu"), kernels=kernels)
+
+
+def _gelu(a: Arguments) -> Shape:
+    return _gelu_by_tanh() if a.get("approximate") == "tanh" else _registered("gelu")
+
+
+def _softplus(a: Arguments) -> Shape:
+    shape = _registered("softplus")
+    usual = a.get("beta", 1) == 1 and a.get("threshold", 20) == 20
+    return shape if usual else replace(shape, kernels=None)
+
+
+def _of_result(shape: Shape, a: Arguments) -> Shape:
+    """Autograd takes the slope of one that works in place from its result, by another formula."""
+    return replace(shape, kernels=None) if a.get("inplace") else shape
+
+
 def _leaky(default: float) -> Callable[[Arguments], Shape]:
     return lambda a: _registered("leaky_relu", negative_slope=float(a.get("negative_slope", default)))
 
@@ -88,13 +124,13 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Arguments], Shape | None]]] = 
     "tanh": ((), _plain("tanh")),
     "softsign": ((), _plain("softsign")),
     "erf": ((), _plain("erf")),
-    "selu": ((), _plain("selu")),
-    "gelu": (("approximate",), _plain("gelu")),
+    "selu": ((), lambda a: _of_result(_registered("selu"), a)),
+    "gelu": (("approximate",), _gelu),
     "silu": ((), _plain("silu")),
     "mish": ((), _plain("mish")),
     "hardsigmoid": ((), _plain("hard_sigmoid_6")),
     "hardswish": ((), _plain("hard_swish")),
-    "softplus": (("beta", "threshold"), _plain("softplus")),
+    "softplus": (("beta", "threshold"), _softplus),
     "logsigmoid": ((), lambda _: Shape((), 1.0)),
     "tanhshrink": ((), lambda _: Shape((), 1.0)),
     "hardtanh": (
@@ -106,7 +142,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[Arguments], Shape | None]]] = 
     "threshold": (("threshold", "value"), lambda a: _clipped(float(a["threshold"]), inf)),
     "leaky_relu": (("negative_slope",), _leaky(0.01)),
     "rrelu": (("lower", "upper", "training"), lambda _: Shape((), 1.0)),
-    "elu": (("alpha",), lambda a: _registered("elu", alpha=float(a.get("alpha", 1.0)))),
+    "elu": (("alpha",), lambda a: _of_result(_registered("elu", alpha=float(a.get("alpha", 1.0))), a)),
     "celu": (("alpha",), lambda a: _registered("celu", alpha=float(a.get("alpha", 1.0)))),
     "prelu": (("weight",), _prelu),
     "clamp": (("min", "max"), _clamp),

@@ -17,6 +17,15 @@ class Turns:
         self._known: dict[frozenset[int], None] = {}
         self._waited_for: set[frozenset[int]] = set()
         self._patience = 0
+        self._mapped: set[frozenset[int]] = set()
+
+    @property
+    def unmapped(self) -> bool:
+        """Whether a record is still to come that says which paths a turn's gradient takes: one of each turn."""
+        return not self._mapped or not self._mapped.issuperset(self._known)
+
+    def mapped(self, optimizers: Sequence[Optimizer]) -> None:
+        self._mapped.add(frozenset(id(each) for each in optimizers))
 
     def now(self, optimizers: Sequence[Optimizer]) -> list[Optimizer]:
         """It is the turn of these; those that were not known before."""

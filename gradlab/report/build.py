@@ -12,7 +12,7 @@ from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, DataError, GradlabError, Problem, unknown
 from gradlab.base.places import resolved
 from gradlab.report import figures, html, tables
-from gradlab.report.figures import FORMATS as PICTURES
+from gradlab.report.drawing import PICTURES, begun
 from gradlab.store.results import Results
 
 FORMATS = ("html", *PICTURES, "md", "latex")
@@ -43,18 +43,19 @@ def build(
     formats: Sequence[str] = DEFAULT,
     out: Path | None = None,
     say: Callable[[str], None] = lambda name: None,
+    workers: int = 1,
 ) -> Built:
     """Write a report on one or several results folders.
 
     out: by default the results folder itself; for several, results/report-<hash of their paths>
-    say: is told the name of what is drawn next
+    say: is told the name of what is drawn next; workers: processes that draw the figures
     Raises DataError with the problems of every folder, GradlabError where nothing can be written.
     """
     results = _load_all(folders)
     target = out or (results[0].out if len(results) == 1 else _common(results))
     try:
         target.mkdir(parents=True, exist_ok=True)
-        return Built(target, tuple(_write(results, target, formats, say)))
+        return Built(target, tuple(_write(results, target, formats, say, workers)))
     except OSError as error:
         raise GradlabError(
             f"cannot write to {target}: {error.strerror or error}", "choose another --out"
@@ -94,19 +95,23 @@ def _common(results: Sequence[Results]) -> Path:
 
 
 def _write(
-    results: Sequence[Results], target: Path, formats: Sequence[str], say: Callable[[str], None]
+    results: Sequence[Results],
+    target: Path,
+    formats: Sequence[str],
+    say: Callable[[str], None],
+    workers: int,
 ) -> list[Path]:
     data = html.combine(results)
     files = []
-    if "html" in formats:
-        say("report.html")
-        files.append(html.write(results, target / "report.html"))
-    for name, kind, text in (("md", "md", tables.markdown), ("latex", "tex", tables.latex)):
-        if name in formats:
-            path = target / f"summary.{kind}"
-            atomic.write_text(path, text(data))
-            files.append(path)
     pictures = [kind for kind in PICTURES if kind in formats]
-    if pictures:
-        files += figures.save_all(data, target / "figures", pictures, say)
-    return files
+    drawings = figures.every_drawing(data, target / "figures", pictures) if pictures else []
+    with begun(drawings, workers, say) as drawn:
+        if "html" in formats:
+            say("report.html")
+            files.append(html.write(results, target / "report.html"))
+        for name, kind, text in (("md", "md", tables.markdown), ("latex", "tex", tables.latex)):
+            if name in formats:
+                path = target / f"summary.{kind}"
+                atomic.write_text(path, text(data))
+                files.append(path)
+        return [*files, *drawn()]

@@ -82,17 +82,23 @@ def counts_of(row: dict[str, Any]) -> str:
 
 
 def way_of(data: Tables) -> Way | None:
-    """The way down at the first record; None of a net with one recorded layer."""
-    rows = explained.with_delta(explained.first_record(explained.hidden_of(data)))
-    if rows["layer"].nunique() < 2:
+    """The way down at the first record, of a user's model with branches the stream's; None of a line of one layer."""
+    every = explained.with_delta(explained.first_record(explained.hidden_of(data)))
+    line, *others = selections.lines(every)
+    rows = every[every["layer"].isin(line)]
+    if rows["layer"].nunique() < 2 or not rows["delta_rms"].notna().any():
         return None
+    beside = []
+    for layers in others:
+        _, at, values = selections.cube(every[every["layer"].isin(layers)], "delta_rms")
+        beside.append((at, selections.log10(values[:, :, 0]).mean(0)))
     _, numbers, cube = selections.cube(rows, "delta_rms")
     logs = selections.log10(cube[:, :, 0])
     theory = np.full(len(numbers), np.nan)
     if "delta_rms_predicted" in rows and rows["delta_rms_predicted"].notna().any():
         theory = selections.log10(selections.cube(rows, "delta_rms_predicted")[2][:, :, 0]).mean(0)
     with np.errstate(invalid="ignore"):
-        return Way(numbers, logs.mean(0), logs.min(0), logs.max(0), theory, len(logs))
+        return Way(numbers, logs.mean(0), logs.min(0), logs.max(0), theory, len(logs), tuple(beside))
 
 
 def time_way(data: Tables, layer: str) -> Way | None:

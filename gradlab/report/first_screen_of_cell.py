@@ -37,7 +37,7 @@ BALANCED = 0.3
 
 def of_cell(data: Tables, config: str, chance: float | None) -> FirstScreen:
     row = selections.rows_of(data.summary)[0]
-    rows = explained.first_record(explained.hidden_of(data))
+    rows = selections.on_line(explained.first_record(explained.hidden_of(data)))
     found = diagnoses_of(data, {str(row["cell"]): chance})
     in_time = _in_time(found)
     way = time_way(data, in_time) if in_time else way_of(data)
@@ -123,7 +123,7 @@ def how_sure_of_cell(row: dict[str, Any], rows: Any) -> str:
         else f"The seeds do not all agree ({counts_of(row)})"
     )
     values = explained.attenuations(rows)
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values) & (rows["layer"].min() == 1)]
     if values.size > 1 and abs(float(values.mean())) > 0.1:
         low, high = sorted((abs(float(values.min())), abs(float(values.max()))))
         if values.min() * values.max() > 0 and times(low) != times(high):
@@ -206,6 +206,8 @@ def _hero_caption(way: Way | None, in_time: str) -> str:
         said += " Band: lowest to highest seed" + (", narrower than the marks." if spread < 0.1 else ".")
     if np.isfinite(way.theory).any():
         said += " Dots: mean-field theory, which needs no training."
+    if way.beside:
+        said += " Line: the stream. Rings: the branches and heads beside it."
     if abs(way.decades) >= BALANCED:
         said += f" Dashes: what the {'last step' if in_time else 'top layer'} has."
     return said

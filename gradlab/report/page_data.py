@@ -123,6 +123,10 @@ def cell_data(layers: pd.DataFrame, steps: pd.DataFrame, detail: Detail) -> dict
         "seeds": int(delta.shape[0]),
         "readout": selections.has_readout(Tables(layers=layers)),
     }
+    place = {int(numbers[i]): nth for nth, i in enumerate(kept_layers)}
+    lines = [[place[layer] for layer in line if layer in place] for line in selections.lines(layers)]
+    if len(lines) > 1:  # places among `layers`: of the stream, and of each branch and head beside it
+        found["lines"] = [lines[0], *filter(None, lines[1:])]
     for column in GRADIENTS:
         values = selections.cube(layers, column)[2]
         found[column] = {"m": logs(cut(selections.median(values)))}

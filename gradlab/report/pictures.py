@@ -23,6 +23,7 @@ class Way:
 
     mean, low, high: the mean of the logarithms over the seeds, and the lowest and the highest seed's
     theory: the prediction, NaN where there is none
+    beside: layers and means of each branch and head, where these layers are a stream's
     axis: what `layers` counts: layers, or the steps of a sequence
     """
 
@@ -32,6 +33,7 @@ class Way:
     high: Array
     theory: Array
     seeds: int
+    beside: tuple[tuple[Array, Array], ...] = ()
     axis: str = "layer"
 
     @property
@@ -45,13 +47,15 @@ def way_down(way: Way, look: int, wide: bool) -> Drawing:
     width, height = (620.0, 440.0) if wide else (340.0, 330.0)
     left, right, top, bottom = 48.0, 12.0, 14.0, 44.0
     drawing = Drawing(width, height, _way_label(way), look, "w" if wide else "n")
-    known = np.concatenate([v[np.isfinite(v)] for v in (way.mean, way.low, way.high, way.theory)])
+    others = [mean for _, mean in way.beside]
+    known = np.concatenate([v[np.isfinite(v)] for v in (way.mean, way.low, way.high, way.theory, *others)])
     low, high = (float(known.min()), float(known.max())) if known.size else (-1.0, 0.0)
     low, high = np.floor(low), max(np.ceil(high), np.floor(low) + 1)
-    zero = bool(np.isneginf(way.mean).any())
+    zero = any(np.isneginf(v).any() for v in (way.mean, *others))
     floor = low - (0.08 * (high - low) if zero else 0.0)
     y = _scale(floor, high, height - bottom, top)
-    first, last = float(way.layers[0]), float(way.layers[-1])
+    every = np.unique(np.concatenate([way.layers, *(layers for layers, _ in way.beside)]))
+    first, last = float(every[0]), float(every[-1])
     x = _scale(first, last, left + 18, width - right - 8) if last > first else lambda _: (left + width) / 2
     stride = next(s for s in STRIDES if (high - low) / s <= 7)
     for k in range(int(low), int(high) + 1):
@@ -61,7 +65,7 @@ def way_down(way: Way, look: int, wide: bool) -> Drawing:
     if zero:
         drawing.path([(left, y(floor)), (width - right, y(floor))], "g")
         drawing.text(left - 7, y(floor) + 4, "0", anchor="end")
-    for layer in _layer_ticks(way.layers):
+    for layer in _layer_ticks(every):
         drawing.text(x(layer), height - bottom + 20, f"{layer:.0f}", anchor="middle")
     words = "layer (input side left, loss side right)" if way.axis == "layer" else "step (first input left)"
     drawing.text((left + width) / 2, height - 6, words, anchor="middle")
@@ -73,6 +77,12 @@ def way_down(way: Way, look: int, wide: bool) -> Drawing:
     falls = np.isfinite(top_value) and abs(way.decades) >= 0.3
     if falls:
         drawing.path([(places[0], y(top_value)), (places[-1], y(top_value))], "ref")
+    for layers, mean in way.beside:
+        points = [(x(u), y(floor if np.isneginf(v) else v)) for u, v in zip(layers, mean, strict=True)]
+        drawing.path(points, "thin")
+        for u, v in points:
+            if np.isfinite(v):
+                drawing.ring(u, v, 2.2)
     drawing.path([(u, y(v)) for u, v in zip(places, way.mean, strict=True)], "ln")
     if np.isfinite(way.theory).any():
         drawing.path([(u, y(v)) for u, v in zip(places, way.theory, strict=True)], "th")
@@ -100,7 +110,7 @@ def _arrow(
     change = f"{plain_power(times(decades))} times {'less' if decades < 0 else 'more'}"
     words = (
         "nothing arrives" if np.isneginf(decades) else change,
-        f"at {way.axis} 1 than at {way.axis} {way.layers[-1]:.0f}",
+        f"at {way.axis} {way.layers[0]:.0f} than at {way.axis} {way.layers[-1]:.0f}",
     )
     left, baseline = _room(words, (x + 14, drawing.width - 12), sorted((start, end)), places, heights)
     drawing.text(left, baseline, words[0], "b")
@@ -130,8 +140,8 @@ def _way_label(way: Way) -> str:
     ends = [
         f"10^{v:.1f}" if np.isfinite(v) else "0" if np.isneginf(v) else "no number" for v in way.mean[[0, -1]]
     ]
-    last = f"{way.axis} {way.layers[-1]:.0f}"
-    return f"the gradient by {way.axis} on a log axis: {ends[0]} in {way.axis} 1, {ends[1]} in {last}"
+    first, last = (f"{way.axis} {layer:.0f}" for layer in way.layers[[0, -1]])
+    return f"the gradient by {way.axis} on a log axis: {ends[0]} in {first}, {ends[1]} in {last}"
 
 
 def spark(way: Way, look: int, span: tuple[float, float], depth: int) -> Drawing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab import sensors
+from gradlab.analyse.paths import readings
 from gradlab.base.text import one_line
 from gradlab.report import palette
 from gradlab.report.quantities import GRADIENTS, LOSSES
@@ -175,6 +176,30 @@ def look_of(data: Frames) -> int:
     return palette.looks({name: name})[name]
 
 
+def lines(layers: pd.DataFrame) -> list[list[int]]:
+    """The layers of one cell as they are drawn: those of the line, which is the stream of a user's model with branches,
+    then those of each branch and head beside it. One line of all of them where no path is known."""
+    first = layers.drop_duplicates("layer").sort_values("layer")
+    numbers = [int(layer) for layer in first["layer"]]
+    if not {"path", "into", "joins"} <= set(layers.columns):
+        return [numbers]
+    path, into, joins = ([str(word) for word in first[name].fillna("")] for name in ("path", "into", "joins"))
+    there = (
+        layers[layers["step"] == layers["step"].min()].groupby("layer")["delta_rms"].count().reindex(numbers)
+    )
+    own = next(iter(readings(path, into, joins, (there > 0).to_numpy(bool)).values()))
+    beside: dict[str, list[int]] = {}
+    for number, name, on_line in zip(numbers, path, own, strict=True):
+        if name and not on_line:
+            beside.setdefault(name, []).append(number)
+    return [[number for number, on_line in zip(numbers, own, strict=True) if on_line], *beside.values()]
+
+
+def on_line(layers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one cell's line."""
+    return layers[layers["layer"].isin(lines(layers)[0])]
+
+
 def has_readout(data: Frames) -> bool:
     """Whether the last layer is the readout: it is named `output`, or stands above the depth, as in a user's model."""
     layers = data.layers
@@ -279,6 +304,12 @@ def counted(rows: pd.DataFrame, column: str) -> pd.Series[float]:
     if column in LOSSES and values.notna().any():
         return values.fillna(np.inf)
     return values
+
+
+def part_of(profile: Profile, layers: Sequence[int]) -> Profile:
+    """Some layers of a profile."""
+    some = np.isin(profile.at, layers)
+    return Profile(profile.at[some], profile.median[some], profile.low[some], profile.high[some])
 
 
 def profile(layers: pd.DataFrame, step: int, column: str) -> Profile:

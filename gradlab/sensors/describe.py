@@ -27,7 +27,8 @@ an apostrophe before it in CSV files, unless it is a number. gradlab takes it of
 the text itself.
 
 "delta" is the back-propagated error of one sample at a pre-activation z, d loss_i / d z. "The batch" is the batch of
-the recorded step; "the probe" is the first 512 training rows (`--probe`), held for the whole run and seen in eval mode.
+the recorded step; "the probe" is the first 512 training rows (fewer of wide inputs: `--probe`), held for
+the whole run and seen in eval mode.
 """
 
 

@@ -92,6 +92,7 @@ class LayerSensor(Sensor):
             "outputs": [linear.weight.shape[2] for linear in linears],
             "layer_activation": [*[self.activation.text] * (len(linears) - 1), ""],
             "trains": ["yes"] * len(linears),
+            **{name: [""] * len(linears) for name in ("path", "into", "joins")},
             "batch": self.observed.batch,
         }
 

@@ -61,13 +61,16 @@ def activation(h: Tensor, space: Workspace, full: bool) -> Found:
     return found | {"h_p95_abs": st.percentile(space.rows(h).abs(), 0.95)} if full else found
 
 
-def first_samples(h: Tensor) -> Tensor:
+def first_samples(h: Tensor, copy: bool = True) -> Tensor:
     """A copy [replica, sample, entry] of the samples of h, [replica, sample, ...], that `alike` compares: the first 64,
-    or as many as make a small array. Complex entries come as their absolute values, halves as float32."""
+    or as many as make a small array. Complex entries come as their absolute values, halves as float32. Without `copy`
+    it may be part of h."""
     rows = h.flatten(2) if h.dim() > 2 else h.unsqueeze(2)
     few = rows[:, : max(2, min(COMPARED_SAMPLES, COMPARED_ENTRIES // max(rows.shape[2], 1)))]
     few = few.abs() if few.is_complex() else few
-    return few.clone() if few.dtype in (torch.float32, torch.float64) else few.float()
+    if few.dtype not in (torch.float32, torch.float64):
+        return few.float()
+    return few.clone() if copy else few
 
 
 def alike(few: Tensor) -> Found:
@@ -87,11 +90,12 @@ def alike(few: Tensor) -> Found:
     return {"sample_correlation": torch.where(count > 1, mean, torch.nan)}
 
 
-def first_positions(h: Tensor) -> Tensor:
+def first_positions(h: Tensor, copy: bool = True) -> Tensor:
     """A copy [sample, position, unit] of the part of h that `tokens_alike` compares, from h of the same axes: the first
-    64 positions of so many samples as make a small array."""
+    64 positions of so many samples as make a small array. Without `copy` it may be part of h."""
     positions = h.narrow(1, 0, min(COMPARED_SAMPLES, h.shape[1]))
-    return first_samples(positions[: max(1, min(len(h), COMPARED_ENTRIES // max(positions[0].numel(), 1)))])
+    samples = max(1, min(len(h), COMPARED_ENTRIES // max(positions[0].numel(), 1)))
+    return first_samples(positions[:samples], copy)
 
 
 def tokens_alike(few: Tensor) -> Found:

@@ -21,8 +21,13 @@ def _signed(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "float", unit, meaning, signed=True)
 
 
-TRAINS = ("yes", "frozen", "no gradient", "not in the optimizer", "not registered")
+TRAINS = ("yes", "frozen", "no gradient", "not in the optimizer", "not registered", "frozen as drawn")
 """What the column `trains` says."""
+
+STREAM = "stream"
+JOINS = ("added", "transformed", "scaled", "concatenated", "multiplied", "other")
+"""What the column `joins` says: as it is; behind a function without weights, such as an activation; behind a number
+that is learned, such as ReZero's; beside what is there, as a skip of a U-Net; as a factor; in another way."""
 
 LAYERS = TableSpec(
     name="layers",
@@ -61,6 +66,21 @@ LAYERS = TableSpec(
             f"whether training reaches its parameters: {', '.join(TRAINS)}",
             "layer",
         ),
+        place(
+            "path",
+            "str",
+            "",
+            "of a user's model, where its graph says it: stream, branch k beside a path, head k of several outputs",
+            "layer",
+        ),
+        place(
+            "into",
+            "str",
+            "",
+            "of the last row of a branch, and of a skip that is concatenated: the path that takes it",
+            "layer",
+        ),
+        place("joins", "str", "", f"how that takes it: {', '.join(JOINS)}", "layer"),
         place("batch", "int", "samples", "size of the batch that the batch columns of this row are taken on"),
         *floats(
             (
@@ -119,7 +139,16 @@ LAYERS = TableSpec(
             "",
             "number of NaN or infinite entries in z, delta and the parameter gradients",
         ),
-        predicted("delta_rms_predicted", "loss / z", "mean-field prediction of delta_rms at step 0"),
+        predicted(
+            "delta_rms_predicted", "loss / z", "mean-field prediction of delta_rms at the first record"
+        ),
+        predicted(
+            "delta_rms_band",
+            "",
+            "factor: finite width explains so many times more or less than delta_rms_predicted, of a user's model",
+        ),
+        predicted("h_rms_predicted", "h", "mean-field prediction of h_rms at the first record"),
+        predicted("h_rms_band", "", "the same factor of h_rms"),
     ),
 )
 

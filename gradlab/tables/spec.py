@@ -141,5 +141,5 @@ def predicted(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "float", unit, meaning, sort="predicted", empty=True)
 
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Rises when a table or a file of the journal is written in another way, so that an old folder is not continued."""

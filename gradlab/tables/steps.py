@@ -52,6 +52,9 @@ STEPS = TableSpec(
     ),
 )
 
+OVER_SAMPLES = " over samples"
+"""Behind the name, in `output_activation`, of a softmax that runs along the axis of the samples."""
+
 OF_ANY_MODEL: tuple[Column, ...] = (
     _known("probe_loss", "loss", "loss of the probe's outputs, in eval mode", signed=True),
     _known("probe_accuracy", "", "share of the probe's targets that the outputs name right"),
@@ -62,6 +65,19 @@ OF_ANY_MODEL: tuple[Column, ...] = (
         signed=True,
     ),
     _known("baseline_accuracy", "", "share of the commonest class among the probe's targets"),
+    _known(
+        "unpulled_fraction",
+        "",
+        "share of the probe's first 64 samples that the criterion gives no gradient at the first record, and a "
+        "larger loss than the best constant output has",
+    ),
+    _known(
+        "sample_mixing",
+        "",
+        "how far a sample's outputs change when the probe's first half is left out, of their deviation over "
+        "samples; of a net that is far from fitting its probe, after the last step",
+    ),
+    _known("output_noise", "", "the same when the outputs are asked for a second time, in eval mode"),
     _known("output_min", "output", "smallest output on the probe", signed=True),
     _known("output_max", "output", "largest output on the probe", signed=True),
     _known("output_rms", "output", "root mean square output on the probe"),
@@ -86,6 +102,7 @@ OF_ANY_MODEL: tuple[Column, ...] = (
     _known("input_constant", "", "share of the features that are the same in every sample of the probe"),
     _known("input_nonfinite", "", "number of inputs of the probe that are NaN or infinite", "int"),
     _known("carried_gradients", "", "share of the gradients that were not zeroed since the update before"),
+    _word("number_format", "the coarsest format of the modules' outputs: float32, bfloat16, float16 ..."),
     _word("optimizer_used", "optimiser that was about to step"),
 )
 """What the steps.csv of a user's own model has beside: its probe, its targets and its criterion."""

@@ -34,7 +34,8 @@ SUMMARY = TableSpec(
         _maybe("val_r2_mean", "", "mean over seeds of the last record's R^2 on the validation split"),
         _maybe("val_r2_ci95", "", "half width of its 95 % interval"),
         _of_layers(
-            "attenuation_mean", "log10(delta_rms of layer 1 / of layer depth) at step 0, mean over seeds"
+            "attenuation_mean",
+            "log10(delta_rms of layer 1 / of layer depth) at step 0, mean over seeds; empty where one is on a branch",
         ),
         _maybe("attenuation_ci95", "decades", "half width of its 95 % interval"),
         _of_layers("attenuation_last_mean", "the same at the last record"),

@@ -60,10 +60,12 @@ def expectation(
     *,
     of: Callable[[Array, Array], Array] = lambda phi, slope: phi**2,
     mean: float = 0.0,
+    tolerance: float = 1e-13,
 ) -> tuple[Array, Array]:
     """E[of(phi(z), phi'(z))] for z ~ N(mean, q), and the quadrature's error estimate, in the shape of q.
 
     q: variance of the pre-activation, >= 0; at 0 the limit from above. By default E[phi(z)^2].
+    tolerance: of the quadrature, relative
     Raises ConfigError for an activation that is unknown or not elementwise, and for q < 0.
 
     >>> from gradlab import theory
@@ -79,6 +81,7 @@ def expectation(
         np.maximum(np.sqrt(variance.ravel()), SMALLEST_DEVIATION),
         kinks=found.kinks,
         kinks_known=found.kinks_known,
+        tolerance=tolerance,
     )
     return value[0].reshape(variance.shape), error[0].reshape(variance.shape)
 

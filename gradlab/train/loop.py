@@ -125,7 +125,9 @@ class Training:
         self.y_train = targets_tensor(dataset.y_train, device, dtype)
         self.x_val = torch.as_tensor(x_val).to(device, dtype)
         self.y_val = targets_tensor(dataset.y_val, device, dtype)
-        part = torch.as_tensor(validation_part(dataset, bound.recording.eval_rows)).to(device)
+        part = torch.as_tensor(validation_part(dataset, bound.recording.eval_rows.of(dataset.features))).to(
+            device
+        )
         whole = len(part) == len(self.y_val)
         self.validation_part = (self.x_val, self.y_val) if whole else (self.x_val[part], self.y_val[part])
         self.task = dataset.task
@@ -138,7 +140,8 @@ class Training:
         self.optimizer = stack_optimizer(self.mlp, bound.init, bound.training.optimizer, training.lr)
         self.stream = BatchStream(len(dataset.y_train), training.batch_size, stack.seeds)
         self.buffered = buffered_pass(self.mlp, bound.activation, training.batch_size)
-        probe, of_probe = (each[: bound.recording.probe] for each in (self.x_train, self.y_train))
+        held = bound.recording.probe.of(dataset.features)
+        probe, of_probe = self.x_train[:held], self.y_train[:held]
         names = (*(f"hidden_{layer}" for layer in range(1, cell.network.depth + 1)), "output")
         observed = Observed(
             self.mlp, bound.activation, probe, names, training.batch_size, of_probe, self.loss
@@ -221,13 +224,15 @@ class Training:
 
     def _recorded_step(self, step: int) -> None:
         """As a plain step, watched; the one after the last update is recorded and makes none."""
-        phases = self.phases
+        phases, last = self.phases, step == self.training.steps
         x, y = self._batch()
         phases.lap("data")
         if step == 0:
             self.input_sq = x.to(st.wide_dtype(x)).square().mean(dim=2).cpu().numpy()
         with generators.kept(x.device.type):  # looking on draws nothing from the training
-            scalars = self._evaluate(whole=step == self.training.steps)
+            scalars = self._evaluate(whole=last)
+            if last:  # no cost of a record: without any, the nets are scored too
+                phases.lap("evaluation")
             for sensor in self.sensors:
                 sensor.begin(self.buffered)
         phases.lap("recording")
@@ -236,7 +241,6 @@ class Training:
         of_parameters: dict[Tensor, Tensor] = dict(zip(self.parameters, gradients, strict=True))
         for sensor in self.sensors:
             sensor.take_gradients(of_parameters)
-        last = step == self.training.steps
         phases.lap("recording")
         if not last:
             self._update(step, gradients, norms)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Protocol
 
-PHASES = ("data", "forward", "backward", "optimizer", "recording")
+PHASES = ("data", "forward", "backward", "optimizer", "recording", "evaluation")
 
 
 class Busy(Protocol):

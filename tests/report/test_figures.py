@@ -1,6 +1,10 @@
 """Figures hold the numbers of the tables: what is drawn is read back from the axes."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +13,7 @@ from synthetic_results import STEPS, delta, make
 
 from gradlab import sensors
 from gradlab.base.errors import ConfigError
-from gradlab.base.registry import Registry
-from gradlab.report import figures, selections
+from gradlab.report import drawing, figures, selections
 from gradlab.report.axes import Decades, style
 from gradlab.report.selections import fold
 
@@ -137,14 +140,14 @@ def test_every_figure_of_the_registry_is_drawn_and_saved_in_every_format(tmp_pat
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF-"}
     drawn = [name for name in figures.FIGURES if name not in sensors.beside()]  # tables that GRID has not
     for nth, name in enumerate(drawn):
-        kinds = figures.FORMATS if nth == 0 else ["pdf"]
-        for path in figures.save(figures.plot(GRID, name), tmp_path / name, kinds):
+        kinds = drawing.PICTURES if nth == 0 else ["pdf"]
+        for path in drawing.save(figures.plot(GRID, name), tmp_path / name, kinds):
             assert path.read_bytes().startswith(starts[path.suffix[1:]])
 
 
 def test_the_same_numbers_write_the_same_picture(tmp_path: Path) -> None:
-    first = figures.save(figures.plot(RUN, "learning"), tmp_path / "a", figures.FORMATS)
-    again = figures.save(figures.plot(RUN, "learning"), tmp_path / "b", figures.FORMATS)
+    first = drawing.save(figures.plot(RUN, "learning"), tmp_path / "a", drawing.PICTURES)
+    again = drawing.save(figures.plot(RUN, "learning"), tmp_path / "b", drawing.PICTURES)
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in again]
 
 
@@ -153,17 +156,12 @@ def test_extreme_nets_have_figures(made, tmp_path: Path) -> None:  # type: ignor
     if made.summary["activation"].iloc[0] == "softmax":
         made.layers[["dead_fraction", "saturated_fraction", "delta_rms_predicted"]] = np.nan
         assert all(figures.FIGURES[name].draw(made) is None for name in ("units", "prediction"))
-    assert len(figures.save_all(made, tmp_path, ["svg"])) >= 4
+    assert len([*chain(*(each.save() for each in figures.every_drawing(made, tmp_path, ["svg"])))]) >= 4
 
 
 def test_many_cells_give_few_files(tmp_path: Path) -> None:
     many = make(("relu", "tanh", "linear", "sigmoid"), tuple(range(2, 12)), seeds=1, steps=(0,))
-    drawn: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        blank = {name: replace(spec, draw=lambda data: None) for name, spec in figures.FIGURES.items()}
-        patch.setattr(figures, "FIGURES", Registry("figure", blank))
-        patch.setattr(figures, "save", lambda figure, stem, formats: drawn.append(stem.name) or [])
-        figures.save_all(many, tmp_path, ["png"])
+    drawn = [each.stem.name for each in figures.every_drawing(many, tmp_path, ["png"])]
     assert sum(name.endswith("overview") for name in drawn) == figures.MOST_CELLS
     assert len(drawn) == figures.MOST_CELLS + len(figures.of_kind("grid", "both"))
 
@@ -219,3 +217,42 @@ def test_no_text_leaves_the_picture_however_long_the_names(name: str) -> None:
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert box.x0 > -0.02 and box.x1 < width + 0.02 and box.y0 > -0.02 and box.y1 < height + 0.02
+
+
+def test_other_processes_draw_the_same_files_in_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process was killed over is drawn again."""
+    few = [each for each in figures.every_drawing(RUN, tmp_path / "a", ["svg"]) if each.figure != "overview"][
+        :3
+    ]
+    others = [replace(each, stem=tmp_path / "b" / each.stem.name) for each in few]
+    monkeypatch.setattr(drawing, "MOST_ALONE", 1)
+    monkeypatch.setattr(drawing, "ProcessPoolExecutor", lambda workers, context: KilledOnce())
+    said: list[str] = []
+    with drawing.begun(few, 1, said.append) as serial:
+        expected = serial()
+    with drawing.begun(others, 2, said.append) as parallel:
+        found = parallel()
+    assert [path.name for path in found] == [path.name for path in expected] and len(found) >= 2
+    assert [path.read_bytes() for path in found] == [path.read_bytes() for path in expected]
+    assert said == 2 * [f"figures/{each.stem.name}" for each in few]
+
+
+class KilledOnce:
+    """A pool that works at once, and whose first piece of work is lost with its process."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def submit(self, function: Callable[[], list[Path]]) -> Future[list[Path]]:
+        future: Future[list[Path]] = Future()
+        self.asked += 1
+        if self.asked == 1:
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(function())
+        return future
+
+    def shutdown(self, cancel_futures: bool) -> None:
+        assert cancel_futures, "after Ctrl-C nothing more is drawn"

@@ -11,6 +11,8 @@ from synthetic_results import make
 from test_page import write_folder
 
 from gradlab.cli.main import main
+from gradlab.report import drawing
+from gradlab.report.build import build
 
 
 def test_formats_decide_the_files_and_the_paths_are_on_stdout(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -131,3 +133,16 @@ def test_parquet_tables_are_read_too(tmp_path: Path, capsys) -> None:  # type: i
     assert main(["run", *TINY, "--out", out, "--quiet", "--tables", "parquet"]) == 0
     assert main(["report", out, "--format", "html,md"]) == 0
     assert "| tanh |" in (tmp_path / "run" / "summary.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_comparison_is_drawn_by_other_processes_as_by_one(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    folder = write_folder(
+        make(("relu", "tanh"), tuple(range(2, 10)), seeds=2, steps=(0, 1)), tmp_path / "run"
+    )
+    assert (folder / "summary.csv").stat().st_size > drawing.SUMMARY_BYTES
+    assert main(["report", str(folder), "--format", "svg", "--quiet"]) == 0
+    listed = [Path(line) for line in capsys.readouterr().out.split()]
+    alone = build([folder], ("svg",), tmp_path / "alone").files
+    assert len(alone) > drawing.MOST_ALONE and [path.name for path in listed] == [path.name for path in alone]
+    assert [path.read_bytes() for path in listed] == [path.read_bytes() for path in alone]

@@ -73,6 +73,7 @@ def places(names: list[str], batch: int) -> dict[str, object]:
         "outputs": [4] * count,
         "layer_activation": ["tanh"] * count,
         "trains": ["yes"] * count,
+        **{name: [""] * count for name in ("path", "into", "joins")},
         "batch": batch,
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
 from gradlab.analyse.cure import Cure
+from gradlab.analyse.decay import Array
 from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.task import Task
@@ -19,22 +20,31 @@ SAME = 1e-6
 """Deviation over samples, of the outputs' size, below which float32 gives the same for all."""
 
 COLLAPSED = 1e-2
-"""Deviation over samples, of what the targets vary by (of a logit: of 1), below which the outputs say nothing of the
-sample: they explain 1e-4 of the targets' variance at most."""
+"""Deviation over samples of a logit below which the outputs say nothing of the sample."""
+
+EXPLAINS = at.GAIN / 2
+"""The same of what numbers to be predicted vary by. Outputs of s times the targets' deviation explain at most 2 s of
+their variance (Cauchy and Schwarz), so that with this share nothing that counts as learning is possible."""
+
+
+SHRUNK = 3.0
+"""How many times smaller weights are than they were drawn from which a penalty rules them: three layers of such
+weights pass a twenty-seventh of the signal. Training by a loss makes weights larger."""
 
 
 def judge(facts: Facts) -> list[Fault | None]:
     records = facts.records
-    spread, size = records.step("output_spread"), records.step("output_rms")
+    spread, size = _spread(facts), records.step("output_rms")
     found: list[Fault | None] = []
     for seed in range(len(facts.learning)):
         known = np.flatnonzero(np.isfinite(spread[seed]))
         task = Task.of(facts, seed)
-        if not len(known) or task.rows == 1 or task.distinct == 1 or not facts.harmed(seed):
+        if not len(known) or task.rows == 1 or task.distinct == 1 or not _may_hold(facts, seed, task):
             found.append(None)
             continue
-        scale = task.target_spread if task.of_numbers and task.target_spread > 0 else 1.0
-        flat = (spread[seed] <= COLLAPSED * scale) | (spread[seed] <= SAME * size[seed])
+        numbers = task.of_numbers and task.target_spread > 0
+        least = EXPLAINS * task.target_spread if numbers else COLLAPSED
+        flat = (spread[seed] <= least) | (spread[seed] <= SAME * size[seed])
         recent = known[-at.RECENT :]
         if not flat[recent].all():
             found.append(None)
@@ -48,17 +58,70 @@ def judge(facts: Facts) -> list[Fault | None]:
     return found
 
 
+def _spread(facts: Facts) -> Array:
+    """[S, T]: deviation of the outputs over samples, without what a second call of the model changes: of two draws the
+    difference has twice the variance of the chance in one."""
+    noise = np.nan_to_num(facts.records.known("output_noise"))
+    own: Array = np.sqrt(np.maximum(1 - noise**2 / 2, 0.0))
+    return facts.records.step("output_spread") * own[:, None]
+
+
+def _may_hold(facts: Facts, seed: int, task: Task) -> bool:
+    """Whether the net is harmed, or predicts numbers and nothing but a falling loss speaks for it: one with a term of
+    its own, as a variational model's, falls though the outputs are the targets' mean."""
+    learning = facts.learning[seed]
+    steps = facts.records.steps
+    by_itself = learning.learned is None or (learning.by_loss and np.isnan(learning.baseline))
+    by_itself = by_itself and steps[-1] - steps[0] >= at.LEARNING_STEPS  # a last layer may begin at 0
+    alike = task.output_shape == task.target_shape
+    return facts.harmed(seed) or (task.kind == "numbers" and alike and by_itself)
+
+
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     places = list(seeds), [fault.reference for fault in faults]
-    spread, size = (facts.records.step(column)[places].mean() for column in ("output_spread", "output_rms"))
-    return f"the outputs vary by {spread:.2g} over the probe's samples, at a size of {size:.2g}"
+    spread, size = (values[places].mean() for values in (_spread(facts), facts.records.step("output_rms")))
+    text = f"the outputs vary by {spread:.2g} over the probe's samples, at a size of {size:.2g}"
+    task = Task.of(facts, seeds[0])
+    if facts.draws(seeds[0]):
+        text += "; what they vary by beyond that is another in every call"
+    return text + (f", where the targets vary by {task.target_spread:.2g}" if task.of_numbers else "")
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
-    if not faults[0].at_birth:
+    shrunk = _shrunk(facts, seeds[0])
+    if not facts.harmed(seeds[0]):
+        yield cure.code(
+            "loss = error + min(1.0, step / 1000) * divergence",
+            "another term of the loss outweighs the outputs' error: weigh it less, or let its weight grow slowly "
+            "(Bowman et al. 2016)",
+        )
+        return
+    if facts.draws(seeds[0]):
+        yield cure.made_once()
+        return
+    if shrunk >= SHRUNK:
+        yield cure.code(
+            "weight_decay=0, and no penalty of the weights in the loss",
+            f"the weights of the median module are {shrunk:.3g} times smaller than at the start: a penalty draws "
+            "them to 0",
+        )
+    elif not faults[0].at_birth:
         reason = "a smaller rate may keep the units alive that tell samples apart"
         yield from other_rate(facts, seeds, 0.1, reason)
-    yield cure.initial_weights("draw the weights so that the signal keeps its variance from layer to layer")
+    if shrunk < SHRUNK:
+        yield cure.initial_weights(
+            "draw the weights so that the signal keeps its variance from layer to layer"
+        )
+
+
+def _shrunk(facts: Facts, seed: int) -> float:
+    """How many times smaller the weights of the median module have become; 1 where that is not known."""
+    size = facts.records.parameters.get("weight_norm")
+    if size is None:
+        return 1.0
+    known = size[seed][facts.counts[seed]]
+    known = known[:, np.isfinite(known).all(0) & (known > 0).all(0)]
+    return float(np.median(known[0] / known[-1])) if known.size else 1.0
 
 
 VERDICT = Verdict(
@@ -68,7 +131,7 @@ VERDICT = Verdict(
     headline="The net gives one answer, whatever it is shown",
     severity="stops learning",
     style=POOR,
-    reads=("output_spread", "output_rms"),
+    reads=("output_spread", "output_rms", "output_noise", "weight_norm"),
     judge=judge,
     evidence=evidence,
     remedies=no_remedies,

@@ -13,8 +13,8 @@ from gradlab.analyse.cure import Cure
 from gradlab.analyse.decay import Array
 from gradlab.analyse.evidence import predicted_decay
 from gradlab.analyse.facts import Facts
-from gradlab.analyse.fault import Fault, lasting
-from gradlab.analyse.gradient import absent, crossing
+from gradlab.analyse.fault import Fault, lasting, worst_path
+from gradlab.analyse.gradient import Gradient, absent, crossing
 from gradlab.analyse.known_parts import grows, is_centred, is_s_shaped
 from gradlab.analyse.remedy import ROOM, Remedy, calm, clip, edge_of_chaos, skips
 from gradlab.analyse.verdict import BAD, Verdict, no_budget, nothing
@@ -22,13 +22,16 @@ from gradlab.config.sections import Network, Training
 
 
 def judge(facts: Facts) -> list[Fault | None]:
-    decades, forward = facts.gradient.decades, _forward_growth(facts)
-    with np.errstate(invalid="ignore"):
-        up = (decades >= at.WEAK_DECADES) | (forward >= at.WEAK_DECADES)
-        far_up = (decades >= at.STRONG_DECADES) | (forward >= at.STRONG_DECADES)
-    layer = crossing(facts.gradient, at.WEAK_DECADES)
-    of_layers = lasting(facts, up, far_up, layer, ends_itself=True)
-    return through_time.worst(of_layers, through_time.blown_up(facts))
+    forward = _forward_growth(facts)
+
+    def along(gradient: Gradient) -> list[Fault | None]:
+        signal = forward if gradient is facts.gradient else np.full_like(forward, np.nan)
+        with np.errstate(invalid="ignore"):
+            up = (gradient.decades >= at.WEAK_DECADES) | (signal >= at.WEAK_DECADES)
+            far_up = (gradient.decades >= at.STRONG_DECADES) | (signal >= at.STRONG_DECADES)
+        return lasting(facts, up, far_up, crossing(gradient, at.WEAK_DECADES), ends_itself=True)
+
+    return through_time.worst(worst_path(facts, along), through_time.blown_up(facts))
 
 
 def _forward_growth(facts: Facts) -> Array:

@@ -66,7 +66,9 @@ def _effect(facts: Facts, seed: int) -> str:
         return f"{flat:.0%} of {name} is saturated at birth"
     if facts.broke[seed]:
         return "the training breaks off"
-    return "the net does not learn" if facts.harmed(seed) else ""
+    if facts.harmed(seed):
+        return "the net does not learn"
+    return "the net learns little" if facts.unharmed(seed) is False else ""
 
 
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
@@ -78,6 +80,8 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.code(
             "x = x[x.isfinite().all(1)]", "leave out the rows with NaN or infinite inputs, or fill them"
         )
+    elif float(facts.records.known("input_constant")[seeds[0]]) == 1:
+        yield cure.code("print(x[:4])", "look at how the data are loaded: every sample has the same inputs")
     else:
         yield cure.standardise_inputs("give every feature mean 0 and deviation 1, by the training data")
 

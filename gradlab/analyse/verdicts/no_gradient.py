@@ -26,6 +26,21 @@ net that learns without them."""
 PART = "part"
 """Modules whose gradient is exactly 0 while others learn: a softmax over one entry, a gate that is always open."""
 
+FROZEN = "frozen as drawn"
+"""Modules that are frozen with the weights that an initialiser drew: no fault of a net that learns on them, as of
+random features."""
+
+CALLS = "calls"
+"""A module that is called several times in a pass, and whose first calls never get a gradient: a state that is cut off
+on its way to the next call. No fault of a net that learns what it should, as a fixed point's last step does."""
+
+SAMPLES = "samples"
+"""Samples that the criterion gives no gradient although they are wrong."""
+
+STILL = 0.1
+"""Share of such samples from which it is a fault of a net that is not unharmed: the net cannot be taught a tenth of
+what it should learn, the share that counts as learning (`thresholds.GAIN`)."""
+
 RECORDS = 3
 """Records in which that must be so: what starts at 0 on purpose, as in LoRA, has left it by then."""
 
@@ -49,7 +64,7 @@ def judge(facts: Facts) -> list[Fault | None]:
         if gap is None:
             found.append(None)
             continue
-        spare = gap.kind in (UNUSED, PART) and bool(facts.unharmed(seed))
+        spare = gap.kind in (UNUSED, PART, FROZEN, CALLS, SAMPLES) and bool(facts.unharmed(seed))
         found.append(Fault(first, _layer(facts, gap), True, first, harmless=spare))
     return found
 
@@ -71,7 +86,7 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
             return Gap(rows, _why_none(records.owners, rows, word), kind)
     trained = state == TRAINS.index("yes")
     known = trained & np.isfinite(size)
-    if known.any() and (size[known] == 0).all() and not _fits(facts, seed):
+    if known.any() and (size[known] == 0).all() and not (_fits(facts, seed) or facts.rounds_to_0(seed)):
         rows = tuple(np.flatnonzero(trained.any(0)).tolist())
         return Gap(rows, f"every weight gradient is exactly 0: {_why_zero(facts, seed)}", "zero")
     part = (
@@ -80,15 +95,56 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
     if part.any() and not _explained(facts, seed):
         rows = tuple(np.flatnonzero(part).tolist())
         return Gap(rows, _why_part(records.owners, rows), PART)
+    return _of_samples(facts, seed) or _of_calls(facts) or _of_frozen(facts, seed)
+
+
+def _of_samples(facts: Facts, seed: int) -> Gap | None:
+    share = float(facts.records.known("unpulled_fraction")[seed])
+    if not share >= STILL:
+        return None
+    why = (
+        f"{share:.0%} of the probe's samples are wrong and get no gradient from the criterion: their outputs lie "
+        "where it is flat (a clamp, a threshold, targets that it does not take)"
+    )
+    return Gap((len(facts.records.owners) - 1,), why, SAMPLES)
+
+
+def _of_calls(facts: Facts) -> Gap | None:
+    """A module whose first calls have no delta in any record, while its last ones have."""
+    records = facts.records
+    with_delta, calls = {*records.names, records.readout}, dict[str, list[int]]()
+    for row, owner in enumerate(records.owners):
+        calls.setdefault(owner.partition("#")[0], []).append(row)
+    for name, rows in calls.items():
+        reached = [row for row in rows if records.owners[row] in with_delta]
+        cut = rows[: rows.index(reached[0])] if reached else []
+        if cut and len(reached) < len(rows):
+            why = (
+                f"{name} is called {len(rows)} times in a pass, and no gradient comes to the first {len(cut)} in any "
+                "record: what one call hands to the next is cut off (detach, .data, no_grad)"
+            )
+            return Gap(tuple(cut), why, CALLS)
     return None
+
+
+def _of_frozen(facts: Facts, seed: int) -> Gap | None:
+    records = facts.records
+    state = records.parameters["trains"][seed][facts.counts[seed]]
+    rows = tuple(np.flatnonzero((state == TRAINS.index(FROZEN)).all(0)).tolist())
+    if not rows:
+        return None
+    why = (
+        f"{len(rows)} of {len(records.owners)} modules are frozen, and their weights are those of an initialiser, "
+        f"which nobody has trained ({_named(records.owners, rows)})"
+    )
+    return Gap(rows, why, FROZEN)
 
 
 def _explained(facts: Facts, seed: int) -> bool:
     """Whether dead or saturated units, or the number format, say why a gradient is 0."""
     dead = np.nan_to_num(facts.records.every_layer("dead_fraction")[seed]).max(initial=0)
-    return bool(
-        np.isin(facts.gradient.cause[seed], ("dead", "saturated", "underflow")).any() or dead >= at.ALL
-    )
+    lost = np.isin(facts.gradient.cause[seed], ("dead", "saturated", "underflow")).any()
+    return bool(lost or dead >= at.ALL or (facts.in_half and facts.harmed(seed)))
 
 
 def _why_part(owners: Sequence[str], rows: Sequence[int]) -> str:
@@ -172,11 +228,28 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.code(
             "self.layers = torch.nn.ModuleList(layers)", "keep the modules where the model finds them"
         )
-    elif gap.kind in ("no gradient", UNUSED):
+    elif gap.kind == FROZEN:
+        yield cure.code(
+            "for parameter in model.parameters(): parameter.requires_grad = True",
+            "train them too, or load the weights that they should have",
+        )
+    elif gap.kind == SAMPLES:
+        yield cure.code(
+            "",
+            "take clamp, round, sign and comparisons out of the criterion, or let the last function of the model reach "
+            "what it takes (a sigmoid for shares)",
+        )
+    elif gap.kind == "no gradient" and len(gap.rows) == len(facts.records.owners):
+        yield cure.code(
+            "optimizer.zero_grad(); loss.backward(); recorder.step(loss=loss, optimizer=optimizer); optimizer.step()",
+            "in this order, and with the loss as the criterion gave it: no torch.tensor, .item() or requires_grad_ "
+            "around it",
+        )
+    elif gap.kind in ("no gradient", UNUSED, CALLS):
         yield cure.code(
             "", "take detach, .data, torch.no_grad or torch.tensor out of the forward pass at that place"
         )
-    elif Task.of(facts, seeds[0]).units != 1:
+    elif not (Task.of(facts, seeds[0]).units == 1 and "softmax" in Task.of(facts, seeds[0]).made_by):
         yield cure.code(
             "", "let the loss depend on the outputs smoothly, and draw the last layer anew where it is dead"
         )
@@ -189,7 +262,7 @@ VERDICT = Verdict(
     headline="Parts of the net get no gradient at all",
     severity="stops learning",
     style=BAD,
-    reads=("weight_grad_norm", "output_spread"),
+    reads=("weight_grad_norm", "output_spread", "unpulled_fraction"),
     judge=judge,
     evidence=evidence,
     remedies=no_remedies,

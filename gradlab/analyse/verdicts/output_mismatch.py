@@ -18,11 +18,21 @@ OUTSIDE = 0.1
 SQUASHED = frozenset({"softmax", "softmin", "sigmoid", "hard_sigmoid_6"})
 """Functions that give shares, where a criterion takes logits."""
 
+OF_LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
+ALONG_CLASSES = frozenset({"softmax", "softmin", "log_softmax"})
+
 OF_LOGARITHMS = frozenset({"nll_loss", "kl_div"})
 """Criteria that take logarithms of shares."""
 
 LOGARITHMS = frozenset({"log_softmax", "log", "logsigmoid", "in the criterion"})
 """What may stand before them: logarithms of shares, and what the criterion computes by itself."""
+
+BOUNDED = frozenset({"relu", "relu6", "tanh", "hard_tanh", "softsign", "erf"})
+"""Functions whose outputs are no logits: those of a ReLU cannot fall below 0, and one at 0 has no gradient; those in
+-1 to 1 give no class of K a share above e^2 / (e^2 + K - 1), 0.88 of two classes and 0.45 of ten."""
+
+NEVER_NEGATIVE = frozenset({"cross_entropy", "binary_cross_entropy_with_logits", *DISTANCES})
+"""Criteria that are 0 or more, for targets that they take."""
 
 POSITIVE = 1e-3
 """A logarithm of a share is at most 0: an output above this, rounding left aside, is none."""
@@ -44,6 +54,10 @@ def _wrong(facts: Facts, seed: int) -> str:
         return f"a {made} over one unit gives the same for every input, whatever the weights are"
     if loss in ("cross_entropy", "nll_loss") and task.units == 1:
         return f"one output, and {loss} needs one a class"
+    if task.over_samples and made in ALONG_CLASSES and len(set(task.output_shape)) > 1:
+        return f"{made} runs along the samples (dim=0), and the shares of one sample's classes do not add up to 1"
+    if made in ALONG_CLASSES and task.shares:
+        return f"{made} of what a {task.shares} gave: shares of shares are nearly equal, whatever the outputs are"
     if loss == "cross_entropy" and made in SQUASHED:
         return f"{made} before cross_entropy, which takes logits and has a softmax of its own"
     if loss == "binary_cross_entropy_with_logits" and made in SQUASHED:
@@ -62,9 +76,18 @@ def _wrong(facts: Facts, seed: int) -> str:
     if task.of_numbers and max(below, above) > OUTSIDE * (task.target_max - task.target_min):
         span = f"{task.target_min:.3g} to {task.target_max:.3g}"
         return f"{made} gives {low:g} to {high:g}, and the targets go from {span}"
-    harmed = facts.harmed(seed)
-    if harmed and made in ("relu", "relu6") and loss in ("cross_entropy", *PROBABILITY_LOSSES):
+    if made in ("relu", "relu6") and loss in (*OF_LOGITS, *PROBABILITY_LOSSES):
         return f"{made} before {loss}: a logit cannot fall below 0, and one at 0 has no gradient"
+    if made in BOUNDED and loss in OF_LOGITS:
+        return f"{made} before {loss}: logits from {low:g} to {high:g} make no class sure"
+    return _turned(facts, seed, task)
+
+
+def _turned(facts: Facts, seed: int, task: Task) -> str:
+    """That the loss begins below 0, where its formula is never; "" otherwise."""
+    first = float(facts.records.known("probe_loss")[seed])
+    if task.criterion in NEVER_NEGATIVE and first < 0:
+        return f"the loss begins at {first:.3g}, and {task.criterion} is never below 0: its sign is wrong"
     return ""
 
 
@@ -86,12 +109,20 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
     loss, made = task.criterion, task.made_by
     if unlike(task):
         yield cure.code("loss = criterion(outputs.squeeze(-1), y)", "give outputs and targets the same shape")
+    elif task.over_samples:
+        yield cure.code(f"nn.{_module(made)}(dim=1)", "let it run along the classes")
+    elif task.shares:
+        yield cure.code(
+            f"leave the {task.shares} out", f"the {made} takes the outputs of the last linear map"
+        )
     elif task.units == 1 and "softmax" in made:
         yield cure.code("torch.sigmoid in place of the softmax, with BCELoss", "one unit needs a sigmoid")
     elif loss == "cross_entropy" and task.units == 1 and task.distinct == 2 and task.target_max == 1:
         yield cure.criterion("BCEWithLogitsLoss", "one output for two classes needs a sigmoid's loss")
     elif loss == "cross_entropy" and made == "softmax":
         yield cure.code("leave the nn.Softmax out", "this criterion takes the outputs of the last linear map")
+    elif _turned(facts, seeds[0], task):
+        yield cure.code("loss = criterion(outputs, y)", "without the minus sign")
     elif loss == "binary_cross_entropy_with_logits" and made == "sigmoid":
         yield cure.criterion("BCELoss", "this criterion takes shares, or leave the sigmoid out")
     elif loss == "nll_loss" and made != "log_softmax":
@@ -106,6 +137,11 @@ def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterat
         yield cure.standardise_targets("or bring the targets into the outputs' range")
     else:
         yield cure.code("a plain nn.Linear as the last layer", "the criterion has its own last function")
+
+
+def _module(function: str) -> str:
+    """`LogSoftmax` of `log_softmax`."""
+    return "".join(part.capitalize() for part in function.split("_"))
 
 
 VERDICT = Verdict(

@@ -13,7 +13,7 @@ from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, clip, tidy
-from gradlab.analyse.updates import at_rate, other_rate, ratios, typical
+from gradlab.analyse.updates import at_rate, other_rate, ratios, typical, unmoved
 from gradlab.analyse.verdict import BAD, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -40,7 +40,7 @@ def _fault(facts: Facts, seed: int) -> Fault | None:
     if not facts.harmed(seed) or born_exploding or lost:
         return None
     carried = np.nan_to_num(records.step("carried_gradients")[seed]) >= CARRIED
-    if carried.any():
+    if carried.any() and not unmoved(facts, seed):  # zeroed between the record and the update
         record = int(carried.argmax())
         return Fault(record, None, False, record)
     high = np.nan_to_num(typical(ratios(facts, seed))) >= LARGE

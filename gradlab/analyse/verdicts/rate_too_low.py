@@ -12,7 +12,7 @@ from gradlab.analyse.facts import Facts
 from gradlab.analyse.fault import Fault
 from gradlab.analyse.known_parts import usual_rate
 from gradlab.analyse.remedy import Remedy, tidy
-from gradlab.analyse.updates import at_rate, faded, no_rate, other_rate, ratios
+from gradlab.analyse.updates import at_rate, faded, no_rate, other_rate, ratios, standing
 from gradlab.analyse.verdict import POOR, Phase, Verdict
 from gradlab.config.sections import Network, Training
 
@@ -27,8 +27,9 @@ AIM = 3e-3
 def judge(facts: Facts) -> list[Fault | None]:
     last = len(facts.records.steps) - 1
     return [
-        Fault(last, None, False, last)
-        if facts.learning[seed].learned is False and (_moved(facts, seed) < MOVED or no_rate(facts, seed))
+        Fault(last, None, False, last, harmless=bool(facts.unharmed(seed)))
+        if standing(facts, seed)
+        or (facts.learning[seed].learned is False and (_moved(facts, seed) < MOVED or no_rate(facts, seed)))
         else None
         for seed in range(len(facts.learning))
     ]
@@ -48,6 +49,10 @@ def _moved(facts: Facts, seed: int) -> float:
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     seed = seeds[0]
     steps = facts.records.steps
+    if rows := standing(facts, seed):
+        owners = facts.records.owners
+        names = ", ".join(owners[row] for row in rows[:4])
+        return f"{len(rows)} of {len(owners)} modules get gradients and are never moved, while others are: {names}"
     if no_rate(facts, seed):
         return f"the rate is 0 in every record from step {int(steps[1])} on, so that no update moves a weight"
     if way := faded(facts, seed):
@@ -69,6 +74,12 @@ def remedies(network: Network, training: Training) -> Iterator[Remedy]:
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
     seed = seeds[0]
+    if standing(facts, seed):
+        yield cure.code(
+            "print([(group['lr'], len(group['params'])) for group in optimizer.param_groups])",
+            "look at the rate of each group; in bfloat16 or float16 keep the weights themselves in float32",
+        )
+        return
     if no_rate(facts, seed):
         yield cure.code(
             "print(optimizer.param_groups[0]['lr'])",
@@ -89,7 +100,7 @@ VERDICT = Verdict(
     headline="The steps are too small: the weights hardly move",
     severity="stops learning",
     style=POOR,
-    reads=("update_ratio", "weight_norm", "learning_rate"),
+    reads=("update_ratio", "weight_grad_norm", "weight_norm", "learning_rate"),
     judge=judge,
     evidence=evidence,
     remedies=remedies,

@@ -12,8 +12,8 @@ from gradlab.analyse.budget import budget, decades, norm_cures, spent_words, wei
 from gradlab.analyse.cure import Cure
 from gradlab.analyse.evidence import predicted_decay
 from gradlab.analyse.facts import Facts
-from gradlab.analyse.fault import Fault, lasting
-from gradlab.analyse.gradient import crossing
+from gradlab.analyse.fault import Fault, lasting, worst_path
+from gradlab.analyse.gradient import Gradient, crossing
 from gradlab.analyse.known_parts import is_centred, is_s_shaped
 from gradlab.analyse.remedy import DEEP, ROOM, Remedy, batch_norm, calm, edge_of_chaos, skips
 from gradlab.analyse.verdict import POOR, Verdict, no_budget, nothing
@@ -21,12 +21,13 @@ from gradlab.config.sections import Network, Training
 
 
 def judge(facts: Facts) -> list[Fault | None]:
-    gradient = facts.gradient
-    with np.errstate(invalid="ignore"):
-        down = (gradient.decades <= -at.WEAK_DECADES) | gradient.lost
-        far_down = (gradient.decades <= -at.STRONG_DECADES) | gradient.lost
-    of_layers = lasting(facts, down, far_down, crossing(gradient, -at.WEAK_DECADES))
-    return through_time.worst(of_layers, through_time.lost(facts))
+    def along(gradient: Gradient) -> list[Fault | None]:
+        with np.errstate(invalid="ignore"):
+            down = (gradient.decades <= -at.WEAK_DECADES) | gradient.lost
+            far_down = (gradient.decades <= -at.STRONG_DECADES) | gradient.lost
+        return lasting(facts, down, far_down, crossing(gradient, -at.WEAK_DECADES))
+
+    return through_time.worst(worst_path(facts, along), through_time.lost(facts))
 
 
 def remedies(network: Network, training: Training) -> Iterator[Remedy]:

@@ -162,7 +162,7 @@ class _Loop:
             return map(changed, batches_of(job.batches, self.seed)), probe, of_probe
         x = torch.as_tensor(job.dataset.x_train).to(job.device, job.dtype)
         y = targets_tensor(job.dataset.y_train, job.device, job.dtype)
-        rows = slice(job.recording.probe)
+        rows = slice(job.recording.probe.of(job.dataset.features))
         return self._stream(x, y), x[rows], y[rows]
 
     def _changes(self) -> tuple[prepared.Change, prepared.Change]:
@@ -215,7 +215,7 @@ class _Loop:
         dataset = self.job.dataset
         if dataset is None:
             return {}
-        rows = validation_part(dataset, None if whole else self.job.recording.eval_rows)
+        rows = validation_part(dataset, None if whole else self.job.recording.eval_rows.of(dataset.features))
         x = torch.as_tensor(dataset.x_val[rows]).to(self.job.device, self.job.dtype)
         y = targets_tensor(dataset.y_val[rows], self.job.device, self.job.dtype)
         loss, right = 0.0, 0.0

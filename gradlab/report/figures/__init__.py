@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradlab.base import atomic
 from gradlab.base.errors import ConfigError, Problem, unknown
 from gradlab.base.registry import Registry, modules_of
 from gradlab.report import selections
+from gradlab.report.drawing import Drawing
 from gradlab.report.figure_spec import FigureSpec, Of
 from gradlab.report.selections import Frames
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS: tuple[Of, ...] = ("cell", "grid", "both")
-FORMATS = ("png", "svg", "pdf")
 MOST_CELLS = 12
 MOST_WITH_EVERY_FIGURE = 4
 
@@ -70,46 +68,26 @@ def plot(result: Frames, name: str = "", cell: str = "") -> Figure:
     raise ConfigError(Problem("name", f"this result has nothing to draw for {names}", hint="see its columns"))
 
 
-def save_all(
-    result: Frames, folder: Path, formats: Sequence[str], say: Callable[[str], None] = lambda name: None
-) -> list[Path]:
-    """Write every figure that the result feeds into `folder`, in each format; returns the paths.
+def every_drawing(result: Frames, folder: Path, formats: Sequence[str]) -> list[Drawing]:
+    """Every figure that the result may feed, to be saved in `folder` in each format.
 
     Up to MOST_WITH_EVERY_FIGURE cells get each figure of a cell, more get the leading ones alone; with more than
-    MOST_CELLS, the best and the worst of them. say: is told the name of the figure that is drawn next.
+    MOST_CELLS, the best and the worst of them.
     """
     result = selections.as_labels(result)
     one = len(result.summary) == 1
     cells = selections.best_and_worst(result.summary, MOST_CELLS)
     names = selections.labels(result.summary)
-    written: list[Path] = []
-    for figure in of_kind("both") if one else of_kind("grid", "both"):
-        say(f"figures/{figure.name}")
-        written += save(figure.draw(result), folder / figure.name, formats)
+    drawings = [
+        Drawing(figure, result, folder / figure.name, tuple(formats))
+        for figure in (of_kind("both") if one else of_kind("grid", "both"))
+    ]
     for cell in cells:
         cut = selections.of_cell(result, cell)
         prefix = "" if one else f"{_slug(names[cell])}-{cell[:7]}-"
         for figure in of_kind("cell") if len(cells) <= MOST_WITH_EVERY_FIGURE else leading("cell"):
-            say(f"figures/{prefix}{figure.name}")
-            written += save(figure.draw(cut), folder / f"{prefix}{figure.name}", formats)
-    return written
-
-
-def save(figure: Figure | None, stem: Path, formats: Sequence[str]) -> list[Path]:
-    """Write one figure as `stem`.png and so on; nothing for None. The same numbers write the same picture."""
-    if figure is None:
-        return []
-    import matplotlib
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    dates = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    paths = []
-    for kind in formats:
-        path = stem.with_name(f"{stem.name}.{kind}")
-        with matplotlib.rc_context({"svg.hashsalt": "gradlab"}):  # else the ids in an SVG are random
-            atomic.write(path, partial(figure.savefig, format=kind, dpi=200, metadata=dates[kind]))
-        paths.append(path)
-    return paths
+            drawings.append(Drawing(figure, cut, folder / f"{prefix}{figure.name}", tuple(formats)))
+    return drawings
 
 
 def _slug(text: str) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def draw_gradient(ax: Axes, data: Frames, column: str) -> None:
-    """One gradient against layer at the first, a middle and the last record, and the theory's line for delta."""
+    """One gradient against layer at the first, a middle and the last record, and the theory's line for delta. Branches
+    and heads of a user's model stand beside the line of the stream."""
     steps = selections.first_middle_last(selections.records(data.layers))
     profiles = [selections.profile(data.layers, step, column) for step in steps]
     theory = None
@@ -28,11 +29,15 @@ def draw_gradient(ax: Axes, data: Frames, column: str) -> None:
     own = axes.COLOURS[selections.look_of(data) % len(axes.COLOURS)]
     drawn = [v for p in profiles for v in (p.median, p.low, p.high)]
     scale = Decades.of(*drawn, *([theory.median] if theory else []))
+    line, *beside = selections.lines(data.layers) if profiles else [[]]
     for nth, (step, found) in enumerate(zip(steps, profiles, strict=True)):
-        last = nth == len(profiles) - 1
-        axes.draw_profile(
-            ax, found, nth, f"step {step}", scale, color=own, alpha=1.0 if last else 0.35 + 0.25 * nth
-        )
+        look = {"color": own, "alpha": 1.0 if nth == len(profiles) - 1 else 0.35 + 0.25 * nth}
+        name = f"step {step}" + (", stream" if beside else "")
+        axes.draw_profile(ax, selections.part_of(found, line), nth, name, scale, **look)
+        for place, layers in enumerate(beside):
+            name = "branches" if place == 0 and nth == len(profiles) - 1 else "_"
+            thin = look | {"linewidth": 0.5, "markersize": 2.0, "markerfacecolor": "white"}
+            axes.draw_profile(ax, selections.part_of(found, layers), nth, name, scale, **thin)
     if theory:
         axes.draw_theory(ax, theory.at, scale.place(theory.median), f"theory, step {steps[0]}")
     axes.dress(ax, GRADIENTS[column].title, "layer (input at the left)")

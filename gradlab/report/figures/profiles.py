@@ -28,7 +28,7 @@ def draw(data: Frames) -> Figure | None:
     for name, group in groups.items():
         for row in selections.rows_of(group):
             if row["depth"] in depths:
-                rows = data.layers[data.layers["cell"] == row["cell"]]
+                rows = selections.on_line(data.layers[data.layers["cell"] == row["cell"]])
                 lines[int(row["depth"]), places[name], name] = selections.profile(
                     rows, selections.records(rows)[0], "delta_rms"
                 )

@@ -149,14 +149,24 @@
     const theory = column === "delta_rms" ? current.theory : undefined;
     const scale = decades([source.m, ...(source.lo ? [source.lo, source.hi] : []), theory || []]);
     draw(id, () => {
-      const x = current.layers;
+      // A model with branches has one line, its stream; each branch and head is a thin line beside it.
+      const [main, ...beside] = current.lines || [current.layers.map((_, i) => i)];
+      const along = (values) => main.map((i) => values[i]);
+      const apart = (values) => beside.flatMap((line) => [...line.map((i) => values[i]), null]);
+      const x = along(current.layers);
       const traces = [];
       const own = current.look, ghost = { color: theme().quiet };
-      if (source.lo) traces.push(band(x, source.lo[record].map(scale.place), source.hi[record].map(scale.place), own));
-      if (record > 0) traces.push(...logLines(x, source.m[0], own, "step 0", scale, { opacity: 0.7, line: { ...ghost, width: 1.5 }, marker: { ...ghost, size: 4 } }));
-      traces.push(...logLines(x, source.m[record], own, `step ${current.steps[record]}`, scale));
+      if (beside.length) {
+        traces.push(...logLines(apart(current.layers), apart(source.m[record]), own, "branches and heads", scale,
+          { opacity: 0.6, line: { ...ghost, width: 1 }, marker: { ...ghost, size: 4 } }));
+      }
+      if (source.lo) {
+        traces.push(band(x, along(source.lo[record]).map(scale.place), along(source.hi[record]).map(scale.place), own));
+      }
+      if (record > 0) traces.push(...logLines(x, along(source.m[0]), own, "step 0", scale, { opacity: 0.7, line: { ...ghost, width: 1.5 }, marker: { ...ghost, size: 4 } }));
+      traces.push(...logLines(x, along(source.m[record]), own, `step ${current.steps[record]}`, scale));
       if (theory) {
-        traces.push({ ...line(x, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), 0, "theory, step 0"),
+        traces.push({ ...line(current.layers, theory.map((v) => (isNumber(v) ? scale.place(v) : null)), 0, "theory, step 0"),
           mode: "lines", line: { color: theme().theory, width: 2, dash: "dot" }, text: theory.map(power),
           hovertemplate: "layer %{x}: %{text}<extra>theory, step 0</extra>" });
       }
@@ -552,7 +562,10 @@
       .map((key) => ({ cell: data.cells[key], name: family.name, n: family.look })));
     const scale = decades(lines.map((l) => l.cell.delta_rms.m[0]));
     draw("plot-profiles", () => ({
-      traces: lines.flatMap(({ cell, name, n }) => logLines(cell.layers, cell.delta_rms.m[0], n, name, scale)),
+      traces: lines.flatMap(({ cell, name, n }) => {
+        const main = cell.lines ? cell.lines[0] : cell.layers.map((_, i) => i);
+        return logLines(main.map((i) => cell.layers[i]), main.map((i) => cell.delta_rms.m[0][i]), n, name, scale);
+      }),
       layout: { xaxis: lines.length ? layerAxis(lines[0].cell) : {}, yaxis: { ...scale.axis }, shapes: scale.strips() },
       label: `Delta against layer at step 0, depth ${depth}: ` + lines.map(({ cell, name }) =>
         `${name} ${power(cell.delta_rms.m[0][0])} in layer 1`).join(", "),

@@ -1,0 +1,24 @@
+"""The theory's numbers beside those of the first record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradlab.recorder.foretold import band
+from gradlab.recorder.ledger import Record
+from gradlab.recorder.passes import ForwardPass
+
+
+def predict(passes: Sequence[ForwardPass], record: Record) -> None:
+    """Put `delta_rms_predicted` of each row that theory says something of into a record that has its delta_rms."""
+    read = [forward for forward in passes if forward.reading is not None and forward.backward]
+    if not read:
+        return
+    reading = read[0].reading
+    assert reading is not None
+    first = {key for key, call in read[0].calls.items() if call.numbers.delta_of == 0}
+    measured = {key: rms for key, rms in record.column("delta_rms").items() if key in first}
+    for key, predicted in reading.predict(measured).items():
+        record.put(
+            (key,), {"delta_rms_predicted": [predicted.delta_rms], "delta_rms_band": [band(predicted.noise)]}
+        )
