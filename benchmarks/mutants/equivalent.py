@@ -4,6 +4,11 @@ from __future__ import annotations
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
+        "gradlab/report/figures/units.py",
+        "panels = figure.subplots(1, len(shown), squeeze=False)[0]",
+        "panels = figure.subplots(1, len(shown), squeeze=False)[ -1]",
+    ): "there is one row of panels: the first is the last",
+    (
         "gradlab/activations/shaping.py",
         "FARTHEST, NODES = 12.0, 300",
         "FARTHEST, NODES = 13.0, 300",
