@@ -804,6 +804,7 @@ def test_a_part_that_changes_before_its_job_is_told(flag: str, here: Path) -> No
         work(stack, lambda *_: None, lambda _: None)
 
 
+@pytest.mark.slow
 def test_tables_bear_the_canonical_texts(here: Path) -> None:
     flags = [word for flag, text in OWN.items() for word in (f"--{flag}", text)]
     assert main(["run", "--depth", "2", "--width", "4", "--batch-size", "16", "--steps", "2", "--seeds", "1",

@@ -166,6 +166,8 @@ def alive() -> int:
 def watched_for(name: str, steps: int, schedule: str, look: tuple[int, ...]) -> tuple[list[int], int]:
     """The numbers of tensors alive at the steps `look`, and how many of the outputs of the last steps are left at the
     end, though the recorder is still there."""
+    gc.collect()
+    gc.freeze()  # what is there by now is neither counted nor walked through again
     case = make(name)
     kind = torch.optim.SGD if name == "sparse_bag" else torch.optim.Adam
     opt = kind(case.model.parameters(), lr=1e-4)
