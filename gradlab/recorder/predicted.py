@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from gradlab.recorder.foretold import band
 from gradlab.recorder.ledger import Record
 from gradlab.recorder.passes import ForwardPass
 
 
+@np.errstate(all="ignore")  # weights and gradients may be anything
 def predict(passes: Sequence[ForwardPass], record: Record) -> None:
     """Put `delta_rms_predicted` of each row that theory says something of into a record that has its delta_rms."""
     read = [forward for forward in passes if forward.reading is not None and forward.backward]
