@@ -96,7 +96,8 @@ def h_predicted(signal: Signal, activation: str, units: int) -> Found:
 
 
 def band(noise: float) -> float:
-    """The factor by which finite width lets a root mean square differ; noise: variance of the log of its square. inf where
-    it is beyond float64."""
-    with np.errstate(over="ignore"):
-        return float(np.exp(DEVIATIONS * sqrt(noise) / 2 + noise / 4))
+    """The factor by which finite width lets a root mean square differ, inf where that is beyond float64.
+
+    noise: variance of the logarithm of its square
+    """
+    return float(np.exp(DEVIATIONS * sqrt(noise) / 2 + noise / 4))
