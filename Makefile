@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench mutants clean
 
 run: $(READY)
 	$(BIN)/gradlab run --activation sigmoid --depth 20 --report
@@ -28,6 +28,12 @@ $(READY): pyproject.toml constraints.txt
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.speed
+
+# A hundred small mistakes, one at a time: does a fast test fail? Twenty minutes on two idle cores, and ten more the first
+# time, to measure which test runs which line.
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mutants]"
+	$(BIN)/python -m benchmarks.mutants --sample 100 --processes 2
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import sqrt
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from gradlab.theory.forward import Signal
 Array = NDArray[np.float64]
 
 
+@np.errstate(all="ignore")  # weights and inputs may be anything
 def signal_of(module: nn.Module, x: Tensor, z: Tensor) -> Signal | None:
     """z of a module that was given x, in the mode in which it is; None where there is no theory."""
     plain = type(module).__module__.startswith("torch.nn.modules") and not is_parametrized(module)
@@ -84,6 +85,7 @@ def _array(x: Tensor) -> Array:
     return found
 
 
+@np.errstate(all="ignore")
 def h_predicted(signal: Signal, activation: str, units: int) -> Found:
     """Columns of the activation of z; none where the activation is not known."""
     try:
@@ -94,5 +96,8 @@ def h_predicted(signal: Signal, activation: str, units: int) -> Found:
 
 
 def band(noise: float) -> float:
-    """The factor by which finite width lets a root mean square differ; noise: variance of the log of its square."""
-    return exp(DEVIATIONS * sqrt(noise) / 2 + noise / 4)
+    """The factor by which finite width lets a root mean square differ, inf where that is beyond float64.
+
+    noise: variance of the logarithm of its square
+    """
+    return float(np.exp(DEVIATIONS * sqrt(noise) / 2 + noise / 4))

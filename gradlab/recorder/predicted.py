@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from gradlab.recorder.foretold import band
 from gradlab.recorder.ledger import Key, Record
 from gradlab.recorder.passes import ForwardPass
 
 
+@np.errstate(all="ignore")  # weights and gradients may be anything
 def predicted(passes: Sequence[ForwardPass], record: Record) -> dict[Key, tuple[float, float]]:
     """`delta_rms_predicted` and its band, of each row that theory says something of, in a record that has its
     delta_rms."""

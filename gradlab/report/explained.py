@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -156,8 +156,3 @@ def last_scores(steps: pd.DataFrame, column: str) -> list[float]:
         return []
     last = steps[steps["step"] == steps["step"].max()].sort_values("seed")
     return [float(value) for value in last[column]]
-
-
-def median_of(values: Any) -> float:
-    found = [float(value) for value in values if np.isfinite(value)]
-    return float(np.median(found)) if found else np.nan

@@ -48,9 +48,6 @@ class Block:
         """Number of records."""
         return int(self.values.shape[1])
 
-    def has(self, column: str) -> bool:
-        return column in self.columns
-
     def column(self, name: str) -> Array:
         """One column, [replica, record, *axes]: a view."""
         found: Array = self.values[..., self.columns.index(name)]

@@ -7,6 +7,7 @@ The unit z_k = w_k . x + b_k is normal over random weights, with the variance ||
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -47,9 +48,14 @@ def normalised(square: float, epsilon: float, weight: Array | None, bias: Array 
 
 
 def activated(signal: Signal, activation: str) -> tuple[float, float]:
-    """E phi(z)^2, and the variance of phi(z)^2 over its squared mean: that of the log over n units is 1 / n of it."""
+    """E phi(z)^2, and the variance of phi(z)^2 over its squared mean: that of the log over n units is 1 / n of it. The
+    variance is inf, so that nothing is claimed, where phi^4 leaves the range of float64."""
     square, fourth = (
         float(expectation(activation, signal.variance, mean=signal.mean, of=of, tolerance=TOLERANCE)[0])
         for of in (lambda phi, slope: phi**2, lambda phi, slope: phi**4)
     )
-    return square, fourth / square**2 - 1 if square > 0 else 0.0
+    if square == 0:
+        return square, 0.0
+    if not 0 < fourth < inf:
+        return square, inf
+    return square, max(fourth / square / square - 1, 0.0)  # below 0 by rounding where phi is constant

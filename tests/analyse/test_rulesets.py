@@ -62,6 +62,14 @@ def test_smdebug_at_its_boundaries(cell, rule, verdict, below, above) -> None:  
     assert fired(cell(change=set_layers(at(3), **above), **relu), "smdebug")[rule] == verdict
 
 
+@pytest.mark.parametrize("size", [0.01, 30.0])
+def test_smdebug_compares_variances_whatever_their_size(cell, size: float) -> None:  # type: ignore[no-untyped-def]
+    for times, fires in ((9.9, False), (10.1, True)):
+        more = QUIET | {"z_std": size}
+        tables = cell(layers_more=more, change=set_layers(at(3, 8), z_std=size * np.sqrt(times)))
+        assert ("PoorWeightInitialization" in fired(tables, "smdebug")) == fires
+
+
 @pytest.mark.parametrize(
     ("below", "above"),
     [

@@ -56,6 +56,7 @@ json.dump(found, sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_one_file_brings_a_verdict_and_one_file_a_ruleset(tmp_path: Path) -> None:
     """A copy of the package with two files more diagnoses, lists, advises and colours what they define."""
     package = tmp_path / "gradlab"

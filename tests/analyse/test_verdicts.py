@@ -1,5 +1,6 @@
 """gradlab's own verdicts on tables whose fault is known because the table was built with it."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from gradlab.analyse.diagnosis import diagnose
 from gradlab.analyse.evidence import learning_words
-from gradlab.analyse.learning import Learning
+from gradlab.analyse.learning import Learning, judge_learning
+from gradlab.analyse.records_from_tables import split_cells
 from gradlab.base.errors import ConfigError, DataError
 from gradlab.tables.layers import LAYERS_FULL
 from gradlab.tables.steps import STEPS
@@ -445,8 +447,8 @@ def test_no_column_of_layers_breaks_the_rule_when_it_is_not_finite(cell, column,
     layers.loc[layers["layer"] == 3, column] = value
     for ruleset in ("gradlab", "all"):
         for diagnosis in diagnose(layers, steps, ruleset):
-            assert diagnosis.verdicts
-            assert diagnosis.as_dict()
+            assert len(diagnosis.verdicts) == len(diagnosis.seeds_text.split(","))
+            json.dumps(diagnosis.as_dict(), allow_nan=False)
     if column == "delta_rms":
         assert verdicts((layers, steps)) == (("healthy",) if np.isnan(value) else ("diverged",))
 
@@ -540,7 +542,8 @@ def test_no_column_of_steps_breaks_the_rule_when_it_is_not_finite(cell, column, 
     steps[column] = steps[column].astype(float)
     steps.loc[steps["step"] == 200, column] = value
     for diagnosis in diagnose(layers, steps, "all"):
-        assert diagnosis.verdicts
+        assert len(diagnosis.verdicts) == len(diagnosis.seeds_text.split(","))
+        json.dumps(diagnosis.as_dict(), allow_nan=False)
     if column == "train_loss":
         assert verdicts((layers, steps)) == ("diverged",)
 
@@ -617,3 +620,15 @@ def test_an_even_count_has_no_median_seed(ends: tuple[float, ...], says: str, va
     }
     text = learning_words(SimpleNamespace(learning=learning), range(len(ends)))  # type: ignore[arg-type]
     assert f"({says}; all 0.200 to 0.900" in text and value in text.partition("(")[0]
+
+
+def test_a_training_ends_at_the_mean_of_its_last_three_accuracies(cell) -> None:  # type: ignore[no-untyped-def]
+    last = [0.2, 0.5, 0.7, 0.9]
+
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        for _, own in steps.groupby("seed"):
+            steps.loc[own.index[-4:], "val_accuracy"] = last
+
+    (records,) = split_cells(*cell(change=change))
+    found = judge_learning(records, 0)
+    assert found.measure == "validation accuracy" and found.end == pytest.approx(0.7)

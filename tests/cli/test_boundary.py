@@ -120,6 +120,7 @@ def test_what_the_machine_refuses_is_no_bug(gradlab, monkeypatch, error, says) -
     ]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_130_and_one_line(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*PROGRAM, "run", *TINY, "--steps", "1000000"],

@@ -55,6 +55,7 @@ def test_a_name_is_suggested_only_where_it_is_near(gradlab) -> None:  # type: ig
     assert "did you mean" not in gradlab("run", "--verbose").err
 
 
+@pytest.mark.slow
 def test_the_page_is_drawn_and_opened(gradlab, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda link: opened.append(link) or True)

@@ -52,6 +52,7 @@ def spoiled(results: Path, columns: list[str], text: str, into: Path) -> Path:
     return into
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", COLUMNS, ids=", ".join)
 def test_a_results_folder_of_somebody_elses_is_shown_as_text(  # type: ignore[no-untyped-def]
     gradlab, results, columns, tmp_path, monkeypatch
@@ -127,6 +128,7 @@ def test_a_toml_that_is_shown_reads_back_as_what_was_hidden(gradlab) -> None:  #
     assert told.json["data.target"]["value"] == HOSTILE
 
 
+@pytest.mark.slow
 def test_names_of_modules_and_files_are_themselves_on_a_terminal(tmp_path: Path) -> None:
     """A real process with colours forced: nothing but colours is sent, and no name loses its brackets."""
     (tmp_path / "named.py").write_text(

@@ -9,6 +9,7 @@ import pytest
 from gradlab.cli.main import main
 
 
+@pytest.mark.slow
 def test_no_command_opens_a_connection_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("a connection was opened")

@@ -74,6 +74,7 @@ sys.exit(any(main(json.loads(arguments)) for arguments in sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_without_the_extra_blas_torch_multiplies(tmp_path: Path) -> None:
     calls = [
         json.dumps(arguments) for arguments in (["env", "--json"], ["run", *TINY, "--out", "out", "--json"])

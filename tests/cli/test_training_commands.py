@@ -176,6 +176,7 @@ def test_an_unfinished_run_is_said_to_be_one(gradlab) -> None:  # type: ignore[n
         assert ended.code == 2 and "its run is unfinished" in ended.err and "continues it" in ended.err
 
 
+@pytest.mark.slow
 def test_closed_streams_are_no_bug() -> None:
     command = f"{sys.executable} -m gradlab list rulesets"
     for closed in (">&-", "2>&-", ">&- 2>&-"):

@@ -118,6 +118,7 @@ def sick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["theirs{n}:act", "relu:act"])
 def test_tables_and_folders_start_no_code(gradlab, module, sick, tmp_path, text) -> None:  # type: ignore[no-untyped-def]
     """`relu:act` names the attribute act of a module relu, which may lie in the working directory."""

@@ -100,6 +100,7 @@ def test_code_that_ends_later_ends_no_command(gradlab, arguments) -> None:  # ty
     assert "bug" not in ended.out
 
 
+@pytest.mark.slow
 def test_what_it_prints_is_no_data_in_this_process_and_in_workers(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from gradlab.cli.main import main; sys.exit(main())", "compare", *TINY,

@@ -10,7 +10,8 @@ import pytest
 
 from gradlab.base.errors import ConfigError
 from gradlab.cli.main import main
-from gradlab.config import KEYS, Config, resolve, schema, shipped, starter
+from gradlab.config import KEYS, Config, resolve, schema, shipped, starter, to_toml
+from gradlab.config.write import NOT_SAVED
 
 ROOT = Path(__file__).parents[2]
 BAD = ROOT / "tests" / "data" / "configs"
@@ -164,3 +165,25 @@ def test_a_shipped_configuration_is_valid_and_says_what_it_asks(
 
 def test_the_shipped_configurations_are_there() -> None:
     assert {*shipped.names()} >= {"smoke", "sigmoid-depth", "activations", "init-matters", "dying-relu"}
+
+
+def test_what_is_written_repeats_the_run_in_every_key(tmp_path: Path) -> None:
+    others = {
+        "dtype": "float64",
+        "activation": "gelu",
+        "lr": 0.7,
+        "seeds": 3,
+        "probe": "77",
+        "out": "elsewhere",
+    }
+    config = resolve(flags=others).base
+    file = tmp_path / "config.toml"
+    file.write_text(to_toml(config))
+    written, again = tomllib.loads(file.read_text()), resolve(file=file).base
+    for key in KEYS.values():
+        value = getattr(getattr(config, key.section), key.name)
+        if key.section == "run" and key.name in NOT_SAVED:
+            assert key.name not in written[key.section]
+        else:
+            assert written[key.section].get(key.name) == value, key.path
+            assert getattr(getattr(again, key.section), key.name) == value, key.path

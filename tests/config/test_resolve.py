@@ -339,3 +339,13 @@ def test_the_environment_goes_before_a_file_and_a_flag_before_both(tmp_path: Pat
     environment = {"GRADLAB_TRAINING__LR": "0.2", "GRADLAB_RUN__SEEDS": "5"}
     found = resolve(file=file, environment=environment, flags={"seeds": "6"}).base
     assert (found.training.lr, found.run.seeds, found.network.depth) == (0.2, 6, 7)
+
+
+def test_a_grid_larger_than_is_asked_for_by_accident_needs_a_yes() -> None:
+    request = resolve(flags={"activation": ["relu", "tanh"], "depth": [2, 3], "steps": 0}, lists=True)
+    for most in (4, None):
+        assert len(make(request, most=most).cells) == 4
+    with pytest.raises(
+        ConfigError, match=r"2 of --activation x 2 of --depth are 4 cells; allowed: 3 cells without"
+    ):
+        make(request, most=3)

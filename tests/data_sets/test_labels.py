@@ -9,7 +9,7 @@ import pytest
 
 from gradlab import data
 from gradlab.base.errors import DataError
-from gradlab.data.columns import typed
+from gradlab.data.columns import classes, typed
 
 REPEATS = 12
 CASES = {
@@ -90,3 +90,24 @@ def test_a_numeric_column_stays() -> None:
     for values in ([1, 2], [1.5, np.nan], [True, False]):
         column = pd.Series(values)
         pd.testing.assert_series_equal(typed(column), column)
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "task"),
+    [
+        (20, 40, "classification"),
+        (21, 210, "classification"),
+        (21, 209, "regression"),
+        (30, 299, "regression"),
+    ],
+)
+def test_more_than_twenty_whole_numbers_are_classes_with_ten_rows_each(
+    labels: int, rows: int, task: str
+) -> None:
+    target = np.resize(np.arange(labels), rows)
+    if task == "classification":
+        found, names = classes(pd.Series(target), "y")
+        assert len(names) == labels and found.tolist() == target.tolist()
+    else:
+        with pytest.raises(DataError, match="regression"):
+            classes(pd.Series(target), "y")

@@ -43,6 +43,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_a_figure_is_listed_plotted_and_saved(package: Path, tmp_path: Path) -> None:
     report = ["report", "run", "--format", "svg"]
     listed, ran, _, plotted, drawn = several(

@@ -78,6 +78,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_its_switch_writes_it_and_the_result_has_it(package: Path, tmp_path: Path) -> None:
     asked = [*RUN, "--extremes", "--tables", "both", "--save-weights", "--out", "o"]
     code = (
@@ -120,6 +121,7 @@ def test_it_is_listed_documented_and_in_the_configuration(package: Path, tmp_pat
     assert refused.code == 2 and "record = off makes none" in refused.err
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_and_a_report_take_it_along(package: Path, tmp_path: Path) -> None:
     first = [*RUN, "--extremes", "--out", "o"]
     report = ["report", "o", "--format", "md"]

@@ -22,6 +22,7 @@ from gradlab.sensors.extra.jacobian import (
     jacobian_record,
     layer_maps,
     singular_values,
+    statistics,
 )
 from gradlab.train.loop import Training
 
@@ -236,3 +237,11 @@ def test_a_run_without_jacobians_keeps_its_identity(tmp_path: Path) -> None:
     assert "jacobian = false" in to_toml(plain.base) and "jacobian = true" in to_toml(asked.base)
     assert plan.make(plain).id != plan.make(asked).id
     assert plan.make(plain).cells[0].id == plan.make(asked).cells[0].id
+
+
+def test_a_condition_number_of_an_even_sample_is_one_of_them() -> None:
+    """The upper of the two in the middle: between 2 and an infinite one there is none."""
+    values = torch.tensor([[[8.0, 4.0], [6.0, 2.0], [5.0, 1.0], [7.0, 0.0]]], dtype=torch.float64)
+    assert column(statistics(values)[:, None], "condition").item() == 5.0
+    assert column(statistics(values[:, [0, 3]])[:, None], "condition").item() == np.inf
+    assert column(statistics(torch.zeros(1, 2, 3))[:, None], "condition").item() == np.inf, "a map to nothing"

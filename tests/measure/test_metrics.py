@@ -126,3 +126,18 @@ def test_a_model_without_a_replica_axis_has_the_numbers_of_a_stack_of_one(
                 torch.testing.assert_close(
                     torch.as_tensor(alone, dtype=F64), torch.as_tensor(stacked, dtype=F64), rtol=1e-6, atol=0
                 )
+
+
+def test_of_a_scaled_loss_every_number_is_that_of_the_loss() -> None:
+    plain = metrics.weight_gradient(Z, SPACE, True, 350)
+    scaled = metrics.weight_gradient(Z * 1024, SPACE, True, 350, torch.tensor(1024.0, dtype=F64))
+    assert set(scaled) == set(plain) >= {"weight_grad_p05", "weight_grad_p95"}
+    for column in plain:
+        torch.testing.assert_close(numbers(scaled, column), numbers(plain, column), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1e4])
+def test_a_model_without_a_replica_axis_has_the_spread_of_a_stack_of_one(offset: float) -> None:
+    x = (torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(2)) + offset).float()
+    for alone, stacked in zip(OneModel().mean_std(x), Workspace().mean_std(x.reshape(1, -1)), strict=True):
+        torch.testing.assert_close(torch.as_tensor(alone), torch.as_tensor(stacked), rtol=1e-6, atol=1e-7)

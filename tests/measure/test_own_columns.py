@@ -124,6 +124,7 @@ def test_nothing_else_notices_them() -> None:
     assert torch.equal(torch.get_rng_state(), state) and (h == 1).all()
 
 
+@pytest.mark.slow
 def test_a_run_writes_them_and_every_command_reads_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("--metrics", "own_metrics:kurtosis,full", "--out", "o", "--json")
     assert main(["run", *TINY, *asked]) == 0

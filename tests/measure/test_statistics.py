@@ -174,3 +174,11 @@ def test_other_schedules() -> None:
     assert recorded("all", 3) == [0, 1, 2, 3]
     assert recorded("every:3", 7) == [0, 3, 6]
     assert record_schedule.parse("off") is None
+
+
+@pytest.mark.parametrize("size", [2e-18, 1e-18, 1e-20, 1e-21, 3e-22])
+def test_squares_near_float32s_end_keep_its_precision(size: float) -> None:
+    """Their squares, 1e-36 to 1e-43, are there but have lost digits: such a sum is taken again in float64."""
+    x = torch.from_numpy(X * size).float()
+    exact = np.sqrt((x.double().numpy() ** 2).sum(axis=(1, 2)))
+    np.testing.assert_allclose(st.norm(x).numpy(), exact, rtol=1e-6)

@@ -87,3 +87,22 @@ def test_lsuv_stops_inside_its_tolerance() -> None:
     torch.testing.assert_close(rows, torch.eye(20, dtype=torch.float64).expand(2, -1, -1))
     scale_to_unit_variance(mlp, x, tolerance=0.9)
     assert torch.equal(mlp.linears[0].weight, before)
+
+
+@pytest.mark.parametrize(("tolerance", "scaled"), [(0.75, True), (0.82, False)])
+def test_lsuv_scales_exactly_what_lies_outside_its_tolerance(tolerance: float, scaled: bool) -> None:
+    mlp = net("tanh", "lsuv")
+    x = torch.randn(500, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    first = mlp.linears[0]
+    z = torch.baddbmm(first.bias, x.expand(2, -1, -1), first.weight.detach())
+    variance = z.reshape(2, -1).var(dim=1, correction=0)
+    assert ((variance - 1).abs() > 0.75).all() and ((variance - 1).abs() < 0.82).all(), "20/96, or so"
+    before = first.weight.detach().clone()
+    scale_to_unit_variance(mlp, x, tolerance)
+    expected = before / variance.sqrt().reshape(-1, 1, 1) if scaled else before
+    torch.testing.assert_close(first.weight.detach(), expected)
+
+
+def test_lsuvs_usual_tolerance_is_its_authors() -> None:
+    """Mishkin and Matas 2016, algorithm 1: Tol_var = 0.1."""
+    assert inits.get("lsuv", activations.get("tanh")).lsuv == 0.1

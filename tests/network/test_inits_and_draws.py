@@ -1,5 +1,6 @@
 """Initialisers: the moments of the draws are those the rules state, and a seed draws the same for everyone."""
 
+import random
 from math import sqrt
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from gradlab import activations
+from gradlab.base import generators
 from gradlab.nn.draws import draw_bias, draw_weight, generator
 from gradlab.parts import inits
 
@@ -168,3 +170,19 @@ def test_draws_leave_the_global_generator_alone() -> None:
     draw_bias(init("torch"), 0, 1, 5, 5)
     generator(0, "batches").initial_seed()
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("inside", [generators.kept, lambda device: generators.seeded(5, device)])
+def test_draws_inside_leave_no_trace_in_any_of_the_three_generators(inside) -> None:  # type: ignore[no-untyped-def]
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    with generators.kept("cpu"):
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        expected = drawn()
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        with inside("cpu"):
+            drawn()
+        assert drawn() == expected

@@ -27,6 +27,7 @@ from gradlab.config.bound import bind
 from gradlab.nn.draws import generator
 from gradlab.nn.mlp import build_ensemble
 from gradlab.parts import inits, losses, optimizers
+from gradlab.parts.own_optimizer import _part
 from gradlab.store.stack_result import StackResult
 from gradlab.train.checkpoint import Checkpoint
 from gradlab.train.loop import Training, build_stack, train_stack
@@ -803,6 +804,7 @@ def test_a_part_that_changes_before_its_job_is_told(flag: str, here: Path) -> No
         work(stack, lambda *_: None, lambda _: None)
 
 
+@pytest.mark.slow
 def test_tables_bear_the_canonical_texts(here: Path) -> None:
     flags = [word for flag, text in OWN.items() for word in (f"--{flag}", text)]
     assert main(["run", "--depth", "2", "--width", "4", "--batch-size", "16", "--steps", "2", "--seeds", "1",
@@ -854,3 +856,11 @@ def test_only_where_it_is_asked_for_a_users_own_is_imported() -> None:
     with pytest.raises(ConfigError, match=r"unknown init 'own_parts'.*package\.module:Attr"):
         inits.get("own_parts:filled", activations.get("relu"))
     assert "own_parts" not in sys.modules
+
+
+def test_an_optimiser_of_the_users_own_sees_a_matrix_as_a_matrix_and_a_bias_as_a_vector() -> None:
+    shapes = {(2, 4, 3): (4, 3), (2, 1, 3): (3,), (2, 4, 1): (4, 1), (2, 5): (5,)}
+    for stacked, own in shapes.items():
+        assert _part(torch.ones(stacked), None, 1).shape == own
+    whole = torch.ones(1, 3)
+    assert _part(whole, 0, 1) is whole, "a tensor of one replica's own"

@@ -208,7 +208,8 @@ def test_a_scaled_loss_gives_the_true_gradients(unscale: bool) -> None:
         scaler.update()
     rows = rows_of(recorder)
     same(rows, expected, without=("update_ratio",))
-    assert (rows["update_ratio"] > 0).all()
+    sizes = [float(part.weight.norm()) for part in net() if isinstance(part, nn.Linear)]
+    assert rows["update_ratio"].tolist() == pytest.approx(0.1 * rows["weight_grad_norm"] / sizes, rel=1e-4)
 
 
 def test_several_optimisers_and_a_step_with_a_closure() -> None:
@@ -236,17 +237,22 @@ def test_several_optimisers_and_a_step_with_a_closure() -> None:
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_step_that_the_scaler_skips_has_no_update(fused: bool) -> None:
     model = net()
+    linears = [part for part in model if isinstance(part, nn.Linear)]
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=fused)
     with Recorder(model, schedule="all") as recorder:
         for loss_factor in (float("inf"), 1.0):
+            before = [part.weight.detach().clone() for part in linears]
             optimizer.zero_grad()
             scaler.scale(F.cross_entropy(model(X), Y) * loss_factor).backward()
             recorder.step(optimizer=optimizer, scaler=scaler)
             scaler.step(optimizer)
             scaler.update()
     assert rows_of(recorder, 0)["update_ratio"].isna().all() and (rows_of(recorder, 0)["nonfinite"] > 0).any()
-    assert (rows_of(recorder, 1)["update_ratio"] > 0).all()
+    moved = [
+        float((now.weight - then).norm() / then.norm()) for now, then in zip(linears, before, strict=True)
+    ]
+    assert rows_of(recorder, 1)["update_ratio"].tolist() == pytest.approx(moved, rel=1e-4)
 
 
 def test_a_scaler_without_its_optimiser_is_refused() -> None:

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from reference import stacks
 from torch import nn
 
 from gradlab.base.errors import ConfigError
 from gradlab.recorder.recorder import Recorder
+from gradlab.train.loop import build_stack
 
 X = torch.randn(12, 8, generator=torch.Generator().manual_seed(7))
 Y = torch.arange(12) % 4
@@ -195,3 +197,20 @@ def test_a_model_of_hugging_face(tmp_path) -> None:  # type: ignore[no-untyped-d
         rows.loc[["transformer.h.0.attn.c_attn", "transformer.h.1.mlp.c_fc", "lm_head"], "delta_rms"] > 0
     ).all()
     assert rows.loc["transformer.h.0.mlp.c_proj", "weight_grad_norm"] > 0
+
+
+def test_of_several_replicas_their_mean_is_logged() -> None:
+    stack = stacks.make_stack(seeds=3)
+    mlp = build_stack(stack, stack.cell.dataset())
+    taken: dict[int, dict[str, float]] = {}
+    with Recorder(
+        mlp, schedule="all", log_to=lambda step, numbers: taken.update({step: numbers})
+    ) as recorder:
+        x = torch.randn(4, mlp.linears[0].weight.shape[1], dtype=mlp.linears[0].weight.dtype)
+        mlp(x.expand(3, -1, -1)).square().sum().backward()
+        recorder.step()
+    rows = recorder.to_frame()
+    means = rows.groupby("name")["delta_rms"].mean()
+    assert rows.groupby("name")["delta_rms"].nunique().min() == 3
+    for name, mean in means.items():
+        assert taken[0][f"gradlab/delta_rms/{name}"] == pytest.approx(mean, rel=1e-12)

@@ -130,6 +130,20 @@ def test_a_checkpoint_is_not_run_again_for_a_prediction() -> None:
     assert recorder.to_frame()["delta_rms_predicted"].isna().all()
 
 
+@pytest.mark.parametrize("inputs", [0.0, 1.0, 1e30, float("nan")])
+@pytest.mark.parametrize("weights", [0.0, 1e-38, 1e12, 1e25, float("inf"), float("nan")])
+def test_no_numbers_of_a_model_make_theory_fail(weights: float, inputs: float) -> None:
+    """Weights of 0, saturated units, what overflows or is not a number: a training is never stopped by a prediction."""
+    convolution = nn.Sequential(
+        nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.SiLU(), nn.Flatten(), nn.Linear(18, 3)
+    )
+    line = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    for model, shape in ((line, (6, 16)), (convolution, (6, 2, 8))):
+        for parameter in model.parameters():
+            parameter.data.mul_(weights)
+        assert len(first_rows(model, inputs * torch.ones(shape)))
+
+
 def test_the_report_has_measured_over_predicted() -> None:
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4)), torch.randn(6, 8)

@@ -153,6 +153,7 @@ def numbers(folder: Path) -> pd.DataFrame:
     return layers.loc[:, "seed":].select_dtypes("number")  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_a_rate_is_tried_as_the_flag_would_train_it(tried, capsys) -> None:  # type: ignore[no-untyped-def]
     found = remedies(capsys, *FAST, "--out", "o", "--try")
     best = found["attempts"][-1]
@@ -214,6 +215,7 @@ def test_standardised_batches_train_as_if_standardised_by_hand(word: str, batche
         np.testing.assert_allclose(found[column], by_hand[column], rtol=2e-3, atol=1e-7, err_msg=column)
 
 
+@pytest.mark.slow
 def test_inputs_of_thousands_are_standardised_and_the_loss_stays_comparable(here, capsys) -> None:  # type: ignore[no-untyped-def]
     command = ["watch", "try_nets:of_five", "--batches", "try_nets:raw", *RAW, "--out", "o", "--try"]
     found = remedies(capsys, *command)
@@ -224,6 +226,7 @@ def test_inputs_of_thousands_are_standardised_and_the_loss_stays_comparable(here
     assert "here by the first 16 batches of each seed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_criterion_is_that_of_the_flag(here, capsys) -> None:  # type: ignore[no-untyped-def]
     """The sigmoid is seen though the loss of a user's own gets a copy of the outputs."""
     sick = ["watch", "try_nets:share", "--batches", "try_nets:signs", *SHORT]
@@ -304,6 +307,7 @@ def test_what_only_the_author_can_change_is_said_and_nothing_else_advised(here, 
     assert "next: gradlab report o" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_diagnose_tries_the_same_and_imports_nothing_before(here, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     by_watch = remedies(capsys, *FAST, "--out", "a", "--try")
     assert main([*FAST, "--out", "b"]) == 0
@@ -326,6 +330,7 @@ def test_attempts_that_are_there_are_not_trained_again(tried, capsys, monkeypatc
     assert {path: path.stat().st_mtime_ns for path in (tried / "o").rglob("*.csv")} == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_first_results_whole(here, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("STOP", "1")
     command = ["watch", "try_nets:of_five", "--batches", "try_nets:stopped", *RAW, "--out", "o", "--try"]
@@ -413,6 +418,7 @@ def test_a_flag_of_run_gets_one_sentence(flags: list[str], says: str, here, caps
     assert says in said and said.count("error:") == 1
 
 
+@pytest.mark.slow
 def test_what_came_out_best_by_chance_is_no_advice(here, capsys) -> None:  # type: ignore[no-untyped-def]
     """Nothing can be learned there, so that no rate is better than another."""
     flags = [

@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 from synthetic_results import STEPS, Made, make
 
-from gradlab.report import figures, tables
+from gradlab.report import figures, html, tables
+from gradlab.report.glyphs import Glyphs
+from gradlab.report.layer_table import layer_table
+from gradlab.report.selections import Tables
 
 SHARES = {"share of dead units": "dead_fraction", "share of saturated outputs": "saturated_fraction"}
 ACCURACIES = {"training batch": "train_accuracy", "validation": "val_accuracy"}
@@ -131,3 +134,38 @@ def test_each_column_of_the_paper_table_is_the_summarys(grid: Made) -> None:
     for head, column in (("accuracy", "val_accuracy_ci95"), ("attenuation", "attenuation_ci95")):
         halves = [float(text.split("± ")[1]) for text in found[head]]
         assert halves == pytest.approx(list(summary[column]), abs=0.005), head
+
+
+def test_each_column_of_the_page_is_the_summarys(grid: Made) -> None:
+    table = html.ranking_table(Tables(layers=grid.layers, steps=grid.steps, summary=grid.summary))
+    heads = [head for head, _ in table["heads"]]
+    summary = grid.summary.set_index("cell")
+    for row in table["rows"]:
+        fields = dict(zip(heads, row["fields"], strict=True))
+        for head, column in (
+            ("accuracy", "val_accuracy_mean"),
+            ("training loss", "train_loss_mean"),
+            ("attenuation", "attenuation_mean"),
+            ("decay", "decay_per_layer_mean"),
+            ("predicted", "decay_per_layer_predicted"),
+            ("dead %", "dead_fraction_max"),
+            ("saturated %", "saturated_fraction_max"),
+        ):
+            assert float(fields[head].value) == summary.loc[row["cell"], column], head
+    assert len(table["rows"]) == 3
+
+
+def test_the_terminal_divides_measured_by_predicted_layer_by_layer(run: Made) -> None:
+    layers = run.layers.copy()
+    first = layers["step"] == 0
+    layers.loc[first, "delta_rms_predicted"] = layers.loc[first, "delta_rms"] / numbers(21, 0.2, 3.0)
+    table, _ = layer_table(layers, list(STEPS), 160, Glyphs(True, "utf-8"))
+    columns = {str(column.header): [str(cell) for cell in column.cells] for column in table.columns}
+    rows = layers[first].set_index("layer")
+    ratio = rows["delta_rms"] / rows["delta_rms_predicted"]
+    shown = dict(zip(columns["\nlayer"], columns["meas.\n/pred."], strict=True))
+    assert list(shown) == ["output", *(str(layer) for layer in range(20, 0, -1))], "the readout on top"
+    for name, text in shown.items():
+        assert float(text.rstrip("!")) == pytest.approx(
+            ratio[21 if name == "output" else int(name)], rel=0.01
+        )

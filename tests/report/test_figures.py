@@ -136,6 +136,7 @@ def test_phase_diagram_places_the_net_and_the_critical_line() -> None:
     assert (np.diff(sigma_w) > 0).all()
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_registry_is_drawn_and_saved_in_every_format(tmp_path: Path) -> None:
     starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF-"}
     drawn = [name for name in figures.FIGURES if name not in sensors.beside()]  # tables that GRID has not
@@ -151,6 +152,7 @@ def test_the_same_numbers_write_the_same_picture(tmp_path: Path) -> None:
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in again]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [make(("relu",), (1,), steps=(0,), seeds=1), make(("softmax",), (3,))])
 def test_extreme_nets_have_figures(made, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     if made.summary["activation"].iloc[0] == "softmax":

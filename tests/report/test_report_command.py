@@ -1,9 +1,12 @@
 """`gradlab report` through the console script's own entry."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
+from matplotlib.text import Text
 from synthetic_results import make
 from test_page import write_folder
 
@@ -111,9 +114,12 @@ def test_a_librarys_result_plots_itself(tmp_path: Path) -> None:
         out=str(tmp_path / "out"),
     )
     assert [ax.get_title("left")[:8] for ax in result.plot().axes] == ["validati", "attenuat"]
-    assert result.plot("heatmap", cell=result.summary["cell"].iloc[3]).axes
-    picture = result.plot()._repr_png_()  # type: ignore[attr-defined]
-    assert picture.startswith(b"\x89PNG"), "a notebook shows the figure without pyplot"
+    heatmap = result.plot("heatmap", cell=result.summary["cell"].iloc[3])
+    assert any("relu, depth 3" in text.get_text() for text in heatmap.findobj(Text))
+    picture = imread(BytesIO(result.plot()._repr_png_()))  # type: ignore[attr-defined]
+    assert picture[..., :3].min() < 0.3 and picture[..., :3].max() == 1, (
+        "a notebook shows the figure without pyplot"
+    )
     card = result._repr_html_()
     assert card.count("<tr") == 1 + 4 and "data:image/png" in card and result.headline in card
     assert result.verdict.splitlines()[0].startswith("tanh, depth 2: ")

@@ -224,3 +224,17 @@ def test_arrays_that_do_not_fit_are_refused(stack: Stack, tmp_path: Path) -> Non
         journal.write_stack(path, stack, replace(good, blocks={**good.blocks, **change}))
         with pytest.raises(journal.Unusable, match="do not fit"):
             journal.read_stack(path, stack)
+
+
+def test_joined_stacks_took_the_seconds_of_both(stack: Stack, written: Path) -> None:
+    found = journal.read_stack(written, stack)
+    assert found is not None
+    paths, later = [], replace(stack, seeds=tuple(seed + len(stack.seeds) for seed in stack.seeds))
+    for own, timings in ((stack, {"a": 1.5, "b": 0.5}), (later, {"a": 2.0})):
+        paths.append(written.with_name(f"{own.key}.npz"))
+        journal.write_stack(paths[-1], own, replace(found, seeds=own.seeds, timings=timings))
+    assert journal.join_stacks(paths, written.with_name("joined.npz"))
+    whole = journal.read_stack(
+        written.with_name("joined.npz"), replace(stack, seeds=stack.seeds + later.seeds)
+    )
+    assert whole is not None and whole.timings == {"a": 3.5, "b": 0.5}

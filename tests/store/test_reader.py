@@ -272,3 +272,9 @@ def test_a_forged_manifest_is_data_to_every_command(folder: Path, tmp_path: Path
         assert outcome.cached and read_folder(folder).chance == {}
     else:
         assert json.loads(path.read_text())["finished"] and notes.messages
+
+
+def test_the_configuration_is_the_file_and_empty_without_one(folder: Path) -> None:
+    assert read_folder(folder).config == (folder / "config.toml").read_text(encoding="utf-8") != ""
+    (folder / "config.toml").unlink()
+    assert read_folder(folder).config == ""

@@ -15,6 +15,7 @@ from gradlab.config.plan import Stack
 from gradlab.lab import division
 from gradlab.lab.division import Division, divisible, joined
 from gradlab.lab.experiment import execute
+from gradlab.lab.summary_builder import Cells
 from gradlab.train.loop import train_stack
 
 needs_own_blas = pytest.mark.skipif(
@@ -145,3 +146,15 @@ def test_weights_are_kept_in_one_file_a_stack(tmp_path: Path) -> None:
         "0-2.safetensors"
     ]
     assert execute(plan_of(tmp_path / "out", **flags)).cached
+
+
+def test_the_seconds_of_parts_and_of_stacks_add_up() -> None:
+    plan = plan_of(Path("unused"), activation=["relu", "tanh"], depth=[1], width=4, steps=0)
+    cells = Cells(plan, lambda stack, tables: None)
+    for stack, timings in zip(plan.stacks(), ({"a": 1.5, "b": 0.5}, {"a": 2.0, "c": 3.0}), strict=True):
+        result = train_stack(stack, stack.cell.dataset())
+        parts = [replace(result, timings=timings), replace(result, timings={"a": 4.0})]
+        whole = joined(parts)
+        assert whole.timings == timings | {"a": timings["a"] + 4.0}
+        assert cells.add(stack, parts[0]) is not None
+    assert cells.timings == {"a": 3.5, "b": 0.5, "c": 3.0}

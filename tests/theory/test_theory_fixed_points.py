@@ -299,3 +299,18 @@ def test_a_constant_bias_is_part_of_the_critical_point() -> None:
     assert float(slope_map("tanh", found.q, sigma_w=found.sigma_w, bias=0.5)) == pytest.approx(1)
     assert float(length_map("tanh", found.q, sigma_w=found.sigma_w, bias=0.5)) == pytest.approx(found.q)
     assert json.dumps(found.sigma_w) and found.sigma_w < inf
+
+
+def test_a_crossing_is_stable_exactly_where_iterating_the_map_comes_back() -> None:
+    """GELU at sigma_w = 1.6 has two: from just below the upper one q falls to 0, from just above it grows."""
+    found = fixed_points(curve("gelu"), 1.6).points
+    assert [point.stable for point in found] == [True, False] and found[0].q == 0
+    for factor in (0.99, 1.01):
+        q = found[1].q * factor
+        off = [abs(q - found[1].q)]
+        for _ in range(5):
+            q = float(length_map("gelu", q, sigma_w=1.6))
+            off.append(abs(q - found[1].q))
+        assert all(later > earlier for earlier, later in pairwise(off)), "it goes away"
+    (tanh,) = (point for point in fixed_points(curve("tanh"), 1.4, 0.1).points)
+    assert tanh.stable and float(length_map("tanh", 1.01 * tanh.q, sigma_w=1.4, sigma_b=0.1)) < 1.01 * tanh.q

@@ -14,6 +14,9 @@ from gradlab.parts import inits
 from gradlab.theory import band, critical, delta_rms, predict
 
 WIDTH, DEPTH, SEEDS, BATCH = 512, 20, 8, 64
+WITHOUT_A_BAND = {("thresholded_relu", init) for init in ("he", "glorot", "lecun", "torch")}
+WITHOUT_A_BAND |= {(text, "he") for text in ("gelu", "silu", "mish", "hard_swish")}
+"""Units that die one by one, and q that wanders by its own size on the ridge between fading and growing."""
 FANS = list(pairwise([64, *[WIDTH] * DEPTH, 10]))
 
 
@@ -79,4 +82,5 @@ def test_measured_delta_lies_in_the_band(text, init, batches, draws) -> None:  #
         low = np.log(np.mean([b.low for b in bands], axis=0))
         high = np.log(np.mean([b.high for b in bands], axis=0))
     known = np.isfinite(high)
+    assert known.any() == ((text, init) not in WITHOUT_A_BAND)
     assert np.all((off[known] > low[known]) & (off[known] < high[known]))

@@ -69,6 +69,7 @@ def assert_close(pair, per_layer: float) -> None:  # type: ignore[no-untyped-def
     passed = np.arange(len(measured), 0, -1)
     zero = predicted == 0
     assert np.array_equal(measured == 0, zero)
+    assert not zero.all()
     off = np.abs(np.log(measured[~zero] / predicted[~zero]))
     assert np.all(off < per_layer * passed[~zero]), off / passed[~zero]
 
@@ -213,3 +214,16 @@ def test_mixing() -> None:
     assert (
         mixing("tanh", after, 2.0) < mixing("tanh", after, 1.0) == pytest.approx(mixing("tanh", before, 2.0))
     )
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "rms"])
+def test_an_input_of_another_size_has_a_gain_of_its_own(norm: str) -> None:
+    """Through a norm the gradient is divided by the input's own scale, whatever the others of the batch are."""
+    stage = stages("tanh", LayerNormalisation(norm, eps=1e-12, batch=128))  # type: ignore[arg-type]
+    assert stage is not None
+    both = stage(np.array([0.3, 5.0]))
+    alone = [stage(np.array([variance])) for variance in (0.3, 5.0)]
+    np.testing.assert_allclose(both.gain, [one.gain[0] for one in alone], rtol=1e-12)
+    np.testing.assert_allclose(both.h_sq, [one.h_sq[0] for one in alone], rtol=1e-12)
+    if norm != "none":
+        assert both.gain[0] / both.gain[1] == pytest.approx(5.0 / 0.3, rel=1e-9)

@@ -167,3 +167,12 @@ def test_moments_follow_the_layers() -> None:
     net = predict("gelu", depth=3, sigma_w=1.2, sigma_b=0.1)
     np.testing.assert_allclose(net.slope_sq, moments("gelu", net.q).slope_sq)
     np.testing.assert_allclose(net.h_sq, moments("gelu", net.q).phi_sq)
+
+
+def test_each_layers_variance_is_made_by_the_weights_and_biases_before_it() -> None:
+    """q_(l+1) = sigma_w_(l+1)^2 E[phi(z_l)^2] + sigma_b_(l+1)^2, of a linear net in the head."""
+    net = predict("linear", depth=3, sigma_w=[1.0, 2.0, 3.0, 5.0], sigma_b=[0.5, 0.25, 2.0, 7.0], q0=2.0)
+    first = 2.0 + 0.25
+    second = 4 * first + 0.0625
+    np.testing.assert_allclose(net.q, [first, second, 9 * second + 4], rtol=1e-12)
+    np.testing.assert_allclose(net.chi, [4, 9, 25], rtol=1e-12)

@@ -12,11 +12,12 @@ import pytest
 import torch
 from sweep.small_plans import plan_of
 
-from gradlab.base import blas
+from gradlab.base import blas, generators
 from gradlab.config.plan import Stack
 from gradlab.store.stack_result import StackResult
+from gradlab.train import checkpoint as checkpoints
 from gradlab.train.checkpoint import Checkpoint
-from gradlab.train.loop import train_stack
+from gradlab.train.loop import Training, train_stack
 
 STEPS = 12
 
@@ -121,7 +122,10 @@ def test_none_is_written_before_its_time(tmp_path: Path) -> None:
     assert not (tmp_path / "a.checkpoint").exists()
 
 
-@pytest.mark.parametrize("damage", ["torn", "foreign", "another stack's", "by another library"])
+@pytest.mark.parametrize(
+    "damage",
+    ["torn", "foreign", "another stack's", "by another library", "by another torch", "by another recipe"],
+)
 def test_a_checkpoint_that_cannot_be_used_is_named(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +135,10 @@ def test_a_checkpoint_that_cannot_be_used_is_named(
     with monkeypatch.context() as before:
         if damage == "by another library":
             before.setattr(blas, "name", lambda: "OpenBLAS of the past")
+        elif damage == "by another torch":
+            before.setattr(torch, "__version__", "1.0")
+        elif damage == "by another recipe":
+            before.setattr(checkpoints, "RECIPE", 1)
         stopped_after(Checkpoint(path, 0), whose, 4)
     if damage == "torn":
         path.write_bytes(path.read_bytes()[:-50])
@@ -165,3 +173,17 @@ def test_saved_weights_are_those_of_the_last_step(tmp_path: Path) -> None:
         assert set(saved.keys()) == set(initial)
         for name, value in initial.items():
             assert torch.allclose(saved.get_tensor(name), value, rtol=0, atol=1e-25), name
+
+
+def test_random_numbers_go_on_where_they_stopped(tmp_path: Path) -> None:
+    """A part of the user's own may draw while it trains."""
+    stack = stack_of(tmp_path)
+    with generators.seeded(3, "cpu"):
+        training = Training(stack, stack.cell.dataset())
+        training.input_sq = np.zeros((2, 16))  # of the first batch, which none of these sees
+        state = training.state()
+        expected = torch.rand(3)
+        other = Training(stack, stack.cell.dataset())
+        torch.default_generator.manual_seed(99)
+        other.load_state(state)
+        assert torch.equal(torch.rand(3), expected)

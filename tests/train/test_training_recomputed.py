@@ -43,7 +43,7 @@ def check(stack: Stack, rtol: float, replicas: tuple[int, ...] = (0, 1)) -> Stac
             stack.cell.training,
             data,
             stacks.batches_of(stack, data, replica),
-            stack.bound.recording.probe,
+            stack.bound.recording.probe.of(data.features),
         )
         assert [record.step for record in records] == result.steps.tolist()
         for t, record in enumerate(records):
