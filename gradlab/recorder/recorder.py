@@ -175,7 +175,8 @@ class Recorder(Recorded):
         self._step = first_step
         self._entered = self._armed = False
         self._rested = True  # no memory is kept for the next record
-        self._at_birth = not stacked  # until the first record, which theory says something of
+        # until the first record, which theory says something of; a run that goes on has had it
+        self._at_birth = not stacked and first_step == 0
         self._open: Record | None = None  # the record whose update is still to come
         self._update_handles: list[RemovableHandle] = []
         self._started = self._elapsed = 0.0

@@ -280,6 +280,17 @@ def test_parameters_that_nothing_reaches_are_named(own, word, numbers) -> None: 
     assert ("in this order" in cures[0].reason) == (word == "no gradient" and len(numbers) == READOUT)
 
 
+@pytest.mark.parametrize("word", ["not in the optimizer", "not registered"])
+def test_weights_that_change_are_in_some_optimizer(own, word) -> None:  # type: ignore[no-untyped-def]
+    """The recorder was given one optimizer of two."""
+
+    def change(layers, steps):  # type: ignore[no-untyped-def]
+        trains(word, 2)(layers, steps)
+        layers.loc[at(layers, 2), "weight_norm"] = 4 + 1e-6 * layers.loc[at(layers, 2), "step"]
+
+    assert verdicts(own(change=change)) == ("healthy",)
+
+
 @pytest.mark.parametrize(("share", "harms"), [(0.1, True), (0.099, False)])
 def test_wrong_samples_that_the_criterion_does_not_pull(own, share, harms) -> None:  # type: ignore[no-untyped-def]
     """Of one that learns it is no fault: other samples move what they share with them."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
@@ -79,6 +80,8 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
     for word in ("no gradient", "not registered", "not in the optimizer"):
         code = TRAINS.index(word)
         always = there.any(0) & ((state == code) | ~there).all(0)
+        if word != "no gradient":  # an optimizer that the recorder was not given may have it
+            always &= ~_change(facts, seed)
         if always.any():
             rows = tuple(np.flatnonzero(always).tolist())
             from_below = rows[0] == 0  # the path itself is cut, and not what stands beside it
@@ -96,6 +99,15 @@ def _gap(facts: Facts, seed: int) -> Gap | None:
         rows = tuple(np.flatnonzero(part).tolist())
         return Gap(rows, _why_part(records.owners, rows), PART)
     return _of_samples(facts, seed) or _of_calls(facts) or _of_frozen(facts, seed)
+
+
+def _change(facts: Facts, seed: int) -> NDArray[np.bool_]:
+    """[L + 1], the rows whose weights are not the same in every record."""
+    norm = facts.records.parameters.get("weight_norm")
+    if norm is None:
+        return np.zeros(len(facts.records.owners), dtype=bool)
+    known = norm[seed][facts.counts[seed]]
+    return np.asarray((known != known[0]).any(0) & np.isfinite(known).all(0))
 
 
 def _of_samples(facts: Facts, seed: int) -> Gap | None:
@@ -262,7 +274,7 @@ VERDICT = Verdict(
     headline="Parts of the net get no gradient at all",
     severity="stops learning",
     style=BAD,
-    reads=("weight_grad_norm", "output_spread", "unpulled_fraction"),
+    reads=("weight_grad_norm", "weight_norm", "output_spread", "unpulled_fraction"),
     judge=judge,
     evidence=evidence,
     remedies=no_remedies,
