@@ -536,6 +536,32 @@ def test_what_outputs_vary_by_from_call_to_call_is_none_of_the_samples(own, nois
     assert holds(own, "constant-output", {"output_noise": noise}, **FAILS) == flat
 
 
+NO_AIM = {
+    **dict.fromkeys(("criterion", "target_kind", "target_shape"), ""),
+    **dict.fromkeys(("target_min", "target_max", "target_rms", "target_spread", "target_distinct"), NAN),
+    **dict.fromkeys(("baseline_loss", "probe_loss"), NAN),
+}
+"""What is not known of a loss that compares outputs with each other."""
+
+
+@pytest.mark.parametrize(
+    ("end", "size", "lost"), [(0.08, 0.9, True), (0.081, 0.9, False), (0.04, 0.045, False), (1.6, 0.9, False)]
+)
+def test_outputs_without_an_aim_that_lose_what_told_samples_apart(own, end, size, lost) -> None:  # type: ignore[no-untyped-def]
+    """They begin with a spread of 0.8 at a size of 0.9; a tenth of it is left, by itself and beside their size."""
+    steps = own()[1]["step"].tolist()
+    facts = NO_AIM | {
+        "output_spread": [0.8] * len(steps[:-3]) + [end] * 3,
+        "output_rms": [0.9] * len(steps[:-3]) + [size] * 3,
+    }
+    tables = own(facts=facts)
+    assert holds(own, "constant-output", facts) == lost
+    if lost:
+        found = finding(tables, "constant-output")
+        assert "by 0.8 at the first record" in found.evidence and found.step == steps[-3]
+        assert "Hadsell" in judged(tables).cures[0].reason
+
+
 def test_a_loss_of_several_terms_falls_though_the_outputs_say_nothing(own) -> None:  # type: ignore[no-untyped-def]
     facts = {"baseline_loss": NAN, "output_spread": 0.04}
     tables = own(facts=facts)

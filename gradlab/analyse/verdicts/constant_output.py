@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradlab.analyse import cure
 from gradlab.analyse import thresholds as at
@@ -27,6 +28,10 @@ EXPLAINS = at.GAIN / 2
 their variance (Cauchy and Schwarz), so that with this share nothing that counts as learning is possible."""
 
 
+LOST = 0.1
+"""Share of what told samples apart at the first record, by itself and beside the outputs' size, which is left where
+nothing else says what the outputs should be: training makes it larger, by 2 and more in every net that was tried."""
+
 SHRUNK = 3.0
 """How many times smaller weights are than they were drawn from which a penalty rules them: three layers of such
 weights pass a twenty-seventh of the signal. Training by a loss makes weights larger."""
@@ -39,12 +44,21 @@ def judge(facts: Facts) -> list[Fault | None]:
     for seed in range(len(facts.learning)):
         known = np.flatnonzero(np.isfinite(spread[seed]))
         task = Task.of(facts, seed)
-        if not len(known) or task.rows == 1 or task.distinct == 1 or not _may_hold(facts, seed, task):
+        aimless = _aimless(task)
+        if (
+            not len(known)
+            or task.rows == 1
+            or task.distinct == 1
+            or not (aimless or _may_hold(facts, seed, task))
+        ):
             found.append(None)
             continue
-        numbers = task.of_numbers and task.target_spread > 0
-        least = EXPLAINS * task.target_spread if numbers else COLLAPSED
-        flat = (spread[seed] <= least) | (spread[seed] <= SAME * size[seed])
+        if aimless:
+            flat = _lost(spread[seed], size[seed], known[0])
+        else:
+            numbers = task.of_numbers and task.target_spread > 0
+            least = EXPLAINS * task.target_spread if numbers else COLLAPSED
+            flat = (spread[seed] <= least) | (spread[seed] <= SAME * size[seed])
         recent = known[-at.RECENT :]
         if not flat[recent].all():
             found.append(None)
@@ -66,6 +80,20 @@ def _spread(facts: Facts) -> Array:
     return facts.records.step("output_spread") * own[:, None]
 
 
+def _aimless(task: Task) -> bool:
+    """Whether nobody said what the outputs should be, as where a loss compares them with each other."""
+    return not (task.criterion or task.kind or task.target_shape)
+
+
+def _lost(spread: Array, size: Array, first: int) -> NDArray[np.bool_]:
+    """[T]: whether the outputs have lost what told samples apart at the first record."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = spread / size
+        return np.asarray(
+            (spread <= LOST * spread[first]) & (share <= LOST * share[first]) & (spread[first] > 0)
+        )
+
+
 def _may_hold(facts: Facts, seed: int, task: Task) -> bool:
     """Whether the net is harmed, or predicts numbers and nothing but a falling loss speaks for it: one with a term of
     its own, as a variational model's, falls though the outputs are the targets' mean."""
@@ -82,12 +110,22 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
     spread, size = (values[places].mean() for values in (_spread(facts), facts.records.step("output_rms")))
     text = f"the outputs vary by {spread:.2g} over the probe's samples, at a size of {size:.2g}"
     task = Task.of(facts, seeds[0])
+    if _aimless(task):
+        began = facts.records.step("output_spread")[seeds[0]]
+        text += f"; by {began[np.isfinite(began)][0]:.2g} at the first record"
     if facts.draws(seeds[0]):
         text += "; what they vary by beyond that is another in every call"
     return text + (f", where the targets vary by {task.target_spread:.2g}" if task.of_numbers else "")
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
+    if _aimless(Task.of(facts, seeds[0])):
+        yield cure.code(
+            "loss = torch.relu(margin + near.square().sum(1) - far.square().sum(1)).mean()",
+            "a loss that only draws outputs together is least where all are the same: show it what does not belong "
+            "together, too (Hadsell et al. 2006), or cut the gradient on one side (Chen and He 2021)",
+        )
+        return
     shrunk = _shrunk(facts, seeds[0])
     if not facts.harmed(seeds[0]):
         yield cure.code(
