@@ -44,21 +44,15 @@ def judge(facts: Facts) -> list[Fault | None]:
     for seed in range(len(facts.learning)):
         known = np.flatnonzero(np.isfinite(spread[seed]))
         task = Task.of(facts, seed)
-        aimless = _aimless(task)
-        if (
-            not len(known)
-            or task.rows == 1
-            or task.distinct == 1
-            or not (aimless or _may_hold(facts, seed, task))
-        ):
+        aimless, may_hold = _aimless(task), _may_hold(facts, seed, task)
+        if not len(known) or task.rows == 1 or task.distinct == 1 or not (aimless or may_hold):
             found.append(None)
             continue
+        numbers = task.of_numbers and task.target_spread > 0
+        least = EXPLAINS * task.target_spread if numbers else COLLAPSED
+        flat = ((spread[seed] <= least) | (spread[seed] <= SAME * size[seed])) & may_hold
         if aimless:
-            flat = _lost(spread[seed], size[seed], known[0])
-        else:
-            numbers = task.of_numbers and task.target_spread > 0
-            least = EXPLAINS * task.target_spread if numbers else COLLAPSED
-            flat = (spread[seed] <= least) | (spread[seed] <= SAME * size[seed])
+            flat |= _lost(spread[seed], size[seed], known[0])
         recent = known[-at.RECENT :]
         if not flat[recent].all():
             found.append(None)
@@ -119,7 +113,7 @@ def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str
 
 
 def cures(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> Iterator[Cure]:
-    if _aimless(Task.of(facts, seeds[0])):
+    if _aimless(Task.of(facts, seeds[0])) and not faults[0].at_birth:
         yield cure.code(
             "loss = torch.relu(margin + near.square().sum(1) - far.square().sum(1)).mean()",
             "a loss that only draws outputs together is least where all are the same: show it what does not belong "
