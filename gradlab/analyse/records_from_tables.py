@@ -298,7 +298,7 @@ def rows_of_cells(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[object
 
 def _texts(column: pd.Series[Any]) -> NDArray[np.object_]:
     """A column of words; "" where it has none."""
-    return column.fillna("").astype(str).to_numpy(object)
+    return column.astype(object).where(column.notna(), "").astype(str).to_numpy(object)
 
 
 def _integers(frame: pd.DataFrame, column: str) -> Ints:

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from gradlab.store.results import Results
     from gradlab.tables.table import Table
 
+UNRECORDED = (
+    "Nothing is recorded. `recorder.step` stands inside `with recorder:`, after `loss.backward()` and before "
+    "`optimizer.step()`, at a step that the schedule records."
+)
+UNASKED = (
+    "Of inputs, outputs and targets nothing is known here: "
+    "Recorder(model, probe=x, targets=y, criterion=loss_function) tells more."
+)
 JUDGED_AFTER = 32  # records, up to which each one is judged for `on_fault`
 
 
@@ -109,8 +117,12 @@ class Recorded:
         return diagnose(frame, steps, ruleset=ruleset, cell_columns=(), time=time, attention=attention)[0]
 
     def report(self) -> str:
-        """The verdict with its evidence, and the first and last record layer by layer, as text."""
-        return report(self.to_frame(), self.diagnose(), self.overhead)
+        """The verdict with its evidence, and the first and last record layer by layer, as text; where
+        nothing is recorded, what to do."""
+        if not self._ledger.records:
+            return UNRECORDED
+        said = report(self.to_frame(), self.diagnose(), self.overhead)
+        return said if self._task.criterion else f"{said}\n{UNASKED}"
 
     def _settle(self) -> None:
         """Move what waits to the host."""

@@ -21,6 +21,9 @@ SHOWN = (
     "nonfinite",
 )
 
+NOTED = 0.1
+"""Share of the loop's own time from which on it is said where recording's time goes."""
+
 NAMED = 8
 """Rows without theory that are named."""
 
@@ -51,5 +54,7 @@ def report(rows: pd.DataFrame, diagnosis: Diagnosis, overhead: float) -> str:
             "delta/theory, h/theory: measured over predicted; of delta from the end of the model down.",
         ]
         lines.append(f"Theory of delta starts at, or does not know: {names}")
-    lines += ["", f"Recorded {len(steps)} steps; recording took {overhead:.1%} of the loop's own time."]
+    small = "; most of it is a fixed time for each layer of a record, which larger nets hardly notice"
+    cost = f"recording took {overhead:.1%} of the loop's own time{small if overhead > NOTED else ''}"
+    lines += ["", f"Recorded {len(steps)} steps; {cost}."]
     return "\n".join(lines)

@@ -143,8 +143,11 @@ def layer_table(layers: pd.DataFrame, steps: list[int], width: int, glyphs: Glyp
 
 
 def _layer_name(layer: int, name: str) -> str:
-    """The number of a hidden layer of the stacked network; else the end of the module's name."""
-    return str(layer) if not name or name.startswith("hidden_") else one_line(name)[-12:]
+    """The number of a hidden layer of the stacked network; of a user's model with the end of the module's name, since
+    sentences count layers and code names modules."""
+    if not name or name.startswith("hidden_"):
+        return str(layer)
+    return name if name == "output" else f"{layer} {one_line(name)[-10:]}"
 
 
 def _bar_style(value: float) -> str:

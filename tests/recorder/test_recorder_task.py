@@ -999,3 +999,23 @@ def test_unit_variance_leaves_what_is_frozen(inputs: object) -> None:
 
 def test_the_package_gives_a_recorder() -> None:
     assert gradlab.Recorder is Recorder
+
+
+def test_a_report_without_records_says_where_step_belongs() -> None:
+    with Recorder(nn.Linear(2, 2)) as recorder:
+        pass
+    assert "before `optimizer.step()`" in recorder.report()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_report_says_what_it_was_not_given(asked: bool) -> None:
+    model, x, y = (
+        nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)),
+        torch.ones(4, 3),
+        torch.ones(4, 2),
+    )
+    task = {"targets": y, "criterion": F.mse_loss} if asked else {}
+    with Recorder(model, probe=x, **task) as recorder:
+        F.mse_loss(model(x), y).backward()
+        recorder.step()
+    assert ("criterion=loss_function" in recorder.report()) != asked

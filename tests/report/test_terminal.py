@@ -99,7 +99,7 @@ def test_names_of_a_users_modules_fit_too() -> None:
     layers = made.layers.assign(name="encoder.0." + made.layers["name"].str.replace("hidden_", "linear"))
     text = shown(print_run, replace(made, layers=layers), 80)
     assert max(map(len, text.splitlines())) <= 80
-    assert "er.0.linear3" in text and "satur." in text
+    assert "3 .0.linear3" in text and "satur." in text, "the number that sentences name, and the module"
 
 
 def test_one_layer_and_one_record_are_enough() -> None:

@@ -102,7 +102,7 @@ def _may_hold(facts: Facts, seed: int, task: Task) -> bool:
 def evidence(facts: Facts, seeds: Sequence[int], faults: Sequence[Fault]) -> str:
     places = list(seeds), [fault.reference for fault in faults]
     spread, size = (values[places].mean() for values in (_spread(facts), facts.records.step("output_rms")))
-    text = f"the outputs vary by {spread:.2g} over the probe's samples, at a size of {size:.2g}"
+    text = f"in the last record the outputs vary by {spread:.2g} over the probe's samples, at a size of {size:.2g}"
     task = Task.of(facts, seeds[0])
     if _aimless(task):
         began = facts.records.step("output_spread")[seeds[0]]

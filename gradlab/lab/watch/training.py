@@ -109,12 +109,14 @@ class _Loop:
 
     def run(self, asked: Callable[[], bool], live: Live | None = None) -> Watched:
         last, stopped = self.job.training.section.steps, None
+        data = self.job.dataset
+        given = f", given {data.features} inputs a sample by {data.name}," if data is not None else ""
         with self.recorder:
             for step in range(last + 1):
                 if step and asked():
                     stopped = step - 1
                     break
-                with _users(f"{self.job.model.text} failed on a batch (step {step})"):
+                with _users(f"{self.job.model.text}{given} failed on a batch (step {step})"):
                     self._step(step, last)
                 if live is not None:
                     done = len(live.finished) * (last + 1) + step + 1
