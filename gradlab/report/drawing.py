@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gradlab.report.selections import Frames
 
 PICTURES = ("png", "svg", "pdf")
-MOST_ALONE = 24
-"""Figures, more than one cell has, up to which other processes take longer to start than they save."""
+MOST_ALONE = 16
+"""Figures up to which other processes take longer to start than they save: one cell has fewer, sixteen have more."""
 SUMMARY_BYTES = 3_000
 """Of a summary.csv of so many cells that there are more figures."""
 

@@ -221,6 +221,12 @@ def test_no_text_leaves_the_picture_however_long_the_names(name: str) -> None:
     assert box.x0 > -0.02 and box.x1 < width + 0.02 and box.y0 > -0.02 and box.y1 < height + 0.02
 
 
+def test_one_cell_is_drawn_in_one_process_and_sixteen_in_several(tmp_path: Path) -> None:
+    sixteen = make(("relu", "tanh"), tuple(range(2, 10)), seeds=2, steps=(0, 1))
+    few, many = (len(figures.every_drawing(each, tmp_path, ["svg"])) for each in (RUN, sixteen))
+    assert few <= drawing.MOST_ALONE < many
+
+
 def test_other_processes_draw_the_same_files_in_the_same_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
