@@ -115,23 +115,6 @@ def test_float32_entries_are_binned_exactly() -> None:
     assert_holds(histogram(values).numpy()[0], expected_row(values.double().numpy(), "z", exact=True))
 
 
-@pytest.mark.parametrize("extra", [{"norm": "batch", "residual": "pre"}, {"activation": "relu"}])
-def test_recording_histograms_changes_nothing_else(extra: dict[str, str]) -> None:
-    runs = []
-    for wanted in ("true", "false"):
-        stack = make_stack(**extra, dtype="float32", steps=6, sets=[f"recording.histograms={wanted}"])
-        training = Training(stack, stack.cell.dataset())
-        runs.append((training, training.run(None, None)))
-    (with_it, recorded), (without, plain) = runs
-    assert "histograms" in recorded.blocks and "histograms" not in plain.blocks
-    for mine, other in zip(with_it.mlp.state_dict().values(), without.mlp.state_dict().values(), strict=True):
-        assert torch.equal(mine, other)
-    for name, block in plain.blocks.items():
-        np.testing.assert_array_equal(recorded.blocks[name].values, block.values)
-    np.testing.assert_array_equal(recorded.input_sq, plain.input_sq)
-    assert not any(module._forward_hooks for module in with_it.mlp.modules())
-
-
 def test_a_seed_has_the_counts_it_has_alone() -> None:
     sets = ["recording.histograms=true"]
     both = Training(make_stack(sets=sets), small()).run(None, None).blocks["histograms"].values

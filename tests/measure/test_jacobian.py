@@ -191,22 +191,6 @@ def test_where_the_literature_has_none_nothing_is_predicted(extra: dict[str, str
     assert np.isnan(result.blocks["jacobian"].column("singular_sq_mean_predicted")).all()
 
 
-def test_recording_jacobians_changes_nothing_else() -> None:
-    runs = []
-    for wanted in ("true", "false"):
-        sets = [f"recording.jacobian={wanted}"]
-        stack = make_stack(norm="batch", residual="pre", dtype="float32", steps=6, sets=sets)
-        training = Training(stack, stack.cell.dataset())
-        runs.append((training, training.run(None, None)))
-    (with_it, recorded), (without, plain) = runs
-    assert "jacobian" in recorded.blocks and "jacobian" not in plain.blocks
-    for mine, other in zip(with_it.mlp.state_dict().values(), without.mlp.state_dict().values(), strict=True):
-        assert torch.equal(mine, other)
-    for name, block in plain.blocks.items():
-        np.testing.assert_array_equal(recorded.blocks[name].values, block.values)
-    np.testing.assert_array_equal(recorded.input_sq, plain.input_sq)
-
-
 def request(out: Path, **flags: object):  # type: ignore[no-untyped-def]
     small = {"activation": "relu", "depth": 3, "width": 8, "steps": 4, "record": "every:2", "seeds": 2}
     return resolve(flags={**small, "out": str(out), **flags})

@@ -135,21 +135,6 @@ def test_products_are_symmetric_for_every_kind_of_part(activation: str, norm: st
     assert (forth.abs() > 0).all()
 
 
-def test_recording_sharpness_changes_no_bit() -> None:
-    runs = []
-    for wanted in ("true", "false"):
-        sets = [f"recording.sharpness={wanted}"]
-        stack = make_stack(norm="batch", residual="pre", dtype="float32", steps=6, sets=sets)
-        trained = Training(stack, stack.cell.dataset())
-        runs.append((trained, trained.run(None, None)))
-    (with_it, recorded), (without, plain) = runs
-    assert "sharpness" in recorded.blocks and "sharpness" not in plain.blocks
-    for mine, other in zip(with_it.mlp.state_dict().values(), without.mlp.state_dict().values(), strict=True):
-        assert torch.equal(mine, other)
-    for name, block in plain.blocks.items():
-        np.testing.assert_array_equal(recorded.blocks[name].values, block.values)
-
-
 def test_full_batch_descent_is_watched_on_the_loss_it_descends() -> None:
     """A probe of all rows, batch norm and all, has the loss of the training's only batch."""
     watched = observed(probe="all", batch_size=48, norm="batch")

@@ -16,7 +16,7 @@ from torch.optim import Adam
 from benchmarks.clinic.common import accuracy, centred, digits, explained, update
 from benchmarks.clinic.loop import batches
 from benchmarks.clinic.program import Program, Setup
-from benchmarks.clinic.programs.questions import adam, curves, halves, mlp, sgd, sided
+from benchmarks.clinic.programs.questions import Encoded, adam, curves, halves, mlp, sgd, sided
 
 
 def of_digits(model: nn.Module, criterion: Any = None, **more: Any) -> Setup:
@@ -43,18 +43,6 @@ class Then(nn.Module):
 
     def forward(self, *x: Tensor) -> Tensor:
         return self.last(self.net(*x))
-
-
-class Between(nn.Module):
-    """An encoder and a head, with what its author does to the code."""
-
-    def __init__(self, encoder: nn.Module, head: nn.Module, between: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.encoder, self.head, self.between = encoder, head, between
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.between(self.encoder(x)))
-        return found
 
 
 # -- outputs, criteria and targets
@@ -170,7 +158,7 @@ def through_numpy(mended: bool) -> Setup:
     def between(h: Tensor) -> Tensor:
         return h if mended else torch.from_numpy(h.detach().numpy() * 1.0)
 
-    return of_digits(Between(nn.Sequential(mlp(64, 32, 3), nn.Tanh()), mlp(3, 32, 10), between))
+    return of_digits(Encoded(nn.Sequential(mlp(64, 32, 3), nn.Tanh()), mlp(3, 32, 10), between))
 
 
 class Gated(nn.Module):
